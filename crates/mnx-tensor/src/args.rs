@@ -1,0 +1,227 @@
+//! What kernels are called with: raw pointers and extents, checked by the callers in [`crate::ops`] and
+//! `mnx-conv`, which are safe.
+
+use std::ops::Range;
+
+/// Bounds of the activation: 0…6 for ReLU6, −∞…∞ for none. NaN passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Lower bound.
+    pub lo: f32,
+    /// Upper bound.
+    pub hi: f32,
+}
+
+impl Clamp {
+    /// Everything passes.
+    pub const NONE: Clamp = Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    /// 0…6.
+    pub const RELU6: Clamp = Clamp { lo: 0.0, hi: 6.0 };
+
+    /// One value through the clamp; NaN stays NaN.
+    pub fn apply(self, value: f32) -> f32 {
+        let raised = if value < self.lo { self.lo } else { value };
+        if raised > self.hi { self.hi } else { raised }
+    }
+}
+
+/// Blocks of channels in memory, `stride` floats from one to the next. Pixel `p` of block `b` lies at
+/// `ptr + b·stride + p·8`; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes {
+    /// Block 0, pixel 0.
+    pub ptr: *const f32,
+    /// Floats from block to block.
+    pub stride: usize,
+}
+
+/// [`Planes`] to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanesMut {
+    /// Block 0, pixel 0.
+    pub ptr: *mut f32,
+    /// Floats from block to block.
+    pub stride: usize,
+}
+
+/// Added to the first `channels` output channels after the clamp; same pixels as the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual {
+    /// What is added.
+    pub planes: Planes,
+    /// How many channels get it.
+    pub channels: usize,
+}
+
+/// Arguments of a depthwise 3x3 kernel.
+///
+/// Output row `y`, tap `k` reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero;
+/// columns likewise. So `pad_top` and `pad_left` are 0 or 1, and what is padded after follows from the output's size.
+#[derive(Clone, Copy, Debug)]
+pub struct Depthwise {
+    /// Input.
+    pub src: Planes,
+    /// Output.
+    pub dst: PlanesMut,
+    /// Shortcut, if any.
+    pub residual: Option<Residual>,
+    /// `[C/8][9][8]`, block 0 first.
+    pub weights: *const f32,
+    /// `[C]`, padded with zeros to whole blocks.
+    pub bias: *const f32,
+    /// Input rows of the whole plane.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Zero rows before the first: 0 or 1.
+    pub pad_top: usize,
+    /// Zero columns before the first: 0 or 1.
+    pub pad_left: usize,
+    /// Output rows to compute.
+    pub rows: Span,
+    /// Blocks of channels to compute.
+    pub blocks: Span,
+    /// Activation.
+    pub clamp: Clamp,
+}
+
+/// Arguments of a pointwise kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Pointwise {
+    /// Input.
+    pub src: Planes,
+    /// Output.
+    pub dst: PlanesMut,
+    /// Shortcut, if any.
+    pub residual: Option<Residual>,
+    /// `[Cout/16][Cin][16]`, panel 0 first.
+    pub weights: *const f32,
+    /// `[Cout]`, padded with zeros to whole panels.
+    pub bias: *const f32,
+    /// Input channels.
+    pub cin: usize,
+    /// Output channels.
+    pub cout: usize,
+    /// Pixels to compute.
+    pub pixels: Span,
+    /// Panels of 16 output channels to compute.
+    pub panels: Span,
+    /// Activation.
+    pub clamp: Clamp,
+}
+
+/// Arguments of a dense 3x3 kernel on a planar (NCHW) input.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// Input, `[Cin][H][W]`, contiguous.
+    pub src: *const f32,
+    /// Output, channel-blocked.
+    pub dst: PlanesMut,
+    /// Shortcut, if any.
+    pub residual: Option<Residual>,
+    /// `[Cout/16][Cin·9][16]`.
+    pub weights: *const f32,
+    /// `[Cout]`, padded with zeros to whole panels.
+    pub bias: *const f32,
+    /// At least [`Dense::scratch_len`] floats of working memory.
+    pub scratch: *mut f32,
+    /// Input channels.
+    pub cin: usize,
+    /// Output channels.
+    pub cout: usize,
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Zero rows before the first: 0 or 1.
+    pub pad_top: usize,
+    /// Zero columns before the first: 0 or 1.
+    pub pad_left: usize,
+    /// Output rows to compute.
+    pub rows: Span,
+    /// Activation.
+    pub clamp: Clamp,
+}
+
+impl Dense {
+    /// Floats from one zero-padded row copy to the next: `stride·out_width + 2` columns are read.
+    pub fn scratch_row(out_width: usize, stride: usize) -> usize {
+        stride * out_width + 2
+    }
+
+    /// Floats of scratch that a kernel needs: three row copies per input channel.
+    pub fn scratch_len(cin: usize, out_width: usize, stride: usize) -> usize {
+        3 * cin * Self::scratch_row(out_width, stride)
+    }
+}
+
+/// Arguments of the global average pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// Input.
+    pub src: Planes,
+    /// One float per channel, whole blocks of 8 are written.
+    pub dst: *mut f32,
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Blocks of channels to compute.
+    pub blocks: Span,
+}
+
+/// Arguments of the linear layer: `batch` rows of features times a packed matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// Row `n` of features lies at `src + n·src_stride`; readable up to the next multiple of 4 floats.
+    pub src: *const f32,
+    /// Floats from row to row.
+    pub src_stride: usize,
+    /// Row `n` of outputs lies at `dst + n·dst_stride`; exactly `cout` floats of it are written.
+    pub dst: *mut f32,
+    /// Floats from row to row.
+    pub dst_stride: usize,
+    /// `[Cout/16][Cin][16]`.
+    pub weights: *const f32,
+    /// `[Cout]`, padded with zeros to whole panels.
+    pub bias: *const f32,
+    /// Features.
+    pub cin: usize,
+    /// Outputs.
+    pub cout: usize,
+    /// Rows.
+    pub batch: usize,
+    /// Panels of 16 outputs to compute.
+    pub panels: Span,
+}
+
+/// A `Range<usize>` that is `Copy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First.
+    pub start: usize,
+    /// One past the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Range<usize>> for Span {
+    fn from(r: Range<usize>) -> Self {
+        Span { start: r.start, end: r.end }
+    }
+}

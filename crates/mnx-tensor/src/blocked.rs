@@ -1,0 +1,124 @@
+//! The channel-blocked activation layout.
+
+use crate::Error;
+
+/// Channels that lie side by side in one block.
+pub const BLOCK: usize = 8;
+
+/// Shape of one picture's activations in NCHW8c: `[C/8][H][W][8]`, the channels past C zero.
+///
+/// Blocks are `plane` floats apart, which is at least H·W·8: planes whose size is near a multiple of
+/// 4 KiB would otherwise fall on the same few sets of the L1 cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockedShape {
+    /// C.
+    pub channels: usize,
+    /// H.
+    pub height: usize,
+    /// W.
+    pub width: usize,
+    /// Floats from one block of channels to the next.
+    pub plane: usize,
+}
+
+impl BlockedShape {
+    /// With a plane stride that keeps neighbouring blocks off each other's cache sets.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the element count overflows.
+    pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, Error> {
+        let too_large = Error::TooLarge { shape: [1, channels, height, width] };
+        let floats = height.checked_mul(width).and_then(|p| p.checked_mul(BLOCK)).ok_or(too_large.clone())?;
+        let shape = BlockedShape { channels, height, width, plane: padded_plane(floats) };
+        let total = shape.plane.checked_mul(channels.div_ceil(BLOCK));
+        total.filter(|&n| n <= isize::MAX as usize / 4).ok_or(too_large)?;
+        Ok(shape)
+    }
+
+    /// Blocks of eight channels.
+    pub fn blocks(&self) -> usize {
+        self.channels.div_ceil(BLOCK)
+    }
+
+    /// Floats in all, with padding.
+    pub fn len(&self) -> usize {
+        self.plane * self.blocks()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.channels * self.height * self.width == 0
+    }
+
+    /// NCHW values of one picture into this layout; lanes past the last channel become zero.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shape asks for.
+    pub fn block(&self, nchw: &[f32], blocked: &mut [f32]) {
+        let pixels = self.height * self.width;
+        for (b, plane) in blocked.chunks_mut(self.plane.max(1)).take(self.blocks()).enumerate() {
+            for lane in 0..BLOCK {
+                let channel = b * BLOCK + lane;
+                for (p, pixel) in plane.chunks_exact_mut(BLOCK).take(pixels).enumerate() {
+                    pixel[lane] = if channel < self.channels { nchw[channel * pixels + p] } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    /// The reverse of [`block`](Self::block).
+    ///
+    /// # Panics
+    /// When a slice is shorter than the shape asks for.
+    pub fn unblock(&self, blocked: &[f32], nchw: &mut [f32]) {
+        let pixels = self.height * self.width;
+        for channel in 0..self.channels {
+            let plane = &blocked[channel / BLOCK * self.plane..];
+            for p in 0..pixels {
+                nchw[channel * pixels + p] = plane[p * BLOCK + channel % BLOCK];
+            }
+        }
+    }
+}
+
+/// `floats` rounded up to cache lines; where that comes within one line of a whole number of quarter
+/// pages, one odd line more.
+fn padded_plane(floats: usize) -> usize {
+    const LINE: usize = 16;
+    const QUARTER_PAGE: usize = 256;
+    let lines = floats.next_multiple_of(LINE);
+    // Small planes don't alias: eight blocks of one cover less than a page.
+    if lines > QUARTER_PAGE && lines % QUARTER_PAGE < LINE { lines + LINE } else { lines }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocking_round_trips_and_zeroes_the_tail() {
+        for (c, h, w) in [(1, 1, 1), (3, 2, 5), (8, 3, 3), (17, 4, 2)] {
+            let shape = BlockedShape::new(c, h, w).unwrap();
+            let values: Vec<f32> = (0..c * h * w).map(|v| v as f32 + 1.0).collect();
+            let mut blocked = vec![f32::NAN; shape.len()];
+            shape.block(&values, &mut blocked);
+            let last = (shape.blocks() - 1) * shape.plane;
+            for p in 0..h * w {
+                for lane in c - (shape.blocks() - 1) * BLOCK..BLOCK {
+                    assert_eq!(blocked[last + p * BLOCK + lane], 0.0);
+                }
+            }
+            let mut back = vec![0.0; values.len()];
+            shape.unblock(&blocked, &mut back);
+            assert_eq!(back, values);
+        }
+    }
+
+    #[test]
+    fn large_planes_keep_off_page_multiples() {
+        let plane = BlockedShape::new(96, 112, 112).unwrap().plane;
+        assert!(plane > 112 * 112 * 8 && plane % 1024 != 0);
+        assert_eq!(BlockedShape::new(8, 7, 7).unwrap().plane, 400);
+        assert!(BlockedShape::new(usize::MAX, 2, 2).is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! What can be wrong with a caller's tensors or choice of ISA.
+
+use crate::Isa;
+
+/// Errors of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice does not hold what its shape says.
+    #[error("{what}: expected {expected} values, found {found}")]
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// How many values the shape asks for.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Two shapes that must agree do not.
+    #[error("{what}: expected {expected:?}, found {found:?}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// The shape that fits.
+        expected: [usize; 4],
+        /// The shape that was given.
+        found: [usize; 4],
+    },
+    /// The number of elements does not fit in memory's address range.
+    #[error("a tensor of shape {shape:?} has more elements than this machine can address")]
+    TooLarge {
+        /// The shape.
+        shape: [usize; 4],
+    },
+    /// A value outside its range.
+    #[error("{what}: expected {expected}, found {found}")]
+    Value {
+        /// Which parameter.
+        what: &'static str,
+        /// The values that are allowed.
+        expected: &'static str,
+        /// The value that was given.
+        found: usize,
+    },
+    /// The CPU (or this build) lacks a requested ISA.
+    #[error("ISA {isa}: this CPU lacks it; it has {}", list(available))]
+    IsaUnavailable {
+        /// The ISA that was asked for.
+        isa: Isa,
+        /// Those that are there.
+        available: Vec<Isa>,
+    },
+    /// A name that is no ISA.
+    #[error("ISA: expected auto, scalar, avx2, avx512 or neon, found {found:?}{}", source_of(*.from_env))]
+    IsaUnknown {
+        /// The name that was given.
+        found: String,
+        /// Whether it came from the environment variable `MNX_ISA`.
+        from_env: bool,
+    },
+}
+
+fn list(isas: &[Isa]) -> String {
+    isas.iter().map(|i| i.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn source_of(from_env: bool) -> &'static str {
+    if from_env { " in MNX_ISA" } else { "" }
+}

@@ -1,0 +1,103 @@
+//! Dense 3x3 convolution of a planar (NCHW) input: a network's stem, where the layout becomes channel-blocked.
+//!
+//! ```text
+//! for each output row:
+//!   copy its three input rows of every channel, zero-padded      so that the loop below knows no edges
+//!   for each tile of up to MAX output pixels, for each panel:
+//!     for each input channel, row, column: sums += input · panel
+//! ```
+
+use super::balanced;
+use super::epilogue::Epilogue;
+use crate::args::Dense;
+use crate::simd::Simd;
+
+/// Kernels `dense3x3s1` and `dense3x3s2`: tiles of up to `MAX` pixels (at most 12) times one panel.
+///
+/// # Safety
+/// The pointers in `a` are valid for the extents in `a`.
+#[inline(always)]
+pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Dense) {
+    for y in a.rows.start..a.rows.end {
+        // SAFETY: the caller's promise.
+        unsafe {
+            copy_rows::<STRIDE>(a, y);
+            for (x, count) in balanced::<MAX>((0..a.out_width).into()) {
+                for panel in 0..a.cout.div_ceil(16) {
+                    match count {
+                        1 => tile::<S, STRIDE, 1>(s, a, y, x, panel),
+                        2 => tile::<S, STRIDE, 2>(s, a, y, x, panel),
+                        3 => tile::<S, STRIDE, 3>(s, a, y, x, panel),
+                        4 => tile::<S, STRIDE, 4>(s, a, y, x, panel),
+                        5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, y, x, panel),
+                        6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, y, x, panel),
+                        7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, y, x, panel),
+                        8 if MAX >= 8 => tile::<S, STRIDE, 8>(s, a, y, x, panel),
+                        9 if MAX >= 9 => tile::<S, STRIDE, 9>(s, a, y, x, panel),
+                        10 if MAX >= 10 => tile::<S, STRIDE, 10>(s, a, y, x, panel),
+                        11 if MAX >= 11 => tile::<S, STRIDE, 11>(s, a, y, x, panel),
+                        _ => tile::<S, STRIDE, MAX>(s, a, y, x, panel),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The three input rows of output row `y`, of every channel, padded on all sides.
+#[inline(always)]
+unsafe fn copy_rows<const STRIDE: usize>(a: &Dense, y: usize) {
+    let len = Dense::scratch_row(a.out_width, STRIDE);
+    let columns = a.width.min(len - a.pad_left);
+    for channel in 0..a.cin {
+        for k in 0..3 {
+            let row = y * STRIDE + k;
+            // SAFETY: scratch holds 3·cin rows of `len`; the input row is copied only if it is inside.
+            unsafe {
+                let to = a.scratch.add((channel * 3 + k) * len);
+                std::ptr::write_bytes(to, 0, len);
+                if row >= a.pad_top && row < a.height + a.pad_top {
+                    let from = a.src.add((channel * a.height + row - a.pad_top) * a.width);
+                    std::ptr::copy_nonoverlapping(from, to.add(a.pad_left), columns);
+                }
+            }
+        }
+    }
+}
+
+/// `PIXELS` output pixels of row `y` from column `x` on, times one panel.
+#[inline(always)]
+unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dense, y: usize, x: usize, panel: usize) {
+    let len = Dense::scratch_row(a.out_width, STRIDE);
+    // SAFETY: the row copies reach two columns past the last output pixel's first tap.
+    unsafe {
+        let mut w = a.weights.add(panel * a.cin * 9 * 16);
+        let mut sums = [s.load16(a.bias.add(panel * 16)); PIXELS];
+        let mut from = a.scratch.cast_const().add(x * STRIDE);
+        for _ in 0..a.cin * 3 {
+            for k in 0..3 {
+                let taps = s.load16(w.add(k * 16));
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
+                }
+            }
+            (from, w) = (from.wrapping_add(len), w.wrapping_add(48));
+        }
+        let pixel = y * a.out_width + x;
+        let halves = sums.map(|sum| s.halves(sum));
+        store(s, a, pixel, 2 * panel, halves.map(|h| h.0));
+        if (2 * panel + 1) * 8 < a.cout {
+            store(s, a, pixel, 2 * panel + 1, halves.map(|h| h.1));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Dense, pixel: usize, block: usize, sums: [S::C8; PIXELS]) {
+    let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
+    for (p, sum) in sums.into_iter().enumerate() {
+        let to = a.dst.ptr.wrapping_add(block * a.dst.stride + (pixel + p) * 8);
+        // SAFETY: the caller's promise.
+        unsafe { epilogue.store(s, sum, pixel + p, to) }
+    }
+}

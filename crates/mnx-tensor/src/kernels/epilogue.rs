@@ -1,0 +1,47 @@
+//! What happens to a finished sum on its way to memory: clamp, then the residual.
+
+use crate::args::{Clamp, Residual};
+use crate::simd::Simd;
+
+/// The epilogue of one block of 8 output channels.
+#[derive(Clone, Copy)]
+pub(super) struct Epilogue<S: Simd> {
+    lo: S::C8,
+    hi: S::C8,
+    /// Pixel 0 of the residual in this block; not read where `lanes` is 0.
+    residual: *const f32,
+    /// How many of the eight channels the residual covers.
+    lanes: usize,
+}
+
+impl<S: Simd> Epilogue<S> {
+    /// For block `block` of the output.
+    #[inline(always)]
+    pub(super) fn new(s: S, clamp: Clamp, residual: Option<Residual>, block: usize) -> Self {
+        let (ptr, lanes) = match residual {
+            Some(r) => {
+                (r.planes.ptr.wrapping_add(block * r.planes.stride), r.channels.saturating_sub(block * 8).min(8))
+            }
+            None => (std::ptr::null(), 0),
+        };
+        Epilogue { lo: s.splat8(clamp.lo), hi: s.splat8(clamp.hi), residual: ptr, lanes }
+    }
+
+    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, and stores it at `to`.
+    ///
+    /// # Safety
+    /// `to` is writable for 8 floats; a residual is readable at `pixel`.
+    #[inline(always)]
+    pub(super) unsafe fn store(&self, s: S, sum: S::C8, pixel: usize, to: *mut f32) {
+        let mut y = s.clamp8(sum, self.lo, self.hi);
+        // One branch per pixel, always the same way within a block: code for both would double the kernels.
+        if self.lanes > 0 {
+            // SAFETY: readable by the caller's promise.
+            let shortcut = unsafe { s.load8(self.residual.wrapping_add(pixel * 8)) };
+            // Lanes past the identity keep `y`: adding 0 · shortcut would spread its NaN and Inf.
+            y = s.first8(self.lanes, s.add8(y, shortcut), y);
+        }
+        // SAFETY: writable by the caller's promise.
+        unsafe { s.store8(to, y) }
+    }
+}

@@ -1,0 +1,46 @@
+//! The kernels, each written once over [`Simd`](crate::simd::Simd). Only the entry points in [`table`](crate::table) call them.
+
+mod dense;
+mod depthwise;
+mod epilogue;
+mod linear;
+mod pointwise;
+mod pool;
+
+pub(crate) use dense::dense3x3;
+pub(crate) use depthwise::{dw3x3s1, dw3x3s2};
+pub(crate) use linear::linear;
+pub(crate) use pointwise::pw;
+pub(crate) use pool::pool;
+
+use crate::args::Span;
+
+/// Cuts a span into tiles of at most `MAX` whose sizes differ by one at most: 49 by 6 is 4·6 + 5·5, never a lone pixel at the end.
+#[inline(always)]
+fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = span.len().div_ceil(MAX).max(1);
+    let (small, larger) = (span.len() / tiles, span.len() % tiles);
+    let mut next = span.start;
+    (0..tiles).filter_map(move |i| {
+        let (start, size) = (next, small + usize::from(i < larger));
+        next += size;
+        (size > 0).then_some((start, size))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_and_are_balanced() {
+        assert_eq!(balanced::<6>((0..49).into()).map(|t| t.1).collect::<Vec<_>>(), [6, 6, 6, 6, 5, 5, 5, 5, 5]);
+        assert_eq!(balanced::<6>((3..3).into()).count(), 0);
+        for n in 1..100 {
+            let tiles: Vec<_> = balanced::<5>((7..7 + n).into()).collect();
+            assert!(tiles.iter().all(|t| (1..=5).contains(&t.1)));
+            assert_eq!(tiles.iter().map(|t| t.1).sum::<usize>(), n);
+            assert!(tiles.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0 && w[0].1 - w[1].1 <= 1));
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! NCHW tensors and the hand-written SIMD kernels under mnx.
+//!
+//! The public tensor is plain NCHW ([`Tensor`], [`TensorView`]). Kernels work on *channel-blocked*
+//! activations ([`BlockedShape`], NCHW8c: eight channels of a pixel side by side) and on packed weights
+//! ([`pack`]). Each kernel is written once, over the [`simd::Simd`] trait, and instantiated per ISA in one
+//! [kernel table](table), which feeds dispatch, tests and benches.
+//!
+//! People who want a single layer on a plain tensor use [`ops`]; the oracle of all tests is [`naive`].
+//!
+//! # Arithmetic
+//!
+//! Every output element of a convolution or linear layer is one chain of fused multiply-adds that starts
+//! at the bias and runs in a fixed order (input channel, row, column), then the clamp, then the
+//! residual. So every FMA ISA gives the same bits, whatever the tile, strip or thread. The `scalar` ISA
+//! multiplies and adds separately and is compared by tolerance.
+//!
+//! # Naming grammar of kernels
+//!
+//! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM). `dense3x3s1`,
+//! `dense3x3s2`: dense 3x3 on a planar (NCHW) input, a network's stem. `pool`: global average. `linear`: classifier.
+//! A table entry adds the ISA and the tile, in pixels x output channels.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("mnx reads its weight files in place: little-endian targets only");
+
+pub mod args;
+mod blocked;
+mod buffer;
+mod error;
+mod isa;
+mod kernels;
+pub mod naive;
+pub mod ops;
+pub mod pack;
+pub mod peak;
+pub mod simd;
+pub mod table;
+mod tensor;
+
+pub use args::Clamp;
+pub use blocked::{BLOCK, BlockedShape};
+pub use buffer::AlignedBuf;
+pub use error::Error;
+pub use isa::Isa;
+pub use pack::PANEL;
+pub use tensor::{Tensor, TensorView, TensorViewMut};

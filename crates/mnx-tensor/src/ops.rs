@@ -1,0 +1,304 @@
+//! One layer on plain NCHW tensors, for people who want just that. Weights are packed and activations
+//! blocked on each call; a network does both once.
+//!
+//! ```
+//! use mnx_tensor::{Clamp, Tensor, ops};
+//!
+//! let input = Tensor::from_slice([1, 2, 2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.])?;
+//! let sum = ops::pointwise(input.view(), &[1.0, 1.0], None, &ops::Conv::default())?;
+//! assert_eq!(sum.data(), [6., 8., 10., 12.]);
+//!
+//! let relu6 = ops::Conv { clamp: Clamp::RELU6, padding: ops::Padding::ONE, ..Default::default() };
+//! let centre = [0., 0., 0., 0., 1., 0., 0., 0., 0.];
+//! let same = ops::depthwise3x3(input.view(), &[centre, centre].concat(), None, &relu6)?;
+//! assert_eq!(same.data(), [1., 2., 3., 4., 5., 6., 6., 6.]);
+//! # Ok::<(), mnx_tensor::Error>(())
+//! ```
+
+use crate::args::{self, Clamp, Planes, PlanesMut};
+use crate::table::{Kernels, kernels};
+use crate::{AlignedBuf, BlockedShape, Error, Isa, Tensor, TensorView, pack};
+
+/// Rows and columns of zeros around a picture, 0 or 1 per side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Above.
+    pub top: usize,
+    /// Below.
+    pub bottom: usize,
+    /// To the left.
+    pub left: usize,
+    /// To the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// One on each side.
+    pub const ONE: Padding = Padding { top: 1, bottom: 1, left: 1, right: 1 };
+}
+
+/// How a convolution is run. The default: stride 1, no padding, no clamp, no residual, the fastest ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv<'a> {
+    /// 1 or 2 (a pointwise layer has no stride and ignores it, and the padding).
+    pub stride: usize,
+    /// Zeros around the picture.
+    pub padding: Padding,
+    /// What follows the sum.
+    pub clamp: Clamp,
+    /// Added after the clamp to this many first channels; the output's shape.
+    pub residual: Option<(TensorView<'a>, usize)>,
+    /// Which kernels run; `None`: as [`Isa::choose`] does.
+    pub isa: Option<Isa>,
+}
+
+impl Default for Conv<'_> {
+    fn default() -> Self {
+        Conv { stride: 1, padding: Padding::default(), clamp: Clamp::NONE, residual: None, isa: None }
+    }
+}
+
+impl Conv<'_> {
+    /// Output rows and columns of a 3x3 convolution.
+    fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize), Error> {
+        if !(1..=2).contains(&self.stride) {
+            return Err(Error::Value { what: "stride", expected: "1 or 2", found: self.stride });
+        }
+        let Padding { top, bottom, left, right } = self.padding;
+        if let Some(&found) = [top, bottom, left, right].iter().find(|&&p| p > 1) {
+            return Err(Error::Value { what: "padding", expected: "0 or 1", found });
+        }
+        let size = |n: usize, padding: usize| (n + padding).checked_sub(3).map_or(0, |n| n / self.stride + 1);
+        Ok((size(height, top + bottom), size(width, left + right)))
+    }
+}
+
+/// Depthwise 3x3 convolution: `[N, C, H, W]` and `weights` `[C][3][3]` to `[N, C, H', W']`.
+///
+/// # Errors
+/// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
+pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
+    let [n, channels, height, width] = input.shape();
+    let (rows, out_width) = options.output_size(height, width)?;
+    let layer = Layer::new(options, [n, channels, rows, out_width], channels * 9, weights, bias)?;
+    let packed = pack::depthwise(weights, channels);
+    let shape = BlockedShape::new(channels, height, width)?;
+    layer.run(|kernels, picture, out, residual| {
+        let src = blocked(shape, input.picture(picture));
+        let args = args::Depthwise {
+            src: Planes { ptr: src.as_ptr(), stride: shape.plane },
+            dst: out,
+            residual,
+            weights: packed.as_ptr(),
+            bias: layer.bias.as_ptr(),
+            height,
+            width,
+            out_width,
+            pad_top: options.padding.top,
+            pad_left: options.padding.left,
+            rows: (0..rows).into(),
+            blocks: (0..shape.blocks()).into(),
+            clamp: options.clamp,
+        };
+        // SAFETY: all extents are those of the buffers, which live through the call.
+        unsafe { (kernels.depthwise(options.stride).run)(&args) }
+    })
+}
+
+/// Pointwise (1x1) convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin]` to `[N, Cout, H, W]`; Cout
+/// follows from the number of weights.
+///
+/// # Errors
+/// Slices of the wrong length, an ISA that the CPU lacks.
+pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
+    let [n, cin, height, width] = input.shape();
+    let cout = weights.len() / cin.max(1);
+    let layer = Layer::new(options, [n, cout, height, width], cout * cin, weights, bias)?;
+    let packed = pack::panels(weights, cout, cin);
+    let shape = BlockedShape::new(cin, height, width)?;
+    layer.run(|kernels, picture, dst, residual| {
+        let src = blocked(shape, input.picture(picture));
+        let args = args::Pointwise {
+            src: Planes { ptr: src.as_ptr(), stride: shape.plane },
+            dst,
+            residual,
+            weights: packed.as_ptr(),
+            bias: layer.bias.as_ptr(),
+            cin,
+            cout,
+            pixels: (0..height * width).into(),
+            panels: (0..cout.div_ceil(pack::PANEL)).into(),
+            clamp: options.clamp,
+        };
+        // SAFETY: all extents are those of the buffers, which live through the call.
+        unsafe { (kernels.pw.run)(&args) }
+    })
+}
+
+/// Dense 3x3 convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin][3][3]` to `[N, Cout, H', W']`; Cout
+/// follows from the number of weights.
+///
+/// # Errors
+/// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
+pub fn dense3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
+    let [n, cin, height, width] = input.shape();
+    let (rows, out_width) = options.output_size(height, width)?;
+    let cout = weights.len() / (cin * 9).max(1);
+    let layer = Layer::new(options, [n, cout, rows, out_width], cout * cin * 9, weights, bias)?;
+    let packed = pack::panels(weights, cout, cin * 9);
+    let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, out_width, options.stride));
+    layer.run(|kernels, picture, dst, residual| {
+        let args = args::Dense {
+            src: input.picture(picture).as_ptr(),
+            dst,
+            residual,
+            weights: packed.as_ptr(),
+            bias: layer.bias.as_ptr(),
+            scratch: scratch.as_mut_ptr(),
+            cin,
+            cout,
+            height,
+            width,
+            out_width,
+            pad_top: options.padding.top,
+            pad_left: options.padding.left,
+            rows: (0..rows).into(),
+            clamp: options.clamp,
+        };
+        // SAFETY: all extents are those of the buffers, which live through the call.
+        unsafe { (kernels.dense(options.stride).run)(&args) }
+    })
+}
+
+/// Global average pool: `[N, C, H, W]` to `[N, C, 1, 1]`.
+///
+/// # Errors
+/// A picture without pixels, an ISA that the CPU lacks.
+pub fn global_average_pool(input: TensorView, isa: Option<Isa>) -> Result<Tensor, Error> {
+    let [n, channels, height, width] = input.shape();
+    if height * width == 0 {
+        return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
+    }
+    let kernels = table(isa)?;
+    let shape = BlockedShape::new(channels, height, width)?;
+    let mut output = Tensor::zeros([n, channels, 1, 1])?;
+    let mut means = AlignedBuf::zeroed(shape.blocks() * 8);
+    for picture in 0..n {
+        let src = blocked(shape, input.picture(picture));
+        let planes = Planes { ptr: src.as_ptr(), stride: shape.plane };
+        let blocks = (0..shape.blocks()).into();
+        // SAFETY: all extents are those of the buffers, which live through the call.
+        unsafe { (kernels.pool.run)(&args::Pool { src: planes, dst: means.as_mut_ptr(), height, width, blocks }) }
+        output.data_mut()[picture * channels..][..channels].copy_from_slice(&means[..channels]);
+    }
+    Ok(output)
+}
+
+/// Linear layer: features `[N, Cin, 1, 1]` and `weights` `[Cout][Cin]` to `[N, Cout, 1, 1]`; Cout follows from the number of weights.
+///
+/// # Errors
+/// Slices of the wrong length, an ISA that the CPU lacks.
+pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, isa: Option<Isa>) -> Result<Tensor, Error> {
+    let [batch, cin, height, width] = features.shape();
+    if height != 1 || width != 1 {
+        return Err(Error::Shape { what: "features", expected: [batch, cin, 1, 1], found: features.shape() });
+    }
+    let cout = weights.len() / cin.max(1);
+    let options = Conv { isa, ..Conv::default() };
+    let layer = Layer::new(&options, [batch, cout, 1, 1], cout * cin, weights, bias)?;
+    let packed = pack::panels(weights, cout, cin);
+    // Rows are readable up to whole groups of four.
+    let src_stride = cin.next_multiple_of(8);
+    let mut src = AlignedBuf::zeroed(batch * src_stride);
+    for (to, from) in src.chunks_exact_mut(src_stride.max(1)).zip(features.data().chunks_exact(cin.max(1))) {
+        to[..cin].copy_from_slice(from);
+    }
+    let mut output = Tensor::zeros(layer.shape)?;
+    let args = args::Linear {
+        src: src.as_ptr(),
+        src_stride,
+        dst: output.data_mut().as_mut_ptr(),
+        dst_stride: cout,
+        weights: packed.as_ptr(),
+        bias: layer.bias.as_ptr(),
+        cin,
+        cout,
+        batch,
+        panels: (0..cout.div_ceil(pack::PANEL)).into(),
+    };
+    // SAFETY: all extents are those of the buffers, which live through the call.
+    unsafe { (table(isa)?.linear.run)(&args) }
+    Ok(output)
+}
+
+fn table(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
+    let isa = Isa::choose(isa)?;
+    kernels(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })
+}
+
+fn blocked(shape: BlockedShape, picture: &[f32]) -> AlignedBuf {
+    let mut buffer = AlignedBuf::zeroed(shape.len());
+    shape.block(picture, &mut buffer);
+    buffer
+}
+
+/// What the convolutions have in common: checked slices, output, residual, the loop over pictures.
+struct Layer<'a> {
+    kernels: &'static Kernels,
+    shape: [usize; 4],
+    bias: AlignedBuf,
+    residual: Option<(TensorView<'a>, usize)>,
+}
+
+impl<'a> Layer<'a> {
+    fn new(
+        options: &Conv<'a>,
+        shape: [usize; 4],
+        weights_len: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self, Error> {
+        let length = |what, expected, found| {
+            if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+        };
+        let channels = shape[1];
+        length("weights", weights_len, weights.len())?;
+        length("bias", channels, bias.map_or(channels, <[f32]>::len))?;
+        if let Some((view, covered)) = options.residual {
+            if view.shape() != shape {
+                return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
+            }
+            if covered > channels {
+                return Err(Error::Value {
+                    what: "residual channels",
+                    expected: "at most the output's",
+                    found: covered,
+                });
+            }
+        }
+        let bias = pack::bias(bias.unwrap_or(&[]), channels);
+        Ok(Layer { kernels: table(options.isa)?, shape, bias, residual: options.residual })
+    }
+
+    /// Calls `kernel` with each picture's number, blocked output and blocked residual.
+    fn run(&self, mut kernel: impl FnMut(&Kernels, usize, PlanesMut, Option<args::Residual>)) -> Result<Tensor, Error> {
+        let [n, channels, height, width] = self.shape;
+        let mut output = Tensor::zeros(self.shape)?;
+        let shape = BlockedShape::new(channels, height, width)?;
+        if shape.is_empty() {
+            return Ok(output);
+        }
+        let mut out = AlignedBuf::zeroed(shape.len());
+        for picture in 0..n {
+            let shortcut = self.residual.map(|(view, covered)| (blocked(shape, view.picture(picture)), covered));
+            let residual = shortcut.as_ref().map(|(planes, channels)| args::Residual {
+                planes: Planes { ptr: planes.as_ptr(), stride: shape.plane },
+                channels: *channels,
+            });
+            kernel(self.kernels, picture, PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane }, residual);
+            let values = channels * height * width;
+            shape.unblock(&out, &mut output.data_mut()[picture * values..][..values]);
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,121 @@
+//! Weights in the order in which kernels read them. The same packed bytes serve every ISA, so weight files store them packed.
+//!
+//! | layer | logical dims | packed |
+//! | --- | --- | --- |
+//! | depthwise 3x3 | `[C][1][3][3]` | `[C/8][9][8]` |
+//! | pointwise, linear | `[Cout][Cin]` | `[Cout/16][Cin][16]` |
+//! | dense 3x3 | `[Cout][Cin][3][3]` | `[Cout/16][Cin·9][16]` |
+//! | bias | `[C]` | `[C]`, up to whole panels of 16 |
+//!
+//! Lanes past the last channel are zero.
+
+use crate::AlignedBuf;
+
+/// Output channels of a panel of packed pointwise, dense or linear weights.
+pub const PANEL: usize = 16;
+
+/// `outputs` rows of `depth` values (row-major) into groups of `LANES` rows: `[outputs/LANES][depth][LANES]`.
+fn interleave<const LANES: usize>(rows: &[f32], outputs: usize, depth: usize) -> AlignedBuf {
+    let mut packed = AlignedBuf::zeroed(outputs.div_ceil(LANES) * depth * LANES);
+    for (o, row) in rows.chunks_exact(depth.max(1)).take(outputs).enumerate() {
+        for (k, &value) in row.iter().enumerate() {
+            packed[(o / LANES * depth + k) * LANES + o % LANES] = value;
+        }
+    }
+    packed
+}
+
+/// The reverse of [`interleave`].
+fn separate<const LANES: usize>(packed: &[f32], outputs: usize, depth: usize) -> Vec<f32> {
+    let at = |i: usize| packed[(i / depth / LANES * depth + i % depth) * LANES + i / depth % LANES];
+    (0..outputs * depth).map(at).collect()
+}
+
+/// `cout` rows of `depth` weights into panels. `depth` is Cin of a pointwise or linear layer, Cin·9 of a dense 3x3.
+///
+/// # Panics
+/// When there are fewer than `cout · depth` weights.
+pub fn panels(weights: &[f32], cout: usize, depth: usize) -> AlignedBuf {
+    interleave::<PANEL>(&weights[..cout * depth], cout, depth)
+}
+
+/// The reverse of [`panels`].
+///
+/// # Panics
+/// When `packed` is shorter than [`panels_len`].
+pub fn unpack_panels(packed: &[f32], cout: usize, depth: usize) -> Vec<f32> {
+    separate::<PANEL>(packed, cout, depth)
+}
+
+/// Floats that [`panels`] makes.
+pub fn panels_len(cout: usize, depth: usize) -> usize {
+    cout.div_ceil(PANEL) * depth * PANEL
+}
+
+/// `channels` depthwise filters of nine weights into blocks.
+///
+/// # Panics
+/// When there are fewer than `9 · channels` weights.
+pub fn depthwise(weights: &[f32], channels: usize) -> AlignedBuf {
+    interleave::<8>(&weights[..channels * 9], channels, 9)
+}
+
+/// The reverse of [`depthwise`].
+///
+/// # Panics
+/// When `packed` is shorter than [`depthwise_len`].
+pub fn unpack_depthwise(packed: &[f32], channels: usize) -> Vec<f32> {
+    separate::<8>(packed, channels, 9)
+}
+
+/// Floats that [`depthwise`] makes.
+pub fn depthwise_len(channels: usize) -> usize {
+    channels.div_ceil(8) * 9 * 8
+}
+
+/// A bias, or zeros where there is none, up to whole panels.
+///
+/// # Panics
+/// When there are more values than `channels`.
+pub fn bias(values: &[f32], channels: usize) -> AlignedBuf {
+    let mut packed = AlignedBuf::zeroed(bias_len(channels));
+    packed[..channels][..values.len()].copy_from_slice(values);
+    packed
+}
+
+/// Floats that [`bias`](bias()) makes.
+pub fn bias_len(channels: usize) -> usize {
+    channels.next_multiple_of(PANEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lanes_past_the_last_channel_are_zero() {
+        let packed = panels(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2);
+        assert_eq!(packed.len(), 32);
+        assert_eq!(&packed[..4], [1.0, 3.0, 5.0, 0.0]);
+        assert_eq!(&packed[16..20], [2.0, 4.0, 6.0, 0.0]);
+        assert_eq!(bias(&[7.0], 1).iter().sum::<f32>(), 7.0);
+        assert_eq!(bias(&[], 17).len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn packing_round_trips(cout in 1_usize..70, depth in 1_usize..40) {
+            let weights: Vec<f32> = (0..cout * depth).map(|v| v as f32 + 1.0).collect();
+            let packed = panels(&weights, cout, depth);
+            prop_assert_eq!(packed.len(), panels_len(cout, depth));
+            prop_assert_eq!(packed.iter().filter(|&&v| v != 0.0).count(), weights.len());
+            prop_assert_eq!(unpack_panels(&packed, cout, depth), weights);
+
+            let filters: Vec<f32> = (0..cout * 9).map(|v| v as f32 + 1.0).collect();
+            let packed = depthwise(&filters, cout);
+            prop_assert_eq!(packed.len(), depthwise_len(cout));
+            prop_assert_eq!(unpack_depthwise(&packed, cout), filters);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The machine's limit: how many multiply-adds a core can do when nothing else happens.
+
+use std::time::{Duration, Instant};
+
+use crate::simd::Simd;
+use crate::table::kernels;
+use crate::{AlignedBuf, Isa};
+
+/// `steps` rounds of one fused multiply-add on each of `SUMS` panels, which are independent of each other.
+#[inline(always)]
+pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32) -> (u64, f32) {
+    let mut values = AlignedBuf::zeroed(16 * (SUMS + 2));
+    for (i, v) in values.iter_mut().enumerate() {
+        // The last two panels are factor and addend: the sums stay near addend / (1 − factor).
+        *v = if i < 16 * SUMS { 1.0 + i as f32 } else { operand };
+    }
+    // SAFETY: all panels lie inside `values`.
+    let (mut sums, x, w): ([S::P16; SUMS], _, _) = unsafe {
+        let at = |i: usize| s.load16(values.as_ptr().add(16 * i));
+        (std::array::from_fn(at), at(SUMS), at(SUMS + 1))
+    };
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = s.fma16(*sum, x, w);
+        }
+    }
+    let mut total = s.splat8(0.0);
+    for sum in sums {
+        let (low, high) = s.halves(sum);
+        total = s.add8(total, s.add8(low, high));
+    }
+    // SAFETY: eight floats fit into `values`.
+    unsafe { s.store8(values.as_mut_ptr(), total) };
+    (steps * SUMS as u64 * 32, values[0])
+}
+
+/// Peak f32 rate of the calling thread in GFLOP/s (a multiply-add counts as two), by the fastest of
+/// this CPU's ISAs, and which one that was. Measures each for at least `each`.
+///
+/// Machines are noisy: call it in turn with what is compared with it.
+pub fn fma_peak(each: Duration) -> (f64, Isa) {
+    let measured = Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar).map(|isa| (rate(isa, each), isa));
+    // Where nothing better is there, scalar arithmetic is the limit.
+    measured.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_else(|| (rate(Isa::Scalar, each), Isa::Scalar))
+}
+
+fn rate(isa: Isa, at_least: Duration) -> f64 {
+    let Some(kernels) = kernels(isa) else {
+        return 0.0;
+    };
+    let operand = std::hint::black_box(0.5_f32);
+    let (start, mut operations) = (Instant::now(), 0);
+    loop {
+        // SAFETY: `kernels` returned the table, so the CPU has the ISA.
+        let (done, value) = unsafe { (kernels.peak)(20_000, operand) };
+        std::hint::black_box(value);
+        operations += done;
+        let elapsed = start.elapsed();
+        if elapsed >= at_least {
+            return operations as f64 / elapsed.as_secs_f64() / 1e9;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_a_positive_rate_of_an_available_isa() {
+        let (gflops, isa) = fma_peak(Duration::from_millis(1));
+        assert!(gflops > 0.0 && gflops.is_finite());
+        assert!(isa.is_available());
+    }
+}

@@ -1,0 +1,129 @@
+//! x86-64 with AVX-512 F, VL and DQ: thirty-two registers; a panel of 16 is one, a block of 8 half of one.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+use crate::Isa;
+
+/// Proof that the CPU has AVX-512 F, VL and DQ, besides AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// If the CPU has them.
+    pub fn new() -> Option<Self> {
+        let there = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && super::Avx2::new().is_some();
+        there.then_some(Avx512(()))
+    }
+
+    /// Without asking the CPU.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F, VL and DQ, AVX2 and FMA.
+    #[inline(always)]
+    pub unsafe fn assume() -> Self {
+        Avx512(())
+    }
+}
+
+impl Simd for Avx512 {
+    const ISA: Isa = Isa::Avx512;
+    type C8 = __m256;
+    type P16 = __m512;
+    /// Broadcasts come from memory for free.
+    type Quad = *const f32;
+
+    #[inline(always)]
+    unsafe fn load8(self, from: *const f32) -> __m256 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store8(self, to: *mut f32, value: __m256) {
+        // SAFETY: writable by the trait's contract; `self` proves AVX.
+        unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn splat8(self, value: f32) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn fma8(self, x: __m256, w: __m256, acc: __m256) -> __m256 {
+        // SAFETY: `self` proves FMA.
+        unsafe { _mm256_fmadd_ps(x, w, acc) }
+    }
+
+    #[inline(always)]
+    fn add8(self, x: __m256, y: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_add_ps(x, y) }
+    }
+
+    #[inline(always)]
+    fn mul8(self, x: __m256, y: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_mul_ps(x, y) }
+    }
+
+    #[inline(always)]
+    fn clamp8(self, x: __m256, lo: __m256, hi: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX. The second operand is the result when one is NaN, so data comes second.
+        unsafe { _mm256_min_ps(hi, _mm256_max_ps(lo, x)) }
+    }
+
+    #[inline(always)]
+    fn first8(self, n: usize, x: __m256, y: __m256) -> __m256 {
+        let mask = ((1_u32 << n.min(8)) - 1) as __mmask8;
+        // SAFETY: `self` proves AVX-512 VL.
+        unsafe { _mm256_mask_blend_ps(mask, y, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load16(self, from: *const f32) -> __m512 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512 F.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    fn fma16(self, x: __m512, w: __m512, acc: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512 F.
+        unsafe { _mm512_fmadd_ps(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma16_splat(self, x: *const f32, w: __m512, acc: __m512) -> __m512 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512 F.
+        unsafe { _mm512_fmadd_ps(_mm512_set1_ps(*x), w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const f32) -> *const f32 {
+        from
+    }
+
+    #[inline(always)]
+    fn fma16_lane<const LANE: usize>(self, x: *const f32, w: __m512, acc: __m512) -> __m512 {
+        const { assert!(LANE < 4) };
+        // SAFETY: `load_quad`'s contract makes four floats readable here.
+        unsafe { self.fma16_splat(x.add(LANE), w, acc) }
+    }
+
+    #[inline(always)]
+    fn halves(self, x: __m512) -> (__m256, __m256) {
+        // SAFETY: `self` proves AVX-512 F and DQ.
+        unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: a hint: no address can fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+}

@@ -1,0 +1,92 @@
+//! The vector operations that kernels are written in, and one thin file per ISA.
+//!
+//! An instance is a token: constructing one proves that the CPU has the instructions, so arithmetic on
+//! registers is safe; only loads and stores are not. Methods are `#[inline(always)]` and carry no
+//! `#[target_feature]`: that stands on the kernels' entry points (see [`table`](crate::table)), into which everything is inlined.
+
+use crate::Isa;
+
+mod scalar;
+pub use scalar::Scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub use {avx2::Avx2, avx512::Avx512};
+
+/// About a dozen operations on a block of 8 channels and on a panel of 16.
+///
+/// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass.
+pub trait Simd: Copy {
+    /// Which instructions these are.
+    const ISA: Isa;
+
+    /// Eight lanes: one block of channels of one pixel.
+    type C8: Copy;
+    /// Sixteen lanes: one panel of output channels of one pixel.
+    type P16: Copy;
+    /// Four neighbouring floats of which single lanes are multiplied with a panel.
+    type Quad: Copy;
+
+    /// Eight floats from memory, any alignment.
+    ///
+    /// # Safety
+    /// `from` is readable for 8 floats.
+    unsafe fn load8(self, from: *const f32) -> Self::C8;
+
+    /// Eight floats to memory, any alignment.
+    ///
+    /// # Safety
+    /// `to` is writable for 8 floats.
+    unsafe fn store8(self, to: *mut f32, value: Self::C8);
+
+    /// The same value in all lanes.
+    fn splat8(self, value: f32) -> Self::C8;
+
+    /// `x · w + acc`, rounded once (`scalar`: twice).
+    fn fma8(self, x: Self::C8, w: Self::C8, acc: Self::C8) -> Self::C8;
+
+    /// `x + y`.
+    fn add8(self, x: Self::C8, y: Self::C8) -> Self::C8;
+
+    /// `x · y`.
+    fn mul8(self, x: Self::C8, y: Self::C8) -> Self::C8;
+
+    /// `x` between `lo` and `hi`; NaN stays NaN.
+    fn clamp8(self, x: Self::C8, lo: Self::C8, hi: Self::C8) -> Self::C8;
+
+    /// The first `n` lanes of `x`, then lanes of `y`.
+    fn first8(self, n: usize, x: Self::C8, y: Self::C8) -> Self::C8;
+
+    /// Sixteen floats from memory, any alignment.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 floats.
+    unsafe fn load16(self, from: *const f32) -> Self::P16;
+
+    /// `x · w + acc` in sixteen lanes.
+    fn fma16(self, x: Self::P16, w: Self::P16, acc: Self::P16) -> Self::P16;
+
+    /// `*x · w + acc` in sixteen lanes.
+    ///
+    /// # Safety
+    /// `x` is readable.
+    unsafe fn fma16_splat(self, x: *const f32, w: Self::P16, acc: Self::P16) -> Self::P16;
+
+    /// Four floats to be used by [`fma16_lane`](Simd::fma16_lane).
+    ///
+    /// # Safety
+    /// `from` is readable for 4 floats, for as long as the result is used: an ISA that broadcasts from memory keeps the pointer.
+    unsafe fn load_quad(self, from: *const f32) -> Self::Quad;
+
+    /// `x[LANE] · w + acc` in sixteen lanes.
+    fn fma16_lane<const LANE: usize>(self, x: Self::Quad, w: Self::P16, acc: Self::P16) -> Self::P16;
+
+    /// Lanes 0…7 and 8…15.
+    fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
+
+    /// A hint that `from` will be read soon; any address.
+    fn prefetch(self, from: *const f32);
+}

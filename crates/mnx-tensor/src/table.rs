@@ -1,0 +1,171 @@
+//! The kernel table: every kernel of every ISA, with its name and tile. A kernel that is not in it does not exist:
+//! dispatch, tests, benches and `mnx-infer inspect --kernels` read this table.
+
+use crate::args::{Dense, Depthwise, Linear, Pointwise, Pool};
+use crate::simd::Simd;
+use crate::{Isa, kernels};
+
+/// One kernel: what it is called, how large its tile is, and its entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<Args> {
+    /// By the grammar in the [crate's docs](crate).
+    pub name: &'static str,
+    /// Largest tile: pixels (or rows) x output channels.
+    pub tile: (usize, usize),
+    /// Entry point.
+    ///
+    /// # Safety
+    /// The pointers in the arguments are valid for the extents in them, and the CPU has the ISA.
+    pub run: unsafe fn(&Args),
+}
+
+/// All kernels of one ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    /// The ISA, as the kernels' own instance of [`Simd`] names it.
+    pub isa: Isa,
+    /// Depthwise 3x3, stride 1.
+    pub dw3x3s1: Kernel<Depthwise>,
+    /// Depthwise 3x3, stride 2.
+    pub dw3x3s2: Kernel<Depthwise>,
+    /// Pointwise.
+    pub pw: Kernel<Pointwise>,
+    /// Dense 3x3 on NCHW, stride 1.
+    pub dense3x3s1: Kernel<Dense>,
+    /// Dense 3x3 on NCHW, stride 2.
+    pub dense3x3s2: Kernel<Dense>,
+    /// Global average pool.
+    pub pool: Kernel<Pool>,
+    /// Linear layer.
+    pub linear: Kernel<Linear>,
+    /// Nothing but multiply-adds on registers: `(steps, operand)`, returns operations done and a value that depends on them.
+    pub(crate) peak: unsafe fn(u64, f32) -> (u64, f32),
+}
+
+impl Kernels {
+    /// `(name, tile)` of every kernel, in the order of the fields.
+    pub fn list(&self) -> [(&'static str, (usize, usize)); 7] {
+        [
+            (self.dw3x3s1.name, self.dw3x3s1.tile),
+            (self.dw3x3s2.name, self.dw3x3s2.tile),
+            (self.pw.name, self.pw.tile),
+            (self.dense3x3s1.name, self.dense3x3s1.tile),
+            (self.dense3x3s2.name, self.dense3x3s2.tile),
+            (self.pool.name, self.pool.tile),
+            (self.linear.name, self.linear.tile),
+        ]
+    }
+
+    /// The depthwise kernel of a stride, 1 or else 2.
+    pub fn depthwise(&self, stride: usize) -> &Kernel<Depthwise> {
+        if stride == 1 { &self.dw3x3s1 } else { &self.dw3x3s2 }
+    }
+
+    /// The dense kernel of a stride, 1 or else 2.
+    pub fn dense(&self, stride: usize) -> &Kernel<Dense> {
+        if stride == 1 { &self.dense3x3s1 } else { &self.dense3x3s2 }
+    }
+}
+
+/// The kernels of an ISA, if this build has them and this CPU can run them.
+pub fn kernels(isa: Isa) -> Option<&'static Kernels> {
+    match isa {
+        Isa::Scalar => Some(&SCALAR),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => crate::simd::Avx2::new().map(|_| &AVX2),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => crate::simd::Avx512::new().map(|_| &AVX512),
+        _ => None,
+    }
+}
+
+/// Instantiates all kernels for one ISA. Only these entry points carry the target features; everything
+/// below them is inlined.
+macro_rules! instantiate {
+    (
+        $(#[$features:meta])* $table:ident: $simd:ty,
+        dw: $dw1:literal $dw2:literal, pw: $pixels:literal x $panels:literal, dense: $dense:literal,
+        linear: $rows:literal x $lpanels:literal, peak: $sums:literal
+    ) => {
+        static $table: Kernels = {
+            instantiate!(@entry $(#[$features])* dw_s1, Depthwise, $simd, kernels::dw3x3s1::<$simd, $dw1>);
+            instantiate!(@entry $(#[$features])* dw_s2, Depthwise, $simd, kernels::dw3x3s2::<$simd, $dw2>);
+            instantiate!(@entry $(#[$features])* pw, Pointwise, $simd, kernels::pw::<$simd, $pixels, $panels>);
+            instantiate!(@entry $(#[$features])* dense_s1, Dense, $simd, kernels::dense3x3::<$simd, 1, $dense>);
+            instantiate!(@entry $(#[$features])* dense_s2, Dense, $simd, kernels::dense3x3::<$simd, 2, $dense>);
+            instantiate!(@entry $(#[$features])* pool, Pool, $simd, kernels::pool::<$simd>);
+            instantiate!(@entry $(#[$features])* linear, Linear, $simd, kernels::linear::<$simd, $rows, $lpanels>);
+
+            $(#[$features])*
+            unsafe fn peak(steps: u64, operand: f32) -> (u64, f32) {
+                // SAFETY: the table's contract: the CPU has the ISA.
+                crate::peak::chains::<$simd, $sums>(unsafe { <$simd>::assume() }, steps, operand)
+            }
+
+            Kernels {
+                isa: <$simd as Simd>::ISA,
+                dw3x3s1: Kernel { name: "dw3x3s1", tile: ($dw1, 8), run: dw_s1 },
+                dw3x3s2: Kernel { name: "dw3x3s2", tile: ($dw2, 8), run: dw_s2 },
+                pw: Kernel { name: "pw", tile: ($pixels, 16 * $panels), run: pw },
+                dense3x3s1: Kernel { name: "dense3x3s1", tile: ($dense, 16), run: dense_s1 },
+                dense3x3s2: Kernel { name: "dense3x3s2", tile: ($dense, 16), run: dense_s2 },
+                pool: Kernel { name: "pool", tile: (1, 8), run: pool },
+                linear: Kernel { name: "linear", tile: ($rows, 16 * $lpanels), run: linear },
+                peak,
+            }
+        };
+    };
+    (@entry $(#[$features:meta])* $name:ident, $args:ty, $simd:ty, $kernel:expr) => {
+        $(#[$features])*
+        unsafe fn $name(args: &$args) {
+            // SAFETY: the table's contract: the CPU has the ISA, the pointers are valid for their extents.
+            unsafe { $kernel(<$simd>::assume(), args) }
+        }
+    };
+}
+
+// Tiles are register budgets. Sixteen registers: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15;
+// depthwise 2 columns x 3 rows + 9 weights + 1 input = 16.
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
+    dw: 2 2, pw: 6 x 1, dense: 6, linear: 6 x 4, peak: 6
+);
+
+// Thirty-two registers: 12 pixels x 2 panels + 2 weights + 1 broadcast = 27; depthwise 4 columns x 3
+// rows + 9 weights + 1 input = 22.
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
+    dw: 4 4, pw: 12 x 2, dense: 12, linear: 6 x 4, peak: 12
+);
+
+// The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.
+instantiate!(SCALAR: crate::simd::Scalar, dw: 1 1, pw: 4 x 1, dense: 4, linear: 4 x 1, peak: 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_the_one_that_was_asked_for() {
+        for isa in Isa::available() {
+            assert_eq!(kernels(isa).map(|k| k.isa), Some(isa));
+        }
+    }
+
+    /// What runs is seen from the outside: a fused multiply-add keeps the product's low bits, separate ones lose them.
+    #[test]
+    fn fma_isas_fuse_and_scalar_does_not() {
+        let (x, w) = (1.0 + f32::EPSILON, 1.0 - f32::EPSILON);
+        for isa in Isa::available() {
+            let weight: Vec<f32> = (0..9).map(|k| if k == 4 { w } else { 0.0 }).collect();
+            let input = crate::Tensor::from_slice([1, 1, 1, 1], &[x]).unwrap();
+            let options = crate::ops::Conv { isa: Some(isa), padding: crate::ops::Padding::ONE, ..Default::default() };
+            let found = crate::ops::depthwise3x3(input.view(), &weight, Some(&[-1.0]), &options).unwrap();
+            let expected = if isa == Isa::Scalar { x * w - 1.0 } else { x.mul_add(w, -1.0) };
+            assert_eq!(found.data(), [expected], "{isa}");
+        }
+        assert_ne!(x * w - 1.0, x.mul_add(w, -1.0));
+    }
+}

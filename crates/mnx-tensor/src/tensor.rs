@@ -1,0 +1,146 @@
+//! Plain NCHW tensors.
+
+use crate::{AlignedBuf, Error};
+
+/// Number of elements of a shape, unless that overflows.
+fn elements(shape: [usize; 4]) -> Result<usize, Error> {
+    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    // A slice may not be larger than isize::MAX bytes.
+    count.filter(|&n| n <= isize::MAX as usize / 4).ok_or(Error::TooLarge { shape })
+}
+
+fn check(what: &'static str, shape: [usize; 4], found: usize) -> Result<(), Error> {
+    let expected = elements(shape)?;
+    if found == expected { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// An owned tensor `[N, C, H, W]` of f32, contiguous and aligned to 64 bytes.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    shape: [usize; 4],
+    data: AlignedBuf,
+}
+
+impl Tensor {
+    /// All zero.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the element count overflows.
+    pub fn zeros(shape: [usize; 4]) -> Result<Tensor, Error> {
+        Ok(Tensor { shape, data: AlignedBuf::zeroed(elements(shape)?) })
+    }
+
+    /// A copy of `values`, in NCHW order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when there are not exactly N·C·H·W of them.
+    pub fn from_slice(shape: [usize; 4], values: &[f32]) -> Result<Tensor, Error> {
+        check("tensor", shape, values.len())?;
+        Ok(Tensor { shape, data: values.into() })
+    }
+
+    /// `[N, C, H, W]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The values in NCHW order.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The values in NCHW order, to be written.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// Borrowed.
+    pub fn view(&self) -> TensorView<'_> {
+        TensorView { shape: self.shape, data: &self.data }
+    }
+
+    /// Borrowed, to be written.
+    pub fn view_mut(&mut self) -> TensorViewMut<'_> {
+        TensorViewMut { shape: self.shape, data: &mut self.data }
+    }
+}
+
+/// A borrowed tensor `[N, C, H, W]` of f32, contiguous; any alignment that f32 allows.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    shape: [usize; 4],
+    data: &'a [f32],
+}
+
+impl<'a> TensorView<'a> {
+    /// A view of `data` in NCHW order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when there are not exactly N·C·H·W values.
+    pub fn new(shape: [usize; 4], data: &'a [f32]) -> Result<Self, Error> {
+        check("tensor view", shape, data.len())?;
+        Ok(TensorView { shape, data })
+    }
+
+    /// `[N, C, H, W]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The values in NCHW order.
+    pub fn data(&self) -> &'a [f32] {
+        self.data
+    }
+
+    /// The C·H·W values of picture `n`.
+    ///
+    /// # Panics
+    /// When `n` is not under N.
+    pub fn picture(&self, n: usize) -> &'a [f32] {
+        let len = self.shape[1] * self.shape[2] * self.shape[3];
+        &self.data[n * len..(n + 1) * len]
+    }
+}
+
+/// A mutably borrowed tensor `[N, C, H, W]` of f32, contiguous.
+#[derive(Debug)]
+pub struct TensorViewMut<'a> {
+    shape: [usize; 4],
+    data: &'a mut [f32],
+}
+
+impl<'a> TensorViewMut<'a> {
+    /// A view of `data` in NCHW order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when there are not exactly N·C·H·W values.
+    pub fn new(shape: [usize; 4], data: &'a mut [f32]) -> Result<Self, Error> {
+        check("tensor view", shape, data.len())?;
+        Ok(TensorViewMut { shape, data })
+    }
+
+    /// `[N, C, H, W]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The values in NCHW order.
+    pub fn data(&mut self) -> &mut [f32] {
+        self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_checked_and_never_overflow() {
+        assert!(TensorView::new([1, 2, 3, 4], &[0.0; 24]).is_ok());
+        let short = TensorView::new([1, 2, 3, 4], &[0.0; 23]).unwrap_err();
+        assert_eq!(short, Error::Length { what: "tensor view", expected: 24, found: 23 });
+        let huge = [usize::MAX, 2, 3, 4];
+        assert_eq!(Tensor::zeros(huge).unwrap_err(), Error::TooLarge { shape: huge });
+        assert_eq!(Tensor::zeros([0, 3, 1, 1]).unwrap().data().len(), 0);
+    }
+}

@@ -1,0 +1,314 @@
+//! Every kernel of every ISA that this machine has against the naive loops: exactly, in the rounding that the ISA
+//! has. By a table of awkward sizes and by proptest.
+
+use mnx_tensor::naive::{self, Rounding, Shape};
+use mnx_tensor::ops::{self, Conv, Padding};
+use mnx_tensor::{Clamp, Isa, Tensor};
+use proptest::prelude::*;
+
+/// Deterministic values in −2…2 that are no round numbers.
+fn values(len: usize, seed: usize) -> Vec<f32> {
+    let mut state = seed as u32 ^ 0x9e37_79b9;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn rounding(isa: Isa) -> Rounding {
+    if isa == Isa::Scalar { Rounding::Separate } else { Rounding::Fused }
+}
+
+/// Same bits, but any NaN equals any NaN and +0 equals −0.
+fn assert_same(found: &[f32], expected: &[f32], what: &dyn std::fmt::Debug) {
+    assert_eq!(found.len(), expected.len(), "{what:?}");
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(f == e || (f.is_nan() && e.is_nan()), "{what:?}: element {i}: expected {e}, found {f}");
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    n: usize,
+    cin: usize,
+    cout: usize,
+    h: usize,
+    w: usize,
+    stride: usize,
+    padding: Padding,
+    clamp: Clamp,
+    /// How many channels the residual covers, if there is one.
+    residual: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Depthwise,
+    Dense,
+    Pointwise,
+}
+
+fn check(kind: Kind, case: &Case, poison: &[f32]) {
+    let &Case { n, cin, cout, h, w, stride, padding, clamp, .. } = case;
+    let shape = Shape { cin, cout, height: h, width: w, stride, padding };
+    let (rows, columns) = if kind == Kind::Pointwise { (h, w) } else { shape.output_size() };
+    let depth = match kind {
+        Kind::Depthwise => 9,
+        Kind::Dense => cin * 9,
+        Kind::Pointwise => cin,
+    };
+    let mut x = values(n * cin * h * w, 1);
+    for (i, &p) in poison.iter().enumerate().take(x.len()) {
+        let at = (i * 7919 + 3) % x.len();
+        x[at] = p;
+    }
+    let (weights, bias) = (values(cout * depth, 2), values(cout, 3));
+    let shortcut = Tensor::from_slice([n, cout, rows, columns], &values(n * cout * rows * columns, 4)).unwrap();
+    let input = Tensor::from_slice([n, cin, h, w], &x).unwrap();
+    for isa in Isa::available() {
+        let residual = case.residual.map(|covered| (shortcut.view(), covered));
+        let options = Conv { stride, padding, clamp, residual, isa: Some(isa) };
+        let run = match kind {
+            Kind::Depthwise => ops::depthwise3x3,
+            Kind::Dense => ops::dense3x3,
+            Kind::Pointwise => ops::pointwise,
+        };
+        let found = run(input.view(), &weights, Some(&bias), &options).unwrap();
+        assert_eq!(found.shape(), [n, cout, rows, columns]);
+        for picture in 0..n {
+            let x = input.view().picture(picture);
+            let mut expected = match kind {
+                Kind::Pointwise => naive::pointwise(cin, cout, h * w, x, &weights, &bias, rounding(isa)),
+                _ => naive::conv3x3(&shape, kind == Kind::Depthwise, x, &weights, &bias, rounding(isa)),
+            };
+            let view = shortcut.view();
+            naive::epilogue(&mut expected, cout, clamp, case.residual.map(|c| (view.picture(picture), c)));
+            assert_same(found.view().picture(picture), &expected, &(isa, kind, case));
+        }
+    }
+}
+
+fn paddings() -> impl Iterator<Item = Padding> {
+    (0..16).map(|b| Padding { top: b & 1, bottom: b >> 1 & 1, left: b >> 2 & 1, right: b >> 3 & 1 })
+}
+
+fn sizes() -> impl Iterator<Item = usize> {
+    (1..=17).chain([28, 56])
+}
+
+#[test]
+fn depthwise_of_every_plane_size_and_padding() {
+    for (h, w) in sizes().flat_map(|h| sizes().map(move |w| (h, w))) {
+        for (i, padding) in paddings().enumerate() {
+            // Channels and batch vary along, so that each meets many sizes.
+            let cin = [1, 3, 8, 12][(h + i) % 4];
+            for stride in [1, 2] {
+                let residual = (i % 3 == 0).then_some(cin * (i % 4) / 3);
+                let clamp = if i % 2 == 0 { Clamp::RELU6 } else { Clamp::NONE };
+                let n = 1 + (h + w + i) % 3 % 2;
+                check(Kind::Depthwise, &Case { n, cin, cout: cin, h, w, stride, padding, clamp, residual }, &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise_of_every_channel_count() {
+    for cin in [1, 2, 3, 7, 8, 12, 17, 24, 56, 104] {
+        for (h, w, stride) in [(7, 7, 1), (7, 7, 2), (9, 14, 1), (14, 9, 2)] {
+            for residual in [None, Some(cin), Some(cin / 2), Some(cin / 3)] {
+                let case =
+                    Case { n: 2, cin, cout: cin, h, w, stride, padding: Padding::ONE, clamp: Clamp::NONE, residual };
+                check(Kind::Depthwise, &case, &[]);
+            }
+        }
+    }
+}
+
+/// Strips end somewhere in a plane that does not fit into the L1 cache.
+#[test]
+fn depthwise_of_planes_of_several_strips() {
+    for (h, w) in [(57, 112), (112, 113), (31, 300)] {
+        for stride in [1, 2] {
+            let residual = Some(7);
+            let case =
+                Case { n: 1, cin: 9, cout: 9, h, w, stride, padding: Padding::ONE, clamp: Clamp::RELU6, residual };
+            check(Kind::Depthwise, &case, &[]);
+        }
+    }
+}
+
+#[test]
+fn pointwise_of_every_plane_size() {
+    for (h, w) in sizes().flat_map(|h| [1, 2, 5, 7].map(move |w| (h, w))) {
+        let (cin, cout) = ([3, 8, 17, 24][h % 4], [8, 7, 24, 40][(h + w) % 4]);
+        let case = Case {
+            n: 1 + h % 3,
+            cin,
+            cout,
+            h,
+            w,
+            stride: 1,
+            padding: Padding::default(),
+            clamp: Clamp::RELU6,
+            residual: (w == 5).then_some(cout - 1),
+        };
+        check(Kind::Pointwise, &case, &[]);
+    }
+}
+
+#[test]
+fn pointwise_of_every_pair_of_channel_counts() {
+    const CHANNELS: [usize; 10] = [1, 2, 3, 7, 8, 12, 17, 24, 56, 104];
+    for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
+        for (h, w) in [(1, 1), (7, 7), (4, 13)] {
+            let residual = [None, Some(cout), Some(cout / 2)][(cin + cout + h) % 3];
+            let padding = Padding::default();
+            check(
+                Kind::Pointwise,
+                &Case { n: 1, cin, cout, h, w, stride: 1, padding, clamp: Clamp::NONE, residual },
+                &[],
+            );
+        }
+    }
+}
+
+/// Chunks of pixels end somewhere in a plane with many input channels.
+#[test]
+fn pointwise_of_several_chunks() {
+    let padding = Padding::default();
+    let case =
+        Case { n: 1, cin: 960, cout: 33, h: 14, w: 15, stride: 1, padding, clamp: Clamp::RELU6, residual: Some(30) };
+    check(Kind::Pointwise, &case, &[]);
+}
+
+#[test]
+fn dense_of_every_plane_size_and_padding() {
+    for (i, (h, w)) in sizes().flat_map(|h| sizes().map(move |w| (h, w))).enumerate() {
+        for stride in [1, 2] {
+            let padding = paddings().nth(i * 5 % 16).unwrap();
+            let (cin, cout) = ([3, 1, 4][h % 3], [32, 3, 12, 8, 17][(w + i) % 5]);
+            let residual = (i % 4 == 0).then_some(cout / 2);
+            check(Kind::Dense, &Case { n: 1, cin, cout, h, w, stride, padding, clamp: Clamp::RELU6, residual }, &[]);
+        }
+    }
+}
+
+#[test]
+fn nan_infinity_and_denormals_go_through_every_clamp() {
+    let poison = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, f32::MAX, f32::MIN, -0.0];
+    for clamp in [Clamp::RELU6, Clamp::NONE, Clamp { lo: 0.0, hi: f32::INFINITY }] {
+        for residual in [None, Some(13), Some(17)] {
+            for stride in [1, 2] {
+                let case = Case { n: 2, cin: 17, cout: 17, h: 9, w: 8, stride, padding: Padding::ONE, clamp, residual };
+                for kind in [Kind::Depthwise, Kind::Dense, Kind::Pointwise] {
+                    check(kind, &case, &poison);
+                    // And with nothing else in the input.
+                    check(kind, &case, &[1e-40; 4000]);
+                }
+            }
+        }
+    }
+}
+
+/// Infinities in a shortcut must not leak into channels past the identity.
+#[test]
+fn a_partial_residual_leaves_other_lanes_alone() {
+    for isa in Isa::available() {
+        let input = Tensor::from_slice([1, 3, 1, 1], &[1.0, 2.0, 3.0]).unwrap();
+        let shortcut = Tensor::from_slice([1, 3, 1, 1], &[10.0, f32::INFINITY, f32::NAN]).unwrap();
+        let options = Conv { isa: Some(isa), residual: Some((shortcut.view(), 1)), ..Conv::default() };
+        let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let found = ops::pointwise(input.view(), &identity, None, &options).unwrap();
+        assert_eq!(found.data(), [11.0, 2.0, 3.0]);
+    }
+}
+
+#[test]
+fn pool_of_every_plane_size() {
+    for (h, w) in sizes().flat_map(|h| sizes().map(move |w| (h, w))) {
+        let channels = [1, 7, 8, 12][(h + w) % 4];
+        let input = Tensor::from_slice([2, channels, h, w], &values(2 * channels * h * w, 5)).unwrap();
+        for isa in Isa::available() {
+            let found = ops::global_average_pool(input.view(), Some(isa)).unwrap();
+            for picture in 0..2 {
+                let expected = naive::pool(channels, h, w, input.view().picture(picture));
+                assert_same(found.view().picture(picture), &expected, &(isa, channels, h, w));
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_of_every_channel_count_and_batch() {
+    for batch in (1..=8).chain([13]) {
+        for (cin, cout) in [(1, 1), (3, 2), (7, 17), (12, 64), (17, 65), (56, 104), (1280, 100)] {
+            let (x, weights, bias) = (values(batch * cin, 6), values(cout * cin, 7), values(cout, 8));
+            let input = Tensor::from_slice([batch, cin, 1, 1], &x).unwrap();
+            for isa in Isa::available() {
+                let found = ops::linear(input.view(), &weights, Some(&bias), Some(isa)).unwrap();
+                for n in 0..batch {
+                    let expected =
+                        naive::pointwise(cin, cout, 1, input.view().picture(n), &weights, &bias, rounding(isa));
+                    assert_same(found.view().picture(n), &expected, &(isa, batch, cin, cout));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let x = Tensor::zeros([1, 3, 4, 4]).unwrap();
+    let conv = Conv::default();
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 26], None, &conv).is_err());
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], Some(&[0.0; 2]), &conv).is_err());
+    assert!(ops::pointwise(x.view(), &[0.0; 7], None, &conv).is_err());
+    assert!(ops::dense3x3(x.view(), &[0.0; 28], None, &conv).is_err());
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }).is_err());
+    let padding = Padding { top: 2, ..Padding::ONE };
+    assert!(ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
+    assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
+    assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
+    assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
+    // Nothing to do is fine.
+    assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
+    let empty = Tensor::zeros([0, 3, 4, 4]).unwrap();
+    assert_eq!(ops::pointwise(empty.view(), &[0.0; 9], None, &conv).unwrap().shape(), [0, 3, 4, 4]);
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let sizes = (1_usize..=3, 1_usize..40, 1_usize..40, 1_usize..20, 1_usize..20, 1_usize..=2);
+    (sizes, 0_usize..16, any::<bool>(), prop::option::of(0.0..=1.0_f64)).prop_map(
+        |((n, cin, cout, h, w, stride), padding, relu6, residual)| Case {
+            n,
+            cin,
+            cout,
+            h,
+            w,
+            stride,
+            padding: paddings().nth(padding).unwrap(),
+            clamp: if relu6 { Clamp::RELU6 } else { Clamp::NONE },
+            residual: residual.map(|share| (share * cout as f64) as usize),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn depthwise_agrees(mut case in case()) {
+        case.cin = case.cout;
+        check(Kind::Depthwise, &case, &[]);
+    }
+
+    #[test]
+    fn dense_agrees(case in case()) {
+        check(Kind::Dense, &case, &[]);
+    }
+
+    #[test]
+    fn pointwise_agrees(case in case()) {
+        check(Kind::Pointwise, &case, &[]);
+    }
+}
