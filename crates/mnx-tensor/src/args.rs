@@ -177,7 +177,7 @@ pub struct Pool {
 /// Arguments of the linear layer: `batch` rows of features times a packed matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
-    /// Row `n` of features lies at `src + n·src_stride`; readable up to the next multiple of 4 floats.
+    /// Row `n` of features lies at `src + n·src_stride`.
     pub src: *const f32,
     /// Floats from row to row.
     pub src_stride: usize,

@@ -78,10 +78,20 @@ impl Conv<'_> {
 /// # Errors
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
+    let channels = input.shape()[1];
+    let (weights, bias) = pack_checked(channels, 9, weights, bias, pack::depthwise)?;
+    depthwise3x3_packed(input, &weights, &bias, options)
+}
+
+/// [`depthwise3x3`] with weights and bias as [`pack::depthwise`] and [`pack::bias`](pack::bias()) make them.
+///
+/// # Errors
+/// As [`depthwise3x3`].
+pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], options: &Conv) -> Result<Tensor, Error> {
     let [n, channels, height, width] = input.shape();
     let (rows, out_width) = options.output_size(height, width)?;
-    let layer = Layer::new(options, [n, channels, rows, out_width], channels * 9, weights, bias)?;
-    let packed = pack::depthwise(weights, channels);
+    length("packed weights", pack::depthwise_len(channels), weights.len())?;
+    let layer = Layer::new(options, [n, channels, rows, out_width], bias)?;
     let shape = BlockedShape::new(channels, height, width)?;
     layer.run(|kernels, picture, out, residual| {
         let src = blocked(shape, input.picture(picture));
@@ -89,8 +99,8 @@ pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, op
             src: Planes { ptr: src.as_ptr(), stride: shape.plane },
             dst: out,
             residual,
-            weights: packed.as_ptr(),
-            bias: layer.bias.as_ptr(),
+            weights: weights.as_ptr(),
+            bias: bias.as_ptr(),
             height,
             width,
             out_width,
@@ -111,10 +121,26 @@ pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, op
 /// # Errors
 /// Slices of the wrong length, an ISA that the CPU lacks.
 pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let [n, cin, height, width] = input.shape();
+    let cin = input.shape()[1];
     let cout = weights.len() / cin.max(1);
-    let layer = Layer::new(options, [n, cout, height, width], cout * cin, weights, bias)?;
-    let packed = pack::panels(weights, cout, cin);
+    let (weights, bias) = pack_checked(cout, cin, weights, bias, |w, cout| pack::panels(w, cout, cin))?;
+    pointwise_packed(input, cout, &weights, &bias, options)
+}
+
+/// [`pointwise`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
+///
+/// # Errors
+/// As [`pointwise`].
+pub fn pointwise_packed(
+    input: TensorView,
+    cout: usize,
+    weights: &[f32],
+    bias: &[f32],
+    options: &Conv,
+) -> Result<Tensor, Error> {
+    let [n, cin, height, width] = input.shape();
+    length("packed weights", pack::panels_len(cout, cin), weights.len())?;
+    let layer = Layer::new(options, [n, cout, height, width], bias)?;
     let shape = BlockedShape::new(cin, height, width)?;
     layer.run(|kernels, picture, dst, residual| {
         let src = blocked(shape, input.picture(picture));
@@ -122,8 +148,8 @@ pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, optio
             src: Planes { ptr: src.as_ptr(), stride: shape.plane },
             dst,
             residual,
-            weights: packed.as_ptr(),
-            bias: layer.bias.as_ptr(),
+            weights: weights.as_ptr(),
+            bias: bias.as_ptr(),
             cin,
             cout,
             pixels: (0..height * width).into(),
@@ -141,19 +167,35 @@ pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, optio
 /// # Errors
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn dense3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
+    let depth = input.shape()[1] * 9;
+    let cout = weights.len() / depth.max(1);
+    let (weights, bias) = pack_checked(cout, depth, weights, bias, |w, cout| pack::panels(w, cout, depth))?;
+    dense3x3_packed(input, cout, &weights, &bias, options)
+}
+
+/// [`dense3x3`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
+///
+/// # Errors
+/// As [`dense3x3`].
+pub fn dense3x3_packed(
+    input: TensorView,
+    cout: usize,
+    weights: &[f32],
+    bias: &[f32],
+    options: &Conv,
+) -> Result<Tensor, Error> {
     let [n, cin, height, width] = input.shape();
     let (rows, out_width) = options.output_size(height, width)?;
-    let cout = weights.len() / (cin * 9).max(1);
-    let layer = Layer::new(options, [n, cout, rows, out_width], cout * cin * 9, weights, bias)?;
-    let packed = pack::panels(weights, cout, cin * 9);
+    length("packed weights", pack::panels_len(cout, cin * 9), weights.len())?;
+    let layer = Layer::new(options, [n, cout, rows, out_width], bias)?;
     let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, out_width, options.stride));
     layer.run(|kernels, picture, dst, residual| {
         let args = args::Dense {
             src: input.picture(picture).as_ptr(),
             dst,
             residual,
-            weights: packed.as_ptr(),
-            bias: layer.bias.as_ptr(),
+            weights: weights.as_ptr(),
+            bias: bias.as_ptr(),
             scratch: scratch.as_mut_ptr(),
             cin,
             cout,
@@ -194,41 +236,69 @@ pub fn global_average_pool(input: TensorView, isa: Option<Isa>) -> Result<Tensor
     Ok(output)
 }
 
-/// Linear layer: features `[N, Cin, 1, 1]` and `weights` `[Cout][Cin]` to `[N, Cout, 1, 1]`; Cout follows from the number of weights.
+/// Linear layer: features `[N, Cin, 1, 1]` and `weights` `[Cout][Cin]` to `[N, Cout, 1, 1]`; Cout follows
+/// from the number of weights.
 ///
 /// # Errors
 /// Slices of the wrong length, an ISA that the CPU lacks.
 pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, isa: Option<Isa>) -> Result<Tensor, Error> {
+    let cin = features.shape()[1];
+    let cout = weights.len() / cin.max(1);
+    let (weights, bias) = pack_checked(cout, cin, weights, bias, |w, cout| pack::panels(w, cout, cin))?;
+    linear_packed(features, cout, &weights, &bias, isa)
+}
+
+/// [`linear`] to `cout` outputs with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_packed(
+    features: TensorView,
+    cout: usize,
+    weights: &[f32],
+    bias: &[f32],
+    isa: Option<Isa>,
+) -> Result<Tensor, Error> {
     let [batch, cin, height, width] = features.shape();
     if height != 1 || width != 1 {
         return Err(Error::Shape { what: "features", expected: [batch, cin, 1, 1], found: features.shape() });
     }
-    let cout = weights.len() / cin.max(1);
-    let options = Conv { isa, ..Conv::default() };
-    let layer = Layer::new(&options, [batch, cout, 1, 1], cout * cin, weights, bias)?;
-    let packed = pack::panels(weights, cout, cin);
-    // Rows are readable up to whole groups of four.
-    let src_stride = cin.next_multiple_of(8);
-    let mut src = AlignedBuf::zeroed(batch * src_stride);
-    for (to, from) in src.chunks_exact_mut(src_stride.max(1)).zip(features.data().chunks_exact(cin.max(1))) {
-        to[..cin].copy_from_slice(from);
-    }
-    let mut output = Tensor::zeros(layer.shape)?;
+    length("packed weights", pack::panels_len(cout, cin), weights.len())?;
+    length("packed bias", pack::bias_len(cout), bias.len())?;
+    let kernels = table(isa)?;
+    let mut output = Tensor::zeros([batch, cout, 1, 1])?;
     let args = args::Linear {
-        src: src.as_ptr(),
-        src_stride,
+        src: features.data().as_ptr(),
+        src_stride: cin,
         dst: output.data_mut().as_mut_ptr(),
         dst_stride: cout,
-        weights: packed.as_ptr(),
-        bias: layer.bias.as_ptr(),
+        weights: weights.as_ptr(),
+        bias: bias.as_ptr(),
         cin,
         cout,
         batch,
         panels: (0..cout.div_ceil(pack::PANEL)).into(),
     };
     // SAFETY: all extents are those of the buffers, which live through the call.
-    unsafe { (table(isa)?.linear.run)(&args) }
+    unsafe { (kernels.linear.run)(&args) }
     Ok(output)
+}
+
+fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// Weights of `outputs` rows of `depth` values packed by `pack`, and their bias.
+fn pack_checked(
+    outputs: usize,
+    depth: usize,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    pack: impl Fn(&[f32], usize) -> AlignedBuf,
+) -> Result<(AlignedBuf, AlignedBuf), Error> {
+    length("weights", outputs * depth, weights.len())?;
+    length("bias", outputs, bias.map_or(outputs, <[f32]>::len))?;
+    Ok((pack(weights, outputs), pack::bias(bias.unwrap_or(&[]), outputs)))
 }
 
 fn table(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
@@ -242,42 +312,28 @@ fn blocked(shape: BlockedShape, picture: &[f32]) -> AlignedBuf {
     buffer
 }
 
-/// What the convolutions have in common: checked slices, output, residual, the loop over pictures.
+/// What the convolutions have in common: checked bias and residual, output, the loop over pictures.
 struct Layer<'a> {
     kernels: &'static Kernels,
     shape: [usize; 4],
-    bias: AlignedBuf,
     residual: Option<(TensorView<'a>, usize)>,
 }
 
 impl<'a> Layer<'a> {
-    fn new(
-        options: &Conv<'a>,
-        shape: [usize; 4],
-        weights_len: usize,
-        weights: &[f32],
-        bias: Option<&[f32]>,
-    ) -> Result<Self, Error> {
-        let length = |what, expected, found| {
-            if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
-        };
+    /// A layer whose output has this shape.
+    fn new(options: &Conv<'a>, shape: [usize; 4], bias: &[f32]) -> Result<Self, Error> {
         let channels = shape[1];
-        length("weights", weights_len, weights.len())?;
-        length("bias", channels, bias.map_or(channels, <[f32]>::len))?;
+        length("packed bias", pack::bias_len(channels), bias.len())?;
         if let Some((view, covered)) = options.residual {
             if view.shape() != shape {
                 return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
             }
             if covered > channels {
-                return Err(Error::Value {
-                    what: "residual channels",
-                    expected: "at most the output's",
-                    found: covered,
-                });
+                let expected = "at most the output's";
+                return Err(Error::Value { what: "residual channels", expected, found: covered });
             }
         }
-        let bias = pack::bias(bias.unwrap_or(&[]), channels);
-        Ok(Layer { kernels: table(options.isa)?, shape, bias, residual: options.residual })
+        Ok(Layer { kernels: table(options.isa)?, shape, residual: options.residual })
     }
 
     /// Calls `kernel` with each picture's number, blocked output and blocked residual.

@@ -108,9 +108,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn fma16_lane<const LANE: usize>(self, x: *const f32, w: [__m256; 2], acc: [__m256; 2]) -> [__m256; 2] {
+    unsafe fn fma16_lane<const LANE: usize>(self, x: *const f32, w: [__m256; 2], acc: [__m256; 2]) -> [__m256; 2] {
         const { assert!(LANE < 4) };
-        // SAFETY: `load_quad`'s contract makes four floats readable here.
+        // SAFETY: the trait's contract makes four floats readable here.
         unsafe { self.fma16_splat(x.add(LANE), w, acc) }
     }
 

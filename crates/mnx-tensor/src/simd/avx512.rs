@@ -109,9 +109,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn fma16_lane<const LANE: usize>(self, x: *const f32, w: __m512, acc: __m512) -> __m512 {
+    unsafe fn fma16_lane<const LANE: usize>(self, x: *const f32, w: __m512, acc: __m512) -> __m512 {
         const { assert!(LANE < 4) };
-        // SAFETY: `load_quad`'s contract makes four floats readable here.
+        // SAFETY: the trait's contract makes four floats readable here.
         unsafe { self.fma16_splat(x.add(LANE), w, acc) }
     }
 

@@ -75,14 +75,17 @@ pub trait Simd: Copy {
     /// `x` is readable.
     unsafe fn fma16_splat(self, x: *const f32, w: Self::P16, acc: Self::P16) -> Self::P16;
 
-    /// Four floats to be used by [`fma16_lane`](Simd::fma16_lane).
+    /// Four floats to be used by [`fma16_lane`](Simd::fma16_lane). An ISA that broadcasts from memory keeps the pointer.
     ///
     /// # Safety
-    /// `from` is readable for 4 floats, for as long as the result is used: an ISA that broadcasts from memory keeps the pointer.
+    /// `from` is readable for 4 floats.
     unsafe fn load_quad(self, from: *const f32) -> Self::Quad;
 
     /// `x[LANE] · w + acc` in sixteen lanes.
-    fn fma16_lane<const LANE: usize>(self, x: Self::Quad, w: Self::P16, acc: Self::P16) -> Self::P16;
+    ///
+    /// # Safety
+    /// The memory from which `x` was loaded is still readable.
+    unsafe fn fma16_lane<const LANE: usize>(self, x: Self::Quad, w: Self::P16, acc: Self::P16) -> Self::P16;
 
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);

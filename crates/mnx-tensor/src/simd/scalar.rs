@@ -102,7 +102,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn fma16_lane<const LANE: usize>(self, x: [f32; 4], w: [f32; 16], acc: [f32; 16]) -> [f32; 16] {
+    unsafe fn fma16_lane<const LANE: usize>(self, x: [f32; 4], w: [f32; 16], acc: [f32; 16]) -> [f32; 16] {
         zip(w, acc, |w, acc| x[LANE] * w + acc)
     }
 

@@ -1,0 +1,251 @@
+//! Named networks, and stage tables of the user's own.
+
+use serde::Deserialize;
+
+use crate::{BlockKind, Error, Padding, Preprocessing, Spec, Stage, Stem};
+
+/// A named network and its defaults.
+struct Family {
+    name: &'static str,
+    stem: Stem,
+    stages: &'static [Stage],
+    classes: usize,
+    resolution: usize,
+    normalisation: Normalisation,
+    resize: Resize,
+}
+
+/// Mean and standard deviation of pixels in 0…1; R, G, B.
+struct Normalisation {
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// How the short side of a picture follows from the resolution.
+#[derive(Clone, Copy)]
+enum Resize {
+    /// ⌊resolution · 256 / 224⌋: the crop keeps the middle 7/8.
+    Margin,
+    /// The resolution itself: small pictures have nothing to crop away.
+    Exact,
+}
+
+impl Resize {
+    fn of(self, resolution: usize) -> usize {
+        match self {
+            Resize::Margin => usize::try_from(resolution as u128 * 256 / 224).unwrap_or(usize::MAX),
+            Resize::Exact => resolution,
+        }
+    }
+}
+
+const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+const CIFAR: Normalisation = Normalisation { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
+
+const fn sandglass(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
+    Stage { block: BlockKind::Sandglass, ratio, channels, repeats, stride }
+}
+
+/// The layer table of the authors' released model: ratio, channels, repeats, stride.
+const fn mobilenext(first_stride: usize) -> [Stage; 8] {
+    [
+        sandglass(2, 96, 1, first_stride),
+        sandglass(6, 144, 1, 1),
+        sandglass(6, 192, 3, 2),
+        sandglass(6, 288, 3, 2),
+        sandglass(6, 384, 4, 1),
+        sandglass(6, 576, 4, 2),
+        sandglass(6, 960, 3, 1),
+        sandglass(6, 1280, 1, 1),
+    ]
+}
+
+/// Another family is another entry. The first one's defaults serve stage tables of the user's own.
+const FAMILIES: &[Family] = &[
+    Family {
+        name: "mobilenext",
+        stem: Stem { channels: 32, stride: 2 },
+        stages: &mobilenext(2),
+        classes: 1000,
+        resolution: 224,
+        normalisation: IMAGENET,
+        resize: Resize::Margin,
+    },
+    Family {
+        name: "mobilenext-cifar",
+        stem: Stem { channels: 32, stride: 1 },
+        stages: &mobilenext(1),
+        classes: 10,
+        resolution: 32,
+        normalisation: CIFAR,
+        resize: Resize::Exact,
+    },
+];
+
+/// Names that [`Spec::family`] knows.
+///
+/// ```
+/// assert!(mnx_graph::families().any(|name| name == "mobilenext"));
+/// ```
+pub fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
+
+fn find(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
+
+/// A stage table as its author writes it: what is absent has a default.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    family: Option<String>,
+    stem: Stem,
+    stages: Vec<Stage>,
+    width: Option<f64>,
+    identity: Option<f64>,
+    resolution: Option<usize>,
+    channels: Option<usize>,
+    classes: Option<usize>,
+    padding: Option<Padding>,
+    labels: Option<Vec<String>>,
+    #[serde(default)]
+    preprocessing: TablePreprocessing,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TablePreprocessing {
+    resize: Option<usize>,
+    mean: Option<[f32; 3]>,
+    std: Option<[f32; 3]>,
+}
+
+impl From<Table> for Spec {
+    fn from(table: Table) -> Spec {
+        let name = table.family.unwrap_or_else(|| "custom".into());
+        let defaults = find(&name).unwrap_or(&FAMILIES[0]);
+        let resolution = table.resolution.unwrap_or(defaults.resolution);
+        let labelled = table.labels.as_ref().map(Vec::len);
+        Spec {
+            family: name,
+            stem: table.stem,
+            stages: table.stages,
+            width: table.width.unwrap_or(1.0),
+            identity: table.identity.unwrap_or(1.0),
+            resolution,
+            channels: table.channels.unwrap_or(3),
+            classes: table.classes.or(labelled).unwrap_or(defaults.classes),
+            padding: table.padding.unwrap_or_default(),
+            labels: table.labels,
+            preprocessing: Preprocessing {
+                resize: table.preprocessing.resize.unwrap_or(defaults.resize.of(resolution)),
+                mean: table.preprocessing.mean.unwrap_or(defaults.normalisation.mean),
+                std: table.preprocessing.std.unwrap_or(defaults.normalisation.std),
+            },
+        }
+    }
+}
+
+impl Spec {
+    /// The named family at its defaults (width 1, identity 1), or `None` for a name that is not
+    /// among [`families`].
+    ///
+    /// ```
+    /// # use mnx_graph::{Network, Spec};
+    /// let mut spec = Spec::family("mobilenext").unwrap();
+    /// spec.width = 0.35;
+    /// spec.set_resolution(160);
+    /// assert_eq!(spec.preprocessing.resize, 182);
+    /// assert_eq!(Network::new(&spec)?.parameters(), 1_913_976);
+    /// # Ok::<(), mnx_graph::Error>(())
+    /// ```
+    pub fn family(name: &str) -> Option<Spec> {
+        find(name).map(|family| Spec {
+            family: family.name.into(),
+            stem: family.stem.clone(),
+            stages: family.stages.to_vec(),
+            width: 1.0,
+            identity: 1.0,
+            resolution: family.resolution,
+            channels: 3,
+            classes: family.classes,
+            padding: Padding::default(),
+            labels: None,
+            preprocessing: Preprocessing {
+                resize: family.resize.of(family.resolution),
+                mean: family.normalisation.mean,
+                std: family.normalisation.std,
+            },
+        })
+    }
+
+    /// The short side to which this family's pictures are resized for `resolution`:
+    /// ⌊resolution · 256 / 224⌋, or for the CIFAR families the resolution itself.
+    pub fn default_resize(&self, resolution: usize) -> usize {
+        find(&self.family).unwrap_or(&FAMILIES[0]).resize.of(resolution)
+    }
+
+    /// Sets the resolution, and the resize to that resolution's default.
+    pub fn set_resolution(&mut self, resolution: usize) {
+        self.resolution = resolution;
+        self.preprocessing.resize = self.default_resize(resolution);
+    }
+
+    /// Reads a stage table of the user's own: a JSON object with the fields of a [`Spec`], of
+    /// which only `stem` and `stages` must be there. Channels are those before the width
+    /// multiplier. Of the others, `family` (the network's name) is `custom`, `classes` is the
+    /// number of labels, and everything else is as in `mobilenext`: width 1, identity 1,
+    /// 3 channels, 1000 classes, resolution 224, padding `torch`, ImageNet's mean and std, resize
+    /// by [`default_resize`](Spec::default_resize). The name of a known family brings its defaults.
+    /// A stage's `block` may be left out: `sandglass`.
+    ///
+    /// ```
+    /// # use mnx_graph::{Network, Spec};
+    /// let spec = Spec::from_json(r#"{
+    ///     "family": "mine",
+    ///     "stem": {"channels": 32, "stride": 2},
+    ///     "stages": [
+    ///         {"block": "sandglass", "ratio": 2, "channels": 96, "repeats": 1, "stride": 2},
+    ///         {"ratio": 6, "channels": 192, "repeats": 2, "stride": 2}
+    ///     ],
+    ///     "width": 0.5,
+    ///     "identity": 1.0,
+    ///     "resolution": 96,
+    ///     "padding": "torch",
+    ///     "labels": ["cat", "dog"],
+    ///     "preprocessing": {"resize": 110, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    /// }"#)?;
+    /// assert_eq!(spec.classes, 2);
+    /// assert_eq!(Network::new(&spec)?.blocks.len(), 4);
+    /// # Ok::<(), mnx_graph::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::StageTable`] when `text` is no JSON, lacks a field, or has one that is unknown,
+    /// doubled or of the wrong type. Whether the values make a network is for
+    /// [`Network::new`](crate::Network::new) to say.
+    pub fn from_json(text: &str) -> Result<Spec, Error> {
+        match serde_json::from_str::<Table>(text) {
+            Ok(table) => Ok(table.into()),
+            Err(e) => Err(Error::StageTable { field: unnamed_field(text, &e), message: e.to_string() }),
+        }
+    }
+}
+
+/// The key in front of the place where reading stopped, for errors whose text names no field:
+/// serde names unknown, missing and doubled fields, but not those of the wrong type.
+fn unnamed_field(text: &str, error: &serde_json::Error) -> Option<String> {
+    if !error.is_data() || error.to_string().contains(" field `") {
+        return None;
+    }
+    let line_start: usize = text.split_inclusive('\n').take(error.line().checked_sub(1)?).map(str::len).sum();
+    let read = text.as_bytes().get(..line_start + error.column())?;
+    let colon = read.iter().rposition(|&b| b == b':')?;
+    let close = read[..colon].iter().rposition(|&b| b == b'"')?;
+    let open = read[..close].iter().rposition(|&b| b == b'"')?;
+    std::str::from_utf8(&read[open + 1..close]).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

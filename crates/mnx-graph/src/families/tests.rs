@@ -1,0 +1,108 @@
+use super::*;
+use crate::Network;
+
+/// The least that a stage table may say.
+const SMALL: &str = r#"{
+    "stem": {"channels": 16, "stride": 2},
+    "stages": [
+        {"ratio": 2, "channels": 24, "repeats": 1, "stride": 2},
+        {"ratio": 6, "channels": 48, "repeats": 2, "stride": 1}
+    ]
+}"#;
+
+#[test]
+fn families_have_their_defaults() {
+    assert_eq!(families().collect::<Vec<_>>(), ["mobilenext", "mobilenext-cifar"]);
+    for name in families() {
+        let spec = Spec::family(name).unwrap();
+        assert_eq!((spec.family.as_str(), spec.width, spec.identity), (name, 1.0, 1.0));
+        assert_eq!((spec.channels, spec.padding, &spec.labels), (3, Padding::Torch, &None));
+        Network::new(&spec).unwrap();
+    }
+    let imagenet = Spec::family("mobilenext").unwrap();
+    assert_eq!((imagenet.classes, imagenet.resolution), (1000, 224));
+    assert_eq!((imagenet.stem.stride, imagenet.stages[0].stride), (2, 2));
+    let picture = Preprocessing { resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    assert_eq!(imagenet.preprocessing, picture);
+    let cifar = Spec::family("mobilenext-cifar").unwrap();
+    assert_eq!((cifar.classes, cifar.resolution), (10, 32));
+    assert_eq!((cifar.stem.stride, cifar.stages[0].stride), (1, 1));
+    let picture = Preprocessing { resize: 32, mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
+    assert_eq!(cifar.preprocessing, picture);
+    assert_eq!(Spec::family("mobilenext "), None);
+}
+
+#[test]
+fn resize_follows_the_resolution() {
+    let mut spec = Spec::family("mobilenext").unwrap();
+    for (resolution, resize) in [(224, 256), (160, 182), (96, 109), (1, 1)] {
+        assert_eq!(spec.default_resize(resolution), resize);
+        spec.set_resolution(resolution);
+        assert_eq!((spec.resolution, spec.preprocessing.resize), (resolution, resize));
+    }
+    assert_eq!(spec.default_resize(usize::MAX), usize::MAX);
+    spec.family = "custom".into();
+    assert_eq!(spec.default_resize(160), 182);
+    assert_eq!(Spec::family("mobilenext-cifar").unwrap().default_resize(40), 40);
+}
+
+#[test]
+fn a_small_table_has_the_defaults_of_mobilenext() {
+    let spec = Spec::from_json(SMALL).unwrap();
+    let mut expected = Spec::family("mobilenext").unwrap();
+    expected.family = "custom".into();
+    expected.stem.channels = 16;
+    expected.stages = vec![sandglass(2, 24, 1, 2), sandglass(6, 48, 2, 1)];
+    assert_eq!(spec, expected);
+    assert_eq!(Network::new(&spec).unwrap().blocks.len(), 4);
+}
+
+#[test]
+fn a_table_may_borrow_a_family_and_say_the_rest() {
+    let with = |more: &str| Spec::from_json(&SMALL.replacen('{', &format!("{{{more},"), 1)).unwrap();
+    let cifar = with(r#""family": "mobilenext-cifar", "resolution": 40"#);
+    assert_eq!((cifar.classes, cifar.preprocessing.resize), (10, 40));
+    assert_eq!(cifar.preprocessing.mean, CIFAR.mean);
+    let named = with(r#""labels": ["a", "b", "c"], "padding": "tf", "width": 0.1, "identity": 0.5"#);
+    assert_eq!((named.classes, named.padding), (3, Padding::Tf));
+    assert_eq!((named.width, named.identity), (0.1, 0.5));
+    let pictures = with(r#""resolution": 96, "preprocessing": {"std": [1, 1, 1]}"#);
+    assert_eq!((pictures.preprocessing.resize, pictures.preprocessing.std), (109, [1.0; 3]));
+    let exact = with(r#""preprocessing": {"resize": 224}"#);
+    assert_eq!((exact.preprocessing.resize, exact.preprocessing.mean), (224, IMAGENET.mean));
+}
+
+#[test]
+fn errors_name_the_field() {
+    for (from, to, expected) in [
+        ("{\n", "{\"widht\": 1,\n", "stage table: unknown field `widht`, expected one of `family`"),
+        ("\"stem\": {\"channels\": 16, \"stride\": 2},", "", "stage table: missing field `stem` at line"),
+        ("\"ratio\": 6, ", "", "stage table: missing field `ratio` at line 5 column"),
+        ("\"ratio\": 6", "\"ratio\": 6, \"ratio\": 6", "stage table: duplicate field `ratio` at line 5"),
+        ("\"ratio\": 6", "\"ratoi\": 6", "stage table: unknown field `ratoi`, expected one of `block`"),
+        ("\"ratio\": 6", "\"ratio\": -6", "stage table, field `ratio`: invalid value: integer `-6`"),
+        ("\"ratio\": 6", "\"ratio\": 6.5", "stage table, field `ratio`: invalid type: floating point"),
+        ("48", "\"48\"", "stage table, field `channels`: invalid type: string \"48\""),
+        ("{\n", "{\"width\": null, \"mean\": 1,\n", "stage table: unknown field `mean`"),
+        ("{\n", "{\"width\": \"wide\",\n", "stage table, field `width`: invalid type: string \"wide\""),
+        ("\"ratio\": 6", "\"block\": \"bottleneck\"", "stage table, field `block`: unknown variant `bottleneck`"),
+        ("{\n", "{\"preprocessing\": {\"mean\": [1, 2]},\n", "stage table, field `mean`: invalid length 2"),
+        ("[", "", "stage table, field `stages`: invalid type: map"),
+        ("]\n}", "", "stage table: EOF while parsing a list at line"),
+    ] {
+        let text = SMALL.replacen(from, to, 1);
+        assert_ne!(text, SMALL);
+        let error = Spec::from_json(&text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error} instead of {expected}");
+    }
+    for text in ["", "[]", "1", "\"é\"", "{\"é\": 1}", "{\"stem\": 1e999}"] {
+        assert!(matches!(Spec::from_json(text), Err(Error::StageTable { .. })), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in r#"([{}\[\]:,"\\é\n 0-9.e-]|"width"|"stem"|null){0,40}"#) {
+        let _ = Spec::from_json(&text);
+    }
+}

@@ -1,0 +1,28 @@
+//! What a network may cost before it is refused.
+
+/// Upper bounds, each checked before anything of that size is allocated.
+///
+/// ```
+/// let mut limits = mnx_graph::Limits::default();
+/// limits.arena_bytes = 64 << 20; // a device with little memory
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a weight file's JSON header; 1 MiB.
+    pub header_bytes: u64,
+    /// Tensors of a network, two (weight and bias) per layer; 4,096.
+    pub tensors: usize,
+    /// Channels of a layer, or classes; 65,536.
+    pub channels: usize,
+    /// Elements of a tensor, a weight or a picture at the network's resolution; 2³¹.
+    pub elements: u64,
+    /// Bytes of a session's arena; 4 GiB.
+    pub arena_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { header_bytes: 1 << 20, tensors: 4096, channels: 65_536, elements: 1 << 31, arena_bytes: 4 << 30 }
+    }
+}

@@ -1,0 +1,101 @@
+use super::*;
+use crate::Network;
+
+#[test]
+fn every_invalid_field_is_named() {
+    type Change = fn(&mut Spec);
+    let cases: [(Change, &str); 24] = [
+        (|s| s.width = 0.0, "`width` to be finite and above 0, found 0"),
+        (|s| s.width = -1.0, "`width` to be finite and above 0, found -1"),
+        (|s| s.width = f64::NAN, "`width` to be finite and above 0, found NaN"),
+        (|s| s.width = f64::INFINITY, "`width` to be finite and above 0, found inf"),
+        (|s| s.identity = -0.1, "`identity` to be between 0 and 1, found -0.1"),
+        (|s| s.identity = 1.1, "`identity` to be between 0 and 1, found 1.1"),
+        (|s| s.identity = f64::NAN, "`identity` to be between 0 and 1, found NaN"),
+        (|s| s.stem.channels = 0, "`stem.channels` to be at least 1, found 0"),
+        (|s| s.stem.stride = 3, "`stem.stride` to be 1 or 2, found 3"),
+        (|s| s.stages.clear(), "`stages` to be at least one stage, found none"),
+        (|s| s.stages[1].ratio = 0, "`stages[1].ratio` to be at least 1, found 0"),
+        (|s| s.stages[2].channels = 0, "`stages[2].channels` to be at least 1, found 0"),
+        (|s| s.stages[3].repeats = 0, "`stages[3].repeats` to be at least 1, found 0"),
+        (|s| s.stages[4].stride = 0, "`stages[4].stride` to be 1 or 2, found 0"),
+        (|s| s.channels = 1, "`channels` to be 3, found 1"),
+        (|s| s.classes = 0, "`classes` to be at least 1, found 0"),
+        (|s| s.resolution = 0, "`resolution` to be at least 1, found 0"),
+        (|s| s.labels = Some(vec!["cat".into()]), "`labels` to be one label per class, 1000, found 1"),
+        (|s| s.preprocessing.resize = 223, "`preprocessing.resize` to be at least the resolution, 224, found 223"),
+        (|s| s.preprocessing.mean[1] = f32::NAN, "`preprocessing.mean[1]` to be finite, found NaN"),
+        (|s| s.preprocessing.mean[0] = f32::INFINITY, "`preprocessing.mean[0]` to be finite, found inf"),
+        (|s| s.preprocessing.std[2] = 0.0, "`preprocessing.std[2]` to be finite and above 0, found 0"),
+        (|s| s.preprocessing.std[0] = -0.5, "`preprocessing.std[0]` to be finite and above 0, found -0.5"),
+        (|s| s.preprocessing.std[1] = f32::NAN, "`preprocessing.std[1]` to be finite and above 0, found NaN"),
+    ];
+    for (change, expected) in cases {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        change(&mut spec);
+        let error = Network::new(&spec).unwrap_err();
+        assert!(matches!(error, Error::Spec { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("spec: expected {expected}"));
+    }
+}
+
+#[test]
+fn pictures_stay_within_the_limit_of_elements() {
+    let mut spec = Spec::family("mobilenext").unwrap();
+    for side in [26_755, usize::MAX] {
+        // 3 · 26,754² is just under 2³¹.
+        spec.preprocessing.resize = side;
+        let error = Network::new(&spec).unwrap_err();
+        assert!(matches!(error, Error::Limit { limit: 0x8000_0000, .. }), "{error:?}");
+    }
+    spec.preprocessing.resize = 26_754;
+    Network::new(&spec).unwrap();
+}
+
+#[test]
+fn edges_of_the_ranges_are_valid() {
+    let mut spec = Spec::family("mobilenext").unwrap();
+    (spec.identity, spec.classes, spec.resolution) = (0.0, 1, 1);
+    (spec.preprocessing.resize, spec.labels) = (1, Some(vec!["only".into()]));
+    (spec.preprocessing.std, spec.width) = ([f32::MIN_POSITIVE; 3], f64::MIN_POSITIVE);
+    Network::new(&spec).unwrap();
+}
+
+#[test]
+fn json_keeps_a_spec_and_knows_its_fields() {
+    let mut spec = Spec::family("mobilenext-cifar").unwrap();
+    (spec.width, spec.identity, spec.padding) = (0.35, 0.3, Padding::Tf);
+    spec.labels = Some((0..10).map(|i| format!("class \"{i}\"")).collect());
+    let json = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
+    assert_eq!(Spec::from_json(&json).unwrap(), spec);
+    let unknown = json.replacen('{', "{\"widht\":1,", 1);
+    assert!(serde_json::from_str::<Spec>(&unknown).is_err());
+    let missing = json.replace("\"width\":0.35,", "");
+    assert!(missing != json && serde_json::from_str::<Spec>(&missing).is_err());
+}
+
+#[test]
+fn padding_totals_what_the_output_size_needs() {
+    for size in 1..20_usize {
+        for stride in [1, 2] {
+            for padding in [Padding::Torch, Padding::Tf] {
+                let (before, after) = padding.of(size, stride);
+                let outputs = (size + before + after).saturating_sub(3) / stride + 1;
+                assert_eq!(outputs, size.div_ceil(stride), "{padding:?} {size} {stride}");
+            }
+        }
+    }
+    assert_eq!(Padding::Tf.of(224, 2), (0, 1));
+    assert_eq!(Padding::Tf.of(7, 2), (1, 1));
+}
+
+proptest::proptest! {
+    #[test]
+    fn json_keeps_every_number(width in 1e-3..10.0, identity in 0.0..1.0, mean in -1.0_f32..1.0) {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        (spec.width, spec.identity, spec.preprocessing.mean) = (width, identity, [mean; 3]);
+        let json = serde_json::to_string(&spec).unwrap();
+        proptest::prop_assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
+    }
+}
