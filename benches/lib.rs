@@ -1,0 +1,1 @@
+//! mnx-benches

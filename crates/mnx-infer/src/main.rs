@@ -1,0 +1,2 @@
+//! mnx-infer
+fn main() {}
