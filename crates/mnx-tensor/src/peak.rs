@@ -15,9 +15,13 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
         *v = if i < 16 * SUMS { 1.0 + i as f32 } else { operand };
     }
     // SAFETY: all panels lie inside `values`.
-    let (mut sums, x, w): ([S::P16; SUMS], _, _) = unsafe {
+    let (mut sums, x, w) = unsafe {
         let at = |i: usize| s.load16(values.as_ptr().add(16 * i));
-        (std::array::from_fn(at), at(SUMS), at(SUMS + 1))
+        let mut sums = [at(0); SUMS];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = at(i);
+        }
+        (sums, at(SUMS), at(SUMS + 1))
     };
     for _ in 0..steps {
         for sum in &mut sums {

@@ -83,21 +83,26 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dens
             }
             (from, w) = (from.wrapping_add(len), w.wrapping_add(48));
         }
-        let pixel = y * a.out_width + x;
-        let halves = sums.map(|sum| s.halves(sum));
-        store(s, a, pixel, 2 * panel, halves.map(|h| h.0));
-        if (2 * panel + 1) * 8 < a.cout {
-            store(s, a, pixel, 2 * panel + 1, halves.map(|h| h.1));
-        }
+        store(s, a, y * a.out_width + x, panel, sums);
     }
 }
 
+/// One panel of a tile to its two blocks, the second only if it has channels.
 #[inline(always)]
-unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Dense, pixel: usize, block: usize, sums: [S::C8; PIXELS]) {
+unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Dense, pixel: usize, panel: usize, sums: [S::P16; PIXELS]) {
+    let block = 2 * panel;
+    let to = a.dst.ptr.wrapping_add(block * a.dst.stride);
     let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
-    for (p, sum) in sums.into_iter().enumerate() {
-        let to = a.dst.ptr.wrapping_add(block * a.dst.stride + (pixel + p) * 8);
-        // SAFETY: the caller's promise.
-        unsafe { epilogue.store(s, sum, pixel + p, to) }
+    // SAFETY: the caller's promise; a block is stored only if it has channels.
+    unsafe {
+        for (p, &sum) in sums.iter().enumerate() {
+            epilogue.store(s, s.halves(sum).0, pixel + p, to);
+        }
+        if (block + 1) * 8 < a.cout {
+            let epilogue = Epilogue::new(s, a.clamp, a.residual, block + 1);
+            for (p, &sum) in sums.iter().enumerate() {
+                epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(a.dst.stride));
+            }
+        }
     }
 }

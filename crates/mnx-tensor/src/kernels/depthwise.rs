@@ -59,10 +59,11 @@ unsafe fn depthwise<S: Simd, const STRIDE: usize, const COLS: usize>(s: S, a: &D
         // SAFETY: block `b` has 72 weights and 8 biases.
         let block = unsafe {
             let w = a.weights.add(b * 72);
+            let tap = |k: usize| s.load8(w.add(k * 8));
             Block {
                 src: a.src.ptr.wrapping_add(b * a.src.stride),
                 dst: a.dst.ptr.wrapping_add(b * a.dst.stride),
-                weights: std::array::from_fn(|k| std::array::from_fn(|l| s.load8(w.add((k * 3 + l) * 8)))),
+                weights: [[tap(0), tap(1), tap(2)], [tap(3), tap(4), tap(5)], [tap(6), tap(7), tap(8)]],
                 bias: s.load8(a.bias.add(b * 8)),
                 epilogue: Epilogue::new(s, a.clamp, a.residual, b),
             }
@@ -165,12 +166,10 @@ unsafe fn row<S: Simd, const STRIDE: usize, const COLS: usize, const FIRST: bool
 
 /// Stores one output row of a group.
 #[inline(always)]
-unsafe fn store<S: Simd, const COLS: usize>(s: S, a: &Depthwise, block: &Block<S>, pixel: usize, sums: [S::C8; COLS]) {
-    for (c, sum) in sums.into_iter().enumerate() {
-        let to = block.dst.wrapping_add((pixel + c) * 8);
-        debug_assert!(pixel + c < a.rows.end * a.out_width);
+unsafe fn store<S: Simd, const COLS: usize>(s: S, block: &Block<S>, pixel: usize, sums: [S::C8; COLS]) {
+    for (c, &sum) in sums.iter().enumerate() {
         // SAFETY: the pixel is one of the output rows, whose residual has the same pixels.
-        unsafe { block.epilogue.store(s, sum, pixel + c, to) }
+        unsafe { block.epilogue.store(s, sum, pixel + c, block.dst) }
     }
 }
 
@@ -207,11 +206,11 @@ unsafe fn stream_s1<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
             for y in start + 2..end {
                 let [done, middle, new] =
                     row::<S, 1, COLS, FIRST, LAST, 3>(s, line(y), [w2, w1, w0], [old, young, fresh]);
-                store::<S, COLS>(s, a, block, pixel(y - 2), done);
+                store::<S, COLS>(s, block, pixel(y - 2), done);
                 (old, young) = (middle, new);
             }
             let [done, last] = row::<S, 1, COLS, FIRST, LAST, 2>(s, line(end), [w2, w1], [old, young]);
-            store::<S, COLS>(s, a, block, pixel(end - 2), done);
+            store::<S, COLS>(s, block, pixel(end - 2), done);
             old = last;
         } else {
             [old] = row::<S, 1, COLS, FIRST, LAST, 1>(s, line(end), [w1], [old]);
@@ -219,7 +218,7 @@ unsafe fn stream_s1<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
         if inside(end + 1) {
             [old] = row::<S, 1, COLS, FIRST, LAST, 1>(s, line(end + 1), [w2], [old]);
         }
-        store::<S, COLS>(s, a, block, pixel(end - 1), old);
+        store::<S, COLS>(s, block, pixel(end - 1), old);
     }
 }
 
@@ -253,7 +252,7 @@ unsafe fn stream_s2<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
             [sum] = row::<S, 2, COLS, FIRST, LAST, 1>(s, line(y, 1), [w1], [sum]);
             // Tap 2 of this output row is tap 0 of the next.
             let [done, next] = row::<S, 2, COLS, FIRST, LAST, 2>(s, line(y, 2), [w2, w0], [sum, fresh]);
-            store::<S, COLS>(s, a, block, pixel(y), done);
+            store::<S, COLS>(s, block, pixel(y), done);
             sum = next;
         }
         if inside(end - 1, 1) {
@@ -262,6 +261,6 @@ unsafe fn stream_s2<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
         if inside(end - 1, 2) {
             [sum] = row::<S, 2, COLS, FIRST, LAST, 1>(s, line(end - 1, 2), [w2], [sum]);
         }
-        store::<S, COLS>(s, a, block, pixel(end - 1), sum);
+        store::<S, COLS>(s, block, pixel(end - 1), sum);
     }
 }

@@ -27,10 +27,10 @@ impl<S: Simd> Epilogue<S> {
         Epilogue { lo: s.splat8(clamp.lo), hi: s.splat8(clamp.hi), residual: ptr, lanes }
     }
 
-    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, and stores it at `to`.
+    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, and stores it there in the block at `to`.
     ///
     /// # Safety
-    /// `to` is writable for 8 floats; a residual is readable at `pixel`.
+    /// the block at `to` is writable, and a residual readable, at `pixel`.
     #[inline(always)]
     pub(super) unsafe fn store(&self, s: S, sum: S::C8, pixel: usize, to: *mut f32) {
         let mut y = s.clamp8(sum, self.lo, self.hi);
@@ -42,6 +42,6 @@ impl<S: Simd> Epilogue<S> {
             y = s.first8(self.lanes, s.add8(y, shortcut), y);
         }
         // SAFETY: writable by the caller's promise.
-        unsafe { s.store8(to, y) }
+        unsafe { s.store8(to.wrapping_add(pixel * 8), y) }
     }
 }

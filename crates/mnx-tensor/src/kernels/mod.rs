@@ -1,4 +1,7 @@
 //! The kernels, each written once over [`Simd`](crate::simd::Simd). Only the entry points in [`table`](crate::table) call them.
+//!
+//! Vectors are kept out of `array::map`, `array::from_fn` and the like: those are not always inlined, and a call
+//! passes vectors through memory. Plain loops over arrays of constant length stay in registers.
 
 mod dense;
 mod depthwise;

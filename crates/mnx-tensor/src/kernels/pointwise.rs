@@ -70,8 +70,10 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, a: &Poin
     // SAFETY: pixels and panels are inside by the caller's promise.
     unsafe {
         let mut w = a.weights.add(panel * a.cin * 16);
-        let mut sums: [[S::P16; PANELS]; PIXELS] =
-            [std::array::from_fn(|n| s.load16(a.bias.add((panel + n) * 16))); PIXELS];
+        let mut sums = [[s.load16(a.bias.add(panel * 16)); PIXELS]; PANELS];
+        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [s.load16(a.bias.add((panel + n) * 16)); PIXELS];
+        }
         let mut x = a.src.ptr.wrapping_add(pixel * 8);
         for _ in 0..a.cin / 8 {
             sums = quad::<S, PIXELS, PANELS>(s, a.cin, x, w, sums);
@@ -81,13 +83,15 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, a: &Poin
         for k in 0..a.cin % 8 {
             for n in 0..PANELS {
                 let weights = s.load16(w.add((n * a.cin + k) * 16));
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    sums[n] = s.fma16_splat(x.add(p * 8 + k), weights, sums[n]);
+                for (p, sum) in sums[n].iter_mut().enumerate() {
+                    *sum = s.fma16_splat(x.add(p * 8 + k), weights, *sum);
                 }
             }
         }
-        for n in 0..PANELS {
-            store::<S, PIXELS>(s, a, pixel, panel + n, sums.map(|s| s[n]));
+        // Constant indices: a loop over panels would put the sums on the stack.
+        store::<S, PIXELS>(s, a, pixel, panel, sums[0]);
+        if PANELS == 2 {
+            store::<S, PIXELS>(s, a, pixel, panel + 1, sums[PANELS - 1]);
         }
     }
 }
@@ -99,17 +103,19 @@ unsafe fn quad<S: Simd, const PIXELS: usize, const PANELS: usize>(
     cin: usize,
     x: *const f32,
     w: *const f32,
-    mut sums: [[S::P16; PANELS]; PIXELS],
-) -> [[S::P16; PANELS]; PIXELS] {
+    mut sums: [[S::P16; PIXELS]; PANELS],
+) -> [[S::P16; PIXELS]; PANELS] {
     // SAFETY: the caller's promise: `PIXELS` blocks at `x`, four rows of weights at `w` in each panel.
     unsafe {
-        let x: [S::Quad; PIXELS] = std::array::from_fn(|p| s.load_quad(x.add(p * 8)));
         macro_rules! lane {
             ($lane:literal) => {
-                let w: [S::P16; PANELS] = std::array::from_fn(|n| s.load16(w.add((n * cin + $lane) * 16)));
+                let mut panels = [s.load16(w.add($lane * 16)); PANELS];
+                for (n, panel) in panels.iter_mut().enumerate().skip(1) {
+                    *panel = s.load16(w.add((n * cin + $lane) * 16));
+                }
                 for p in 0..PIXELS {
                     for n in 0..PANELS {
-                        sums[p][n] = s.fma16_lane::<$lane>(x[p], w[n], sums[p][n]);
+                        sums[n][p] = s.fma16_lane::<$lane>(s.load_quad(x.add(p * 8)), panels[n], sums[n][p]);
                     }
                 }
             };
@@ -125,28 +131,19 @@ unsafe fn quad<S: Simd, const PIXELS: usize, const PANELS: usize>(
 /// One panel of a tile to its two blocks, the second only if it has channels.
 #[inline(always)]
 unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Pointwise, pixel: usize, panel: usize, sums: [S::P16; PIXELS]) {
-    let halves = sums.map(|sum| s.halves(sum));
+    let block = 2 * panel;
+    let to = a.dst.ptr.wrapping_add(block * a.dst.stride);
+    let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
     // SAFETY: the caller's promise; a block is stored only if it has channels.
     unsafe {
-        store_block(s, a, pixel, 2 * panel, halves.map(|h| h.0));
-        if (2 * panel + 1) * 8 < a.cout {
-            store_block(s, a, pixel, 2 * panel + 1, halves.map(|h| h.1));
+        for (p, &sum) in sums.iter().enumerate() {
+            epilogue.store(s, s.halves(sum).0, pixel + p, to);
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn store_block<S: Simd, const PIXELS: usize>(
-    s: S,
-    a: &Pointwise,
-    pixel: usize,
-    block: usize,
-    sums: [S::C8; PIXELS],
-) {
-    let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
-    let to = a.dst.ptr.wrapping_add(block * a.dst.stride + pixel * 8);
-    for (p, sum) in sums.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { epilogue.store(s, sum, pixel + p, to.wrapping_add(p * 8)) }
+        if (block + 1) * 8 < a.cout {
+            let epilogue = Epilogue::new(s, a.clamp, a.residual, block + 1);
+            for (p, &sum) in sums.iter().enumerate() {
+                epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(a.dst.stride));
+            }
+        }
     }
 }
