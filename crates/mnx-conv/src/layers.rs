@@ -1,0 +1,336 @@
+//! Fused layers: packed weights with the batch norm in them, and the epilogue.
+//!
+//! A layer owns its packed weights, or borrows them from a weight file. [`forward`](Depthwise3x3::forward) takes and
+//! gives plain NCHW tensors. `run_part` is what a plan calls: part of the layer, on channel-blocked memory.
+
+use std::borrow::Cow;
+
+use mnx_tensor::args::{self, Planes, PlanesMut, Residual, Span};
+use mnx_tensor::ops::{self, Conv};
+use mnx_tensor::table::Kernels;
+use mnx_tensor::{Clamp, Isa, Tensor, TensorView, pack};
+
+use crate::Error;
+
+/// Height and width of a layer's input and output, and the zeros before the first row and column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Output rows.
+    pub out_height: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Zero rows above, 0 or 1.
+    pub pad_top: usize,
+    /// Zero columns to the left, 0 or 1.
+    pub pad_left: usize,
+}
+
+/// Packed weights and bias, owned or in a weight file.
+#[derive(Clone, Debug)]
+struct Packed<'w> {
+    weights: Cow<'w, [f32]>,
+    bias: Cow<'w, [f32]>,
+}
+
+impl<'w> Packed<'w> {
+    fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        weights_len: usize,
+        bias: impl Into<Cow<'w, [f32]>>,
+        bias_len: usize,
+    ) -> Result<Self, Error> {
+        let packed = Packed { weights: weights.into(), bias: bias.into() };
+        let lengths =
+            [("packed weights", weights_len, packed.weights.len()), ("packed bias", bias_len, packed.bias.len())];
+        for (what, expected, found) in lengths {
+            if expected != found {
+                return Err(mnx_tensor::Error::Length { what, expected, found }.into());
+            }
+        }
+        Ok(packed)
+    }
+}
+
+/// Depthwise 3x3 convolution with batch norm folded in, bias and clamp.
+#[derive(Clone, Debug)]
+pub struct Depthwise3x3<'w> {
+    packed: Packed<'w>,
+    channels: usize,
+    stride: usize,
+    clamp: Clamp,
+}
+
+impl<'w> Depthwise3x3<'w> {
+    /// From weights and bias packed by [`pack::depthwise`] and [`pack::bias`](pack::bias()). `stride` is 1 or 2.
+    ///
+    /// # Errors
+    /// A packed slice of the wrong length.
+    pub fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        bias: impl Into<Cow<'w, [f32]>>,
+        channels: usize,
+        stride: usize,
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
+        let packed = Packed::new(weights, pack::depthwise_len(channels), bias, pack::bias_len(channels))?;
+        Ok(Depthwise3x3 { packed, channels, stride, clamp })
+    }
+
+    /// The layer on a plain tensor `[N, C, H, W]`; `options` gives padding, residual and ISA (its
+    /// stride and clamp are the layer's).
+    ///
+    /// # Errors
+    /// As [`ops::depthwise3x3`].
+    pub fn forward(&self, input: TensorView, options: &Conv) -> Result<Tensor, Error> {
+        let options = Conv { stride: self.stride, clamp: self.clamp, ..*options };
+        check_channels(self.channels, input)?;
+        Ok(ops::depthwise3x3_packed(input, &self.packed.weights, &self.packed.bias, &options)?)
+    }
+
+    /// Output rows `rows` of blocks `blocks`.
+    ///
+    /// # Safety
+    /// `src`, `dst` and `residual` are valid for the rows and blocks that are touched; nobody else writes to
+    /// them or reads what is written; the CPU has the kernels' ISA; `geometry` fits the layer.
+    pub unsafe fn run_part(
+        &self,
+        kernels: &Kernels,
+        geometry: &Geometry,
+        src: Planes,
+        dst: PlanesMut,
+        residual: Option<Residual>,
+        rows: Span,
+        blocks: Span,
+    ) {
+        let args = args::Depthwise {
+            src,
+            dst,
+            residual,
+            weights: self.packed.weights.as_ptr(),
+            bias: self.packed.bias.as_ptr(),
+            height: geometry.height,
+            width: geometry.width,
+            out_width: geometry.out_width,
+            pad_top: geometry.pad_top,
+            pad_left: geometry.pad_left,
+            rows,
+            blocks,
+            clamp: self.clamp,
+        };
+        // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
+        unsafe { (kernels.depthwise(self.stride).run)(&args) }
+    }
+}
+
+/// Pointwise (1x1) convolution with batch norm folded in, bias and clamp.
+#[derive(Clone, Debug)]
+pub struct Pointwise<'w> {
+    packed: Packed<'w>,
+    cin: usize,
+    cout: usize,
+    clamp: Clamp,
+}
+
+impl<'w> Pointwise<'w> {
+    /// From weights and bias packed by [`pack::panels`] and [`pack::bias`](pack::bias()).
+    ///
+    /// # Errors
+    /// A packed slice of the wrong length.
+    pub fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        bias: impl Into<Cow<'w, [f32]>>,
+        cin: usize,
+        cout: usize,
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
+        let packed = Packed::new(weights, pack::panels_len(cout, cin), bias, pack::bias_len(cout))?;
+        Ok(Pointwise { packed, cin, cout, clamp })
+    }
+
+    /// The layer on a plain tensor `[N, Cin, H, W]`; `options` gives residual and ISA.
+    ///
+    /// # Errors
+    /// As [`ops::pointwise`].
+    pub fn forward(&self, input: TensorView, options: &Conv) -> Result<Tensor, Error> {
+        let options = Conv { clamp: self.clamp, ..*options };
+        check_channels(self.cin, input)?;
+        Ok(ops::pointwise_packed(input, self.cout, &self.packed.weights, &self.packed.bias, &options)?)
+    }
+
+    /// Pixels `pixels` of panels `panels`.
+    ///
+    /// # Safety
+    /// As [`Depthwise3x3::run_part`].
+    pub unsafe fn run_part(
+        &self,
+        kernels: &Kernels,
+        src: Planes,
+        dst: PlanesMut,
+        residual: Option<Residual>,
+        pixels: Span,
+        panels: Span,
+    ) {
+        let args = args::Pointwise {
+            src,
+            dst,
+            residual,
+            weights: self.packed.weights.as_ptr(),
+            bias: self.packed.bias.as_ptr(),
+            cin: self.cin,
+            cout: self.cout,
+            pixels,
+            panels,
+            clamp: self.clamp,
+        };
+        // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
+        unsafe { (kernels.pw.run)(&args) }
+    }
+}
+
+/// Dense 3x3 convolution of an NCHW input with batch norm folded in, bias and clamp: a network's stem.
+#[derive(Clone, Debug)]
+pub struct Dense3x3<'w> {
+    packed: Packed<'w>,
+    cin: usize,
+    cout: usize,
+    stride: usize,
+    clamp: Clamp,
+}
+
+impl<'w> Dense3x3<'w> {
+    /// From weights and bias packed by [`pack::panels`] (of depth Cin·9) and [`pack::bias`](pack::bias()). `stride` is 1 or 2.
+    ///
+    /// # Errors
+    /// A packed slice of the wrong length.
+    pub fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        bias: impl Into<Cow<'w, [f32]>>,
+        cin: usize,
+        cout: usize,
+        stride: usize,
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
+        let packed = Packed::new(weights, pack::panels_len(cout, cin * 9), bias, pack::bias_len(cout))?;
+        Ok(Dense3x3 { packed, cin, cout, stride, clamp })
+    }
+
+    /// The layer on a plain tensor `[N, Cin, H, W]`; `options` gives padding, residual and ISA.
+    ///
+    /// # Errors
+    /// As [`ops::dense3x3`].
+    pub fn forward(&self, input: TensorView, options: &Conv) -> Result<Tensor, Error> {
+        let options = Conv { stride: self.stride, clamp: self.clamp, ..*options };
+        check_channels(self.cin, input)?;
+        Ok(ops::dense3x3_packed(input, self.cout, &self.packed.weights, &self.packed.bias, &options)?)
+    }
+
+    /// Output rows `rows` of one picture whose channels lie one after the other at `src`.
+    ///
+    /// # Safety
+    /// As [`Depthwise3x3::run_part`]; `scratch` is writable for [`args::Dense::scratch_len`] floats and nobody else's.
+    pub unsafe fn run_part(
+        &self,
+        kernels: &Kernels,
+        geometry: &Geometry,
+        src: *const f32,
+        dst: PlanesMut,
+        scratch: *mut f32,
+        rows: Span,
+    ) {
+        let args = args::Dense {
+            src,
+            dst,
+            residual: None,
+            weights: self.packed.weights.as_ptr(),
+            bias: self.packed.bias.as_ptr(),
+            scratch,
+            cin: self.cin,
+            cout: self.cout,
+            height: geometry.height,
+            width: geometry.width,
+            out_width: geometry.out_width,
+            pad_top: geometry.pad_top,
+            pad_left: geometry.pad_left,
+            rows,
+            clamp: self.clamp,
+        };
+        // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
+        unsafe { (kernels.dense(self.stride).run)(&args) }
+    }
+}
+
+/// Linear layer: the classifier.
+#[derive(Clone, Debug)]
+pub struct Linear<'w> {
+    packed: Packed<'w>,
+    cin: usize,
+    cout: usize,
+}
+
+impl<'w> Linear<'w> {
+    /// From weights and bias packed by [`pack::panels`] and [`pack::bias`](pack::bias()).
+    ///
+    /// # Errors
+    /// A packed slice of the wrong length.
+    pub fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        bias: impl Into<Cow<'w, [f32]>>,
+        cin: usize,
+        cout: usize,
+    ) -> Result<Self, Error> {
+        let packed = Packed::new(weights, pack::panels_len(cout, cin), bias, pack::bias_len(cout))?;
+        Ok(Linear { packed, cin, cout })
+    }
+
+    /// The layer on features `[N, Cin, 1, 1]`.
+    ///
+    /// # Errors
+    /// As [`ops::linear`].
+    pub fn forward(&self, features: TensorView, isa: Option<Isa>) -> Result<Tensor, Error> {
+        check_channels(self.cin, features)?;
+        Ok(ops::linear_packed(features, self.cout, &self.packed.weights, &self.packed.bias, isa)?)
+    }
+
+    /// Panels `panels` of 16 outputs, of `batch` rows of features that lie `src_stride` floats apart; rows of exactly
+    /// Cout outputs lie one after the other at `dst`.
+    ///
+    /// # Safety
+    /// As [`Depthwise3x3::run_part`].
+    pub unsafe fn run_part(
+        &self,
+        kernels: &Kernels,
+        src: *const f32,
+        src_stride: usize,
+        dst: *mut f32,
+        batch: usize,
+        panels: Span,
+    ) {
+        let args = args::Linear {
+            src,
+            src_stride,
+            dst,
+            dst_stride: self.cout,
+            weights: self.packed.weights.as_ptr(),
+            bias: self.packed.bias.as_ptr(),
+            cin: self.cin,
+            cout: self.cout,
+            batch,
+            panels,
+        };
+        // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
+        unsafe { (kernels.linear.run)(&args) }
+    }
+}
+
+fn check_channels(expected: usize, input: TensorView) -> Result<(), Error> {
+    let found = input.shape();
+    if found[1] == expected {
+        return Ok(());
+    }
+    let expected = [found[0], expected, found[2], found[3]];
+    Err(mnx_tensor::Error::Shape { what: "input", expected, found }.into())
+}
