@@ -4,6 +4,25 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A tensor's shape, or a choice of ISA.
+    #[error(transparent)]
+    Tensor(#[from] mnx_tensor::Error),
+    /// An input that the network does not take.
+    #[error("input: expected N x {channels} x H x W with N, H and W at least 1, found {}", shape(*found))]
+    Input {
+        /// Channels of the network's input.
+        channels: usize,
+        /// The shape.
+        found: [usize; 4],
+    },
+    /// A session's number of threads.
+    #[error("threads: expected 1 to {most}, found {found}")]
+    Threads {
+        /// The largest number, 1 without the feature `rayon`.
+        most: usize,
+        /// The number.
+        found: usize,
+    },
     /// A field of a network spec has a value that no network can have.
     #[error("spec: expected `{field}` to be {expected}, found {found}")]
     Spec {
@@ -32,4 +51,156 @@ pub enum Error {
         /// What is wrong, with its line and column.
         message: String,
     },
+    /// A weight file at this path; what is wrong with it is inside.
+    #[error("{}: {error}", .path.display())]
+    InFile {
+        /// Where the file is.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
+    /// The operating system could not open, read or write.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A file that does not start with the magic number of a weight file.
+    #[error("weight file: expected it to start with \"MNXW\", found \"{}\"", .found.escape_ascii())]
+    Foreign {
+        /// Its first bytes, up to four.
+        found: Vec<u8>,
+    },
+    /// A weight file of another version of the format.
+    #[error("weight file: expected a version that this program understands, {understood}, found version {found}")]
+    Version {
+        /// The version that is understood.
+        understood: u32,
+        /// The file's version.
+        found: u32,
+    },
+    /// A weight file ends too early.
+    #[error("weight file: expected {expected} bytes up to the end of {what}, found {found}: it is truncated")]
+    Truncated {
+        /// What is incomplete.
+        what: &'static str,
+        /// Bytes up to its end.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// A weight file goes on after its last tensor.
+    #[error("weight file: expected it to end after {expected} bytes, found at least {found}")]
+    TrailingBytes {
+        /// Bytes that belong to it.
+        expected: u64,
+        /// Bytes that are there, or a lower bound.
+        found: u64,
+    },
+    /// A padding byte of a weight file is not zero.
+    #[error("weight file: expected zeros after {after}, found {found:#04x} at byte {offset}")]
+    NotZero {
+        /// What the padding follows.
+        after: String,
+        /// Where in the file.
+        offset: u64,
+        /// The byte.
+        found: u8,
+    },
+    /// Bytes of a weight file are not those that were written.
+    #[error("weight file: expected the CRC-32 of {what} to be {expected:08x}, found {found:08x}: it is damaged")]
+    Checksum {
+        /// The header, or a tensor.
+        what: String,
+        /// The checksum in the file.
+        expected: u32,
+        /// The checksum of the bytes in the file.
+        found: u32,
+    },
+    /// A header that is no JSON, or lacks a field, or has one that is unknown or of the wrong type.
+    #[error("weight file: header: {message}")]
+    Header {
+        /// What is wrong, with its line and column.
+        message: String,
+    },
+    /// A weight file's tensor table has more or fewer rows than its spec asks for.
+    #[error("weight file: expected {expected} tensors, as its spec says, found {found}")]
+    TensorCount {
+        /// Two per layer.
+        expected: usize,
+        /// Rows of the table.
+        found: usize,
+    },
+    /// A row of a weight file's tensor table is not what its spec asks for.
+    #[error("weight file: tensor {index}, {tensor}: expected {field} {expected}, as its spec says, found {found}")]
+    TensorEntry {
+        /// Row of the table, from 0.
+        index: usize,
+        /// Name of the tensor that belongs there.
+        tensor: String,
+        /// Key of the first value that differs.
+        field: &'static str,
+        /// The value that follows from the spec.
+        expected: String,
+        /// The value in the file.
+        found: String,
+    },
+    /// A lane past the last channel of a packed tensor is not zero.
+    #[error("tensor {tensor}: expected zeros in lanes past the last channel, found {value:?} at packed index {index}")]
+    UnusedLane {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index in the packed tensor.
+        index: usize,
+        /// The value there.
+        value: f32,
+    },
+    /// A weight is infinite or NaN.
+    #[error("tensor {tensor}: expected finite values, found {value} at index {index}")]
+    NotFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Weights that do not fit their layer.
+    #[error("tensor {tensor}: {error}")]
+    Conv {
+        /// Name of the tensor.
+        tensor: String,
+        /// What does not fit.
+        error: mnx_conv::Error,
+    },
+    /// The machine did not give this much memory.
+    #[error("expected {bytes} bytes of memory for {what}, found less")]
+    Memory {
+        /// What was to be held.
+        what: &'static str,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// A checkpoint that is not in the safetensors format.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: expected a safetensors file, found something else: {message}")]
+    CheckpointFormat {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A checkpoint whose tensors are not those of the network: every problem, one line each.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: found {} problems:{}", .problems.len(), crate::convert::lines(problems))]
+    Checkpoint {
+        /// At least one, in the order of the network's layers; unexpected tensors last.
+        problems: Vec<crate::convert::Problem>,
+    },
+    /// The epsilon of the batch norms.
+    #[cfg(feature = "convert")]
+    #[error("batch norm: expected an epsilon that is finite and not negative, found {found}")]
+    Epsilon {
+        /// The epsilon.
+        found: f64,
+    },
+}
+
+fn shape([n, c, h, w]: [usize; 4]) -> String {
+    format!("{n} x {c} x {h} x {w}")
 }

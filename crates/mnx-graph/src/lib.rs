@@ -3,14 +3,36 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
+mod arena;
+#[cfg(feature = "convert")]
+mod convert;
 mod error;
+mod exec;
 mod families;
+mod file;
+mod include;
+mod init;
 mod limits;
+#[cfg(feature = "memmap2")]
+mod mmap;
+mod model;
 mod network;
+mod plan;
+mod session;
 mod spec;
+#[cfg(feature = "rayon")]
+mod team;
 
+#[cfg(feature = "convert")]
+pub use convert::{Problem, convert};
 pub use error::Error;
 pub use families::families;
+pub use file::{LayerWeights, write_model};
+#[doc(hidden)]
+pub use include::Aligned;
+pub use init::init;
 pub use limits::Limits;
+pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};

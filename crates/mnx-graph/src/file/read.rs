@@ -1,0 +1,153 @@
+//! Checks a weight file: first what precedes the payload, then the payload. Nothing is allocated on the word of a
+//! field that has not been checked.
+
+use mnx_tensor::PANEL;
+
+use super::{ALIGNMENT, Entry, Header, MAGIC, PREFIX_LEN, Tensor, VERSION, layout};
+use crate::{Error, Limits, Network, Spec};
+
+/// What precedes the payload, checked.
+pub(crate) struct Front {
+    pub(crate) spec: Spec,
+    pub(crate) network: Network,
+    /// Two per layer.
+    pub(crate) tensors: Vec<Tensor>,
+    /// Where in the file the payload starts.
+    pub(crate) payload_start: usize,
+    pub(crate) payload_len: usize,
+}
+
+/// Reads a file from its start. `more(n)` gives the next `n` bytes, or as many as are left.
+pub(crate) fn front<B: AsRef<[u8]>>(
+    limits: &Limits,
+    mut more: impl FnMut(usize) -> Result<B, Error>,
+) -> Result<Front, Error> {
+    let bytes = more(PREFIX_LEN)?;
+    let prefix = prefix(bytes.as_ref(), limits)?;
+    let header_end = PREFIX_LEN + prefix.header_len;
+    let payload_start = header_end.next_multiple_of(ALIGNMENT);
+
+    let bytes = more(payload_start - PREFIX_LEN)?;
+    let bytes = bytes.as_ref();
+    if bytes.len() < payload_start - PREFIX_LEN {
+        let found = (PREFIX_LEN + bytes.len()) as u64;
+        return Err(Error::Truncated { what: "the header", expected: payload_start as u64, found });
+    }
+    let (header, padding) = bytes.split_at(prefix.header_len);
+    check_crc("header", prefix.crc32, header)?;
+    check_zero("the header", padding, header_end)?;
+
+    let header: Header = serde_json::from_slice(header).map_err(|e| Error::Header { message: e.to_string() })?;
+    let network = Network::new_with(&header.spec, limits)?;
+    let (mut tensors, payload_len) = layout(&network, limits)?;
+    check_table(&mut tensors, &header.tensors)?;
+    payload_start.checked_add(payload_len).ok_or(Error::Limit {
+        what: "bytes of the file".into(),
+        limit: usize::MAX as u64,
+        found: u64::MAX,
+    })?;
+    Ok(Front { spec: header.spec, network, tensors, payload_start, payload_len })
+}
+
+struct Prefix {
+    header_len: usize,
+    crc32: u32,
+}
+
+fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
+    // A file of another kind is foreign first, short second.
+    let magic = &bytes[..bytes.len().min(MAGIC.len())];
+    if !MAGIC.starts_with(magic) || bytes.is_empty() {
+        return Err(Error::Foreign { found: magic.to_vec() });
+    }
+    let Some(bytes) = bytes.first_chunk::<PREFIX_LEN>() else {
+        let (expected, found) = (PREFIX_LEN as u64, bytes.len() as u64);
+        return Err(Error::Truncated { what: "the file's first fields", expected, found });
+    };
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    if word(4) != VERSION {
+        return Err(Error::Version { understood: VERSION, found: word(4) });
+    }
+    let header_len = u64::from(word(12)) << 32 | u64::from(word(8));
+    // Whatever the limit: the end of the header, rounded up, is an index.
+    let limit = limits.header_bytes.min(isize::MAX as u64 - (PREFIX_LEN + ALIGNMENT) as u64);
+    if header_len > limit {
+        return Err(Error::Limit { what: "bytes of the weight file's header".into(), limit, found: header_len });
+    }
+    check_zero("the header's checksum", &bytes[20..], 20)?;
+    Ok(Prefix { header_len: header_len as usize, crc32: word(16) })
+}
+
+/// Compares the table with what the spec says, and takes the checksums from it.
+fn check_table(tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
+    if tensors.len() != entries.len() {
+        return Err(Error::TensorCount { expected: tensors.len(), found: entries.len() });
+    }
+    for (index, (tensor, found)) in tensors.iter_mut().zip(entries).enumerate() {
+        tensor.crc32 = found.crc32;
+        let expected = tensor.entry();
+        if &expected != found {
+            let (field, expected, found) = difference(&expected, found);
+            return Err(Error::TensorEntry { index, tensor: tensor.name.clone(), field, expected, found });
+        }
+    }
+    Ok(())
+}
+
+/// The first field in which two entries differ, and both values.
+fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String) {
+    let fields = |e: &Entry| {
+        [
+            ("name", format!("{:?}", e.name)),
+            ("dtype", format!("{:?}", e.dtype)),
+            ("dims", format!("{:?}", e.dims)),
+            ("packing", format!("{:?}", e.packing)),
+            ("offset", e.offset.to_string()),
+            ("length", e.length.to_string()),
+        ]
+    };
+    let pairs = fields(expected).into_iter().zip(fields(found));
+    let mut different = pairs.filter(|(e, f)| e != f).map(|((field, e), (_, f))| (field, e, f));
+    different.next().unwrap_or(("crc32", expected.crc32.to_string(), found.crc32.to_string()))
+}
+
+/// Checks a payload of the right length: paddings always, checksums and finiteness only where `verify`.
+pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Result<(), Error> {
+    for (i, tensor) in front.tensors.iter().enumerate() {
+        let bytes = &payload[tensor.range.clone()];
+        let next = front.tensors.get(i + 1).map_or(front.payload_len, |t| t.range.start);
+        let end = tensor.range.end;
+        check_zero(&tensor.name, &payload[end..next], front.payload_start + end)?;
+        if verify {
+            check_crc(&tensor.name, tensor.crc32, bytes)?;
+        }
+        let values: &[f32] = bytemuck::cast_slice(bytes);
+        let used_padding = tensor.packing.used_padding(values, &tensor.dims);
+        if let Some(index) = used_padding.map_err(|error| Error::Conv { tensor: tensor.name.clone(), error })? {
+            return Err(Error::UnusedLane { tensor: tensor.name.clone(), index, value: values[index] });
+        }
+        if verify && !all_finite(values) {
+            let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+            return Err(Error::NotFinite { tensor: tensor.name.clone(), index, value: values[index] });
+        }
+    }
+    Ok(())
+}
+
+/// In groups without a branch, which become vectors: this runs over every weight at every start.
+fn all_finite(values: &[f32]) -> bool {
+    values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
+}
+
+fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {
+    let found = crc32fast::hash(bytes);
+    if found == expected { Ok(()) } else { Err(Error::Checksum { what: what.into(), expected, found }) }
+}
+
+/// `bytes` start at byte `start` of the file and follow `after`.
+fn check_zero(after: &str, bytes: &[u8], start: usize) -> Result<(), Error> {
+    match bytes.iter().position(|&b| b != 0) {
+        None => Ok(()),
+        Some(i) => Err(Error::NotZero { after: after.into(), offset: (start + i) as u64, found: bytes[i] }),
+    }
+}

@@ -1,0 +1,38 @@
+//! A weight file inside the program.
+
+/// Gives what is in `bytes` the alignment that weights need; [`include_model!`](crate::include_model) uses it.
+#[doc(hidden)]
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized> {
+    /// The file.
+    pub bytes: T,
+}
+
+/// A weight file as part of the program: a `&'static [u8]` like that of `include_bytes!`, but aligned, so that
+/// [`Model::from_bytes`](crate::Model::from_bytes) uses it in place. The path is relative to the source file.
+///
+/// ```no_run
+/// # macro_rules! include_model { ($path:literal) => { &[0_u8; 64] as &'static [u8] } }
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// let model = mnx_graph::Model::from_bytes(include_model!("mobilenext.mnx"))?;
+/// # Ok(())
+/// # }
+/// ```
+#[macro_export]
+macro_rules! include_model {
+    ($path:expr $(,)?) => {{
+        static MODEL: &$crate::Aligned<[u8]> = &$crate::Aligned { bytes: *::core::include_bytes!($path) };
+        &MODEL.bytes
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn included_bytes_are_the_file_and_aligned() {
+        let bytes: &'static [u8] = crate::include_model!("include.rs");
+        assert!(bytes.starts_with("//! A weight file inside the program.".as_bytes()));
+        assert_eq!(bytes.as_ptr() as usize % 64, 0);
+    }
+}

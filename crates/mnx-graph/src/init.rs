@@ -1,0 +1,97 @@
+//! Random weights, for benchmarks and tests.
+
+use crate::file::{LayerWeights, write_model};
+use crate::{Activation, Error, Layer, Limits, Network, Spec};
+
+/// Standard deviation of the biases of convolutions. They keep activations apart from zero where little else does,
+/// e.g. on planes of one pixel, of which a depthwise layer uses one weight of nine.
+const BIAS: f64 = 0.3;
+
+/// A weight file with random weights: the same for the same spec and seed, byte for byte, on every machine.
+///
+/// Weights are approximately normal with a standard deviation of fan_in^-0.5 divided by the expected root mean square of
+/// the layer's input, so that activations stay at a trained network's scale through any depth: ReLU6 both passes and
+/// cuts, logits are of order 1, and nothing comes near the denormals.
+///
+/// # Errors
+/// As [`write_model`].
+pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
+    let limits = Limits::default();
+    let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
+    let mut random = SplitMix64(seed);
+    let mut file = Vec::new();
+    let source = |layer: &Layer| {
+        let input = scales.next().unwrap_or(1.0);
+        let fan_in: usize = layer.weight_dims()[1..].iter().product();
+        let weight = 1.0 / ((fan_in as f64).sqrt() * input);
+        let mut normals =
+            |count: u64, deviation: f64| (0..count).map(|_| (random.normal() * deviation) as f32).collect();
+        LayerWeights { weight: normals(layer.weight_elements(), weight), bias: normals(layer.cout as u64, BIAS) }
+    };
+    write_model(spec, &limits, source, &mut file)?;
+    Ok(file)
+}
+
+/// Expected root mean square of each layer's input. Before its activation every layer gives variance 1 + BIAS².
+fn input_scales(network: &Network) -> Vec<f64> {
+    let linear = 1.0 + BIAS * BIAS;
+    let mut scales = Vec::new();
+    let mut square = 1.0_f64;
+    for block in &network.blocks {
+        let shortcut = square;
+        for layer in &block.layers {
+            scales.push(square.sqrt());
+            // A half of what is symmetric about zero is cut off; the few values above 6 hardly count.
+            square = if layer.activation == Activation::Relu6 { linear / 2.0 } else { linear };
+        }
+        let channels = block.layers.last().map_or(1, |layer| layer.cout);
+        square += shortcut * block.identity_channels as f64 / channels as f64;
+    }
+    scales.push(square.sqrt());
+    scales
+}
+
+/// Sebastiano Vigna's SplitMix64 (2015).
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Mean 0, variance 1, within ±6: the sum of twelve uniform values of 16 bits, which is exact, so that no
+    /// machine's `ln` or `cos` matters. The values are odd multiples of 2⁻¹⁷ or zero: never denormal.
+    fn normal(&mut self) -> f64 {
+        let quarters = |v: u64| (v & 0xffff) + (v >> 16 & 0xffff) + (v >> 32 & 0xffff) + (v >> 48);
+        let sum: u64 = (0..3).map(|_| quarters(self.next())).sum();
+        (sum as f64 - 12.0 * 32767.5) / 65536.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The generator's published first outputs for seed 1234567.
+    #[test]
+    fn splitmix_is_splitmix() {
+        let mut random = SplitMix64(1_234_567);
+        assert_eq!(random.next(), 6_457_827_717_110_365_317);
+        assert_eq!(random.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn normals_have_mean_0_and_variance_1() {
+        let mut random = SplitMix64(7);
+        let values: Vec<f64> = (0..100_000).map(|_| random.normal()).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
+        // Four standard errors: 4 / sqrt(100,000) and 4 · sqrt(2 / 100,000).
+        assert!(mean.abs() < 0.0127, "{mean}");
+        assert!((variance - 1.0).abs() < 0.0179, "{variance}");
+        assert!(values.iter().all(|v| v.abs() <= 6.0));
+    }
+}

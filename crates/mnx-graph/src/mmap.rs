@@ -1,0 +1,47 @@
+//! Weight files mapped into memory.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::model::{Storage, front_of, in_file};
+use crate::{Error, Model, OpenOptions};
+
+impl Model {
+    /// Maps a weight file into memory: nothing is copied, and processes that map the same file share its pages.
+    ///
+    /// # Safety
+    /// The file must not change as long as the model or a clone of it lives. The model's weights are borrowed from the
+    /// file's pages, so that a write by anybody, this process or another, changes values that the compiler takes for
+    /// constant, after they were checked; and when the file is truncated, reading them ends the process (SIGBUS on
+    /// Unix). Replacing the file by renaming another one over it is fine: the mapping keeps the old one.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; what cannot be mapped, e.g. a pipe, gives an [`Error::Io`].
+    pub unsafe fn open_mmap(path: impl AsRef<Path>) -> Result<Model, Error> {
+        // SAFETY: the caller's promise.
+        unsafe { Model::open_mmap_with(path, &OpenOptions::default()) }
+    }
+
+    /// Maps a weight file into memory, with options.
+    ///
+    /// # Safety
+    /// As [`Model::open_mmap`].
+    ///
+    /// # Errors
+    /// As [`Model::open_mmap`].
+    pub unsafe fn open_mmap_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Model, Error> {
+        let path = path.as_ref();
+        let open = || {
+            let file = File::open(path)?;
+            // SAFETY: the caller promises that the file does not change while it is mapped, which is as long as the
+            // model lives.
+            let map = unsafe { Mmap::map(&file) }?;
+            let front = front_of(&map, options)?;
+            let start = front.payload_start;
+            Model::new(front, Storage::Mapped(map, start), options)
+        };
+        open().map_err(|error| in_file(path, error))
+    }
+}

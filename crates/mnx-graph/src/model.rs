@@ -1,0 +1,254 @@
+//! A network with its weights, ready to be run.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::file::{ALIGNMENT, Front, check_payload, front};
+use crate::{Error, Limits, Network, Spec};
+
+/// How a weight file is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// What is refused before it is allocated.
+    pub limits: Limits,
+    /// Whether every tensor is compared with its checksum, and every weight is to be finite. That reads the whole file,
+    /// 1 to 2 ms for 14 MB. Everything else is checked in any case, the header's checksum too.
+    pub verify_checksums: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions { limits: Limits::default(), verify_checksums: true }
+    }
+}
+
+impl OpenOptions {
+    /// Default limits, checksums verified.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With these limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// With the payload's checksums verified or not. Without, a damaged file gives wrong results instead of an error
+    /// (never undefined behaviour).
+    #[must_use]
+    pub fn verify_checksums(mut self, verify: bool) -> Self {
+        self.verify_checksums = verify;
+        self
+    }
+}
+
+/// A network and its weights. It never changes; clones share it, and so do sessions on any number of threads.
+///
+/// Opening checks everything by the rules of the weight file: a model that opened can be run.
+///
+/// ```no_run
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// let model = mnx_graph::Model::open("mobilenext.mnx")?;
+/// println!("{} classes, {} parameters", model.spec().classes, model.network().parameters());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    spec: Spec,
+    network: Network,
+    limits: Limits,
+    storage: Storage,
+    /// Weight and bias of each layer, in bytes of the payload.
+    tensors: Vec<[Range<usize>; 2]>,
+}
+
+/// Where the bytes are. The payload, which starts at the given byte, is aligned to 64 bytes.
+pub(crate) enum Storage {
+    /// In memory, or in the program. Not to be cloned: a copy need not be aligned.
+    Bytes(Cow<'static, [u8]>, usize),
+    /// In a file that is mapped into memory.
+    #[cfg(feature = "memmap2")]
+    Mapped(memmap2::Mmap, usize),
+}
+
+impl Storage {
+    fn payload(&self) -> &[u8] {
+        match self {
+            Storage::Bytes(bytes, start) => &bytes[*start..],
+            #[cfg(feature = "memmap2")]
+            Storage::Mapped(map, start) => &map[*start..],
+        }
+    }
+}
+
+impl Model {
+    /// Reads a weight file into memory.
+    ///
+    /// # Errors
+    /// [`Error::InFile`] with the path and what is wrong with the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        Model::open_with(path, &OpenOptions::default())
+    }
+
+    /// Reads a weight file into memory, with options.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Model, Error> {
+        let path = path.as_ref();
+        Model::read(path, options).map_err(|error| in_file(path, error))
+    }
+
+    fn read(path: &Path, options: &OpenOptions) -> Result<Model, Error> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let front = front(&options.limits, |n| {
+            let mut bytes = Vec::new();
+            (&mut file).take(n as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        })?;
+        // A pipe's length shows only at its end: nothing is reserved on the word of its header.
+        let reserved = if metadata.is_file() {
+            check_len(&front, metadata.len())?;
+            front.payload_len
+        } else {
+            0
+        };
+        let (mut bytes, mut start) = aligned(reserved)?;
+        (&mut file).take(front.payload_len as u64 + 1).read_to_end(&mut bytes)?;
+        check_len(&front, (front.payload_start + bytes.len() - start) as u64)?;
+        if !is_aligned(&bytes[start..]) {
+            (bytes, start) = aligned_copy(&bytes[start..])?;
+        }
+        Model::new(front, Storage::Bytes(Cow::Owned(bytes), start), options)
+    }
+
+    /// Opens a weight file that is in memory or, as [`include_model!`](crate::include_model) gives it, in the program.
+    /// Bytes that are aligned to 64 bytes are used in place, others copied.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Model, Error> {
+        Model::from_bytes_with(bytes, &OpenOptions::default())
+    }
+
+    /// Opens a weight file that is in memory, with options.
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn from_bytes_with(bytes: impl Into<Cow<'static, [u8]>>, options: &OpenOptions) -> Result<Model, Error> {
+        let bytes = bytes.into();
+        let front = front_of(&bytes, options)?;
+        let payload = &bytes[front.payload_start..];
+        let storage = if is_aligned(payload) {
+            Storage::Bytes(bytes, front.payload_start)
+        } else {
+            let (copy, start) = aligned_copy(payload)?;
+            Storage::Bytes(Cow::Owned(copy), start)
+        };
+        Model::new(front, storage, options)
+    }
+
+    /// From a payload of the right length.
+    pub(crate) fn new(front: Front, storage: Storage, options: &OpenOptions) -> Result<Model, Error> {
+        check_payload(&front, storage.payload(), options.verify_checksums)?;
+        let pairs = front.tensors.chunks_exact(2);
+        let tensors = pairs.map(|pair| [pair[0].range.clone(), pair[1].range.clone()]).collect();
+        let Front { spec, network, .. } = front;
+        Ok(Model { inner: Arc::new(Inner { spec, network, limits: options.limits.clone(), storage, tensors }) })
+    }
+
+    /// What the file says of the network.
+    pub fn spec(&self) -> &Spec {
+        &self.inner.spec
+    }
+
+    /// The network's layers.
+    pub fn network(&self) -> &Network {
+        &self.inner.network
+    }
+
+    /// The limits it was opened with; those that concern sessions hold for its sessions.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Packed weight and bias (up to a multiple of 16) of a layer, counted in order of execution, the classifier
+    /// last. Both are aligned to 64 bytes. In which order the weight is packed, its layer's kind says.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub fn weights(&self, layer_index: usize) -> (&[f32], &[f32]) {
+        let [weight, bias] = &self.inner.tensors[layer_index];
+        let payload = self.inner.storage.payload();
+        (bytemuck::cast_slice(&payload[weight.clone()]), bytemuck::cast_slice(&payload[bias.clone()]))
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { spec, tensors, .. } = &*self.inner;
+        let mut s = f.debug_struct("Model");
+        s.field("family", &spec.family).field("width", &spec.width).field("layers", &tensors.len());
+        s.finish_non_exhaustive()
+    }
+}
+
+/// Checks all but the payload of a file in memory.
+pub(crate) fn front_of(bytes: &[u8], options: &OpenOptions) -> Result<Front, Error> {
+    let mut rest = bytes;
+    let front = front(&options.limits, |n| {
+        let (head, tail) = rest.split_at(n.min(rest.len()));
+        rest = tail;
+        Ok(head)
+    })?;
+    check_len(&front, bytes.len() as u64)?;
+    Ok(front)
+}
+
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    Error::InFile { path: path.into(), error: Box::new(error) }
+}
+
+fn check_len(front: &Front, found: u64) -> Result<(), Error> {
+    let expected = front.payload_start as u64 + front.payload_len as u64;
+    match found.cmp(&expected) {
+        std::cmp::Ordering::Less => Err(Error::Truncated { what: "the last tensor", expected, found }),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(Error::TrailingBytes { expected, found }),
+    }
+}
+
+fn is_aligned(bytes: &[u8]) -> bool {
+    (bytes.as_ptr() as usize).is_multiple_of(ALIGNMENT)
+}
+
+/// A vector to which `len` bytes can be appended without moving it, filled up to where they will be aligned, and its
+/// length so far.
+fn aligned(len: usize) -> Result<(Vec<u8>, usize), Error> {
+    let mut bytes = Vec::new();
+    let reserve = len.saturating_add(ALIGNMENT - 1);
+    bytes.try_reserve_exact(reserve).map_err(|_| Error::Memory { what: "the weights", bytes: len as u64 })?;
+    let start = (bytes.as_ptr() as usize).next_multiple_of(ALIGNMENT) - bytes.as_ptr() as usize;
+    bytes.resize(start, 0);
+    Ok((bytes, start))
+}
+
+fn aligned_copy(payload: &[u8]) -> Result<(Vec<u8>, usize), Error> {
+    let (mut bytes, start) = aligned(payload.len())?;
+    bytes.extend_from_slice(payload);
+    Ok((bytes, start))
+}

@@ -1,0 +1,359 @@
+//! The mutable state of one stream of inferences.
+
+#[cfg(feature = "rayon")]
+use std::sync::Arc;
+
+use mnx_tensor::table::{Kernels, kernels};
+use mnx_tensor::{AlignedBuf, Isa, TensorView};
+
+use crate::exec::{Exec, Regions};
+use crate::plan::Plan;
+#[cfg(feature = "rayon")]
+use crate::team::{Phase, Team, work_through};
+use crate::{Error, Model};
+
+/// Most threads that a session accepts.
+pub const MAX_THREADS: usize = 1024;
+
+/// How a session runs. The default: one thread per physical core on rayon's global pool, the fastest ISA.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Threads that work on an inference, the calling one included, 1 to [`MAX_THREADS`]. `None`: as many as
+    /// there are physical cores (1 without the feature `rayon`). The result has the same bits for every number.
+    pub threads: Option<usize>,
+    /// Which kernels run. `None`: those that the environment variable `MNX_ISA` names, else the fastest.
+    pub isa: Option<Isa>,
+    /// Where the other threads come from. `None`: rayon's global pool.
+    #[cfg(feature = "rayon")]
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl SessionOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this many threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// With the kernels of this ISA.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
+    /// progress alone while the pool is busy.
+    #[cfg(feature = "rayon")]
+    #[must_use]
+    pub fn pool(mut self, pool: Arc<rayon::ThreadPool>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+}
+
+impl std::fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionOptions").field("threads", &self.threads).field("isa", &self.isa).finish_non_exhaustive()
+    }
+}
+
+/// One picture's output of one block.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BlockOutput<'a> {
+    /// Index in [`Network::blocks`](crate::Network::blocks).
+    pub block: usize,
+    /// The block's name in a checkpoint, e.g. `features.3`.
+    pub name: &'a str,
+    /// Which picture of the batch.
+    pub picture: usize,
+    /// `[C, H, W]`.
+    pub shape: [usize; 3],
+    /// The values in that order.
+    pub values: &'a [f32],
+}
+
+/// Runs a [`Model`]: owns the memory for activations, which is laid out for an input's shape when that shape
+/// first comes and kept. Sessions are cheap; give each thread its own, on one shared model.
+///
+/// On one thread a `run` with the shape of the one before allocates nothing; on several, only what rayon does.
+pub struct Session {
+    model: Model,
+    kernels: &'static Kernels,
+    threads: usize,
+    #[cfg(feature = "rayon")]
+    pool: Option<Arc<rayon::ThreadPool>>,
+    #[cfg(feature = "rayon")]
+    team: Arc<Team>,
+    prepared: Option<Prepared>,
+}
+
+/// What depends on the input's shape.
+struct Prepared {
+    shape: [usize; 4],
+    plan: Plan,
+    memory: AlignedBuf,
+    regions: Regions,
+    /// Pictures that one thread computes whole.
+    #[cfg(feature = "rayon")]
+    whole: usize,
+    #[cfg(feature = "rayon")]
+    phases: Vec<Phase>,
+}
+
+impl Session {
+    /// A session with the default options.
+    ///
+    /// # Errors
+    /// As [`Session::with`].
+    pub fn new(model: &Model) -> Result<Session, Error> {
+        Session::with(model, SessionOptions::default())
+    }
+
+    /// A session with these options.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
+    /// `rayon`; [`Error::Tensor`] for an ISA that this CPU lacks or, in `MNX_ISA`, an unknown one.
+    pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
+        let isa = Isa::choose(options.isa)?;
+        let kernels =
+            kernels(isa).ok_or_else(|| mnx_tensor::Error::IsaUnavailable { isa, available: Isa::available() })?;
+        let threads = options.threads.unwrap_or_else(default_threads);
+        let most = if cfg!(feature = "rayon") { MAX_THREADS } else { 1 };
+        if !(1..=most).contains(&threads) {
+            return Err(Error::Threads { most, found: threads });
+        }
+        Ok(Session {
+            model: model.clone(),
+            kernels,
+            threads,
+            #[cfg(feature = "rayon")]
+            pool: options.pool,
+            #[cfg(feature = "rayon")]
+            team: Arc::default(),
+            prepared: None,
+        })
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The ISA whose kernels run.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
+    }
+
+    /// Threads that work on an inference, the calling one included.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Lays out memory for inputs of this shape, `[N, 3, H, W]`, as the first [`run`](Session::run) would.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
+    /// the arena would be larger than the model's limits allow.
+    pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
+        if self.prepared.as_ref().is_some_and(|p| p.shape == shape) {
+            return Ok(());
+        }
+        let channels = self.model.spec().channels;
+        let [batch, found_channels, height, width] = shape;
+        if found_channels != channels || batch == 0 || height == 0 || width == 0 {
+            return Err(Error::Input { channels, found: shape });
+        }
+        // The old memory goes first: both together could be too much.
+        self.prepared = None;
+        let limits = self.model.limits();
+        let (spec, network) = (self.model.spec(), self.model.network());
+        let plan = Plan::new(spec, network, limits, (height, width), self.threads)?;
+        // Pictures go to threads whole as long as there is one for each; the rest is split.
+        let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
+        let lanes = if whole > 0 { self.threads } else { 1 };
+        let limit = limits.arena_bytes;
+        let regions = Regions::new(&plan, lanes, self.threads, batch);
+        let bytes = regions.and_then(|r| (r.end as u64).checked_mul(4)).unwrap_or(u64::MAX);
+        let Some(regions) = regions.filter(|_| bytes <= limit) else {
+            let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit, found: bytes });
+        };
+        self.prepared = Some(Prepared {
+            shape,
+            memory: AlignedBuf::zeroed(regions.end),
+            regions,
+            #[cfg(feature = "rayon")]
+            whole,
+            #[cfg(feature = "rayon")]
+            phases: std::iter::repeat_with(Phase::default).take(2 + (batch - whole) * plan.steps.len()).collect(),
+            plan,
+        });
+        Ok(())
+    }
+
+    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// let model = mnx_graph::Model::open("mobilenext.mnx")?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let input = mnx_tensor::Tensor::zeros([1, 3, 224, 224])?;
+    /// let logits = session.run(input.view())?;
+    /// assert_eq!(logits.shape(), [1, model.spec().classes, 1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`prepare`](Session::prepare), when the shape is a new one.
+    pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
+        self.prepare(input.shape())?;
+        #[cfg(feature = "rayon")]
+        if self.threads > 1 {
+            self.run_together(input);
+            return self.output();
+        }
+        self.run_alone(input, |_, _, _| ());
+        self.output()
+    }
+
+    /// As [`run`](Session::run), and calls `observe` with the output of every block of every picture: the same
+    /// bits that `run` computes. Runs on the calling thread alone.
+    ///
+    /// # Errors
+    /// As [`run`](Session::run).
+    pub fn run_observed(
+        &mut self,
+        input: TensorView<'_>,
+        mut observe: impl FnMut(BlockOutput<'_>),
+    ) -> Result<TensorView<'_>, Error> {
+        self.prepare(input.shape())?;
+        let model = self.model.clone();
+        let mut values = Vec::new();
+        self.run_alone(input, |exec, plan, (picture, step)| {
+            let Some(block) = plan.steps[step].ends_block else { return };
+            let shape = plan.steps[step].dst.shape;
+            values.resize(shape.channels * shape.height * shape.width, 0.0);
+            // SAFETY: the step has run, on this thread, which is the only one.
+            unsafe { exec.read(step, 0, &mut values) };
+            let shape = [shape.channels, shape.height, shape.width];
+            let name = &model.network().blocks[block].name;
+            observe(BlockOutput { block, name, picture, shape, values: &values });
+        });
+        self.output()
+    }
+
+    /// Bytes of the session's memory: activations, scratch, padding, logits. Weights and the caller's input
+    /// are not in it. 0 before the first [`prepare`](Session::prepare) or [`run`](Session::run).
+    pub fn arena_bytes(&self) -> usize {
+        self.prepared.as_ref().map_or(0, |p| p.memory.len() * 4)
+    }
+
+    /// Picture by picture on this thread; `after` is called after each step with picture and step.
+    fn run_alone(&mut self, input: TensorView<'_>, mut after: impl FnMut(&Exec, &Plan, (usize, usize))) {
+        let Some(p) = &mut self.prepared else { return };
+        let exec = Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions);
+        // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
+        unsafe {
+            for picture in 0..p.shape[0] {
+                for (index, step) in p.plan.steps.iter().enumerate() {
+                    for chunk in 0..step.split.chunks {
+                        exec.step(index, chunk, picture, 0, 0);
+                    }
+                    after(&exec, &p.plan, (picture, index));
+                }
+            }
+            for chunk in 0..p.plan.classifier_split.chunks {
+                exec.classify(chunk);
+            }
+        }
+    }
+
+    /// Whole pictures first, each by whoever takes it; then the remaining ones step by step, all threads on
+    /// each; then the classifier, which reads its weights once for the batch.
+    #[cfg(feature = "rayon")]
+    fn run_together(&mut self, input: TensorView<'_>) {
+        let Some(p) = &mut self.prepared else { return };
+        let steps = p.plan.steps.len();
+        let last = p.phases.len() - 1;
+        for (index, phase) in p.phases.iter_mut().enumerate() {
+            phase.reset(match index {
+                0 => p.whole,
+                _ if index == last => p.plan.classifier_split.chunks,
+                _ => p.plan.steps[(index - 1) % steps].split.chunks,
+            });
+        }
+        let exec = Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions);
+        let (phases, whole) = (&p.phases, p.whole);
+        let job = |worker: usize| {
+            work_through(phases, |phase, chunk| {
+                // SAFETY: each chunk of a phase is claimed once, and a phase starts when the one before
+                // is complete. Whole pictures use the lane of the worker that claimed them, others lane
+                // 0, in which nothing else is left; workers are numbered 0 to threads − 1.
+                unsafe {
+                    match phase {
+                        0 => (0..steps).for_each(|step| self::whole_step(&exec, step, chunk, worker)),
+                        _ if phase == last => exec.classify(chunk),
+                        _ => exec.step((phase - 1) % steps, chunk, whole + (phase - 1) / steps, 0, worker),
+                    }
+                }
+            });
+        };
+        match &self.pool {
+            Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
+            None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
+        }
+    }
+
+    fn output(&self) -> Result<TensorView<'_>, Error> {
+        let (batch, values) = match &self.prepared {
+            Some(p) => (p.shape[0], &p.memory[p.regions.output_start..p.regions.end]),
+            None => (0, &[][..]),
+        };
+        Ok(TensorView::new([batch, self.model.spec().classes, 1, 1], values)?)
+    }
+}
+
+/// All chunks of one step of a picture that a worker computes whole, in its own lane.
+///
+/// # Safety
+/// As [`Exec::step`].
+#[cfg(feature = "rayon")]
+unsafe fn whole_step(exec: &Exec, step: usize, picture: usize, worker: usize) {
+    for chunk in 0..exec.chunks(step) {
+        // SAFETY: the caller's promise.
+        unsafe { exec.step(step, chunk, picture, worker, worker) }
+    }
+}
+
+/// Physical cores, as far as this process may use them.
+fn default_threads() -> usize {
+    #[cfg(feature = "rayon")]
+    {
+        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+        num_cpus::get_physical().min(allowed).clamp(1, MAX_THREADS)
+    }
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shape = self.prepared.as_ref().map(|p| p.shape);
+        f.debug_struct("Session")
+            .field("isa", &self.isa())
+            .field("threads", &self.threads)
+            .field("shape", &shape)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! One job on several threads of a rayon pool, entered once per inference.
+//!
+//! The calling thread could do the whole job alone: helpers claim chunks of the current phase, and nobody waits
+//! for a helper that has not started. A helper that comes late finds the gate closed and touches nothing.
+
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// A part of a job whose chunks can run in any order; the next phase starts when all have finished.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    chunks: usize,
+    claimed: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Phase {
+    /// Makes it ready for another run.
+    pub(crate) fn reset(&mut self, chunks: usize) {
+        *self = Phase { chunks, ..Phase::default() };
+    }
+}
+
+/// Works through `phases` together with everybody else who calls this. `work` gets phase and chunk.
+pub(crate) fn work_through(phases: &[Phase], mut work: impl FnMut(usize, usize)) {
+    for (index, phase) in phases.iter().enumerate() {
+        loop {
+            let chunk = phase.claimed.fetch_add(1, Ordering::Relaxed);
+            if chunk >= phase.chunks {
+                break;
+            }
+            work(index, chunk);
+            // What this chunk wrote is seen by whoever sees the count.
+            phase.done.fetch_add(1, Ordering::Release);
+        }
+        wait_until(|| phase.done.load(Ordering::Acquire) >= phase.chunks);
+    }
+}
+
+/// Waits for threads that are running: briefly by spinning, then leaving the core to others.
+fn wait_until(ready: impl Fn() -> bool) {
+    const SPINS: u32 = 2_000;
+    let mut spins = 0;
+    while !ready() {
+        if spins < SPINS {
+            spins += 1;
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+type Job = dyn Fn(usize) + Sync;
+
+/// The meeting point of a session's threads.
+#[derive(Default)]
+pub(crate) struct Team {
+    /// Run number in the upper half, [`OPEN`], and how many helpers are inside.
+    gate: AtomicU64,
+    /// The job of the current run, while the gate is open or somebody is inside.
+    job: UnsafeCell<Option<*const Job>>,
+}
+
+const OPEN: u64 = 1 << 31;
+
+// SAFETY: `job` is written only by `run`, when the gate is closed and nobody is inside; `Session::run` takes `&mut
+// self`, so there is one `run` at a time. Helpers read it inside an open gate only. The job itself is `Sync`.
+unsafe impl Sync for Team {}
+// SAFETY: as above; the pointer is not used outside `run`.
+unsafe impl Send for Team {}
+
+impl Team {
+    /// Runs `job(0)` here and `job(1)`… on those of `helpers` pool threads that start before it ends.
+    /// `spawn` hands a helper to the pool. Callers take turns (`&mut` of the session guarantees it).
+    pub(crate) fn run(self: &Arc<Self>, helpers: usize, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
+        // SAFETY: only the lifetime changes. The pointer is used by helpers inside the gate, and this
+        // function does not return or unwind before the gate is closed and they have left (`Closing`).
+        let job_pointer: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Job>(job) };
+        // SAFETY: the gate is closed and nobody is inside: the previous run saw to it.
+        unsafe { *self.job.get() = Some(job_pointer) };
+        let number = (self.gate.load(Ordering::Relaxed) >> 32).wrapping_add(1) & u64::from(u32::MAX);
+        self.gate.store(number << 32 | OPEN, Ordering::Release);
+        let closing = Closing(self);
+        for worker in 1..=helpers {
+            spawn(Helper { team: Arc::clone(self), number, worker });
+        }
+        job(0);
+        drop(closing);
+    }
+
+    /// A helper of run `number`, if that is still going on.
+    fn help(&self, number: u64, worker: usize) {
+        let enter = |gate: u64| (gate >> 32 == number && gate & OPEN != 0).then_some(gate + 1);
+        if self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
+            return;
+        }
+        // Leaves also if the job panics: the caller would wait forever otherwise.
+        let _leaving = Leaving(self);
+        // SAFETY: inside the open gate the job is set and stays until everybody has left.
+        if let Some(job) = unsafe { *self.job.get() } {
+            // SAFETY: as above: the closure lives as long as somebody is inside.
+            unsafe { (*job)(worker) };
+        }
+    }
+}
+
+/// A place in the team for one run, to be taken up on another thread, or not at all.
+pub(crate) struct Helper {
+    team: Arc<Team>,
+    number: u64,
+    worker: usize,
+}
+
+impl Helper {
+    /// Works with the others until the run ends; returns at once if it has.
+    pub(crate) fn run(self) {
+        self.team.help(self.number, self.worker);
+    }
+}
+
+/// Shuts the gate and waits until it is empty.
+struct Closing<'a>(&'a Team);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.gate.fetch_and(!OPEN, Ordering::Relaxed);
+        wait_until(|| self.0.gate.load(Ordering::Acquire) & (OPEN - 1) == 0);
+    }
+}
+
+struct Leaving<'a>(&'a Team);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.gate.fetch_sub(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn phases(chunks: &[usize]) -> Vec<Phase> {
+        let ready = |&chunks: &usize| {
+            let mut phase = Phase::default();
+            phase.reset(chunks);
+            phase
+        };
+        chunks.iter().map(ready).collect()
+    }
+
+    #[test]
+    fn every_chunk_runs_once_and_phases_keep_their_order() {
+        let team = Arc::new(Team::default());
+        for run in 0..200 {
+            let phases = phases(&[3, 1, 0, 8, 2]);
+            let seen = Mutex::new(Vec::new());
+            let spawn = |helper: Helper| drop(std::thread::spawn(|| helper.run()));
+            team.run(run % 4, spawn, &|_| work_through(&phases, |p, c| seen.lock().unwrap().push((p, c))));
+            let mut seen = seen.into_inner().unwrap();
+            assert!(seen.is_sorted_by_key(|s| s.0));
+            seen.sort_unstable();
+            let all = [3, 1, 0, 8, 2].iter().enumerate().flat_map(|(p, &n)| (0..n).map(move |c| (p, c)));
+            assert_eq!(seen, all.collect::<Vec<_>>());
+        }
+    }
+
+    /// A pool whose threads are all busy: nothing is waited for.
+    #[test]
+    fn helpers_that_never_start_are_not_missed() {
+        let team = Arc::new(Team::default());
+        let late = Mutex::new(Vec::new());
+        let phases = phases(&[4, 4]);
+        team.run(3, |f| late.lock().unwrap().push(f), &|worker| {
+            work_through(&phases, |_, _| assert_eq!(worker, 0));
+        });
+        drop(phases);
+        // They come when the job is gone, and during a later run that is not theirs.
+        let late = late.into_inner().unwrap();
+        assert_eq!(late.len(), 3);
+        team.run(0, |_| (), &|worker| assert_eq!(worker, 0, "a helper of an earlier run came in"));
+        late.into_iter().for_each(Helper::run);
+    }
+}

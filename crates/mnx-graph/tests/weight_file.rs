@@ -1,0 +1,218 @@
+//! Writing and opening weight files that are right.
+
+mod common;
+
+use std::borrow::Cow;
+
+use common::{numbered, small_file, small_spec};
+use mnx_conv::Packing;
+use mnx_graph::{Error, LayerKind, Limits, Model, Network, OpenOptions, Spec, init, write_model};
+
+fn packing(kind: LayerKind) -> Packing {
+    match kind {
+        LayerKind::Dense3x3 => Packing::Dense16,
+        LayerKind::Depthwise3x3 => Packing::Depthwise8,
+        LayerKind::Pointwise => Packing::Pointwise16,
+        LayerKind::Linear => Packing::Linear16,
+        other => panic!("no packing for {other:?}"),
+    }
+}
+
+/// The model holds the small network's numbered weights, aligned.
+fn assert_numbered(model: &Model) {
+    let mut source = numbered();
+    for (index, layer) in model.network().layers().enumerate() {
+        let expected = source(layer);
+        let (weight, bias) = model.weights(index);
+        assert_eq!(packing(layer.kind).unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
+        assert_eq!(Packing::Bias16.unpack(bias, &[layer.cout]).unwrap(), expected.bias);
+        assert_eq!(weight.as_ptr() as usize % 64, 0, "{}", layer.name);
+        assert_eq!(bias.as_ptr() as usize % 64, 0, "{}", layer.name);
+    }
+    assert_eq!(model.spec(), &small_spec());
+    assert_eq!(model.network(), &Network::new(&small_spec()).unwrap());
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let file = small_file();
+    assert_eq!(file.len() % 64, 0);
+    assert_numbered(&Model::from_bytes(file).unwrap());
+}
+
+#[test]
+fn the_same_weights_give_the_same_bytes() {
+    assert_eq!(small_file(), small_file());
+    let spec = small_spec();
+    assert_eq!(init(&spec, 5).unwrap(), init(&spec, 5).unwrap());
+    assert_ne!(init(&spec, 5).unwrap(), init(&spec, 6).unwrap());
+}
+
+/// A seed stands for weights, on every machine and from release to release. The checksum is that of a second
+/// implementation (the generator, its scales and the packing in NumPy).
+#[test]
+fn a_seed_gives_the_weights_it_always_gave() {
+    let model = Model::from_bytes(init(&small_spec(), 1).unwrap()).unwrap();
+    let mut hasher = crc32fast::Hasher::new();
+    for index in 0..model.network().layers().count() {
+        let (weight, bias) = model.weights(index);
+        hasher.update(bytemuck::cast_slice(weight));
+        hasher.update(bytemuck::cast_slice(bias));
+    }
+    assert_eq!(hasher.finalize(), 1_198_186_171);
+}
+
+#[test]
+fn numbers_in_the_header_survive() {
+    let mut spec = Spec::family("mobilenext").unwrap();
+    spec.width = 0.1 + 0.2;
+    spec.identity = 1.0 / 3.0;
+    spec.preprocessing.mean = [0.1, f32::MIN_POSITIVE, 1.0 / 3.0];
+    spec.preprocessing.std = [0.229, f32::MAX, f32::EPSILON];
+    spec.classes = 1;
+    spec.labels = Some(vec!["\"ß\u{0}\n\u{1f600}".into()]);
+    let model = Model::from_bytes(init(&spec, 0).unwrap()).unwrap();
+    assert_eq!(model.spec(), &spec);
+}
+
+#[test]
+fn bytes_are_used_in_place_where_they_are_aligned_and_copied_elsewhere() {
+    for offset in [0, 1, 4, 32, 63] {
+        let bytes = leak_at(&small_file(), offset);
+        let model = Model::from_bytes(bytes).unwrap();
+        assert_numbered(&model);
+        let inside = bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast());
+        assert_eq!(inside, offset == 0, "at offset {offset}");
+    }
+}
+
+/// `bytes` at `offset` past a multiple of 64.
+fn leak_at(bytes: &[u8], offset: usize) -> &'static [u8] {
+    let memory: &'static mut [u8] = vec![0; bytes.len() + 128].leak();
+    let start = memory.as_ptr().align_offset(64) + offset;
+    memory[start..start + bytes.len()].copy_from_slice(bytes);
+    &memory[start..start + bytes.len()]
+}
+
+#[test]
+fn files_are_read_and_mapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.mnx");
+    std::fs::write(&path, small_file()).unwrap();
+    assert_numbered(&Model::open(&path).unwrap());
+    #[cfg(feature = "memmap2")]
+    {
+        // SAFETY: nobody else knows the file.
+        let mapped = unsafe { Model::open_mmap(&path) }.unwrap();
+        assert_numbered(&mapped);
+        // Another file in its place does not touch the mapping.
+        std::fs::write(folder.path().join("other"), b"other").unwrap();
+        std::fs::rename(folder.path().join("other"), &path).unwrap();
+        assert_numbered(&mapped);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_can_be_opened() {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    for (extra, good) in [(0, true), (1, false)] {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let thread = std::thread::spawn(move || writer.write_all(&[small_file(), vec![0; extra]].concat()));
+        let model = Model::open(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        match model {
+            Ok(model) if good => assert_numbered(&model),
+            Err(Error::InFile { error, .. }) if !good => assert!(matches!(*error, Error::TrailingBytes { .. })),
+            other => panic!("with {extra} bytes more: {other:?}"),
+        }
+        thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_opened_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.mnx");
+    std::fs::write(&empty, b"").unwrap();
+    for path in [&folder.path().join("absent.mnx"), folder.path(), &empty] {
+        let errors = [
+            Model::open(path).unwrap_err(),
+            // SAFETY: nobody else knows the file.
+            #[cfg(feature = "memmap2")]
+            unsafe { Model::open_mmap(path) }.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, Error::InFile { .. }), "{error:?}");
+            assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+            assert_eq!(error.to_string().lines().count(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_model_is_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone + 'static>(value: &T) -> T {
+        value.clone()
+    }
+    let model = Model::from_bytes(small_file()).unwrap();
+    let other = shared(&model);
+    std::thread::spawn(move || assert_numbered(&other)).join().unwrap();
+    assert_eq!(model.weights(0).0.as_ptr(), model.clone().weights(0).0.as_ptr());
+}
+
+#[test]
+fn without_checksums_the_payload_is_taken_as_it_is() {
+    let mut file = small_file();
+    let start = file.len() - 64 - 4 * 20 * 16;
+    file[start + 3] ^= 0x40; // in the first value of the classifier's weight
+    let trusting = OpenOptions::new().verify_checksums(false);
+    assert!(matches!(Model::from_bytes(file.clone()), Err(Error::Checksum { .. })));
+    let model = Model::from_bytes_with(file, &trusting).unwrap();
+    assert_ne!(model.weights(5).0[0], Model::from_bytes(small_file()).unwrap().weights(5).0[0]);
+}
+
+#[test]
+fn a_writer_refuses_what_a_reader_would() {
+    let spec = small_spec();
+    let mut out = Vec::new();
+    let mut limits = Limits::default();
+    limits.header_bytes = 1000;
+    let error = write_model(&spec, &limits, numbered(), &mut out).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit: 1000, .. }), "{error}");
+    let mut limits = Limits::default();
+    limits.tensors = 11;
+    let error = write_model(&spec, &limits, numbered(), &mut out).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit: 11, .. }), "{error}");
+
+    for (value, length, variant) in [(f32::NAN, 0, "NotFinite"), (f32::INFINITY, 0, "NotFinite"), (0.0, 1, "Conv")] {
+        let mut source = numbered();
+        let spoilt = |layer: &mnx_graph::Layer| {
+            let mut weights = source(layer);
+            if layer.name == "features.1.conv.3" {
+                weights.weight[7] = value;
+                weights.weight.truncate(weights.weight.len() - length);
+            }
+            weights
+        };
+        let error = write_model(&spec, &Limits::default(), spoilt, &mut out).unwrap_err();
+        assert!(format!("{error:?}").starts_with(variant), "{error:?}");
+        assert!(error.to_string().contains("features.1.conv.3.weight"), "{error}");
+    }
+    assert!(out.is_empty());
+}
+
+#[test]
+fn owned_and_borrowed_bytes_open() {
+    assert_numbered(&Model::from_bytes(Cow::Owned(small_file())).unwrap());
+    assert_numbered(&Model::from_bytes(small_file().leak() as &'static [u8]).unwrap());
+}
+
+/// The fuzzer starts from a file that opens; embedded, it is used in place.
+#[test]
+fn the_fuzzers_seed_is_the_small_file() {
+    let bytes = mnx_graph::include_model!("../../../fuzz/seeds/open_model/small.mnx");
+    let model = Model::from_bytes(bytes).unwrap();
+    assert_numbered(&model);
+    assert!(bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast()));
+}
