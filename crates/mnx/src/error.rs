@@ -1,0 +1,92 @@
+//! What can be wrong between a picture file and the labels.
+
+use std::path::PathBuf;
+
+/// One sentence per variant: what, where, what was expected, what was found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A spec, a weight file or an inference: the sentence is the engine's own.
+    #[error(transparent)]
+    Graph(#[from] mnx_graph::Error),
+    /// A picture file could not be read.
+    #[error("{}: expected a readable picture file, found: {source}", .path.display())]
+    ReadPicture {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A picture file holds more bytes than [`PictureLimits`](crate::PictureLimits) allows.
+    #[error("{}: expected a file of at most {limit} bytes, found more", .path.display())]
+    PictureBytes {
+        /// The file.
+        path: PathBuf,
+        /// The largest number of bytes that is allowed.
+        limit: u64,
+    },
+    /// The content is none of the formats that are decoded, whatever its name says.
+    #[error("{name}: expected a PNG, JPEG, WebP, BMP or GIF picture, found {found}")]
+    NoPicture {
+        /// The file, or `picture` where there is none.
+        name: String,
+        /// How the content begins.
+        found: String,
+    },
+    /// A picture's header claims more pixels than [`PictureLimits`](crate::PictureLimits) allows.
+    #[error("{name}: expected at most {limit} pixels, found {width} x {height} in the header")]
+    PicturePixels {
+        /// The file, or `picture` where there is none.
+        name: String,
+        /// The largest number of pixels that is allowed.
+        limit: u64,
+        /// Width that the header claims.
+        width: u32,
+        /// Height that the header claims.
+        height: u32,
+    },
+    /// A picture that is cut off, damaged, or of a kind that is not decoded.
+    #[error("{name}: expected a complete {format} picture of a kind that can be decoded, found: {found}")]
+    BadPicture {
+        /// The file, or `picture` where there is none.
+        name: String,
+        /// Format that the content begins as.
+        format: &'static str,
+        /// What is wrong with the rest.
+        found: String,
+    },
+    /// Raw pixels whose sizes contradict each other.
+    #[error("raw frame: expected {expected}, found {found}")]
+    Frame {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A preprocessing with a value that no picture can be prepared with.
+    #[error("preprocessing: expected `{field}` to be {expected}, found {found}")]
+    Preprocessing {
+        /// Name of the value.
+        field: &'static str,
+        /// Which values are allowed.
+        expected: String,
+        /// The value.
+        found: String,
+    },
+    /// A buffer for the network's input of the wrong length.
+    #[error("input buffer: expected {expected} elements (3 x resolution x resolution), found {found}")]
+    InputLength {
+        /// How many elements one prepared picture has.
+        expected: usize,
+        /// How many the buffer has.
+        found: usize,
+    },
+    /// A file of labels without one name per class.
+    #[error("labels: expected {expected}, found {found}")]
+    Labels {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+}

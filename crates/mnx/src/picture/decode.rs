@@ -1,0 +1,179 @@
+//! From the bytes of a picture file to upright red, green and blue bytes.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::complete;
+use crate::{Error, Picture, PictureLimits};
+
+/// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
+/// that unpacks to more than this is an attack.
+const DECODER_BYTES: u64 = 64 << 20;
+
+/// What errors call a picture that did not come from a file.
+const NO_NAME: &str = "picture";
+
+impl Picture {
+    /// Reads and decodes a picture file with the default [`PictureLimits`]; see
+    /// [`decode`](Self::decode).
+    ///
+    /// # Errors
+    /// [`Error::ReadPicture`] when the file cannot be read, and those of [`decode`](Self::decode),
+    /// which then name the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &PictureLimits::default())
+    }
+
+    /// As [`open`](Self::open) with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::PictureBytes`] when the file is longer than the limit.
+    pub fn open_with(path: impl AsRef<Path>, limits: &PictureLimits) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = read(path, limits.file_bytes)?;
+        decode(&bytes, &path.display().to_string(), limits)
+    }
+
+    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP
+    /// or a GIF's first frame, told apart by content.
+    ///
+    /// The EXIF orientation is applied, alpha is dropped (not mixed with a background), grey becomes
+    /// three equal channels, of 16 bits the high 8 are kept. Colour profiles are ignored.
+    ///
+    /// # Errors
+    /// [`Error::NoPicture`] when the bytes are none of the formats, [`Error::PicturePixels`] when the
+    /// header claims too many pixels, [`Error::BadPicture`] when the picture is cut off, damaged or
+    /// of a kind that is not decoded.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        Self::decode_with(bytes, &PictureLimits::default())
+    }
+
+    /// As [`decode`](Self::decode) with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_with(bytes: &[u8], limits: &PictureLimits) -> Result<Self, Error> {
+        decode(bytes, NO_NAME, limits)
+    }
+}
+
+/// The whole file, unless it is longer than `limit` (a device may never end).
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+    match read {
+        Err(source) => Err(Error::ReadPicture { path: path.into(), source }),
+        Ok(length) if length as u64 > limit => Err(Error::PictureBytes { path: path.into(), limit }),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, Error> {
+    let (format, format_name) = sniff(bytes, name)?;
+    let bad = |found: String| Error::BadPicture { name: name.into(), format: format_name, found };
+    complete::check(bytes, format).map_err(bad)?;
+
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(bytes, format, limits))));
+    let mut decoder = reader.into_decoder().map_err(|error| bad(reason(error)))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > limits.pixels {
+        return Err(Error::PicturePixels { name: name.into(), limit: limits.pixels, width, height });
+    }
+    if pixels == 0 {
+        return Err(bad(format!("{width} x {height} pixels")));
+    }
+    // Damaged metadata does not make the pixels worse.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
+    decoder.set_limits(allocations(frame_bytes)).map_err(|error| bad(reason(error)))?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| bad(reason(error)))?;
+
+    let mut upright = DynamicImage::ImageRgb8(to_rgb8(decoded).map_err(bad)?);
+    upright.apply_orientation(orientation);
+    let upright = upright.into_rgb8();
+    let (width, height) = upright.dimensions();
+    Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)
+}
+
+/// The format by its first bytes.
+fn sniff(bytes: &[u8], name: &str) -> Result<(ImageFormat, &'static str), Error> {
+    let no_picture = |found: String| Err(Error::NoPicture { name: name.into(), found });
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => Ok((ImageFormat::Png, "PNG")),
+        Ok(ImageFormat::Jpeg) => Ok((ImageFormat::Jpeg, "JPEG")),
+        Ok(ImageFormat::WebP) => Ok((ImageFormat::WebP, "WebP")),
+        Ok(ImageFormat::Bmp) => Ok((ImageFormat::Bmp, "BMP")),
+        Ok(ImageFormat::Gif) => Ok((ImageFormat::Gif, "GIF")),
+        Ok(other) => no_picture(format!("a picture of another format, {other:?}")),
+        Err(_) if bytes.is_empty() => no_picture("an empty file".into()),
+        Err(_) => {
+            let start = &bytes[..bytes.len().min(12)];
+            no_picture(format!("content that begins with \"{}\"", start.escape_ascii()))
+        }
+    }
+}
+
+fn allocations(bytes: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(bytes);
+    limits
+}
+
+/// Bytes that a row of a PNG may take: its decoder wants to know before it tells the width.
+fn row_bytes(bytes: &[u8], format: ImageFormat, limits: &PictureLimits) -> u64 {
+    match (format, bytes.get(16..20)) {
+        (ImageFormat::Png, Some(&[a, b, c, d])) => {
+            u64::from(u32::from_be_bytes([a, b, c, d])).min(limits.pixels).saturating_mul(8)
+        }
+        _ => 0,
+    }
+}
+
+/// The decoder's words on one line.
+fn reason(error: ImageError) -> String {
+    let text = match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the file ends too early".to_owned()
+        }
+        other => other.to_string(),
+    };
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Grey is replicated, alpha dropped, 16 bits cut to the high byte. (The conversions of `image`
+/// round 16 bits, which is another picture.)
+fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, String> {
+    let (width, height) = (decoded.width(), decoded.height());
+    let high = |value: u16| (value >> 8) as u8;
+    let pixels = match decoded {
+        DynamicImage::ImageRgb8(rgb) => return Ok(rgb),
+        DynamicImage::ImageRgba8(rgba) => drop_fourth(rgba.into_raw()),
+        DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&v| [v; 3]).collect(),
+        DynamicImage::ImageLumaA8(grey) => grey.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&v| [high(v); 3]).collect(),
+        DynamicImage::ImageLumaA16(grey) => grey.chunks_exact(2).flat_map(|p| [high(p[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|&v| high(v)).collect(),
+        DynamicImage::ImageRgba16(rgba) => {
+            rgba.chunks_exact(4).flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
+        }
+        other => return Err(format!("pixels of the kind {:?}", other.color())),
+    };
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".into())
+}
+
+/// Drops every fourth byte in place: a second copy of a large picture would be a waste.
+fn drop_fourth(mut pixels: Vec<u8>) -> Vec<u8> {
+    let count = pixels.len() / 4;
+    for i in 0..count {
+        pixels.copy_within(4 * i..4 * i + 3, 3 * i);
+    }
+    pixels.truncate(3 * count);
+    pixels.shrink_to_fit();
+    pixels
+}

@@ -1,0 +1,146 @@
+//! From pixels to the network's input: resize, crop, normalise, as torchvision does it.
+//!
+//! The model is `Compose([Resize(resize), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
+//! on a Pillow picture.
+
+use mnx_graph::Preprocessing;
+
+use crate::resize::{Axis, Resizer};
+use crate::{Error, Frame};
+
+#[cfg(test)]
+mod tests;
+
+/// Largest side of the resized square: its three planes stay within the 2³¹ elements of the
+/// engine's default limit.
+const MAX_SIDE: usize = 26_754;
+
+/// Prepares pictures for one network; keeps its buffers from picture to picture.
+///
+/// ```
+/// # fn main() -> Result<(), mnx::Error> {
+/// let spec = mnx::Preprocessing { resize: 32, mean: [0.5; 3], std: [0.25; 3] };
+/// let mut preprocessor = mnx::Preprocessor::new(24, &spec)?;
+/// let grey = vec![128; 40 * 30 * 3];
+/// let input = preprocessor.process(mnx::Frame::rgb8(&grey, 40, 30, 120)?)?;
+/// assert_eq!(input.len(), 3 * 24 * 24);
+/// assert_eq!(input[0], (128.0 / 255.0 - 0.5) / 0.25);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Preprocessor {
+    resolution: usize,
+    resize: usize,
+    /// Per channel the normalised value of every byte: a table gives the same bits as the
+    /// arithmetic and is faster.
+    values: [[f32; 256]; 3],
+    resizer: Resizer,
+}
+
+impl Preprocessor {
+    /// `resolution` is the side of the network's input in pixels.
+    ///
+    /// # Errors
+    /// [`Error::Preprocessing`] when the resolution is 0, the resized side is less than it or above
+    /// 26,754, a mean is not finite or a deviation not finite and above 0.
+    pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
+        let Preprocessing { resize, mean, std } = *preprocessing;
+        let wrong = |field, expected: &str, found: String| {
+            Err(Error::Preprocessing { field, expected: expected.into(), found })
+        };
+        if resolution == 0 {
+            return wrong("resolution", "at least 1", "0".into());
+        }
+        if !(resolution..=MAX_SIDE).contains(&resize) {
+            let expected = format!("from the resolution, {resolution}, to {MAX_SIDE}");
+            return wrong("resize", &expected, resize.to_string());
+        }
+        if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
+            return wrong("mean", "finite", value.to_string());
+        }
+        if let Some(value) = std.iter().find(|&&value| !(value.is_finite() && value > 0.0)) {
+            return wrong("std", "finite and above 0", value.to_string());
+        }
+        let values = std::array::from_fn(|channel| {
+            // One rounding each for the division, the difference and the quotient, as torchvision.
+            std::array::from_fn(|byte| (byte as f32 / 255.0 - mean[channel]) / std[channel])
+        });
+        Ok(Preprocessor { resolution, resize, values, resizer: Resizer::default() })
+    }
+
+    /// Side of the network's input, in pixels.
+    pub fn resolution(&self) -> usize {
+        self.resolution
+    }
+
+    /// Elements of one prepared picture: 3 x resolution x resolution.
+    pub fn elements(&self) -> usize {
+        3 * self.resolution * self.resolution
+    }
+
+    /// Prepares a frame or a `&Picture`: three planes, red, green, blue, of resolution x resolution.
+    ///
+    /// # Errors
+    /// None for any frame that could be made.
+    pub fn process<'a>(&mut self, frame: impl Into<Frame<'a>>) -> Result<Vec<f32>, Error> {
+        let mut output = vec![0.0; self.elements()];
+        self.process_into(frame, &mut output)?;
+        Ok(output)
+    }
+
+    /// As [`process`](Self::process) into a slice of the caller's, e.g. one picture of a batch.
+    ///
+    /// # Errors
+    /// [`Error::InputLength`] when the slice has not [`elements`](Self::elements) elements.
+    pub fn process_into<'a>(&mut self, frame: impl Into<Frame<'a>>, output: &mut [f32]) -> Result<(), Error> {
+        if output.len() != self.elements() {
+            return Err(Error::InputLength { expected: self.elements(), found: output.len() });
+        }
+        let frame = frame.into();
+        let resolution = self.resolution;
+        let [x, y] = self.axes(frame.width(), frame.height());
+        if x.unchanged && y.unchanged {
+            let bytes = frame.format().bytes();
+            let columns = x.offset * bytes..(x.offset + resolution) * bytes;
+            let rows = (y.offset..y.offset + resolution).map(|row| &frame.row(row)[columns.clone()]);
+            normalise(&self.values, rows, bytes, output);
+        } else {
+            let square = self.resizer.resize(frame, &x, &y);
+            normalise(&self.values, square.chunks_exact(3 * resolution), 3, output);
+        }
+        Ok(())
+    }
+
+    /// Both axes of a picture: the short side becomes `resize`, the long one is truncated.
+    fn axes(&self, width: usize, height: usize) -> [Axis; 2] {
+        let short = width.min(height) as u64;
+        [width, height].map(|size| {
+            // Sides are below 2³² and `resize` is below 2¹⁵: no overflow.
+            let resized = self.resize as u64 * size as u64 / short;
+            Axis::new(size, resized as usize, self.resolution)
+        })
+    }
+}
+
+impl std::fmt::Debug for Preprocessor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Preprocessor { resolution, resize, .. } = self;
+        write!(f, "Preprocessor {{ resolution: {resolution}, resize: {resize} }}")
+    }
+}
+
+/// Writes rows of interleaved pixels into the three planes of `output`.
+fn normalise<'a>(
+    values: &[[f32; 256]; 3],
+    rows: impl Iterator<Item = &'a [u8]> + Clone,
+    bytes: usize,
+    output: &mut [f32],
+) {
+    let plane = output.len() / 3;
+    for (channel, (values, plane)) in values.iter().zip(output.chunks_exact_mut(plane)).enumerate() {
+        let pixels = rows.clone().flat_map(|row| row.chunks_exact(bytes));
+        for (value, pixel) in plane.iter_mut().zip(pixels) {
+            *value = values[usize::from(pixel[channel])];
+        }
+    }
+}

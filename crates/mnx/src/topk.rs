@@ -1,0 +1,91 @@
+//! From logits to probabilities, the best ones first.
+
+use std::cmp::Ordering;
+
+/// Probabilities of `logits`: `exp(x)` over the sum of all, after the largest logit is subtracted,
+/// so that no finite logits overflow.
+///
+/// As in PyTorch, a logit of -Inf has probability 0, and where a logit is NaN or +Inf, or all are
+/// -Inf, every probability is NaN. No logits, no probabilities.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // `f32::max` passes over a NaN; its own term below is NaN and takes the sum with it.
+    let terms = logits.iter().map(|&logit| f64::from(logit - largest).exp());
+    let sum: f64 = terms.clone().sum();
+    terms.map(|term| (term / sum) as f32).collect()
+}
+
+/// Indices and probabilities (see [`softmax`]) of the `k` largest logits, largest first; of equal
+/// logits the lower index first, NaN after all numbers. All of them when `k` is more than there are.
+///
+/// ```
+/// let top = mnx::top_k(&[0.0, 2.0, 1.0], 2);
+/// assert_eq!((top[0].0, top[1].0), (1, 2));
+/// assert!(top[0].1 > 0.66 && top[0].1 < 0.67);
+/// ```
+pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let probabilities = softmax(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    // By logit: probabilities that underflow would be equal.
+    order.sort_by(|&a, &b| descending(logits[a], logits[b]));
+    order.truncate(k);
+    order.into_iter().map(|index| (index, probabilities[index])).collect()
+}
+
+/// Larger first, NaN last.
+fn descending(a: f32, b: f32) -> Ordering {
+    b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn probabilities_of_large_logits() {
+        // exp(-1) / (1 + exp(-1)) and its complement.
+        let p = softmax(&[1e30, 1e30]);
+        assert_eq!(p, [0.5, 0.5]);
+        let p = softmax(&[1000.0, 999.0, -1e38]);
+        assert!((p[0] - 0.731_058_6).abs() < 1e-6 && (p[1] - 0.268_941_4).abs() < 1e-6, "{p:?}");
+        assert_eq!(p[2], 0.0);
+        assert_eq!(softmax(&[f32::MAX, f32::MIN]), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn probabilities_of_what_is_no_number() {
+        assert_eq!(softmax(&[f32::NEG_INFINITY, 3.0]), [0.0, 1.0]);
+        for logits in [[f32::NAN, 1.0], [1.0, f32::INFINITY], [f32::NEG_INFINITY; 2], [f32::INFINITY; 2]] {
+            assert!(softmax(&logits).iter().all(|p| p.is_nan()), "{logits:?}");
+        }
+        assert!(softmax(&[]).is_empty());
+    }
+
+    #[test]
+    fn order_of_ties_and_nan() {
+        let logits = [1.0, f32::NAN, 2.0, 1.0, f32::INFINITY, f32::NAN, 0.0, -0.0];
+        let order: Vec<usize> = top_k(&logits, usize::MAX).into_iter().map(|(index, _)| index).collect();
+        assert_eq!(order, [4, 2, 0, 3, 6, 7, 1, 5]);
+        assert!(top_k(&logits, 0).is_empty());
+        assert!(top_k(&[], 5).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_is_a_sorted_selection(logits in prop::collection::vec(-200f32..200.0, 1..50), k in 0usize..60) {
+            let top = top_k(&logits, k);
+            prop_assert_eq!(top.len(), k.min(logits.len()));
+            let sum: f32 = softmax(&logits).iter().sum();
+            prop_assert!((sum - 1.0).abs() < 1e-5);
+            for pair in top.windows(2) {
+                let ((a, p), (b, q)) = (pair[0], pair[1]);
+                prop_assert!(p >= q && (logits[a] > logits[b] || (logits[a] == logits[b] && a < b)));
+            }
+            if let Some(&(last, _)) = top.last() {
+                let larger = logits.iter().filter(|&&logit| logit > logits[last]).count();
+                prop_assert!(larger < top.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Agreement with PyTorch, on every ISA of this machine: logits and every block's output within the tolerance
+//! that PyTorch's own rounding error sets (`testdata/golden/README.md`), and the same bits for every
+//! number of threads, batched or alone.
+//!
+//! `MNX_GOLDENS=DIR` adds the cases under a folder of your own; MNX_ISA restricts the run to one ISA.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mnx::{Isa, Model, Padding, Session, SessionOptions, Spec, Tensor};
+
+/// One golden case: every folder with a `meta.json`.
+struct Case {
+    folder: PathBuf,
+    meta: serde_json::Value,
+    model: Model,
+    input: Tensor,
+}
+
+fn read_npy(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
+    let shape = npy.shape().iter().map(|&d| usize::try_from(d).unwrap()).collect();
+    (shape, npy.into_vec().unwrap())
+}
+
+impl Case {
+    fn open(folder: PathBuf) -> Case {
+        let meta: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("meta.json")).unwrap()).unwrap();
+        let mut spec = Spec::family(meta["arch"].as_str().unwrap()).unwrap();
+        spec.width = meta["width"].as_f64().unwrap();
+        spec.identity = meta["identity"].as_f64().unwrap();
+        spec.padding = if meta["padding"] == "same" { Padding::Tf } else { Padding::Torch };
+        spec.classes = meta["classes"].as_u64().unwrap().try_into().unwrap();
+        let weights = [folder.join("weights.safetensors"), folder.join("../weights.safetensors")];
+        let weights = weights.iter().find(|p| p.exists()).expect("weights beside the case or above it");
+        let file = mnx::convert(&fs::read(weights).unwrap(), &spec, 1e-5).unwrap();
+        let (shape, values) = read_npy(&folder.join("input.npy"));
+        let input = Tensor::from_slice(shape.try_into().unwrap(), &values).unwrap();
+        Case { model: Model::from_bytes(file).unwrap(), folder, meta, input }
+    }
+
+    fn name(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    /// The limit for a result whose rounding error in PyTorch `meta` states.
+    fn limit(meta: &serde_json::Value) -> f64 {
+        let error = |key: &str| meta[key].as_f64().unwrap();
+        4.0 * error("max_abs") + 1e-5 * error("max_value")
+    }
+
+    /// Compares with the array in `file`; returns the difference as a share of the limit.
+    fn compare(&self, found: &[f32], file: &str, limit: f64, what: &str) -> f64 {
+        let (_, expected) = read_npy(&self.folder.join(file));
+        assert_eq!(found.len(), expected.len(), "{} {file}", self.name());
+        let difference = |(f, e): (&f32, &f32)| (f64::from(*f) - f64::from(*e)).abs();
+        let worst = found.iter().zip(&expected).map(difference).fold(0.0, f64::max);
+        // A NaN difference must fail too.
+        assert!(worst <= limit, "{} {file} {what}: expected within {limit:e}, found {worst:e}", self.name());
+        assert!(found.iter().all(|v| v.is_finite()));
+        if limit > 0.0 { worst / limit } else { 0.0 }
+    }
+}
+
+/// All cases under `folder`, in order.
+fn cases_in(folder: &Path, found: &mut Vec<PathBuf>) {
+    if folder.join("meta.json").exists() {
+        found.push(folder.to_owned());
+    }
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut folders: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    folders.iter().for_each(|f| cases_in(f, found));
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
+    let mut folders = Vec::new();
+    cases_in(&committed, &mut folders);
+    assert!(!folders.is_empty(), "no goldens in {}", committed.display());
+    if let Some(more) = std::env::var_os("MNX_GOLDENS") {
+        let before = folders.len();
+        cases_in(Path::new(&more), &mut folders);
+        assert!(folders.len() > before, "no goldens in {}", Path::new(&more).display());
+    }
+    folders.into_iter().map(Case::open)
+}
+
+/// Every ISA, or the one that MNX_ISA names.
+fn isas() -> Vec<Isa> {
+    match std::env::var("MNX_ISA") {
+        Ok(_) => vec![Isa::choose(None).unwrap()],
+        Err(_) => Isa::available(),
+    }
+}
+
+#[test]
+fn logits_and_blocks_agree_with_pytorch() {
+    let (mut count, mut worst) = (0, 0.0_f64);
+    for case in cases() {
+        for isa in isas() {
+            let mut session = Session::with(&case.model, SessionOptions::new().threads(1).isa(isa)).unwrap();
+            let names: Vec<_> = case.model.network().blocks.iter().map(|b| b.name.clone()).collect();
+            let mut blocks = vec![Vec::new(); names.len()];
+            let observe = |output: mnx::BlockOutput| {
+                assert_eq!(output.name, names[output.block]);
+                blocks[output.block].extend_from_slice(output.values);
+            };
+            let logits = session.run_observed(case.input.view(), observe).unwrap().data().to_vec();
+            let limit = Case::limit(&case.meta["f32_vs_f64"]);
+            worst = worst.max(case.compare(&logits, "output.npy", limit, isa.name()));
+            let metas = case.meta["blocks"].as_array().map_or(&[][..], |m| &m[..]);
+            for (index, (values, meta)) in blocks.iter().zip(metas).enumerate() {
+                let file = format!("blocks/{index:02}.npy");
+                worst = worst.max(case.compare(values, &file, Case::limit(meta), isa.name()));
+            }
+            assert!(metas.is_empty() || metas.len() == blocks.len());
+            // An ordinary run gives the very same bits.
+            assert_eq!(session.run(case.input.view()).unwrap().data(), logits, "{} {isa}", case.name());
+            count += 1;
+        }
+    }
+    println!("{count} runs agree; the largest difference is {:.0} % of its tolerance", worst * 100.0);
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_batch_or_fma_isa() {
+    for case in cases() {
+        let mut fused: Option<Vec<f32>> = None;
+        for isa in isas() {
+            let alone = SessionOptions::new().threads(1).isa(isa);
+            let mut session = Session::with(&case.model, alone).unwrap();
+            let expected = session.run(case.input.view()).unwrap().data().to_vec();
+            let [n, c, h, w] = case.input.shape();
+            let classes = expected.len() / n;
+            for picture in 0..n {
+                let one = Tensor::from_slice([1, c, h, w], case.input.view().picture(picture)).unwrap();
+                let found = session.run(one.view()).unwrap();
+                assert_eq!(found.data(), &expected[picture * classes..][..classes], "{} {isa}", case.name());
+            }
+            for threads in [2, 3, 4, 7] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build().unwrap();
+                let options = SessionOptions::new().threads(threads).isa(isa).pool(pool.into());
+                let mut session = Session::with(&case.model, options).unwrap();
+                for _ in 0..3 {
+                    let found = session.run(case.input.view()).unwrap();
+                    assert_eq!(found.data(), expected, "{} {isa} {threads} threads", case.name());
+                }
+            }
+            if isa != Isa::Scalar {
+                assert_eq!(fused.get_or_insert_with(|| expected.clone()), &expected, "{} {isa}", case.name());
+            }
+        }
+    }
+}
+
+/// Several sessions on one model, on several threads and one shared pool, all at once.
+#[test]
+fn sessions_share_a_model_and_a_pool() {
+    let case = cases().next().unwrap();
+    let expected = Session::new(&case.model).unwrap().run(case.input.view()).unwrap().data().to_vec();
+    let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let options = SessionOptions::new().threads(3).pool(pool.clone());
+                let mut session = Session::with(&case.model, options).unwrap();
+                for _ in 0..50 {
+                    assert_eq!(session.run(case.input.view()).unwrap().data(), expected);
+                }
+            });
+        }
+    });
+    // From inside the pool, too: its only thread enters an inference that wants helpers from it.
+    let options = SessionOptions::new().threads(2).pool(pool.clone());
+    let mut session = Session::with(&case.model, options).unwrap();
+    pool.install(|| assert_eq!(session.run(case.input.view()).unwrap().data(), expected));
+}
