@@ -1,2 +1,68 @@
-//! mnx-infer
-fn main() {}
+//! The command line of mnx. Exit codes: 0 fine, 1 failed, 2 wrong usage.
+
+mod args;
+mod commands;
+mod error;
+mod npy;
+mod output;
+mod stdout;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use commands::Context;
+use error::Error;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            if !matches!(e, Error::Closed | Error::Reported) {
+                stdout::complain(&e);
+            }
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Error> {
+    let context = Context::new(&cli.global, matches!(cli.command, Command::Bench(_)))?;
+    match cli.command {
+        Command::Classify(args) => commands::classify::run(&args, &context),
+        Command::Run(args) => commands::run::run(&args, &context),
+        Command::Convert(args) => commands::convert::run(&args, &context),
+        Command::Init(args) => commands::init::run(&args, &context),
+        Command::Bench(args) => commands::bench::run(&args, &context),
+    }
+}
+
+/// Help goes out as it is; what is wrong with the flags is one line.
+fn usage(e: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        e.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_help {
+        // A closed standard output is no reason to complain.
+        let _ = e.print();
+    } else {
+        stdout::complain(one_line(&e.to_string()));
+    }
+    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
+}
+
+/// The first paragraph of clap's message, which says what is wrong; usage and hints come after it.
+fn one_line(message: &str) -> String {
+    let paragraph = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = paragraph.lines().map(|line| error::printable(line.trim())).collect();
+    let line = words.join(" ");
+    format!("{} (see --help)", line.trim_start_matches("error: "))
+}

@@ -1,0 +1,271 @@
+//! The command line as types: every flag's range is checked here, before any file is touched.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::values::{Arch, Channels, eps, identity, mean, std_dev, width};
+
+/// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
+#[derive(Debug, Parser)]
+#[command(name = "mnx-infer", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mnx-infer classify cat.png dog.jpg
+  mnx-infer convert --arch mobilenext --width 0.35 --input w.safetensors --output w.mnx
+  mnx-infer bench --weights w.mnx --threads 1,2
+
+Exit codes: 0 fine, 1 failed (one line on standard error says why), 2 wrong usage.";
+
+/// Where help lists the flags of every command.
+const COMMON: &str = "Common options";
+
+/// Flags of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Threads that work on an inference, 1 to 1024; a list for `bench` [default: physical cores]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "N[,N]", value_delimiter = ',', value_parser = count_to(1024))]
+    pub(crate) threads: Vec<usize>,
+    /// Instruction set of the kernels; beats the environment variable MNX_ISA [default: MNX_ISA, else auto]
+    ///
+    /// `auto` is the fastest one that this CPU has, whatever MNX_ISA says. One that the CPU lacks is an error.
+    #[arg(long, global = true, help_heading = COMMON, value_name = "ISA")]
+    pub(crate) isa: Option<IsaChoice>,
+    /// What goes to standard output
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// `--isa`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsaChoice {
+    /// The fastest that this CPU has
+    Auto,
+    /// Plain Rust, on every CPU
+    Scalar,
+    /// x86-64 with AVX2 and FMA
+    Avx2,
+    /// x86-64 with AVX-512
+    Avx512,
+    /// aarch64
+    Neon,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: aligned tables
+    Text,
+    /// For programs: one JSON value
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what is in pictures
+    Classify(Classify),
+    /// Run a tensor through the network: .npy in, .npy out
+    Run(Run),
+    /// Make a weight file (.mnx) from a checkpoint (.safetensors)
+    Convert(Convert),
+    /// Make a weight file with random weights, for benchmarks
+    Init(Init),
+    /// Measure the network's speed beside the CPU's peak
+    Bench(Bench),
+}
+
+/// `classify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer classify cat.png
+  mnx-infer classify --weights w.mnx --top 3 --format json *.jpg
+
+A picture that cannot be read does not stop the others; the exit code is 1 then.")]
+pub(crate) struct Classify {
+    #[command(flatten)]
+    pub(crate) weights: Weights,
+    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame)
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    /// How many classes to list; more than there are is all of them [default: 5]
+    #[arg(long, value_name = "K", value_parser = count())]
+    pub(crate) top: Option<usize>,
+    /// Also write the network's input of the pictures that could be read: f32, N x 3 x H x W
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) dump_input: Option<PathBuf>,
+}
+
+/// Weights that may be the embedded ones.
+#[derive(Args, Debug)]
+pub(crate) struct Weights {
+    /// Weight file [default: the embedded MobileNeXt 0.35 for the ten classes of CIFAR-10]
+    ///
+    /// The file is mapped into memory, not copied: it must not change while the program runs.
+    #[arg(long, value_name = "W.mnx")]
+    pub(crate) weights: Option<PathBuf>,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  mnx-infer run --weights w.mnx --input x.npy --output y.npy --dump-blocks blocks/")]
+pub(crate) struct Run {
+    /// Weight file
+    ///
+    /// The file is mapped into memory, not copied: it must not change while the program runs.
+    #[arg(long, value_name = "W.mnx")]
+    pub(crate) weights: PathBuf,
+    /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) input: PathBuf,
+    /// Where the logits go: f32, N x classes
+    #[arg(long, value_name = "Y.npy")]
+    pub(crate) output: PathBuf,
+    /// Also write each block's output, N x C x H x W, to DIR/NN.npy; 00 is the stem. Runs on one thread
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dump_blocks: Option<PathBuf>,
+}
+
+/// Which network; what is not given has the architecture's default.
+#[derive(Args, Debug)]
+pub(crate) struct Network {
+    /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, FILE.json
+    #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
+    pub(crate) arch: Arch,
+    /// Width multiplier [default: 1, or the stage table's]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
+    pub(crate) width: Option<f64>,
+    /// Side of the pictures that the network takes [default: 224, 32 for mobilenext-cifar]
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub(crate) resolution: Option<usize>,
+    /// Outputs of the classifier [default: as many as --labels has; else 1000, 10 for mobilenext-cifar]
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub(crate) classes: Option<usize>,
+    /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = identity)]
+    pub(crate) identity: Option<f64>,
+}
+
+/// `convert`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer convert --arch mobilenext --input w.safetensors --output w.mnx
+  mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
+
+The same checkpoint and flags give the same bytes.")]
+pub(crate) struct Convert {
+    /// Checkpoint, with the names of the authors' state dict; batch norms are folded into the weights
+    #[arg(long, value_name = "W.safetensors")]
+    pub(crate) input: PathBuf,
+    /// Weight file to make
+    #[arg(long, value_name = "W.mnx")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch]
+    #[arg(long, value_name = "torch|tf")]
+    pub(crate) padding: Option<PaddingChoice>,
+    /// What the batch norms add to variances
+    #[arg(long, value_name = "F", default_value = "1e-5", allow_negative_numbers = true, value_parser = eps)]
+    pub(crate) bn_eps: f64,
+    /// Text file with the classes' names, one per line [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Mean of the pixels in 0…1 [default: ImageNet's, or CIFAR's for mobilenext-cifar]
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "std", value_parser = mean)]
+    pub(crate) mean: Option<Channels>,
+    /// Standard deviation of the pixels in 0…1 [default: ImageNet's, or CIFAR's for mobilenext-cifar]
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "mean", value_parser = std_dev)]
+    pub(crate) std: Option<Channels>,
+    /// Short side of pictures before the crop to the resolution [default: resolution * 256 / 224,
+    /// the resolution for mobilenext-cifar]
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub(crate) resize: Option<usize>,
+}
+
+/// `--padding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PaddingChoice {
+    /// One row or column on each side
+    Torch,
+    /// None before and one after, at stride 2 on an even size
+    Tf,
+}
+
+/// `init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  mnx-infer init --arch mobilenext --seed 1 --output random.mnx
+
+The same seed and flags give the same bytes.")]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Seed of the random weights
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Weight file to make
+    #[arg(long, value_name = "W.mnx")]
+    pub(crate) output: PathBuf,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer bench
+  mnx-infer bench --weights w.mnx --threads 1,2 --batch 1,8 --format json
+
+Times are per batch. The peak is what the same threads reach with multiply-adds alone, measured in
+turn with the network in the same process.")]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) weights: Weights,
+    /// Pictures per inference, or several numbers of them
+    #[arg(long, value_name = "N[,N]", default_value = "1", value_delimiter = ',', value_parser = count())]
+    pub(crate) batch: Vec<usize>,
+    /// Inferences before the measured ones
+    #[arg(long, value_name = "N", default_value = "10", value_parser = count_from(0, 1_000_000))]
+    pub(crate) warmup: usize,
+    /// Measured inferences
+    #[arg(long, value_name = "N", default_value = "100", value_parser = count_from(1, 1_000_000))]
+    pub(crate) iterations: usize,
+}
+
+fn count_from(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+fn count_to(most: u64) -> RangedU64ValueParser<usize> {
+    count_from(1, most)
+}
+
+/// 1 and up; 4 billion of anything is past every limit.
+fn count() -> RangedU64ValueParser<usize> {
+    count_to(u64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! A few numbers that stand for many samples.
+
+use serde::Serialize;
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Latency {
+    pub(super) min: f64,
+    pub(super) median: f64,
+    /// 90 % of the samples are this or less.
+    pub(super) p90: f64,
+    /// 99 % of the samples are this or less.
+    pub(super) p99: f64,
+}
+
+impl Latency {
+    /// Of at least one sample.
+    pub(super) fn of(samples: &[f64]) -> Latency {
+        let sorted = sorted(samples);
+        let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        Latency { min: sorted[0], median: median(&sorted), p90: sorted[rank(90)], p99: sorted[rank(99)] }
+    }
+}
+
+/// The middle one of at least one value, or the mean of the two in the middle.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples() {
+        let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(Latency::of(&samples), Latency { min: 1.0, median: 50.5, p90: 90.0, p99: 99.0 });
+        assert_eq!(Latency::of(&[3.0]), Latency { min: 3.0, median: 3.0, p90: 3.0, p99: 3.0 });
+        assert_eq!(Latency::of(&[3.0, 1.0, 2.0]), Latency { min: 1.0, median: 2.0, p90: 3.0, p99: 3.0 });
+    }
+}

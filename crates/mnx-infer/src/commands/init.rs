@@ -1,0 +1,15 @@
+//! `init`: a weight file with random weights.
+
+use super::{Context, network};
+use crate::args::Init;
+use crate::error::Error;
+use crate::output::OutputFile;
+
+pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
+    let mut spec = network::base(&args.network.arch)?;
+    network::apply(&args.network, None, &mut spec);
+    network::check(&spec)?;
+    let output = OutputFile::create(&args.output)?;
+    let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
+    network::write(&args.output, output, &bytes, &spec, context)
+}

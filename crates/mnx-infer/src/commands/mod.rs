@@ -1,0 +1,155 @@
+//! One file per command, and what they share.
+
+pub(crate) mod bench;
+pub(crate) mod classify;
+pub(crate) mod convert;
+pub(crate) mod init;
+mod network;
+pub(crate) mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use comfy_table::{CellAlignment, Table, presets};
+use mnx::{Isa, Model, Session, SessionOptions};
+
+use crate::args::{Format, Global, IsaChoice};
+use crate::error::{Error, printable};
+
+/// The global flags, checked.
+pub(crate) struct Context {
+    /// As many as were given; without any, as many as there are physical cores.
+    threads: Vec<usize>,
+    isa: Isa,
+    format: Format,
+}
+
+impl Context {
+    /// `several`: whether the command takes a list of threads.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a list that the command does not take, [`Error::Failed`] for an ISA that the
+    /// CPU lacks or that `MNX_ISA` misspells.
+    pub(crate) fn new(global: &Global, several: bool) -> Result<Context, Error> {
+        if global.threads.len() > 1 && !several {
+            let found = global.threads.len();
+            return Err(Error::Usage(format!("--threads: expected one number for this command, found {found}")));
+        }
+        let wanted = match global.isa {
+            None => None,
+            Some(IsaChoice::Auto) => Some(Isa::detect()),
+            Some(IsaChoice::Scalar) => Some(Isa::Scalar),
+            Some(IsaChoice::Avx2) => Some(Isa::Avx2),
+            Some(IsaChoice::Avx512) => Some(Isa::Avx512),
+            Some(IsaChoice::Neon) => Some(Isa::Neon),
+        };
+        let isa = Isa::choose(wanted).map_err(Error::failed)?;
+        Ok(Context { threads: global.threads.clone(), isa, format: global.format })
+    }
+
+    fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// A session with the first number of threads.
+    fn session(&self, model: &Model) -> Result<Session, Error> {
+        self.session_of(model, self.threads.first().copied())
+    }
+
+    /// A session with this number of threads, which are its own; without one, as many as there are physical
+    /// cores.
+    fn session_of(&self, model: &Model, threads: Option<usize>) -> Result<Session, Error> {
+        let options = SessionOptions::new().isa(self.isa);
+        let threads = match threads {
+            Some(threads) => threads,
+            None => Session::with(model, options.clone()).map_err(Error::failed)?.threads(),
+        };
+        let mut options = options.threads(threads);
+        if threads > 1 {
+            // The calling thread is the last one.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build();
+            let pool = pool.map_err(|e| Error::failed(format_args!("--threads {threads}: {e}")))?;
+            options = options.pool(Arc::new(pool));
+        }
+        Session::with(model, options).map_err(Error::failed)
+    }
+}
+
+/// Where a command's weights come from.
+enum Source {
+    File(PathBuf),
+    #[cfg(feature = "embedded-model")]
+    Embedded,
+}
+
+#[cfg(feature = "embedded-model")]
+static EMBEDDED: &[u8] = mnx::include_model!("../../model/mobilenext-0.35-cifar10.mnx");
+
+impl Source {
+    /// The file that was named, else the embedded model.
+    fn new(weights: Option<&Path>) -> Result<Source, Error> {
+        match weights {
+            Some(path) => Ok(Source::File(path.into())),
+            #[cfg(feature = "embedded-model")]
+            None => Ok(Source::Embedded),
+            #[cfg(not(feature = "embedded-model"))]
+            None => Err(Error::Usage("--weights W.mnx is needed: this program was built without a model".into())),
+        }
+    }
+
+    fn open(&self) -> Result<Model, Error> {
+        match self {
+            Source::File(path) => open(path),
+            #[cfg(feature = "embedded-model")]
+            Source::Embedded => {
+                Model::from_bytes(EMBEDDED).map_err(|e| Error::failed(format_args!("embedded model: {e}")))
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Model, Error> {
+    // SAFETY: the help of `--weights` tells the user that the file must not change while the program runs.
+    let model = unsafe { Model::open_mmap(path) };
+    // The message begins with the path.
+    model.map_err(|e| Error::failed(printable(&e.to_string())))
+}
+
+/// A table without lines. `columns` has a letter per column: `l` for left, `r` for right.
+fn plain_table(columns: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if !header.is_empty() {
+        table.set_header(header.to_vec());
+    }
+    table.add_rows(rows);
+    for (column, side) in table.column_iter_mut().zip(columns.chars()) {
+        column.set_padding((0, 2));
+        column.set_cell_alignment(if side == 'l' { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let shown: Vec<_> = [0, 999, 1000, 3_535_416, u64::MAX].into_iter().map(grouped).collect();
+        assert_eq!(shown, ["0", "999", "1,000", "3,535,416", "18,446,744,073,709,551,615"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! From the flags of `convert` and `init` to a network's spec.
+
+use std::path::Path;
+
+use mnx::{Network, Spec};
+use serde::Serialize;
+
+use super::{Context, grouped};
+use crate::args;
+use crate::error::{Error, printable, shown};
+use crate::output::{OutputFile, read_text};
+use crate::stdout;
+use crate::values::Arch;
+
+/// As long as a weight file's header may be, which has to hold it.
+const LARGEST_TABLE: u64 = 1 << 20;
+
+/// The architecture at its defaults.
+///
+/// # Errors
+/// [`Error::File`] for a stage table that cannot be read or makes no network.
+pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
+    match arch {
+        Arch::Family(name) => Spec::family(name).ok_or_else(|| Error::Usage(format!("--arch: unknown name {name}"))),
+        Arch::File(path) => {
+            let text = read_text(path, LARGEST_TABLE)?;
+            let spec = Spec::from_json(text.trim_start_matches('\u{feff}')).map_err(|e| Error::file(path, e))?;
+            Network::new(&spec).map_err(|e| Error::file(path, e))?;
+            Ok(spec)
+        }
+    }
+}
+
+/// What both commands can change; `classes` is what holds where the flag is not given.
+pub(crate) fn apply(flags: &args::Network, classes: Option<usize>, spec: &mut Spec) {
+    if let Some(width) = flags.width {
+        spec.width = width;
+    }
+    if let Some(identity) = flags.identity {
+        spec.identity = identity;
+    }
+    if let Some(classes) = flags.classes.or(classes) {
+        spec.classes = classes;
+    }
+    if let Some(resolution) = flags.resolution {
+        spec.set_resolution(resolution);
+    }
+}
+
+/// The network was fine without the flags: what is wrong now is a flag's value.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(crate) fn check(spec: &Spec) -> Result<Network, Error> {
+    Network::new(spec).map_err(|e| Error::Usage(format!("these flags make no network: {e}")))
+}
+
+/// What was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    output: String,
+    family: &'a str,
+    width: f64,
+    identity: f64,
+    resolution: usize,
+    classes: usize,
+    parameters: u64,
+    macs: u64,
+    bytes: usize,
+}
+
+/// Writes the weight file and says what it holds.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be written, and as [`stdout::print`].
+pub(crate) fn write(
+    path: &Path,
+    mut output: OutputFile,
+    bytes: &[u8],
+    spec: &Spec,
+    context: &Context,
+) -> Result<(), Error> {
+    output.write(bytes)?;
+    output.finish()?;
+    let network = check(spec)?;
+    let written = Written {
+        output: path.to_string_lossy().into(),
+        family: &spec.family,
+        width: spec.width,
+        identity: spec.identity,
+        resolution: spec.resolution,
+        classes: spec.classes,
+        parameters: network.parameters(),
+        macs: network.macs(spec.resolution, spec.resolution),
+        bytes: bytes.len(),
+    };
+    if context.is_json() {
+        return stdout::print_json(&written);
+    }
+    stdout::print(&format!(
+        "{}: {} {}, {} classes, {r} x {r}: {} parameters, {:.2} M multiply-adds, {} bytes\n",
+        shown(path),
+        printable(&spec.family),
+        spec.width,
+        spec.classes,
+        grouped(written.parameters),
+        written.macs as f64 / 1e6,
+        grouped(bytes.len() as u64),
+        r = spec.resolution,
+    ))
+}

@@ -1,0 +1,76 @@
+//! `run`: a raw tensor through the network.
+
+use std::fs;
+use std::path::Path;
+
+use mnx::{BlockOutput, Model, Session, Tensor};
+use serde_json::json;
+
+use super::{Context, open};
+use crate::args::Run;
+use crate::error::{Error, shown};
+use crate::npy::{self, NpyInput};
+use crate::output::OutputFile;
+use crate::stdout;
+
+pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
+    let model = open(&args.weights)?;
+    let input = NpyInput::open(&args.input, model.spec().channels)?;
+    let mut session = context.session(&model)?;
+    session.prepare(input.shape()).map_err(|e| Error::file(&args.input, e))?;
+    let input = input.read()?;
+    let output = OutputFile::create(&args.output)?;
+    let logits = match &args.dump_blocks {
+        Some(folder) => run_dumping(&model, &mut session, &input, folder)?,
+        None => session.run(input.view()).map_err(|e| Error::file(&args.input, e))?.data().to_vec(),
+    };
+    let shape = [input.shape()[0], model.spec().classes];
+    npy::write(output, &shape, &logits)?;
+    if context.is_json() {
+        return stdout::print_json(&json!({"output": args.output.to_string_lossy(), "shape": shape}));
+    }
+    let blocks = args.dump_blocks.as_deref().map(|folder| format!("; blocks in {}", shown(folder)));
+    let [pictures, classes] = shape;
+    stdout::print(&format!("{}: {pictures} x {classes}{}\n", shown(&args.output), blocks.unwrap_or_default()))
+}
+
+/// Runs, and writes every block's output to the folder.
+fn run_dumping(model: &Model, session: &mut Session, input: &Tensor, folder: &Path) -> Result<Vec<f32>, Error> {
+    fs::create_dir_all(folder).map_err(|e| Error::file(folder, format_args!("cannot be made: {e}")))?;
+    let mut dump = Dump { folder, pictures: input.shape()[0], files: Vec::new() };
+    dump.files.reserve(model.network().blocks.len());
+    let mut failed = None;
+    let logits = session.run_observed(input.view(), |block| {
+        if failed.is_none() {
+            failed = dump.add(block).err();
+        }
+    });
+    let logits = logits.map_err(Error::failed)?.data().to_vec();
+    match failed {
+        Some(e) => Err(e),
+        None => dump.finish().map(|()| logits),
+    }
+}
+
+/// One open file per block: pictures come one after the other, each through all blocks.
+struct Dump<'a> {
+    folder: &'a Path,
+    pictures: usize,
+    files: Vec<OutputFile>,
+}
+
+impl Dump<'_> {
+    fn add(&mut self, block: BlockOutput<'_>) -> Result<(), Error> {
+        if block.block == self.files.len() {
+            let mut file = OutputFile::create(&self.folder.join(format!("{:02}.npy", block.block)))?;
+            let [channels, height, width] = block.shape;
+            npy::start(&mut file, &[self.pictures, channels, height, width])?;
+            self.files.push(file);
+        }
+        npy::append(&mut self.files[block.block], block.values)
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        self.files.into_iter().try_for_each(OutputFile::finish)
+    }
+}

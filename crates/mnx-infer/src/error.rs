@@ -1,0 +1,76 @@
+//! What a command can fail with, and the exit code that says so.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// One sentence per variant: what, which file, what was expected, what was found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Something about a file is wrong.
+    #[error("{}: {message}", shown(path))]
+    File {
+        /// As the user wrote it.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Something that the machine or the network does not do.
+    #[error("{0}")]
+    Failed(String),
+    /// Flags that are no use together.
+    #[error("{0}")]
+    Usage(String),
+    /// The command has said already what is wrong.
+    #[error("already reported")]
+    Reported,
+    /// Nobody reads standard output any more: no reason to complain.
+    #[error("standard output is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Puts the file in front of what is wrong with it.
+    pub(crate) fn file(path: &Path, message: impl Display) -> Error {
+        Error::File { path: path.into(), message: message.to_string() }
+    }
+
+    /// A file that is not as it should be.
+    pub(crate) fn expected(path: &Path, expected: impl Display, found: impl Display) -> Error {
+        Error::file(path, format_args!("expected {expected}, found {found}"))
+    }
+
+    /// Something that is wrong with no file in particular.
+    pub(crate) fn failed(message: impl Display) -> Error {
+        Error::Failed(message.to_string())
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Error::Closed => 0,
+            Error::File { .. } | Error::Failed(_) | Error::Reported => 1,
+            Error::Usage(_) => 2,
+        }
+    }
+}
+
+/// Text from outside (names of files and labels), with what would break a line or a terminal escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
+/// A path as it stands in a message.
+pub(crate) fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_its_line_whatever_the_file_is_called() {
+        let error = Error::expected(Path::new("a\nb\u{1b}[2J é.png"), "a picture", "0 bytes");
+        assert_eq!(error.to_string(), "a\\nb\\u{1b}[2J é.png: expected a picture, found 0 bytes");
+    }
+}

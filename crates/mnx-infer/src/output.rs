@@ -1,0 +1,220 @@
+//! Files that appear whole or not at all, and files that are read up to a limit.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::Error;
+
+/// A file to be written: a temporary one beside the target, which [`finish`](OutputFile::finish) renames.
+/// Dropped before that, it leaves nothing.
+pub(crate) struct OutputFile {
+    path: PathBuf,
+    sink: Sink,
+}
+
+enum Sink {
+    Renamed {
+        temp: BufWriter<NamedTempFile>,
+        target: PathBuf,
+    },
+    /// A pipe or a device, which a rename would replace.
+    Direct(BufWriter<File>),
+}
+
+impl OutputFile {
+    /// Checks that `path` can be written, and opens the temporary file.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a folder, an absent or read-only folder around it, or a read-only file.
+    pub(crate) fn create(path: &Path) -> Result<OutputFile, Error> {
+        let cannot = |e: io::Error| Error::file(path, format_args!("cannot be written: {}", reason(&e)));
+        let sink = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(Error::expected(path, "a file to write", "a folder")),
+            Ok(found) => {
+                // A rename asks the folder for permission, not the file.
+                let direct = OpenOptions::new().write(true).open(path).map_err(cannot)?;
+                if found.is_file() {
+                    // A link stays one: what it points to is replaced.
+                    let target = fs::canonicalize(path).map_err(cannot)?;
+                    let temp = temporary(&target).map_err(cannot)?;
+                    temp.as_file().set_permissions(found.permissions()).map_err(cannot)?;
+                    Sink::Renamed { temp: BufWriter::new(temp), target }
+                } else {
+                    Sink::Direct(BufWriter::new(direct))
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let temp = temporary(path).map_err(cannot)?;
+                Sink::Renamed { temp: BufWriter::new(temp), target: path.into() }
+            }
+            Err(e) => return Err(cannot(e)),
+        };
+        Ok(OutputFile { path: path.into(), sink })
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::File`], for instance when the disk is full.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = match &mut self.sink {
+            Sink::Renamed { temp, .. } => temp.write_all(bytes),
+            Sink::Direct(file) => file.write_all(bytes),
+        };
+        written.map_err(|e| cannot_write(&self.path, &e))
+    }
+
+    /// Makes the file appear under its name.
+    ///
+    /// # Errors
+    /// [`Error::File`]; nothing is left then.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        let finished = match self.sink {
+            Sink::Direct(mut file) => file.flush(),
+            Sink::Renamed { temp, target } => temp.into_inner().map_err(|e| e.into_error()).and_then(|temp| {
+                temp.as_file().sync_all()?;
+                temp.persist(target).map(|_| ()).map_err(|e| e.error)
+            }),
+        };
+        finished.map_err(|e| cannot_write(&self.path, &e))
+    }
+}
+
+fn cannot_write(path: &Path, e: &io::Error) -> Error {
+    Error::file(path, format_args!("cannot be written: {}", reason(e)))
+}
+
+fn temporary(target: &Path) -> io::Result<NamedTempFile> {
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mnx-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The usual mode of a new file; the user's umask takes from it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// The system's words without the name of a temporary file.
+fn reason(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::NotFound => "there is no such folder".into(),
+        io::ErrorKind::NotADirectory => "a part of the path is not a folder".into(),
+        _ if e.raw_os_error().is_some() => e.to_string(),
+        kind => kind.to_string(),
+    }
+}
+
+/// The bytes of a file that may have at most `limit`.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be read or is larger.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let cannot = |e: io::Error| Error::file(path, format_args!("cannot be read: {e}"));
+    let file = File::open(path).map_err(cannot)?;
+    let found = file.metadata().map_err(cannot)?;
+    if found.is_dir() {
+        return Err(Error::expected(path, "a file", "a folder"));
+    }
+    // The length of a pipe or device is not known before it ends.
+    let mut bytes = Vec::new();
+    if found.len() <= limit {
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    }
+    let length = found.len().max(bytes.len() as u64);
+    if length > limit {
+        return Err(Error::expected(path, format_args!("at most {limit} bytes"), format_args!("{length} or more")));
+    }
+    Ok(bytes)
+}
+
+/// The text of a file that may have at most `limit` bytes.
+///
+/// # Errors
+/// As [`read_limited`], and [`Error::File`] when it is no UTF-8.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
+    String::from_utf8(read_limited(path, limit)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::expected(path, "UTF-8 text", format_args!("a byte that is none at offset {at}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut output = OutputFile::create(&path).unwrap();
+        output.write(b"new").unwrap();
+        assert!(!path.exists());
+        drop(output);
+        assert!(names(folder.path()).is_empty());
+
+        fs::write(&path, "old").unwrap();
+        let mut output = OutputFile::create(&path).unwrap();
+        output.write(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        output.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["out"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&link, Path::new("/dev/null")] {
+            let mut output = OutputFile::create(path).unwrap();
+            output.write(b"new").unwrap();
+            output.finish().unwrap();
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_what_is_written() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, usual) = (folder.path().join("ours"), folder.path().join("usual"));
+        OutputFile::create(&ours).unwrap().finish().unwrap();
+        File::create(&usual).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&usual));
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read_text(&path, 5).unwrap(), "12345");
+        let message = read_text(&path, 4).unwrap_err().to_string();
+        assert!(message.ends_with("expected at most 4 bytes, found 5 or more"), "{message}");
+        fs::write(&path, b"1\xff").unwrap();
+        let message = read_text(&path, 4).unwrap_err().to_string();
+        assert!(message.ends_with("found a byte that is none at offset 1"), "{message}");
+        #[cfg(unix)]
+        assert!(read_limited(Path::new("/dev/zero"), 1000).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Values of flags that clap has no parser for.
+
+use std::path::{Path, PathBuf};
+
+/// `--arch`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Arch {
+    /// A network's name.
+    Family(String),
+    /// A stage table.
+    File(PathBuf),
+}
+
+impl Arch {
+    /// A known name, or a path that ends in `.json`.
+    pub(crate) fn parse(text: &str) -> Result<Arch, String> {
+        let is_json = Path::new(text).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        if mnx::families().any(|name| name == text) {
+            Ok(Arch::Family(text.to_owned()))
+        } else if is_json {
+            Ok(Arch::File(text.into()))
+        } else {
+            let known: Vec<_> = mnx::families().collect();
+            Err(format!("expected {} or a FILE.json", known.join(", ")))
+        }
+    }
+}
+
+/// A number per channel; R, G, B.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Channels(pub(crate) [f32; 3]);
+
+pub(crate) fn width(text: &str) -> Result<f64, String> {
+    number(text, "a finite number above 0", |v| v > 0.0)
+}
+
+pub(crate) fn identity(text: &str) -> Result<f64, String> {
+    number(text, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
+}
+
+pub(crate) fn eps(text: &str) -> Result<f64, String> {
+    number(text, "a finite number from 0 on", |v| v >= 0.0)
+}
+
+pub(crate) fn mean(text: &str) -> Result<Channels, String> {
+    channels(text, "three finite numbers R,G,B", |_| true)
+}
+
+pub(crate) fn std_dev(text: &str) -> Result<Channels, String> {
+    channels(text, "three finite numbers R,G,B above 0", |v| v > 0.0)
+}
+
+fn number(text: &str, expected: &str, allowed: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|v: &f64| v.is_finite() && allowed(*v));
+    value.ok_or_else(|| format!("expected {expected}"))
+}
+
+fn channels(text: &str, expected: &str, allowed: impl Fn(f32) -> bool) -> Result<Channels, String> {
+    let parse = |part: &str| part.trim().parse().ok().filter(|v: &f32| v.is_finite() && allowed(*v));
+    let values: Option<Vec<f32>> = text.split(',').map(parse).collect();
+    let three = values.and_then(|v| v.try_into().ok());
+    three.map(Channels).ok_or_else(|| format!("expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        for text in ["nan", "inf", "-inf", "0", "-1", "1e999", "", "1,0", "one"] {
+            assert!(width(text).is_err(), "{text}");
+        }
+        for text in ["nan", "-0.1", "1.1", "inf"] {
+            assert!(identity(text).is_err(), "{text}");
+        }
+        for text in ["nan", "-1e-9", "inf"] {
+            assert!(eps(text).is_err(), "{text}");
+        }
+        assert_eq!((width("0.35"), identity("0"), identity("1"), eps("0")), (Ok(0.35), Ok(0.0), Ok(1.0), Ok(0.0)));
+    }
+
+    #[test]
+    fn channels_are_three() {
+        assert_eq!(mean("0.5, -1,2e-1"), Ok(Channels([0.5, -1.0, 0.2])));
+        for text in ["", "1", "1,2", "1,2,3,4", "1,,3", "nan,1,1", "1,inf,1"] {
+            assert!(mean(text).is_err(), "{text}");
+        }
+        assert!(std_dev("1,0,1").is_err() && std_dev("1,1e-60,1").is_err() && std_dev("-1,1,1").is_err());
+    }
+
+    #[test]
+    fn an_arch_is_a_known_name_or_a_json_file() {
+        assert_eq!(Arch::parse("mobilenext"), Ok(Arch::Family("mobilenext".into())));
+        assert_eq!(Arch::parse("my/net.JSON"), Ok(Arch::File("my/net.JSON".into())));
+        assert!(Arch::parse("mobilenext2").unwrap_err().contains("mobilenext-cifar"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Pictures in, labels out.
+
+mod common;
+
+use common::*;
+use serde_json::Value;
+
+/// What PyTorch says of the picture, see `model/README.md`.
+const CHELSEA: [(&str, f64); 3] = [("cat", 0.774), ("dog", 0.145), ("bird", 0.032)];
+
+fn assert_chelsea(top: &Value) {
+    for (guess, (label, probability)) in top.as_array().unwrap().iter().zip(CHELSEA) {
+        assert_eq!(guess["label"], label);
+        assert!((guess["probability"].as_f64().unwrap() - probability).abs() < 0.01, "{guess}");
+    }
+}
+
+#[test]
+fn json_has_an_object_per_picture() {
+    let [chelsea, rocket] = ["pictures/chelsea.png", "pictures/rocket.jpg"].map(testdata);
+    let answer = json(args!["classify", "--weights", weights(), "--format", "json", chelsea, rocket]);
+    let pictures = answer.as_array().unwrap();
+    assert_eq!(pictures.len(), 2);
+    assert_eq!(pictures[0]["file"], chelsea.to_str().unwrap());
+    assert_eq!(pictures[0]["top"].as_array().unwrap().len(), 5);
+    assert_chelsea(&pictures[0]["top"]);
+    assert_eq!(pictures[0]["top"][0]["index"], 3);
+    assert_eq!(pictures[1]["top"][0]["label"], "ship");
+    for picture in pictures {
+        assert_eq!(picture.as_object().unwrap().keys().collect::<Vec<_>>(), ["file", "top"]);
+        let keys: Vec<_> = picture["top"][0].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["index", "label", "probability"]);
+    }
+}
+
+#[test]
+fn top_lists_as_many_as_asked_and_as_there_are() {
+    let chelsea = testdata("pictures/chelsea.png");
+    for (top, listed) in [("1", 1), ("3", 3), ("10", 10), ("11", 10), ("4000000000", 10)] {
+        let answer = json(args!["classify", "--weights", weights(), "--format", "json", "--top", top, chelsea]);
+        let guesses = answer[0]["top"].as_array().unwrap();
+        assert_eq!(guesses.len(), listed);
+        assert_chelsea(&answer[0]["top"]);
+        let probabilities: Vec<f64> = guesses.iter().map(|g| g["probability"].as_f64().unwrap()).collect();
+        assert!(probabilities.is_sorted_by(|a, b| a >= b));
+        if listed == 10 {
+            assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn text_is_a_table_per_picture() {
+    let chelsea = testdata("pictures/chelsea.png");
+    let answer = succeed(args!["classify", "--weights", weights(), "--top", "3", chelsea]);
+    let lines: Vec<_> = answer.lines().collect();
+    assert_eq!(lines[0], chelsea.to_str().unwrap());
+    assert!(lines[1].starts_with("  cat   77.") && lines[1].contains(" %  ████"), "{answer}");
+    assert!(lines[2].starts_with("  dog   14.") && lines[3].starts_with("  bird   3."), "{answer}");
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn every_thread_count_gives_the_same_bytes() {
+    let chelsea = testdata("pictures/chelsea.png");
+    let with = |threads: &str| {
+        succeed(args!["classify", "--weights", weights(), "--format", "json", "--threads", threads, chelsea])
+    };
+    let alone = with("1");
+    for threads in ["2", "3", "4", "64"] {
+        assert_eq!(with(threads), alone);
+    }
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn without_weights_the_embedded_model_answers() {
+    let chelsea = testdata("pictures/chelsea.png");
+    let embedded = succeed(args!["classify", chelsea]);
+    assert_eq!(embedded, succeed(args!["classify", "--weights", weights(), chelsea]));
+    assert!(embedded.contains("  cat "), "{embedded}");
+}
+
+#[cfg(not(feature = "embedded-model"))]
+#[test]
+fn without_an_embedded_model_weights_must_be_named() {
+    for args in [args!["classify", testdata("pictures/chelsea.png")].to_vec(), args!["bench"].to_vec()] {
+        let line = fail(2, args);
+        assert!(line.contains("--weights"), "{line}");
+    }
+}
+
+/// A bitmap whose header claims 50,000 x 50,000 pixels of 24 bits, and has none.
+fn huge_bitmap() -> Vec<u8> {
+    let mut bytes = b"BM".to_vec();
+    bytes.extend([54_u32, 0, 54, 40, 50_000, 50_000].map(u32::to_le_bytes).concat());
+    bytes.extend([1_u16, 24].map(u16::to_le_bytes).concat());
+    bytes.resize(54, 0);
+    bytes
+}
+
+#[test]
+fn a_bad_picture_does_not_stop_the_others() {
+    let folder = Folder::new();
+    let chelsea = testdata("pictures/chelsea.png");
+    let mut cut = std::fs::read(&chelsea).unwrap();
+    cut.truncate(cut.len() / 2);
+    let bad = [
+        (folder.path("absent.png"), "No such file"),
+        (folder.file("empty.png", ""), "PNG, JPEG, WebP, BMP or GIF"),
+        (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP or GIF"),
+        (folder.file("cut.png", cut), "complete PNG"),
+        (folder.file("huge.bmp", huge_bitmap()), "50000 x 50000"),
+        (folder.path(""), "irectory"),
+    ];
+    let mut args = args!["classify", "--weights", weights(), "--format", "json"].to_vec();
+    args.extend(bad.iter().map(|(path, _)| path.into()));
+    args.push(chelsea.clone().into());
+    let output = run(&args);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.lines().count(), bad.len(), "{stderr}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (i, (path, reason)) in bad.iter().enumerate() {
+        let keys: Vec<_> = answer[i].as_object().unwrap().keys().collect();
+        assert!(keys == ["error", "file"] && answer[i]["file"] == path.to_str().unwrap());
+        let message = answer[i]["error"].as_str().unwrap();
+        assert!(message.contains(reason) && message.contains(path.to_str().unwrap()), "{message}");
+        assert_eq!(stderr.lines().nth(i), Some(format!("error: {message}").as_str()));
+    }
+    assert_chelsea(&answer[bad.len()]["top"]);
+
+    let output = run(args!["classify", "--weights", weights(), bad[2].0, chelsea]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("  cat  "));
+    assert_eq!(text(&output.stderr).lines().count(), 1);
+}
+
+#[test]
+fn the_dumped_input_is_what_the_network_saw() {
+    let folder = Folder::new();
+    let [input, logits] = ["input.npy", "logits.npy"].map(|name| folder.path(name));
+    let [chelsea, rocket] = ["pictures/chelsea.png", "pictures/rocket.jpg"].map(testdata);
+    let bad = folder.file("text.png", "no picture");
+    let output = run(args!["classify", "--weights", weights(), "--dump-input", input, chelsea, bad, rocket]);
+    assert_eq!(output.status.code(), Some(1));
+    let file = npyz::NpyFile::new(std::fs::File::open(&input).unwrap()).unwrap();
+    assert_eq!(file.shape(), [2, 3, 32, 32]);
+
+    succeed(args!["run", "--weights", weights(), "--input", input, "--output", logits]);
+    let file = npyz::NpyFile::new(std::fs::File::open(&logits).unwrap()).unwrap();
+    assert_eq!(file.shape(), [2, 10]);
+    let logits: Vec<f32> = file.into_vec().unwrap();
+    let guesses: Vec<_> = logits.chunks(10).map(|logits| mnx::top_k(logits, 1)[0]).collect();
+    assert_eq!((guesses[0].0, guesses[1].0), (3, 8));
+    assert!((f64::from(guesses[0].1) - CHELSEA[0].1).abs() < 0.01);
+
+    let absent = folder.path("absent.npy");
+    run(args!["classify", "--weights", weights(), "--dump-input", absent, bad]);
+    let unwritable = folder.path("no/folder.npy");
+    fail(1, args!["classify", "--weights", weights(), "--dump-input", unwritable, chelsea]);
+    assert_eq!(folder.names(), ["input.npy", "logits.npy", "text.png"]);
+}

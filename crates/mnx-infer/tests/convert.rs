@@ -1,0 +1,256 @@
+//! Checkpoints into weight files.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use common::*;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+fn checkpoint() -> Vec<u8> {
+    std::fs::read(model_file("mobilenext_0.35_cifar10.safetensors")).unwrap()
+}
+
+/// `convert` with the flags of the embedded model.
+fn convert(input: &Path, output: &Path, more: &[&str]) -> Vec<OsString> {
+    let mut args =
+        args!["convert", "--arch", "mobilenext-cifar", "--width", "0.35", "--input", input, "--output", output]
+            .to_vec();
+    args.extend(more.iter().map(OsString::from));
+    args
+}
+
+#[test]
+fn the_committed_weight_file_is_reproduced_byte_for_byte() {
+    let folder = Folder::new();
+    let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));
+    let labels = model_file("labels.txt");
+    let line = succeed(convert(&input, &output, &["--labels", labels.to_str().unwrap()]));
+    assert!(line.contains("645,786 parameters"), "{line}");
+    assert!(std::fs::read(&output).unwrap() == std::fs::read(weights()).unwrap(), "other bytes");
+    assert_eq!(folder.names(), ["w.mnx"]);
+}
+
+#[test]
+fn json_says_what_was_written() {
+    let folder = Folder::new();
+    let output = folder.path("w.mnx");
+    let written = json(args![
+        "init",
+        "--arch",
+        "mobilenext",
+        "--width",
+        "0.1",
+        "--classes",
+        "7",
+        "--resolution",
+        "96",
+        "--seed",
+        "3",
+        "--output",
+        output,
+        "--format",
+        "json"
+    ]);
+    assert_eq!((written["classes"].as_u64(), written["resolution"].as_u64()), (Some(7), Some(96)));
+    assert_eq!(written["bytes"].as_u64(), Some(std::fs::metadata(&output).unwrap().len()));
+    let model = mnx::Model::open(&output).unwrap();
+    assert_eq!(written["parameters"].as_u64(), Some(model.network().parameters()));
+    assert_eq!(model.spec().preprocessing.resize, 109);
+}
+
+#[test]
+fn init_depends_on_the_seed_alone() {
+    let folder = Folder::new();
+    let file = |seed: &str, name: &str| {
+        let output = folder.path(name);
+        succeed(args!["init", "--arch", "mobilenext", "--width", "0.1", "--seed", seed, "--output", output]);
+        std::fs::read(output).unwrap()
+    };
+    let first = file("1", "a");
+    assert!(first == file("1", "b") && first != file("2", "c"));
+}
+
+#[test]
+fn flags_reach_the_weight_file() {
+    let folder = Folder::new();
+    let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));
+    let flags = [
+        "--identity",
+        "0.5",
+        "--resolution",
+        "48",
+        "--padding",
+        "tf",
+        "--mean",
+        "0.5,0.4,-0.25",
+        "--std",
+        "0.5,0.25,1",
+        "--resize",
+        "50",
+        "--bn-eps",
+        "0.001",
+    ];
+    succeed(convert(&input, &output, &flags));
+    let model = mnx::Model::open(&output).unwrap();
+    let spec = model.spec();
+    assert_eq!((spec.identity, spec.resolution, spec.padding), (0.5, 48, mnx::Padding::Tf));
+    assert_eq!(spec.preprocessing.mean, [0.5, 0.4, -0.25]);
+    assert_eq!((spec.preprocessing.std, spec.preprocessing.resize), ([0.5, 0.25, 1.0], 50));
+    assert_eq!(spec.labels, None);
+    let plain = mnx::Model::open(weights()).unwrap();
+    assert!(model.weights(0).0 != plain.weights(0).0, "another epsilon, the same weights");
+
+    let answer = json(args!["classify", "--weights", output, "--format", "json", testdata("pictures/chelsea.png")]);
+    assert!(answer[0]["top"][0]["label"].is_null());
+    let answer = succeed(args!["classify", "--weights", output, testdata("pictures/chelsea.png")]);
+    assert!(answer.lines().nth(1).unwrap().starts_with("  class "), "{answer}");
+}
+
+#[test]
+fn labels_must_match_the_classes() {
+    let folder = Folder::new();
+    let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));
+    let three = folder.file("three.txt", "a\nb\nc\n");
+    let blank = folder.file("blank.txt", "a\n\nc\n");
+    let binary = folder.file("binary.txt", b"a\n\xff\n");
+    let refused = |labels: &Path, classes: &[&str], reason: &str| {
+        let mut flags = vec!["--labels", labels.to_str().unwrap()];
+        flags.extend(classes);
+        let line = fail(1, convert(&input, &output, &flags));
+        assert!(line.contains(labels.to_str().unwrap()) && line.contains(reason), "{line}");
+    };
+    refused(&three, &["--classes", "10"], "10");
+    refused(&blank, &[], "blank");
+    refused(&binary, &[], "UTF-8");
+    refused(&folder.path("absent.txt"), &[], "No such file");
+    // Without --classes the labels decide, and the checkpoint's classifier has another shape.
+    let list = fail_with_list(1, convert(&input, &output, &["--labels", three.to_str().unwrap()]));
+    assert!(list.contains("classifier.1.weight") && list.contains("[3, 1280]"), "{list}");
+    assert!(!output.exists());
+}
+
+#[test]
+fn a_stage_table_of_ones_own() {
+    let folder = Folder::new();
+    let table = folder.file(
+        "net.json",
+        r#"{"stem": {"channels": 16, "stride": 2}, "resolution": 64, "classes": 4,
+            "stages": [{"ratio": 2, "channels": 32, "repeats": 1, "stride": 2},
+                       {"ratio": 6, "channels": 64, "repeats": 2, "stride": 2}]}"#,
+    );
+    let output = folder.path("w.mnx");
+    succeed(args!["init", "--arch", table, "--width", "0.5", "--seed", "1", "--output", output]);
+    let model = mnx::Model::open(&output).unwrap();
+    assert_eq!((model.network().blocks.len(), model.spec().classes, model.spec().resolution), (4, 4, 64));
+    succeed(args!["classify", "--weights", output, testdata("pictures/chelsea.png")]);
+
+    let refused = |name: &str, content: &str, reason: &str| {
+        let table = folder.file(name, content);
+        let output = folder.path("no.mnx");
+        let line = fail(1, args!["init", "--arch", table, "--seed", "1", "--output", output]);
+        assert!(line.contains(name) && line.contains(reason), "{line}");
+        assert!(!output.exists());
+    };
+    refused("empty.json", "", "stage table");
+    refused("key.json", r#"{"stem": {"channels": 16, "stride": 2}, "stages": [], "depth": 3}"#, "depth");
+    refused("none.json", r#"{"stem": {"channels": 16, "stride": 2}, "stages": []}"#, "stages");
+    refused("stride.json", r#"{"stem": {"channels": 16, "stride": 3}, "stages": []}"#, "stem.stride");
+    refused("long.json", &" ".repeat((1 << 20) + 1), "1048576 bytes");
+    let line = fail(1, args!["init", "--arch", folder.path("absent.json"), "--seed", "1", "--output", output]);
+    assert!(line.contains("absent.json"), "{line}");
+}
+
+/// The checkpoint with some tensors changed: name to dims and bytes.
+fn changed(change: impl FnOnce(&mut BTreeMap<String, (Vec<usize>, Vec<u8>)>)) -> Vec<u8> {
+    let bytes = checkpoint();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32);
+    let mut map = floats.map(|(name, view)| (name.into(), (view.shape().to_vec(), view.data().to_vec()))).collect();
+    change(&mut map);
+    let views =
+        map.iter().map(|(name, (shape, data))| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn every_tensor_that_does_not_fit_is_listed_at_once() {
+    let folder = Folder::new();
+    let input = folder.file(
+        "w.safetensors",
+        changed(|map| {
+            map.remove("features.0.0.weight");
+            map.remove("features.20.conv.1.bias");
+            map.insert("features.99.weight".into(), (vec![2], vec![0; 8]));
+            map.get_mut("classifier.1.weight").unwrap().0 = vec![1280, 10];
+        }),
+    );
+    let output = folder.path("w.mnx");
+    let list = fail_with_list(1, convert(&input, &output, &[]));
+    assert!(list.starts_with(&format!("error: {}", input.display())), "{list}");
+    for name in ["features.0.0.weight", "features.20.conv.1.bias", "features.99.weight", "classifier.1.weight"] {
+        assert_eq!(list.lines().filter(|line| line.contains(name)).count(), 1, "{name} in {list}");
+    }
+    assert_eq!(list.lines().count(), 5, "{list}");
+    assert_eq!(folder.names(), ["w.safetensors"]);
+}
+
+#[test]
+fn values_that_are_no_weights_are_listed() {
+    let folder = Folder::new();
+    let input = folder.file(
+        "w.safetensors",
+        changed(|map| {
+            map.get_mut("features.0.0.weight").unwrap().1[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            map.get_mut("classifier.1.bias").unwrap().1[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+            let variance = &mut map.get_mut("features.3.conv.1.running_var").unwrap().1;
+            variance[..4].copy_from_slice(&(-1.0_f32).to_le_bytes());
+        }),
+    );
+    let output = folder.path("w.mnx");
+    let list = fail_with_list(1, convert(&input, &output, &[]));
+    for name in ["features.0.0.weight", "classifier.1.bias", "features.3.conv.1.running_var"] {
+        assert!(list.contains(name), "{name} in {list}");
+    }
+    assert_eq!(folder.names(), ["w.safetensors"]);
+}
+
+#[test]
+fn files_that_are_no_checkpoints() {
+    let folder = Folder::new();
+    let output = folder.path("w.mnx");
+    let whole = checkpoint();
+    for (name, content) in [
+        ("empty", &b""[..]),
+        ("text", b"this is no checkpoint at all"),
+        ("length", &[0xff; 64]),
+        ("cut", &whole[..whole.len() / 2]),
+        ("weights", &std::fs::read(weights()).unwrap()),
+    ] {
+        let input = folder.file(name, content);
+        let line = fail(1, convert(&input, &output, &[]));
+        assert!(line.contains(input.to_str().unwrap()), "{line}");
+    }
+    fail(1, convert(&folder.path("absent"), &output, &[]));
+    fail(1, convert(&folder.path(""), &output, &[]));
+    assert!(!output.exists());
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    let folder = Folder::new();
+    let input = model_file("mobilenext_0.35_cifar10.safetensors");
+    let file = folder.file("file", "kept");
+    for output in [folder.path("no/w.mnx"), folder.path(""), file.join("w.mnx")] {
+        let line = fail(1, convert(&input, &output, &[]));
+        assert!(line.contains(output.to_str().unwrap()), "{line}");
+        let line = fail(1, args!["init", "--arch", "mobilenext", "--seed", "1", "--output", output]);
+        assert!(line.contains(output.to_str().unwrap()), "{line}");
+    }
+    // A failed conversion leaves what was there.
+    fail(1, convert(&folder.file("bad", "bad"), &file, &[]));
+    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    assert_eq!(folder.names(), ["bad", "file"]);
+}

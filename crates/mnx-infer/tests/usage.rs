@@ -1,0 +1,169 @@
+//! Flags: which values are refused, what help says, how the exit code tells.
+
+mod common;
+
+use common::*;
+
+#[test]
+fn refused_values_are_wrong_usage() {
+    let folder = Folder::new();
+    let output = folder.path("w.mnx");
+    let init = |flag: &str, value: &str| {
+        let mut args = args!["init", "--arch", "mobilenext", "--seed", "1", "--output", output].to_vec();
+        args.extend(args![format!("{flag}={value}")]);
+        fail(2, args)
+    };
+    for (flag, values) in [
+        ("--width", &["nan", "inf", "-inf", "0", "-1", "", "wide", "1e9"][..]),
+        ("--resolution", &["0", "-1", "1.5", "4294967296", "1000000"]),
+        ("--classes", &["0", "-1", "65537"]),
+        ("--identity", &["2", "-0.1", "nan"]),
+        ("--threads", &["0", "1025", "-1", "1,2", "1,", "many"]),
+        ("--isa", &["foo", "AVX2", ""]),
+        ("--format", &["xml"]),
+        ("--seed", &["-1", "1.5", "18446744073709551616"]),
+        ("--arch", &["mobilenet", "", "net.yaml"]),
+        ("--unknown", &["1"]),
+    ] {
+        for value in values {
+            let line = init(flag, value);
+            let named = line.contains(&format!("'{flag}")) || line.contains(&format!("{flag}:"));
+            assert!(named || line.contains("these flags make no network"), "{flag}={value}: {line}");
+        }
+    }
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn refused_values_of_the_other_commands() {
+    let weights = weights();
+    for args in [
+        args!["classify", "--top", "0", "a.png"].to_vec(),
+        args!["classify", "--top", "nan", "a.png"].to_vec(),
+        args!["classify"].to_vec(),
+        args!["bench", "--batch", "0"].to_vec(),
+        args!["bench", "--batch", "1,0"].to_vec(),
+        args!["bench", "--iterations", "0"].to_vec(),
+        args!["bench", "--warmup", "-1"].to_vec(),
+        args!["bench", "--threads", "1,0"].to_vec(),
+        args!["run", "--weights", weights].to_vec(),
+        args!["paint"].to_vec(),
+    ] {
+        fail(2, args);
+    }
+    for (flag, values) in [
+        ("--bn-eps", &["nan", "-1", "inf"][..]),
+        ("--mean", &["1,2", "nan,1,1", "1,1,1,1"]),
+        ("--std", &["0,1,1", "-1,1,1", "inf,1,1"]),
+        ("--padding", &["same", ""]),
+        ("--resize", &["0", "223"]),
+    ] {
+        for value in values {
+            let mut args = args!["convert", "--arch", "mobilenext", "--input", "x", "--output", "y"].to_vec();
+            args.push(format!("{flag}={value}").into());
+            // Each of the two goes with the other.
+            match flag {
+                "--mean" => args.push("--std=1,1,1".into()),
+                "--std" => args.push("--mean=0,0,0".into()),
+                _ => (),
+            }
+            let line = fail(2, args);
+            assert!(line.contains(flag.trim_start_matches('-')), "{flag}={value}: {line}");
+        }
+    }
+    let alone = fail(2, ["convert", "--arch", "mobilenext", "--input", "x", "--output", "y", "--mean", "0,0,0"]);
+    assert!(alone.contains("--std"), "{alone}");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for args in [&["--help"][..], &["-h"], &["help", "bench"], &["convert", "--help"]] {
+        let help = succeed(args);
+        assert!(help.contains("Usage: mnx-infer") && help.contains("Example"), "{help}");
+    }
+    assert_eq!(succeed(["--version"]), format!("mnx-infer {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(succeed(["run", "--help"]).contains("must not change while the program runs"));
+}
+
+#[test]
+fn without_a_command_the_program_shows_its_help() {
+    let output = run::<&str>([]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Usage: mnx-infer"));
+}
+
+#[test]
+fn an_isa_that_is_asked_for_runs_or_is_an_error() {
+    let picture = testdata("pictures/chelsea.png");
+    let weights = weights();
+    let mut ran = 0;
+    for isa in mnx::Isa::ALL {
+        let bench = args![
+            "bench",
+            "--weights",
+            weights,
+            "--iterations",
+            "1",
+            "--warmup",
+            "0",
+            "--threads",
+            "1",
+            "--format",
+            "json",
+            "--isa",
+            isa.name()
+        ];
+        if isa.is_available() {
+            assert_eq!(json(&bench)["isa"], isa.name());
+            ran += 1;
+        } else {
+            let line = fail(1, args!["classify", "--weights", weights, "--isa", isa.name(), picture]);
+            assert!(line.contains(isa.name()) && line.contains("this CPU lacks it"), "{line}");
+        }
+    }
+    assert!(ran >= 1);
+}
+
+#[test]
+fn the_flag_beats_the_environment_which_beats_detection() {
+    let ran = |variable: &str, flags: &[&str]| {
+        let mut command = program();
+        command.env("MNX_ISA", variable).args(["bench", "--iterations", "1", "--warmup", "0", "--threads", "1"]);
+        command.args(["--format", "json", "--weights"]).arg(weights()).args(flags);
+        let output = command.output().unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), parsed["isa"].as_str().map(str::to_owned), text(&output.stderr))
+    };
+    let fastest = mnx::Isa::detect().name();
+    assert_eq!(ran("scalar", &[]).1.as_deref(), Some("scalar"));
+    assert_eq!(ran("scalar", &["--isa", "auto"]).1.as_deref(), Some(fastest));
+    assert_eq!(ran(fastest, &["--isa", "scalar"]).1.as_deref(), Some("scalar"));
+    assert_eq!(ran("auto", &[]).1.as_deref(), Some(fastest));
+    let (code, _, stderr) = ran("sse9", &[]);
+    assert_eq!((code, stderr.lines().count()), (Some(1), 1));
+    assert!(stderr.contains("MNX_ISA") && stderr.contains("sse9"), "{stderr}");
+}
+
+#[test]
+fn a_closed_standard_output_ends_the_program_quietly() {
+    let picture = testdata("pictures/chelsea.png");
+    for format in ["text", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = program();
+        command.args(["classify", "--format", format, "--weights"]).arg(weights()).args([&picture; 3]);
+        let output = command.stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = program();
+    command.args(["classify", "--weights"]).arg(weights()).arg(testdata("pictures/chelsea.png")).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: standard output: "), "{}", text(&output.stderr));
+}
