@@ -74,7 +74,7 @@ fn measure(
     let input = input(&source.open()?, batch)?;
     let start = Instant::now();
     let model = source.open()?;
-    let mut session = context.session_of(&model, threads)?;
+    let mut session = Session::with(&model, context.options_of(&model, threads)?).map_err(Error::failed)?;
     session.run(input.view()).map_err(Error::failed)?;
     let first_logits_ms = milliseconds(start);
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mnx::{Picture, Preprocessor, Session, Tensor, top_k};
+use mnx::{Classifier, Picture, Prediction, Preprocessor, Spec};
 use serde::Serialize;
 
 use super::{Context, Source, plain_table};
@@ -40,28 +40,28 @@ struct Guess {
     probability: f32,
 }
 
+impl Guess {
+    fn new(prediction: Prediction<'_>) -> Guess {
+        let Prediction { index, label, probability, .. } = prediction;
+        Guess { index, label: label.map(str::to_owned), probability }
+    }
+}
+
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
-    let spec = model.spec();
-    let side = spec.resolution;
-    let mut classifier = Classifier {
-        preprocessor: Preprocessor::new(side, &spec.preprocessing).map_err(Error::failed)?,
-        input: Tensor::zeros([1, 3, side, side]).map_err(Error::failed)?,
-        session: context.session(&model)?,
-        labels: spec.labels.as_deref(),
-        top: args.top.unwrap_or(TOP),
-    };
-    let mut dump = args.dump_input.as_deref().map(Dump::create).transpose()?;
+    let mut classifier = Classifier::with(&model, context.options(&model)?).map_err(Error::failed)?;
+    let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec())).transpose()?;
     let mut answers = Vec::new();
     for path in &args.images {
-        let outcome = match classifier.classify(path, dump.as_mut()) {
-            Ok(top) => Outcome::Top(top),
-            Err(e) => {
+        let top = classify(path, args.top.unwrap_or(TOP), &mut classifier, dump.as_mut());
+        let outcome = top.map_or_else(
+            |e| {
                 let message = printable(&e.to_string());
                 stdout::complain(&message);
                 Outcome::Error(message)
-            }
-        };
+            },
+            Outcome::Top,
+        );
         let answer = Answer { file: path.to_string_lossy().into(), outcome };
         if !context.is_json() {
             stdout::print(&text(path, &answer))?;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
         answers.push(answer);
     }
     if let Some(dump) = dump {
-        dump.finish(side)?;
+        dump.finish()?;
     }
     if context.is_json() {
         stdout::print_json(&answers)?;
@@ -78,41 +78,41 @@ pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     if failed { Err(Error::Reported) } else { Ok(()) }
 }
 
-struct Classifier<'a> {
-    preprocessor: Preprocessor,
-    input: Tensor,
-    session: Session,
-    labels: Option<&'a [String]>,
+fn classify(
+    path: &Path,
     top: usize,
-}
-
-impl Classifier<'_> {
-    fn classify(&mut self, path: &Path, dump: Option<&mut Dump>) -> Result<Vec<Guess>, mnx::Error> {
-        let picture = Picture::open(path)?;
-        self.preprocessor.process_into(&picture, self.input.data_mut())?;
-        let logits = self.session.run(self.input.view())?;
-        if let Some(dump) = dump {
-            dump.inputs.extend_from_slice(self.input.data());
-        }
-        let label = |index: usize| self.labels.and_then(|labels| labels.get(index).cloned());
-        let top = top_k(logits.data(), self.top).into_iter();
-        Ok(top.map(|(index, probability)| Guess { index, label: label(index), probability }).collect())
+    classifier: &mut Classifier,
+    dump: Option<&mut Dump>,
+) -> Result<Vec<Guess>, mnx::Error> {
+    let picture = Picture::open(path)?;
+    let guesses = classifier.classify(&picture, top)?.into_iter().map(Guess::new).collect();
+    if let Some(dump) = dump {
+        dump.add(&picture)?;
     }
+    Ok(guesses)
 }
 
 /// Inputs of the pictures that could be read.
 struct Dump {
     output: OutputFile,
+    preprocessor: Preprocessor,
     inputs: Vec<f32>,
 }
 
 impl Dump {
-    fn create(path: &Path) -> Result<Dump, Error> {
-        Ok(Dump { output: OutputFile::create(path)?, inputs: Vec::new() })
+    fn create(path: &Path, spec: &Spec) -> Result<Dump, Error> {
+        let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing).map_err(Error::failed)?;
+        Ok(Dump { output: OutputFile::create(path)?, preprocessor, inputs: Vec::new() })
     }
 
-    fn finish(self, side: usize) -> Result<(), Error> {
-        let pictures = self.inputs.len() / (3 * side * side);
+    fn add(&mut self, picture: &Picture) -> Result<(), mnx::Error> {
+        self.inputs.extend(self.preprocessor.process(picture)?);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        let side = self.preprocessor.resolution();
+        let pictures = self.inputs.len() / self.preprocessor.elements();
         if pictures == 0 {
             // No input, no file: each picture's error has been told.
             return Ok(());

@@ -51,27 +51,27 @@ impl Context {
         self.format == Format::Json
     }
 
-    /// A session with the first number of threads.
-    fn session(&self, model: &Model) -> Result<Session, Error> {
-        self.session_of(model, self.threads.first().copied())
+    /// Options of a session with the first number of threads.
+    fn options(&self, model: &Model) -> Result<SessionOptions, Error> {
+        self.options_of(model, self.threads.first().copied())
     }
 
-    /// A session with this number of threads, which are its own; without one, as many as there are physical
-    /// cores.
-    fn session_of(&self, model: &Model, threads: Option<usize>) -> Result<Session, Error> {
+    /// Options of a session with this number of threads, which are its own; without one, as many as there are
+    /// physical cores.
+    fn options_of(&self, model: &Model, threads: Option<usize>) -> Result<SessionOptions, Error> {
         let options = SessionOptions::new().isa(self.isa);
         let threads = match threads {
             Some(threads) => threads,
             None => Session::with(model, options.clone()).map_err(Error::failed)?.threads(),
         };
-        let mut options = options.threads(threads);
-        if threads > 1 {
-            // The calling thread is the last one.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build();
-            let pool = pool.map_err(|e| Error::failed(format_args!("--threads {threads}: {e}")))?;
-            options = options.pool(Arc::new(pool));
+        let options = options.threads(threads);
+        if threads == 1 {
+            return Ok(options);
         }
-        Session::with(model, options).map_err(Error::failed)
+        // The calling thread is the last one.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build();
+        let pool = pool.map_err(|e| Error::failed(format_args!("--threads {threads}: {e}")))?;
+        Ok(options.pool(Arc::new(pool)))
     }
 }
 

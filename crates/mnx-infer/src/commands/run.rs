@@ -16,7 +16,7 @@ use crate::stdout;
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     let model = open(&args.weights)?;
     let input = NpyInput::open(&args.input, model.spec().channels)?;
-    let mut session = context.session(&model)?;
+    let mut session = Session::with(&model, context.options(&model)?).map_err(Error::failed)?;
     session.prepare(input.shape()).map_err(|e| Error::file(&args.input, e))?;
     let input = input.read()?;
     let output = OutputFile::create(&args.output)?;
