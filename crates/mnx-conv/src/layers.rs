@@ -96,6 +96,7 @@ impl<'w> Depthwise3x3<'w> {
     /// # Safety
     /// `src`, `dst` and `residual` are valid for the rows and blocks that are touched; nobody else writes to
     /// them or reads what is written; the CPU has the kernels' ISA; `geometry` fits the layer.
+    #[allow(clippy::too_many_arguments, reason = "one each for what, where from, where to and which part")]
     pub unsafe fn run_part(
         &self,
         kernels: &Kernels,

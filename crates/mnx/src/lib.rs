@@ -53,3 +53,8 @@ pub use mnx_tensor::{Error as TensorError, Isa, Tensor, TensorView};
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "image"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

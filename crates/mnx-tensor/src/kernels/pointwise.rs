@@ -81,9 +81,9 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, a: &Poin
             (x, w) = (x.wrapping_add(a.src.stride), w.wrapping_add(128));
         }
         for k in 0..a.cin % 8 {
-            for n in 0..PANELS {
+            for (n, sums) in sums.iter_mut().enumerate() {
                 let weights = s.load16(w.add((n * a.cin + k) * 16));
-                for (p, sum) in sums[n].iter_mut().enumerate() {
+                for (p, sum) in sums.iter_mut().enumerate() {
                     *sum = s.fma16_splat(x.add(p * 8 + k), weights, *sum);
                 }
             }
