@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
 /// Writes `value` to standard output as one line of JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_string(value).map_err(Error::failed)?;
     text.push('\n');
