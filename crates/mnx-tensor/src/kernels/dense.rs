@@ -8,7 +8,7 @@
 //! ```
 
 use super::balanced;
-use super::epilogue::Epilogue;
+use super::epilogue::Panels;
 use crate::args::Dense;
 use crate::simd::Simd;
 
@@ -83,26 +83,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dens
             }
             (from, w) = (from.wrapping_add(len), w.wrapping_add(48));
         }
-        store(s, a, y * a.out_width + x, panel, sums);
-    }
-}
-
-/// One panel of a tile to its two blocks, the second only if it has channels.
-#[inline(always)]
-unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Dense, pixel: usize, panel: usize, sums: [S::P16; PIXELS]) {
-    let block = 2 * panel;
-    let to = a.dst.ptr.wrapping_add(block * a.dst.stride);
-    let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
-    // SAFETY: the caller's promise; a block is stored only if it has channels.
-    unsafe {
-        for (p, &sum) in sums.iter().enumerate() {
-            epilogue.store(s, s.halves(sum).0, pixel + p, to);
-        }
-        if (block + 1) * 8 < a.cout {
-            let epilogue = Epilogue::new(s, a.clamp, a.residual, block + 1);
-            for (p, &sum) in sums.iter().enumerate() {
-                epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(a.dst.stride));
-            }
-        }
+        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
+        to.store(s, y * a.out_width + x, panel, &sums);
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to a finished sum on its way to memory: clamp, then the residual.
 
-use crate::args::{Clamp, Residual};
+use crate::args::{Clamp, PlanesMut, Residual};
 use crate::simd::Simd;
 
 /// The epilogue of one block of 8 output channels.
@@ -43,5 +43,44 @@ impl<S: Simd> Epilogue<S> {
         }
         // SAFETY: writable by the caller's promise.
         unsafe { s.store8(to.wrapping_add(pixel * 8), y) }
+    }
+}
+
+/// Where the panels of a tile go: 16 channels are two blocks.
+pub(super) struct Panels {
+    pub(super) dst: PlanesMut,
+    pub(super) clamp: Clamp,
+    pub(super) residual: Option<Residual>,
+    pub(super) cout: usize,
+}
+
+impl Panels {
+    /// One panel's sums of neighbouring pixels, the second block only if it has channels.
+    ///
+    /// # Safety
+    /// The pixels are writable in the panel's blocks; a residual is readable there.
+    #[inline(always)]
+    pub(super) unsafe fn store<S: Simd, const PIXELS: usize>(
+        &self,
+        s: S,
+        pixel: usize,
+        panel: usize,
+        sums: &[S::P16; PIXELS],
+    ) {
+        let block = 2 * panel;
+        let to = self.dst.ptr.wrapping_add(block * self.dst.stride);
+        let epilogue = Epilogue::new(s, self.clamp, self.residual, block);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (p, &sum) in sums.iter().enumerate() {
+                epilogue.store(s, s.halves(sum).0, pixel + p, to);
+            }
+            if (block + 1) * 8 < self.cout {
+                let epilogue = Epilogue::new(s, self.clamp, self.residual, block + 1);
+                for (p, &sum) in sums.iter().enumerate() {
+                    epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(self.dst.stride));
+                }
+            }
+        }
     }
 }

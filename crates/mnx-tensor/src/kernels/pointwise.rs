@@ -8,7 +8,7 @@
 //! ```
 
 use super::balanced;
-use super::epilogue::Epilogue;
+use super::epilogue::Panels;
 use crate::args::{Pointwise, Span};
 use crate::simd::Simd;
 
@@ -88,10 +88,11 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, a: &Poin
                 }
             }
         }
+        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
         // Constant indices: a loop over panels would put the sums on the stack.
-        store::<S, PIXELS>(s, a, pixel, panel, sums[0]);
+        to.store(s, pixel, panel, &sums[0]);
         if PANELS == 2 {
-            store::<S, PIXELS>(s, a, pixel, panel + 1, sums[PANELS - 1]);
+            to.store(s, pixel, panel + 1, &sums[PANELS - 1]);
         }
     }
 }
@@ -126,24 +127,4 @@ unsafe fn quad<S: Simd, const PIXELS: usize, const PANELS: usize>(
         lane!(3);
     }
     sums
-}
-
-/// One panel of a tile to its two blocks, the second only if it has channels.
-#[inline(always)]
-unsafe fn store<S: Simd, const PIXELS: usize>(s: S, a: &Pointwise, pixel: usize, panel: usize, sums: [S::P16; PIXELS]) {
-    let block = 2 * panel;
-    let to = a.dst.ptr.wrapping_add(block * a.dst.stride);
-    let epilogue = Epilogue::new(s, a.clamp, a.residual, block);
-    // SAFETY: the caller's promise; a block is stored only if it has channels.
-    unsafe {
-        for (p, &sum) in sums.iter().enumerate() {
-            epilogue.store(s, s.halves(sum).0, pixel + p, to);
-        }
-        if (block + 1) * 8 < a.cout {
-            let epilogue = Epilogue::new(s, a.clamp, a.residual, block + 1);
-            for (p, &sum) in sums.iter().enumerate() {
-                epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(a.dst.stride));
-            }
-        }
-    }
 }

@@ -2,21 +2,20 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Avx2, Simd};
 use crate::Isa;
 
-/// Proof that the CPU has AVX-512 F, VL and DQ, besides AVX2 and FMA.
+/// Proof that the CPU has AVX-512 F, VL and DQ, besides AVX2 and FMA: blocks of 8 are AVX2's.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512(Avx2);
 
 impl Avx512 {
     /// If the CPU has them.
     pub fn new() -> Option<Self> {
         let there = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && super::Avx2::new().is_some();
-        there.then_some(Avx512(()))
+            && is_x86_feature_detected!("avx512dq");
+        Avx2::new().filter(|_| there).map(Avx512)
     }
 
     /// Without asking the CPU.
@@ -25,7 +24,8 @@ impl Avx512 {
     /// The CPU has AVX-512 F, VL and DQ, AVX2 and FMA.
     #[inline(always)]
     pub unsafe fn assume() -> Self {
-        Avx512(())
+        // SAFETY: the caller's promise.
+        Avx512(unsafe { Avx2::assume() })
     }
 }
 
@@ -38,44 +38,39 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load8(self, from: *const f32) -> __m256 {
-        // SAFETY: readable by the trait's contract; `self` proves AVX.
-        unsafe { _mm256_loadu_ps(from) }
+        // SAFETY: the caller's promise.
+        unsafe { self.0.load8(from) }
     }
 
     #[inline(always)]
     unsafe fn store8(self, to: *mut f32, value: __m256) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX.
-        unsafe { _mm256_storeu_ps(to, value) }
+        // SAFETY: the caller's promise.
+        unsafe { self.0.store8(to, value) }
     }
 
     #[inline(always)]
     fn splat8(self, value: f32) -> __m256 {
-        // SAFETY: `self` proves AVX.
-        unsafe { _mm256_set1_ps(value) }
+        self.0.splat8(value)
     }
 
     #[inline(always)]
     fn fma8(self, x: __m256, w: __m256, acc: __m256) -> __m256 {
-        // SAFETY: `self` proves FMA.
-        unsafe { _mm256_fmadd_ps(x, w, acc) }
+        self.0.fma8(x, w, acc)
     }
 
     #[inline(always)]
     fn add8(self, x: __m256, y: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX.
-        unsafe { _mm256_add_ps(x, y) }
+        self.0.add8(x, y)
     }
 
     #[inline(always)]
     fn mul8(self, x: __m256, y: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX.
-        unsafe { _mm256_mul_ps(x, y) }
+        self.0.mul8(x, y)
     }
 
     #[inline(always)]
     fn clamp8(self, x: __m256, lo: __m256, hi: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX. The second operand is the result when one is NaN, so data comes second.
-        unsafe { _mm256_min_ps(hi, _mm256_max_ps(lo, x)) }
+        self.0.clamp8(x, lo, hi)
     }
 
     #[inline(always)]
@@ -105,7 +100,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load_quad(self, from: *const f32) -> *const f32 {
-        from
+        // SAFETY: the caller's promise.
+        unsafe { self.0.load_quad(from) }
     }
 
     #[inline(always)]
@@ -123,7 +119,6 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
-        // SAFETY: a hint: no address can fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        self.0.prefetch(from)
     }
 }
