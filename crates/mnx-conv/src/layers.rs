@@ -76,6 +76,7 @@ impl<'w> Depthwise3x3<'w> {
         stride: usize,
         clamp: Clamp,
     ) -> Result<Self, Error> {
+        check_stride(stride)?;
         let packed = Packed::new(weights, pack::depthwise_len(channels), bias, pack::bias_len(channels))?;
         Ok(Depthwise3x3 { packed, channels, stride, clamp })
     }
@@ -95,7 +96,8 @@ impl<'w> Depthwise3x3<'w> {
     ///
     /// # Safety
     /// `src`, `dst` and `residual` are valid for the rows and blocks that are touched; nobody else writes to
-    /// them or reads what is written; the CPU has the kernels' ISA; `geometry` fits the layer.
+    /// them or reads what is written; the CPU has the kernels' ISA; `geometry` fits the layer. Lanes past the last
+    /// channel are written too, as zeros where 0 is within the layer's clamp.
     #[allow(clippy::too_many_arguments, reason = "one each for what, where from, where to and which part")]
     pub unsafe fn run_part(
         &self,
@@ -215,7 +217,8 @@ impl<'w> Dense3x3<'w> {
         stride: usize,
         clamp: Clamp,
     ) -> Result<Self, Error> {
-        let packed = Packed::new(weights, pack::panels_len(cout, cin * 9), bias, pack::bias_len(cout))?;
+        check_stride(stride)?;
+        let packed = Packed::new(weights, pack::panels_len(cout, cin.saturating_mul(9)), bias, pack::bias_len(cout))?;
         Ok(Dense3x3 { packed, cin, cout, stride, clamp })
     }
 
@@ -325,6 +328,13 @@ impl<'w> Linear<'w> {
         // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
         unsafe { (kernels.linear.run)(&args) }
     }
+}
+
+fn check_stride(stride: usize) -> Result<(), Error> {
+    if (1..=2).contains(&stride) {
+        return Ok(());
+    }
+    Err(mnx_tensor::Error::Value { what: "stride", expected: "1 or 2", found: stride }.into())
 }
 
 fn check_channels(expected: usize, input: TensorView) -> Result<(), Error> {

@@ -51,9 +51,9 @@ pub(crate) struct Exec<'a> {
 unsafe impl Sync for Exec<'_> {}
 
 impl<'a> Exec<'a> {
-    /// `memory` has `regions.end` floats. `kernels` are of an ISA that the CPU has; `plan` and `regions` fit
-    /// the model and the input.
-    pub(crate) fn new(
+    /// # Safety
+    /// `kernels` are of an ISA that the CPU has; `plan` and `regions` fit the model and the input.
+    pub(crate) unsafe fn new(
         model: &'a Model,
         plan: &'a Plan,
         kernels: &'a Kernels,

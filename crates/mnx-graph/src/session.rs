@@ -3,7 +3,7 @@
 #[cfg(feature = "rayon")]
 use std::sync::Arc;
 
-use mnx_tensor::table::{Kernels, kernels};
+use mnx_tensor::table::{self, Kernels};
 use mnx_tensor::{AlignedBuf, Isa, TensorView};
 
 use crate::exec::{Exec, Regions};
@@ -124,9 +124,7 @@ impl Session {
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
     /// `rayon`; [`Error::Tensor`] for an ISA that this CPU lacks or, in `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
-        let isa = Isa::choose(options.isa)?;
-        let kernels =
-            kernels(isa).ok_or_else(|| mnx_tensor::Error::IsaUnavailable { isa, available: Isa::available() })?;
+        let kernels = table::choose(options.isa)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let most = if cfg!(feature = "rayon") { MAX_THREADS } else { 1 };
         if !(1..=most).contains(&threads) {
@@ -163,7 +161,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
-    /// the arena would be larger than the model's limits allow.
+    /// the arena would be larger than the model's limits allow; [`Error::Tensor`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
         if self.prepared.as_ref().is_some_and(|p| p.shape == shape) {
             return Ok(());
@@ -190,7 +188,7 @@ impl Session {
         };
         self.prepared = Some(Prepared {
             shape,
-            memory: AlignedBuf::zeroed(regions.end),
+            memory: AlignedBuf::try_zeroed(regions.end)?,
             regions,
             #[cfg(feature = "rayon")]
             whole,
@@ -262,7 +260,8 @@ impl Session {
     /// Picture by picture on this thread; `after` is called after each step with picture and step.
     fn run_alone(&mut self, input: TensorView<'_>, mut after: impl FnMut(&Exec, &Plan, (usize, usize))) {
         let Some(p) = &mut self.prepared else { return };
-        let exec = Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions);
+        // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
+        let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
         // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
         unsafe {
             for picture in 0..p.shape[0] {
@@ -293,7 +292,8 @@ impl Session {
                 _ => p.plan.steps[(index - 1) % steps].split.chunks,
             });
         }
-        let exec = Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions);
+        // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
+        let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
         let (phases, whole) = (&p.phases, p.whole);
         let job = |worker: usize| {
             work_through(phases, |phase, chunk| {
@@ -309,9 +309,12 @@ impl Session {
                 }
             });
         };
-        match &self.pool {
-            Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
-            None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
+        // SAFETY: `&mut self`: one run of this team at a time.
+        unsafe {
+            match &self.pool {
+                Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
+                None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
+            }
         }
     }
 

@@ -30,11 +30,22 @@ pub(crate) fn work_through(phases: &[Phase], mut work: impl FnMut(usize, usize))
             if chunk >= phase.chunks {
                 break;
             }
+            let unfinished = AbortOnUnwind;
             work(index, chunk);
+            std::mem::forget(unfinished);
             // What this chunk wrote is seen by whoever sees the count.
             phase.done.fetch_add(1, Ordering::Release);
         }
         wait_until(|| phase.done.load(Ordering::Acquire) >= phase.chunks);
+    }
+}
+
+/// A chunk that unwinds would never count as done, and the others would wait for it forever. Kernels do not panic.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
     }
 }
 
@@ -57,31 +68,38 @@ type Job = dyn Fn(usize) + Sync;
 /// The meeting point of a session's threads.
 #[derive(Default)]
 pub(crate) struct Team {
-    /// Run number in the upper half, [`OPEN`], and how many helpers are inside.
+    /// Run number in the upper bits, [`OPEN`], and how many helpers are inside.
     gate: AtomicU64,
     /// The job of the current run, while the gate is open or somebody is inside.
     job: UnsafeCell<Option<*const Job>>,
 }
 
-const OPEN: u64 = 1 << 31;
+/// Under the run number; below it there is room for 2,047 helpers. A number comes again after 2⁵² runs, when no
+/// helper of the first can be left.
+const OPEN: u64 = 1 << 11;
+const NUMBER_SHIFT: u32 = 12;
+const _: () = assert!(crate::MAX_THREADS < OPEN as usize);
 
-// SAFETY: `job` is written only by `run`, when the gate is closed and nobody is inside; `Session::run` takes `&mut
-// self`, so there is one `run` at a time. Helpers read it inside an open gate only. The job itself is `Sync`.
+// SAFETY: `job` is written only by `run`, when the gate is closed and nobody is inside; there is one `run` at
+// a time. Helpers read it inside an open gate only. The job itself is `Sync`.
 unsafe impl Sync for Team {}
 // SAFETY: as above; the pointer is not used outside `run`.
 unsafe impl Send for Team {}
 
 impl Team {
     /// Runs `job(0)` here and `job(1)`… on those of `helpers` pool threads that start before it ends.
-    /// `spawn` hands a helper to the pool. Callers take turns (`&mut` of the session guarantees it).
-    pub(crate) fn run(self: &Arc<Self>, helpers: usize, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
+    /// `spawn` hands a helper to the pool.
+    ///
+    /// # Safety
+    /// No other `run` of this team is going on.
+    pub(crate) unsafe fn run(self: &Arc<Self>, helpers: usize, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. The pointer is used by helpers inside the gate, and this
         // function does not return or unwind before the gate is closed and they have left (`Closing`).
         let job_pointer: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Job>(job) };
         // SAFETY: the gate is closed and nobody is inside: the previous run saw to it.
         unsafe { *self.job.get() = Some(job_pointer) };
-        let number = (self.gate.load(Ordering::Relaxed) >> 32).wrapping_add(1) & u64::from(u32::MAX);
-        self.gate.store(number << 32 | OPEN, Ordering::Release);
+        let number = ((self.gate.load(Ordering::Relaxed) >> NUMBER_SHIFT) + 1) & (u64::MAX >> NUMBER_SHIFT);
+        self.gate.store(number << NUMBER_SHIFT | OPEN, Ordering::Release);
         let closing = Closing(self);
         for worker in 1..=helpers {
             spawn(Helper { team: Arc::clone(self), number, worker });
@@ -92,11 +110,10 @@ impl Team {
 
     /// A helper of run `number`, if that is still going on.
     fn help(&self, number: u64, worker: usize) {
-        let enter = |gate: u64| (gate >> 32 == number && gate & OPEN != 0).then_some(gate + 1);
+        let enter = |gate: u64| (gate >> NUMBER_SHIFT == number && gate & OPEN != 0).then_some(gate + 1);
         if self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
             return;
         }
-        // Leaves also if the job panics: the caller would wait forever otherwise.
         let _leaving = Leaving(self);
         // SAFETY: inside the open gate the job is set and stays until everybody has left.
         if let Some(job) = unsafe { *self.job.get() } {
@@ -159,7 +176,9 @@ mod tests {
             let phases = phases(&[3, 1, 0, 8, 2]);
             let seen = Mutex::new(Vec::new());
             let spawn = |helper: Helper| drop(std::thread::spawn(|| helper.run()));
-            team.run(run % 4, spawn, &|_| work_through(&phases, |p, c| seen.lock().unwrap().push((p, c))));
+            let job = |_| work_through(&phases, |p, c| seen.lock().unwrap().push((p, c)));
+            // SAFETY: one run at a time.
+            unsafe { team.run(run % 4, spawn, &job) };
             let mut seen = seen.into_inner().unwrap();
             assert!(seen.is_sorted_by_key(|s| s.0));
             seen.sort_unstable();
@@ -174,14 +193,15 @@ mod tests {
         let team = Arc::new(Team::default());
         let late = Mutex::new(Vec::new());
         let phases = phases(&[4, 4]);
-        team.run(3, |f| late.lock().unwrap().push(f), &|worker| {
-            work_through(&phases, |_, _| assert_eq!(worker, 0));
-        });
+        let job = |worker| work_through(&phases, |_, _| assert_eq!(worker, 0));
+        // SAFETY: one run at a time.
+        unsafe { team.run(3, |f| late.lock().unwrap().push(f), &job) };
         drop(phases);
         // They come when the job is gone, and during a later run that is not theirs.
         let late = late.into_inner().unwrap();
         assert_eq!(late.len(), 3);
-        team.run(0, |_| (), &|worker| assert_eq!(worker, 0, "a helper of an earlier run came in"));
+        // SAFETY: one run at a time.
+        unsafe { team.run(0, |_| (), &|worker| assert_eq!(worker, 0, "a helper of an earlier run came in")) };
         late.into_iter().for_each(Helper::run);
     }
 }

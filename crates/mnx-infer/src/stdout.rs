@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, printable};
 
 /// Writes `text` to standard output.
 ///
@@ -30,5 +30,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Error> {
 
 /// Says on standard error what is wrong. Where that is closed too there is nobody to tell.
 pub(crate) fn complain(message: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "error: {message}");
+    // What a file says may hold anything; a list keeps its lines.
+    let text = format!("{message}").lines().map(printable).collect::<Vec<_>>().join("\n");
+    let _ = writeln!(io::stderr(), "error: {text}");
 }

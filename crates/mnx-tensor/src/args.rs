@@ -1,5 +1,5 @@
-//! What kernels are called with: raw pointers and extents, checked by the callers in [`crate::ops`] and
-//! `mnx-conv`, which are safe.
+//! What kernels are called with: raw pointers and extents. [`crate::ops`] checks them and is safe; whoever calls a
+//! kernel or a layer's `run_part` vouches for them.
 
 use std::ops::Range;
 

@@ -29,7 +29,8 @@ impl BlockedShape {
     pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, Error> {
         let too_large = Error::TooLarge { shape: [1, channels, height, width] };
         let floats = height.checked_mul(width).and_then(|p| p.checked_mul(BLOCK)).ok_or(too_large.clone())?;
-        let shape = BlockedShape { channels, height, width, plane: padded_plane(floats) };
+        let plane = padded_plane(floats).ok_or(too_large.clone())?;
+        let shape = BlockedShape { channels, height, width, plane };
         let total = shape.plane.checked_mul(channels.div_ceil(BLOCK));
         total.filter(|&n| n <= isize::MAX as usize / 4).ok_or(too_large)?;
         Ok(shape)
@@ -83,12 +84,12 @@ impl BlockedShape {
 
 /// `floats` rounded up to cache lines; where that comes within one line of a whole number of quarter
 /// pages, one odd line more.
-fn padded_plane(floats: usize) -> usize {
+fn padded_plane(floats: usize) -> Option<usize> {
     const LINE: usize = 16;
     const QUARTER_PAGE: usize = 256;
-    let lines = floats.next_multiple_of(LINE);
+    let lines = floats.checked_next_multiple_of(LINE)?;
     // Small planes don't alias: eight blocks of one cover less than a page.
-    if lines > QUARTER_PAGE && lines % QUARTER_PAGE < LINE { lines + LINE } else { lines }
+    if lines > QUARTER_PAGE && lines % QUARTER_PAGE < LINE { lines.checked_add(LINE) } else { Some(lines) }
 }
 
 #[cfg(test)]
@@ -120,5 +121,6 @@ mod tests {
         assert!(plane > 112 * 112 * 8 && !plane.is_multiple_of(1024));
         assert_eq!(BlockedShape::new(8, 7, 7).unwrap().plane, 400);
         assert!(BlockedShape::new(usize::MAX, 2, 2).is_err());
+        assert!(BlockedShape::new(8, 1, (1 << 61) - 1).is_err());
     }
 }

@@ -3,28 +3,41 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// One cache line: its alignment is what a `Vec` of it inherits.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use crate::Error;
 
-// SAFETY: sixteen f32 without padding (64 bytes, align 64); all-zero bits are sixteen zeros.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: as above; every bit pattern is valid, there is no interior mutability and no pointer.
-unsafe impl bytemuck::Pod for Line {}
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 /// A fixed-length `[f32]` aligned to 64 bytes, zeroed at birth.
-#[derive(Clone, Default)]
+///
+/// Large ones come from the operating system as pages of zeros that nobody has written to: memory that is not used costs nothing.
+#[derive(Default)]
 pub struct AlignedBuf {
-    lines: Vec<Line>,
+    /// As aligned as f32; up to a line of slack lets the values start on one.
+    floats: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl AlignedBuf {
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// When the machine has no memory for them: [`try_zeroed`](Self::try_zeroed) is for lengths that somebody else chose.
     pub fn zeroed(len: usize) -> Self {
-        // `vec![zero; n]` of a Pod type asks the allocator for zeroed pages instead of writing them.
-        AlignedBuf { lines: bytemuck::allocation::zeroed_vec(len.div_ceil(16)), len }
+        Self::try_zeroed(len).expect("memory for a buffer")
+    }
+
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for them.
+    pub fn try_zeroed(len: usize) -> Result<Self, Error> {
+        // Not `vec![0.0; len]`, which aborts where this fails; both get zeroed pages instead of writing zeros.
+        let floats = len.checked_add(LINE - 1).and_then(|n| bytemuck::allocation::try_zeroed_vec(n).ok());
+        let floats: Vec<f32> = floats.ok_or(Error::Memory { floats: len })?;
+        let start = (floats.as_ptr() as usize).wrapping_neg() / 4 % LINE;
+        Ok(AlignedBuf { floats, start, len })
     }
 
     /// The same memory as bytes (`4 * len` of them).
@@ -35,6 +48,13 @@ impl AlignedBuf {
     /// The same memory as bytes, to be written.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(self)
+    }
+}
+
+impl Clone for AlignedBuf {
+    /// A copy at its own address, aligned there.
+    fn clone(&self) -> Self {
+        AlignedBuf::from(&self[..])
     }
 }
 
@@ -50,13 +70,13 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.floats[self.start..][..self.len]
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.floats[self.start..][..self.len]
     }
 }
 
@@ -73,11 +93,21 @@ mod tests {
     #[test]
     fn aligned_and_exactly_as_long_as_asked() {
         for len in [0, 1, 15, 16, 17, 1000] {
-            let buf = AlignedBuf::zeroed(len);
-            assert_eq!(buf.len(), len);
-            assert_eq!(buf.as_ptr() as usize % 64, 0);
-            assert!(buf.iter().all(|&v| v == 0.0));
-            assert_eq!(buf.as_bytes().len(), 4 * len);
+            let mut buf = AlignedBuf::zeroed(len);
+            buf.fill(1.0);
+            for buf in [AlignedBuf::zeroed(len), buf.clone()] {
+                assert_eq!(buf.len(), len);
+                assert_eq!(buf.as_ptr() as usize % 64, 0);
+                assert_eq!(buf.as_bytes().len(), 4 * len);
+            }
+            assert!(AlignedBuf::zeroed(len).iter().all(|&v| v == 0.0));
+        }
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        for floats in [usize::MAX, usize::MAX / 4, 1 << 60] {
+            assert_eq!(AlignedBuf::try_zeroed(floats).unwrap_err(), Error::Memory { floats });
         }
     }
 }

@@ -32,6 +32,12 @@ pub enum Error {
         /// The shape.
         shape: [usize; 4],
     },
+    /// The machine did not give this much memory.
+    #[error("memory: expected room for {floats} f32 values, found less")]
+    Memory {
+        /// How many values were to be held.
+        floats: usize,
+    },
     /// A value outside its range.
     #[error("{what}: expected {expected}, found {found}")]
     Value {

@@ -19,7 +19,6 @@
 //! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM). `dense3x3s1`,
 //! `dense3x3s2`: dense 3x3 on a planar (NCHW) input, a network's stem. `pool`: global average. `linear`: classifier.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
@@ -44,4 +43,4 @@ pub use buffer::AlignedBuf;
 pub use error::Error;
 pub use isa::Isa;
 pub use pack::PANEL;
-pub use tensor::{Tensor, TensorView, TensorViewMut};
+pub use tensor::{Tensor, TensorView};

@@ -50,7 +50,8 @@ impl Shape {
 }
 
 /// Depthwise (`depthwise`: cin = cout, a filter of `[1][3][3]` each) or dense 3x3 convolution of one
-/// picture. Taps outside the picture are left out.
+/// picture. Taps outside the picture are left out by depthwise kernels; dense ones multiply zeros, which is
+/// the same unless a weight is infinite or NaN.
 pub fn conv3x3(shape: &Shape, depthwise: bool, x: &[f32], w: &[f32], bias: &[f32], r: Rounding) -> Vec<f32> {
     let (rows, columns) = shape.output_size();
     let depth = if depthwise { 1 } else { shape.cin };
@@ -65,12 +66,13 @@ pub fn conv3x3(shape: &Shape, depthwise: bool, x: &[f32], w: &[f32], bias: &[f32
                         for kx in 0..3 {
                             let row = (y * shape.stride + ky).checked_sub(shape.padding.top);
                             let column = (x0 * shape.stride + kx).checked_sub(shape.padding.left);
-                            let (Some(row), Some(column)) = (row, column) else {
-                                continue;
-                            };
-                            if row < shape.height && column < shape.width {
-                                let value = x[(channel * shape.height + row) * shape.width + column];
-                                sum = r.fma(value, w[((o * depth + i) * 3 + ky) * 3 + kx], sum);
+                            let weight = w[((o * depth + i) * 3 + ky) * 3 + kx];
+                            match (row, column) {
+                                (Some(row), Some(column)) if row < shape.height && column < shape.width => {
+                                    sum = r.fma(x[(channel * shape.height + row) * shape.width + column], weight, sum);
+                                }
+                                _ if depthwise => (),
+                                _ => sum = r.fma(0.0, weight, sum),
                             }
                         }
                     }

@@ -16,7 +16,7 @@
 //! ```
 
 use crate::args::{self, Clamp, Planes, PlanesMut};
-use crate::table::{Kernels, kernels};
+use crate::table::{self, Kernels};
 use crate::{AlignedBuf, BlockedShape, Error, Isa, Tensor, TensorView, pack};
 
 /// Rows and columns of zeros around a picture, 0 or 1 per side.
@@ -94,7 +94,7 @@ pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], opt
     let layer = Layer::new(options, [n, channels, rows, out_width], bias)?;
     let shape = BlockedShape::new(channels, height, width)?;
     layer.run(|kernels, picture, out, residual| {
-        let src = blocked(shape, input.picture(picture));
+        let src = blocked(shape, input.picture(picture))?;
         let args = args::Depthwise {
             src: Planes { ptr: src.as_ptr(), stride: shape.plane },
             dst: out,
@@ -112,6 +112,7 @@ pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], opt
         };
         // SAFETY: all extents are those of the buffers, which live through the call.
         unsafe { (kernels.depthwise(options.stride).run)(&args) }
+        Ok(())
     })
 }
 
@@ -143,7 +144,7 @@ pub fn pointwise_packed(
     let layer = Layer::new(options, [n, cout, height, width], bias)?;
     let shape = BlockedShape::new(cin, height, width)?;
     layer.run(|kernels, picture, dst, residual| {
-        let src = blocked(shape, input.picture(picture));
+        let src = blocked(shape, input.picture(picture))?;
         let args = args::Pointwise {
             src: Planes { ptr: src.as_ptr(), stride: shape.plane },
             dst,
@@ -158,6 +159,7 @@ pub fn pointwise_packed(
         };
         // SAFETY: all extents are those of the buffers, which live through the call.
         unsafe { (kernels.pw.run)(&args) }
+        Ok(())
     })
 }
 
@@ -167,7 +169,7 @@ pub fn pointwise_packed(
 /// # Errors
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn dense3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let depth = input.shape()[1] * 9;
+    let depth = input.shape()[1].saturating_mul(9);
     let cout = weights.len() / depth.max(1);
     let (weights, bias) = pack_checked(cout, depth, weights, bias, |w, cout| pack::panels(w, cout, depth))?;
     dense3x3_packed(input, cout, &weights, &bias, options)
@@ -186,9 +188,10 @@ pub fn dense3x3_packed(
 ) -> Result<Tensor, Error> {
     let [n, cin, height, width] = input.shape();
     let (rows, out_width) = options.output_size(height, width)?;
-    length("packed weights", pack::panels_len(cout, cin * 9), weights.len())?;
+    length("packed weights", pack::panels_len(cout, cin.saturating_mul(9)), weights.len())?;
     let layer = Layer::new(options, [n, cout, rows, out_width], bias)?;
-    let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, out_width, options.stride));
+    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, out_width, options.stride) };
+    let mut scratch = AlignedBuf::try_zeroed(scratch)?;
     layer.run(|kernels, picture, dst, residual| {
         let args = args::Dense {
             src: input.picture(picture).as_ptr(),
@@ -209,6 +212,7 @@ pub fn dense3x3_packed(
         };
         // SAFETY: all extents are those of the buffers, which live through the call.
         unsafe { (kernels.dense(options.stride).run)(&args) }
+        Ok(())
     })
 }
 
@@ -221,12 +225,15 @@ pub fn global_average_pool(input: TensorView, isa: Option<Isa>) -> Result<Tensor
     if height * width == 0 {
         return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
     }
-    let kernels = table(isa)?;
-    let shape = BlockedShape::new(channels, height, width)?;
+    let kernels = table::choose(isa)?;
     let mut output = Tensor::zeros([n, channels, 1, 1])?;
-    let mut means = AlignedBuf::zeroed(shape.blocks() * 8);
+    if n * channels == 0 {
+        return Ok(output);
+    }
+    let shape = BlockedShape::new(channels, height, width)?;
+    let mut means = AlignedBuf::try_zeroed(shape.blocks() * 8)?;
     for picture in 0..n {
-        let src = blocked(shape, input.picture(picture));
+        let src = blocked(shape, input.picture(picture))?;
         let planes = Planes { ptr: src.as_ptr(), stride: shape.plane };
         let blocks = (0..shape.blocks()).into();
         // SAFETY: all extents are those of the buffers, which live through the call.
@@ -265,8 +272,11 @@ pub fn linear_packed(
     }
     length("packed weights", pack::panels_len(cout, cin), weights.len())?;
     length("packed bias", pack::bias_len(cout), bias.len())?;
-    let kernels = table(isa)?;
+    let kernels = table::choose(isa)?;
     let mut output = Tensor::zeros([batch, cout, 1, 1])?;
+    if batch * cout == 0 {
+        return Ok(output);
+    }
     let args = args::Linear {
         src: features.data().as_ptr(),
         src_stride: cin,
@@ -296,20 +306,15 @@ fn pack_checked(
     bias: Option<&[f32]>,
     pack: impl Fn(&[f32], usize) -> AlignedBuf,
 ) -> Result<(AlignedBuf, AlignedBuf), Error> {
-    length("weights", outputs * depth, weights.len())?;
+    length("weights", outputs.saturating_mul(depth), weights.len())?;
     length("bias", outputs, bias.map_or(outputs, <[f32]>::len))?;
     Ok((pack(weights, outputs), pack::bias(bias.unwrap_or(&[]), outputs)))
 }
 
-fn table(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
-    let isa = Isa::choose(isa)?;
-    kernels(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })
-}
-
-fn blocked(shape: BlockedShape, picture: &[f32]) -> AlignedBuf {
-    let mut buffer = AlignedBuf::zeroed(shape.len());
+fn blocked(shape: BlockedShape, picture: &[f32]) -> Result<AlignedBuf, Error> {
+    let mut buffer = AlignedBuf::try_zeroed(shape.len())?;
     shape.block(picture, &mut buffer);
-    buffer
+    Ok(buffer)
 }
 
 /// What the convolutions have in common: checked bias and residual, output, the loop over pictures.
@@ -333,25 +338,34 @@ impl<'a> Layer<'a> {
                 return Err(Error::Value { what: "residual channels", expected, found: covered });
             }
         }
-        Ok(Layer { kernels: table(options.isa)?, shape, residual: options.residual })
+        Ok(Layer { kernels: table::choose(options.isa)?, shape, residual: options.residual })
+    }
+
+    /// Whether there is nothing to compute.
+    fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
     }
 
     /// Calls `kernel` with each picture's number, blocked output and blocked residual.
-    fn run(&self, mut kernel: impl FnMut(&Kernels, usize, PlanesMut, Option<args::Residual>)) -> Result<Tensor, Error> {
+    fn run(
+        &self,
+        mut kernel: impl FnMut(&Kernels, usize, PlanesMut, Option<args::Residual>) -> Result<(), Error>,
+    ) -> Result<Tensor, Error> {
         let [n, channels, height, width] = self.shape;
         let mut output = Tensor::zeros(self.shape)?;
-        let shape = BlockedShape::new(channels, height, width)?;
-        if shape.is_empty() {
+        if self.is_empty() {
             return Ok(output);
         }
-        let mut out = AlignedBuf::zeroed(shape.len());
+        let shape = BlockedShape::new(channels, height, width)?;
+        let mut out = AlignedBuf::try_zeroed(shape.len())?;
         for picture in 0..n {
-            let shortcut = self.residual.map(|(view, covered)| (blocked(shape, view.picture(picture)), covered));
+            let block = |(view, covered): (TensorView, usize)| Ok((blocked(shape, view.picture(picture))?, covered));
+            let shortcut: Option<(AlignedBuf, usize)> = self.residual.map(block).transpose()?;
             let residual = shortcut.as_ref().map(|(planes, channels)| args::Residual {
                 planes: Planes { ptr: planes.as_ptr(), stride: shape.plane },
                 channels: *channels,
             });
-            kernel(self.kernels, picture, PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane }, residual);
+            kernel(self.kernels, picture, PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane }, residual)?;
             let values = channels * height * width;
             shape.unblock(&out, &mut output.data_mut()[picture * values..][..values]);
         }

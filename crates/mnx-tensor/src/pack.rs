@@ -36,7 +36,7 @@ fn separate<const LANES: usize>(packed: &[f32], outputs: usize, depth: usize) ->
 /// # Panics
 /// When there are fewer than `cout · depth` weights.
 pub fn panels(weights: &[f32], cout: usize, depth: usize) -> AlignedBuf {
-    interleave::<PANEL>(&weights[..cout * depth], cout, depth)
+    interleave::<PANEL>(&weights[..cout.saturating_mul(depth)], cout, depth)
 }
 
 /// The reverse of [`panels`].
@@ -47,9 +47,9 @@ pub fn unpack_panels(packed: &[f32], cout: usize, depth: usize) -> Vec<f32> {
     separate::<PANEL>(packed, cout, depth)
 }
 
-/// Floats that [`panels`] makes.
+/// Floats that [`panels`] makes; `usize::MAX`, which no slice has, if they cannot be counted.
 pub fn panels_len(cout: usize, depth: usize) -> usize {
-    cout.div_ceil(PANEL) * depth * PANEL
+    cout.div_ceil(PANEL).saturating_mul(depth).saturating_mul(PANEL)
 }
 
 /// `channels` depthwise filters of nine weights into blocks.
@@ -57,7 +57,7 @@ pub fn panels_len(cout: usize, depth: usize) -> usize {
 /// # Panics
 /// When there are fewer than `9 · channels` weights.
 pub fn depthwise(weights: &[f32], channels: usize) -> AlignedBuf {
-    interleave::<8>(&weights[..channels * 9], channels, 9)
+    interleave::<8>(&weights[..channels.saturating_mul(9)], channels, 9)
 }
 
 /// The reverse of [`depthwise`].
@@ -68,9 +68,9 @@ pub fn unpack_depthwise(packed: &[f32], channels: usize) -> Vec<f32> {
     separate::<8>(packed, channels, 9)
 }
 
-/// Floats that [`depthwise`] makes.
+/// Floats that [`depthwise`] makes; `usize::MAX`, which no slice has, if they cannot be counted.
 pub fn depthwise_len(channels: usize) -> usize {
-    channels.div_ceil(8) * 9 * 8
+    channels.div_ceil(8).saturating_mul(9 * 8)
 }
 
 /// A bias, or zeros where there is none, up to whole panels.
@@ -83,9 +83,9 @@ pub fn bias(values: &[f32], channels: usize) -> AlignedBuf {
     packed
 }
 
-/// Floats that [`bias`](bias()) makes.
+/// Floats that [`bias`](bias()) makes; `usize::MAX`, which no slice has, if they cannot be counted.
 pub fn bias_len(channels: usize) -> usize {
-    channels.next_multiple_of(PANEL)
+    channels.div_ceil(PANEL).saturating_mul(PANEL)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::args::{Dense, Depthwise, Linear, Pointwise, Pool};
 use crate::simd::Simd;
-use crate::{Isa, kernels};
+use crate::{Error, Isa, kernels};
 
 /// One kernel: what it is called, how large its tile is, and its entry point.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,15 @@ pub fn kernels(isa: Isa) -> Option<&'static Kernels> {
         Isa::Avx512 => crate::simd::Avx512::new().map(|_| &AVX512),
         _ => None,
     }
+}
+
+/// The kernels to run on: as [`Isa::choose`] decides.
+///
+/// # Errors
+/// As [`Isa::choose`].
+pub fn choose(requested: Option<Isa>) -> Result<&'static Kernels, Error> {
+    let isa = Isa::choose(requested)?;
+    kernels(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })
 }
 
 /// Instantiates all kernels for one ISA. Only these entry points carry the target features; everything

@@ -4,9 +4,11 @@ use crate::{AlignedBuf, Error};
 
 /// Number of elements of a shape, unless that overflows.
 fn elements(shape: [usize; 4]) -> Result<usize, Error> {
-    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    // A dimension of 0 does not make the others harmless: they must be countable by themselves.
+    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d.max(1)));
     // A slice may not be larger than isize::MAX bytes.
-    count.filter(|&n| n <= isize::MAX as usize / 4).ok_or(Error::TooLarge { shape })
+    let count = count.filter(|&n| n <= isize::MAX as usize / 4).ok_or(Error::TooLarge { shape })?;
+    Ok(if shape.contains(&0) { 0 } else { count })
 }
 
 fn check(what: &'static str, shape: [usize; 4], found: usize) -> Result<(), Error> {
@@ -25,9 +27,9 @@ impl Tensor {
     /// All zero.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when the element count overflows.
+    /// [`Error::TooLarge`] when the element count overflows, [`Error::Memory`] when there is no memory for them.
     pub fn zeros(shape: [usize; 4]) -> Result<Tensor, Error> {
-        Ok(Tensor { shape, data: AlignedBuf::zeroed(elements(shape)?) })
+        Ok(Tensor { shape, data: AlignedBuf::try_zeroed(elements(shape)?)? })
     }
 
     /// A copy of `values`, in NCHW order.
@@ -57,11 +59,6 @@ impl Tensor {
     /// Borrowed.
     pub fn view(&self) -> TensorView<'_> {
         TensorView { shape: self.shape, data: &self.data }
-    }
-
-    /// Borrowed, to be written.
-    pub fn view_mut(&mut self) -> TensorViewMut<'_> {
-        TensorViewMut { shape: self.shape, data: &mut self.data }
     }
 }
 
@@ -102,34 +99,6 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// A mutably borrowed tensor `[N, C, H, W]` of f32, contiguous.
-#[derive(Debug)]
-pub struct TensorViewMut<'a> {
-    shape: [usize; 4],
-    data: &'a mut [f32],
-}
-
-impl<'a> TensorViewMut<'a> {
-    /// A view of `data` in NCHW order.
-    ///
-    /// # Errors
-    /// [`Error::Length`] when there are not exactly N·C·H·W values.
-    pub fn new(shape: [usize; 4], data: &'a mut [f32]) -> Result<Self, Error> {
-        check("tensor view", shape, data.len())?;
-        Ok(TensorViewMut { shape, data })
-    }
-
-    /// `[N, C, H, W]`.
-    pub fn shape(&self) -> [usize; 4] {
-        self.shape
-    }
-
-    /// The values in NCHW order.
-    pub fn data(&mut self) -> &mut [f32] {
-        self.data
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +110,9 @@ mod tests {
         assert_eq!(short, Error::Length { what: "tensor view", expected: 24, found: 23 });
         let huge = [usize::MAX, 2, 3, 4];
         assert_eq!(Tensor::zeros(huge).unwrap_err(), Error::TooLarge { shape: huge });
+        let without_pictures = [0, 1 << 40, 1 << 40, 1];
+        assert_eq!(Tensor::zeros(without_pictures).unwrap_err(), Error::TooLarge { shape: without_pictures });
+        assert!(matches!(Tensor::zeros([1, 1, 1, 1 << 50]), Err(Error::Memory { .. })));
         assert_eq!(Tensor::zeros([0, 3, 1, 1]).unwrap().data().len(), 0);
     }
 }

@@ -3,7 +3,7 @@
 
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Conv, Padding};
-use mnx_tensor::{Clamp, Isa, Tensor};
+use mnx_tensor::{Clamp, Isa, Tensor, TensorView};
 use proptest::prelude::*;
 
 /// Deterministic values in −2…2 that are no round numbers.
@@ -106,7 +106,7 @@ fn depthwise_of_every_plane_size_and_padding() {
             for stride in [1, 2] {
                 let residual = (i % 3 == 0).then_some(cin * (i % 4) / 3);
                 let clamp = if i % 2 == 0 { Clamp::RELU6 } else { Clamp::NONE };
-                let n = 1 + (h + w + i) % 3 % 2;
+                let n = 1 + (h + w + i) % 3;
                 check(Kind::Depthwise, &Case { n, cin, cout: cin, h, w, stride, padding, clamp, residual }, &[]);
             }
         }
@@ -141,7 +141,7 @@ fn depthwise_of_planes_of_several_strips() {
 
 #[test]
 fn pointwise_of_every_plane_size() {
-    for (h, w) in sizes().flat_map(|h| [1, 2, 5, 7].map(move |w| (h, w))) {
+    for (h, w) in sizes().flat_map(|h| sizes().map(move |w| (h, w))) {
         let (cin, cout) = ([3, 8, 17, 24][h % 4], [8, 7, 24, 40][(h + w) % 4]);
         let case = Case {
             n: 1 + h % 3,
@@ -152,7 +152,7 @@ fn pointwise_of_every_plane_size() {
             stride: 1,
             padding: Padding::default(),
             clamp: Clamp::RELU6,
-            residual: (w == 5).then_some(cout - 1),
+            residual: (w % 5 == 0).then_some(cout - 1),
         };
         check(Kind::Pointwise, &case, &[]);
     }
@@ -174,6 +174,16 @@ fn pointwise_of_every_pair_of_channel_counts() {
     }
 }
 
+/// So many input channels that no pixel fits into the budget of a chunk.
+#[test]
+fn pointwise_of_the_most_channels() {
+    let padding = Padding::default();
+    for cin in [49_153, 65_536] {
+        let case = Case { n: 1, cin, cout: 3, h: 3, w: 5, stride: 1, padding, clamp: Clamp::NONE, residual: None };
+        check(Kind::Pointwise, &case, &[]);
+    }
+}
+
 /// Chunks of pixels end somewhere in a plane with many input channels.
 #[test]
 fn pointwise_of_several_chunks() {
@@ -191,6 +201,19 @@ fn dense_of_every_plane_size_and_padding() {
             let (cin, cout) = ([3, 1, 4][h % 3], [32, 3, 12, 8, 17][(w + i) % 5]);
             let residual = (i % 4 == 0).then_some(cout / 2);
             check(Kind::Dense, &Case { n: 1, cin, cout, h, w, stride, padding, clamp: Clamp::RELU6, residual }, &[]);
+        }
+    }
+}
+
+#[test]
+fn dense_of_every_pair_of_channel_counts() {
+    const CHANNELS: [usize; 10] = [1, 2, 3, 7, 8, 12, 17, 24, 56, 104];
+    for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
+        for (h, w, stride) in [(7, 5, 1), (5, 13, 2)] {
+            let residual = [None, Some(cout), Some(cout / 2)][(cin + cout) % 3];
+            let padding = Padding::ONE;
+            let case = Case { n: 3, cin, cout, h, w, stride, padding, clamp: Clamp::RELU6, residual };
+            check(Kind::Dense, &case, &[]);
         }
     }
 }
@@ -228,7 +251,7 @@ fn a_partial_residual_leaves_other_lanes_alone() {
 #[test]
 fn pool_of_every_plane_size() {
     for (h, w) in sizes().flat_map(|h| sizes().map(move |w| (h, w))) {
-        let channels = [1, 7, 8, 12][(h + w) % 4];
+        let channels = [1, 2, 3, 7, 8, 12, 17, 24, 56, 104][(h + w) % 10];
         let input = Tensor::from_slice([2, channels, h, w], &values(2 * channels * h * w, 5)).unwrap();
         for isa in Isa::available() {
             let found = ops::global_average_pool(input.view(), Some(isa)).unwrap();
@@ -272,6 +295,14 @@ fn wrong_lengths_are_errors() {
     assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
     assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
     assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
+    // Lengths that cannot be counted do not wrap to ones that fit.
+    let wide = TensorView::new([0, 1 << 40, 1, 1], &[]).unwrap();
+    assert!(ops::linear_packed(wide, 1 << 24, &[], &[], None).is_err());
+    assert!(ops::pointwise_packed(wide, 1 << 24, &[], &[], &conv).is_err());
+    let empty = TensorView::new([0, 8, 1 << 20, 1 << 20], &[]).unwrap();
+    assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::dense3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
     // Nothing to do is fine.
     assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
     let empty = Tensor::zeros([0, 3, 4, 4]).unwrap();

@@ -63,6 +63,11 @@ impl Classifier {
         Ok(Classifier { session: Session::with(model, options)?, preprocessor, input })
     }
 
+    /// What the network saw of the last picture: `[1, 3, H, W]`, zeros before the first.
+    pub fn input(&self) -> &[f32] {
+        &self.input
+    }
+
     /// The `k` most probable classes (all, if there are fewer), most probable first.
     ///
     /// # Errors

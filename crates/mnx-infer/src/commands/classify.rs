@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mnx::{Classifier, Picture, Prediction, Preprocessor, Spec};
+use mnx::{Classifier, Picture, Prediction};
 use serde::Serialize;
 
 use super::{Context, Source, plain_table};
@@ -50,7 +50,7 @@ impl Guess {
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
     let mut classifier = Classifier::with(&model, context.options(&model)?).map_err(Error::failed)?;
-    let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec())).transpose()?;
+    let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;
     let mut answers = Vec::new();
     for path in &args.images {
         let top = classify(path, args.top.unwrap_or(TOP), &mut classifier, dump.as_mut());
@@ -87,7 +87,7 @@ fn classify(
     let picture = Picture::open(path)?;
     let guesses = classifier.classify(&picture, top)?.into_iter().map(Guess::new).collect();
     if let Some(dump) = dump {
-        dump.add(&picture)?;
+        dump.inputs.extend_from_slice(classifier.input());
     }
     Ok(guesses)
 }
@@ -95,24 +95,19 @@ fn classify(
 /// Inputs of the pictures that could be read.
 struct Dump {
     output: OutputFile,
-    preprocessor: Preprocessor,
+    /// Height and width of each.
+    side: usize,
     inputs: Vec<f32>,
 }
 
 impl Dump {
-    fn create(path: &Path, spec: &Spec) -> Result<Dump, Error> {
-        let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing).map_err(Error::failed)?;
-        Ok(Dump { output: OutputFile::create(path)?, preprocessor, inputs: Vec::new() })
-    }
-
-    fn add(&mut self, picture: &Picture) -> Result<(), mnx::Error> {
-        self.inputs.extend(self.preprocessor.process(picture)?);
-        Ok(())
+    fn create(path: &Path, side: usize) -> Result<Dump, Error> {
+        Ok(Dump { output: OutputFile::create(path)?, side, inputs: Vec::new() })
     }
 
     fn finish(self) -> Result<(), Error> {
-        let side = self.preprocessor.resolution();
-        let pictures = self.inputs.len() / self.preprocessor.elements();
+        let side = self.side;
+        let pictures = self.inputs.len() / (3 * side * side);
         if pictures == 0 {
             // No input, no file: each picture's error has been told.
             return Ok(());

@@ -35,7 +35,8 @@ struct Block<S: Simd> {
 /// Kernel `dw3x3s1`.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`; `COLS` is 1 to 4.
+/// The pointers in `a` are valid for the extents in `a`; at most one row and one column on each side of the plane are
+/// read as padding: `rows` and `out_width` are within the size that paddings of 0 or 1 give. `COLS` is 1 to 4.
 #[inline(always)]
 pub(crate) unsafe fn dw3x3s1<S: Simd, const COLS: usize>(s: S, a: &Depthwise) {
     // SAFETY: the caller's promise.

@@ -45,8 +45,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(s: S, a: &Linear
     unsafe {
         let x = a.src.add(row * a.src_stride);
         let w = a.weights.add(panel * a.cin * 16);
-        let mut sums: [[S::P16; PANELS]; ROWS] =
-            [std::array::from_fn(|n| s.load16(a.bias.add((panel + n) * 16))); ROWS];
+        let mut sums = [[s.load16(a.bias.add(panel * 16)); PANELS]; ROWS];
+        for sums in &mut sums {
+            for (n, sum) in sums.iter_mut().enumerate().skip(1) {
+                *sum = s.load16(a.bias.add((panel + n) * 16));
+            }
+        }
         for k in 0..a.cin {
             for n in 0..PANELS {
                 let at = w.add((n * a.cin + k) * 16);

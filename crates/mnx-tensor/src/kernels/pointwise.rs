@@ -21,7 +21,7 @@ const CHUNK_BYTES: usize = 192 << 10;
 /// The pointers in `a` are valid for the extents in `a`.
 #[inline(always)]
 pub(crate) unsafe fn pw<S: Simd, const MAX: usize, const PANELS: usize>(s: S, a: &Pointwise) {
-    let chunk = (CHUNK_BYTES / (4 * a.cin.max(1))).next_multiple_of(MAX);
+    let chunk = (CHUNK_BYTES / (4 * a.cin.max(1))).max(1).next_multiple_of(MAX);
     let mut start = a.pixels.start;
     while start < a.pixels.end {
         let pixels: Span = (start..a.pixels.end.min(start + chunk)).into();
