@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{Bench, Shape};
+use mnx_benches::{Bench, Kind, Shape};
 use mnx_tensor::Isa;
 
 /// Cin, Cout, size of the input.
@@ -46,53 +46,31 @@ const PW: [Row; 18] = [
     (208, 1280, 7),
 ];
 
-fn run(
-    group: &mut BenchmarkGroup<WallTime>,
-    stride: usize,
-    rows: &[Row],
-    make: impl Fn(Isa, Shape) -> Option<Bench>,
-    throughput: impl Fn(&Bench, Shape) -> Throughput,
-    run: impl Fn(&mut Bench),
-) {
+fn run(group: &mut BenchmarkGroup<WallTime>, kind: Kind, stride: usize, rows: &[Row]) {
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800)).sample_size(20);
     for isa in Isa::available() {
         for &(cin, cout, size) in rows {
             let shape = Shape { cin, cout, size, stride };
-            let Some(mut bench) = make(isa, shape) else { continue };
-            group.throughput(throughput(&bench, shape));
-            group.bench_function(format!("{isa}/{cin}-{cout}@{size}"), |b| b.iter(|| run(&mut bench)));
+            let Some(mut bench) = Bench::new(isa, kind, shape) else { continue };
+            group.throughput(match kind {
+                Kind::Linear => Throughput::Bytes(bench.weight_bytes()),
+                Kind::Pool => Throughput::Elements(bench.macs()),
+                _ => Throughput::Elements(2 * bench.macs()),
+            });
+            group.bench_function(format!("{isa}/{cin}-{cout}@{size}"), |b| b.iter(|| bench.run()));
         }
     }
 }
 
-fn depthwise(c: &mut Criterion) {
-    for (name, stride, rows) in [("dw3x3s1", 1, &DW_S1[..]), ("dw3x3s2", 2, &DW_S2)] {
-        let operations = |b: &Bench, _| Throughput::Elements(2 * b.depthwise_macs());
-        run(&mut c.benchmark_group(name), stride, rows, Bench::depthwise, operations, Bench::run_depthwise);
-    }
+fn kernels(c: &mut Criterion) {
+    run(&mut c.benchmark_group("dw3x3s1"), Kind::Depthwise, 1, &DW_S1);
+    run(&mut c.benchmark_group("dw3x3s2"), Kind::Depthwise, 2, &DW_S2);
+    run(&mut c.benchmark_group("pw"), Kind::Pointwise, 1, &PW);
+    run(&mut c.benchmark_group("dense3x3s1"), Kind::Dense, 1, &[(3, 16, 32)]);
+    run(&mut c.benchmark_group("dense3x3s2"), Kind::Dense, 2, &[(3, 32, 224)]);
+    run(&mut c.benchmark_group("pool"), Kind::Pool, 1, &[(1280, 1280, 7)]);
+    run(&mut c.benchmark_group("linear"), Kind::Linear, 1, &[(1280, 1000, 1)]);
 }
 
-fn pointwise(c: &mut Criterion) {
-    let operations = |b: &Bench, _| Throughput::Elements(2 * b.pointwise_macs());
-    run(&mut c.benchmark_group("pw"), 1, &PW, Bench::pointwise, operations, Bench::run_pointwise);
-}
-
-fn dense(c: &mut Criterion) {
-    for (name, stride, row) in [("dense3x3s1", 1, (3, 16, 32)), ("dense3x3s2", 2, (3, 32, 224))] {
-        let operations = |b: &Bench, _| Throughput::Elements(18 * b.pointwise_macs());
-        run(&mut c.benchmark_group(name), stride, &[row], Bench::dense, operations, Bench::run_dense);
-    }
-}
-
-fn pool(c: &mut Criterion) {
-    let operations = |_: &Bench, s: Shape| Throughput::Elements((s.cin * s.size * s.size) as u64);
-    run(&mut c.benchmark_group("pool"), 1, &[(1280, 1280, 7)], Bench::depthwise, operations, Bench::run_pool);
-}
-
-fn linear(c: &mut Criterion) {
-    let bytes = |_: &Bench, s: Shape| Throughput::Bytes((s.cin * s.cout * 4) as u64);
-    run(&mut c.benchmark_group("linear"), 1, &[(1280, 1000, 1)], Bench::pointwise, bytes, Bench::run_linear);
-}
-
-criterion_group!(benches, depthwise, pointwise, dense, pool, linear);
+criterion_group!(benches, kernels);
 criterion_main!(benches);

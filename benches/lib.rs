@@ -28,8 +28,24 @@ impl Shape {
     }
 }
 
+/// Which kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Depthwise 3x3, padding 1.
+    Depthwise,
+    /// Pointwise, stride 1.
+    Pointwise,
+    /// Dense 3x3, padding 1.
+    Dense,
+    /// Global average pool.
+    Pool,
+    /// Linear layer on one row of features.
+    Linear,
+}
+
 /// A kernel of the table with its buffers.
 pub struct Bench {
+    kind: Kind,
     kernels: &'static Kernels,
     shape: Shape,
     src_shape: BlockedShape,
@@ -51,12 +67,29 @@ fn fill(len: usize) -> AlignedBuf {
 }
 
 impl Bench {
-    /// Buffers for `shape` with `weights` packed floats. `None` if the CPU lacks the ISA.
-    fn new(isa: Isa, shape: Shape, weights: usize) -> Option<Bench> {
+    /// Buffers for a layer of this kind and shape. `None` if the CPU lacks the ISA or there is no such layer.
+    pub fn new(isa: Isa, kind: Kind, shape: Shape) -> Option<Bench> {
+        let fits = match kind {
+            Kind::Depthwise => shape.cin == shape.cout,
+            Kind::Dense => true,
+            Kind::Pointwise => shape.stride == 1,
+            Kind::Pool => shape.cin == shape.cout && shape.size > 0,
+            Kind::Linear => shape.size == 1,
+        };
+        if !fits || !(1..=2).contains(&shape.stride) {
+            return None;
+        }
+        let weights = match kind {
+            Kind::Depthwise => pack::depthwise_len(shape.cin),
+            Kind::Dense => pack::panels_len(shape.cout, shape.cin * 9),
+            Kind::Pointwise | Kind::Linear => pack::panels_len(shape.cout, shape.cin),
+            Kind::Pool => 0,
+        };
         let out = shape.out_size();
         let src_shape = BlockedShape::new(shape.cin, shape.size, shape.size).ok()?;
         let dst_shape = BlockedShape::new(shape.cout, out, out).ok()?;
         Some(Bench {
+            kind,
             kernels: kernels(isa)?,
             shape,
             src: fill(src_shape.len()),
@@ -69,19 +102,31 @@ impl Bench {
         })
     }
 
-    /// Depthwise 3x3, padding 1.
-    pub fn depthwise(isa: Isa, shape: Shape) -> Option<Bench> {
-        Bench::new(isa, shape, pack::depthwise_len(shape.cin))
+    /// Multiply-adds of one run; of the pool, its additions.
+    pub fn macs(&self) -> u64 {
+        let Shape { cin, cout, .. } = self.shape;
+        match self.kind {
+            Kind::Depthwise => self.shape.pixels() * cin as u64 * 9,
+            Kind::Dense => self.shape.pixels() * (cin * cout * 9) as u64,
+            Kind::Pointwise | Kind::Linear => self.shape.pixels() * (cin * cout) as u64,
+            Kind::Pool => (cin * self.shape.size * self.shape.size) as u64,
+        }
     }
 
-    /// Pointwise.
-    pub fn pointwise(isa: Isa, shape: Shape) -> Option<Bench> {
-        Bench::new(isa, shape, pack::panels_len(shape.cout, shape.cin))
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.as_bytes().len() as u64
     }
 
-    /// Dense 3x3, padding 1.
-    pub fn dense(isa: Isa, shape: Shape) -> Option<Bench> {
-        Bench::new(isa, shape, pack::panels_len(shape.cout, shape.cin * 9))
+    /// Runs the layer once.
+    pub fn run(&mut self) {
+        match self.kind {
+            Kind::Depthwise => self.depthwise(),
+            Kind::Pointwise => self.pointwise(),
+            Kind::Dense => self.dense(),
+            Kind::Pool => self.pool(),
+            Kind::Linear => self.linear(),
+        }
     }
 
     fn planes(&self) -> (Planes, PlanesMut) {
@@ -89,18 +134,7 @@ impl Bench {
         (src, PlanesMut { ptr: self.dst.as_ptr().cast_mut(), stride: self.dst_shape.plane })
     }
 
-    /// Multiply-adds of [`run_depthwise`](Bench::run_depthwise).
-    pub fn depthwise_macs(&self) -> u64 {
-        self.shape.pixels() * self.shape.cin as u64 * 9
-    }
-
-    /// Multiply-adds of [`run_pointwise`](Bench::run_pointwise) and [`run_linear`](Bench::run_linear).
-    pub fn pointwise_macs(&self) -> u64 {
-        self.shape.pixels() * (self.shape.cin * self.shape.cout) as u64
-    }
-
-    /// Runs the layer once.
-    pub fn run_depthwise(&mut self) {
+    fn depthwise(&mut self) {
         let out = self.shape.out_size();
         let (src, mut dst) = self.planes();
         dst.ptr = self.dst.as_mut_ptr();
@@ -123,8 +157,7 @@ impl Bench {
         unsafe { (self.kernels.depthwise(self.shape.stride).run)(&args) }
     }
 
-    /// Runs the layer once.
-    pub fn run_pointwise(&mut self) {
+    fn pointwise(&mut self) {
         let (src, mut dst) = self.planes();
         dst.ptr = self.dst.as_mut_ptr();
         let args = args::Pointwise {
@@ -143,8 +176,7 @@ impl Bench {
         unsafe { (self.kernels.pw.run)(&args) }
     }
 
-    /// Runs the layer once.
-    pub fn run_dense(&mut self) {
+    fn dense(&mut self) {
         let out = self.shape.out_size();
         let (_, mut dst) = self.planes();
         dst.ptr = self.dst.as_mut_ptr();
@@ -170,8 +202,7 @@ impl Bench {
         unsafe { (self.kernels.dense(self.shape.stride).run)(&args) }
     }
 
-    /// Runs the pool once.
-    pub fn run_pool(&mut self) {
+    fn pool(&mut self) {
         let (src, _) = self.planes();
         let (size, blocks) = (self.shape.size, (0..self.src_shape.blocks()).into());
         let args = args::Pool { src, dst: self.dst.as_mut_ptr(), height: size, width: size, blocks };
@@ -179,8 +210,7 @@ impl Bench {
         unsafe { (self.kernels.pool.run)(&args) }
     }
 
-    /// Runs the linear layer once, on one row of features.
-    pub fn run_linear(&mut self) {
+    fn linear(&mut self) {
         let args = args::Linear {
             src: self.src.as_ptr(),
             src_stride: self.shape.cin,
