@@ -73,13 +73,13 @@ impl Packing {
     ///
     /// # Errors
     /// [`Error::Dims`] as [`packed_len`](Packing::packed_len); [`mnx_tensor::Error::Length`] when there are not
-    /// exactly as many values as `dims` say.
+    /// exactly as many values as `dims` say, [`mnx_tensor::Error::Memory`] when there is no memory for them.
     pub fn pack(self, values: &[f32], dims: &[usize]) -> Result<AlignedBuf, Error> {
         let (outputs, depth) = self.rows(dims)?;
         check_len("values to pack", outputs * depth, values.len())?;
         Ok(match self {
-            Packing::Depthwise8 => pack::depthwise(values, outputs),
-            _ => pack::panels(values, outputs, depth),
+            Packing::Depthwise8 => pack::depthwise(values, outputs)?,
+            _ => pack::panels(values, outputs, depth)?,
         })
     }
 

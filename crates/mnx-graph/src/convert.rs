@@ -1,7 +1,6 @@
 //! Checkpoints (safetensors with the authors' names) into weight files.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -74,8 +73,11 @@ pub enum Problem {
 /// A line per problem, each after a line break.
 pub(crate) fn lines(problems: &[Problem]) -> String {
     problems.iter().fold(String::new(), |mut text, problem| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "\n  {problem}");
+        // A tensor can have any name: a problem stays on its line.
+        let line = problem.to_string();
+        let shown = line.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+        text.push_str("\n  ");
+        text.extend(shown);
         text
     })
 }

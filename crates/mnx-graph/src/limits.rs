@@ -17,12 +17,21 @@ pub struct Limits {
     pub channels: usize,
     /// Elements of a tensor, a weight or a picture at the network's resolution; 2³¹.
     pub elements: u64,
+    /// Elements of all weights together; 2³³.
+    pub weights: u64,
     /// Bytes of a session's arena; 4 GiB.
     pub arena_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { header_bytes: 1 << 20, tensors: 4096, channels: 65_536, elements: 1 << 31, arena_bytes: 4 << 30 }
+        Limits {
+            header_bytes: 1 << 20,
+            tensors: 4096,
+            channels: 65_536,
+            elements: 1 << 31,
+            weights: 1 << 33,
+            arena_bytes: 4 << 30,
+        }
     }
 }

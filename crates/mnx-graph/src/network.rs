@@ -138,7 +138,7 @@ impl Network {
     /// says which layer or field goes over `limits`.
     pub fn new_with(spec: &Spec, limits: &Limits) -> Result<Network, Error> {
         spec.check(limits)?;
-        let mut builder = Builder { spec, limits, layers: 0, blocks: Vec::new() };
+        let mut builder = Builder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() };
         let mut cin = builder.stem()?;
         for index in 0..spec.stages.len() {
             cin = builder.stage(index, cin)?;
@@ -226,6 +226,8 @@ struct Builder<'a> {
     spec: &'a Spec,
     limits: &'a Limits,
     layers: usize,
+    /// Of all weights so far.
+    elements: u64,
     blocks: Vec<Block>,
 }
 
@@ -256,6 +258,11 @@ impl Builder<'_> {
         if elements > self.limits.elements {
             let what = format!("elements of `{}.weight`", layer.name);
             return Err(Error::Limit { what, limit: self.limits.elements, found: elements });
+        }
+        self.elements = self.elements.saturating_add(elements);
+        if self.elements > self.limits.weights {
+            let what = format!("elements of all weights up to `{}`", layer.name);
+            return Err(Error::Limit { what, limit: self.limits.weights, found: self.elements });
         }
         self.layers += 1;
         let tensors = self.layers.saturating_mul(2);

@@ -149,7 +149,7 @@ pub(crate) struct Network {
     /// Side of the pictures that the network takes [default: 224, 32 for mobilenext-cifar]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resolution: Option<usize>,
-    /// Outputs of the classifier [default: as many as --labels has; else 1000, 10 for mobilenext-cifar]
+    /// Outputs of the classifier [default: 1000, 10 for mobilenext-cifar]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) classes: Option<usize>,
     /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]

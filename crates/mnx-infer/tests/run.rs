@@ -225,3 +225,15 @@ fn outputs_that_cannot_be_written() {
     assert_eq!(std::fs::read(&file).unwrap(), b"kept");
     assert_eq!(folder.names(), ["file"]);
 }
+
+/// The header's parser takes exponential time for nested brackets.
+#[test]
+fn a_header_of_nested_brackets_is_refused_at_once() {
+    let folder = Folder::new();
+    let mut bytes = b"\x93NUMPY\x01\x00\x10\x00".to_vec();
+    bytes.extend([b'{'; 16]);
+    let (input, output) = (folder.file("nested.npy", &bytes), folder.path("y.npy"));
+    let start = std::time::Instant::now();
+    fail(1, args!["run", "--weights", model_file("mobilenext-0.35-cifar10.mnx"), "--input", input, "--output", output]);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5) && !output.exists());
+}

@@ -304,11 +304,11 @@ fn pack_checked(
     depth: usize,
     weights: &[f32],
     bias: Option<&[f32]>,
-    pack: impl Fn(&[f32], usize) -> AlignedBuf,
+    pack: impl Fn(&[f32], usize) -> Result<AlignedBuf, Error>,
 ) -> Result<(AlignedBuf, AlignedBuf), Error> {
     length("weights", outputs.saturating_mul(depth), weights.len())?;
     length("bias", outputs, bias.map_or(outputs, <[f32]>::len))?;
-    Ok((pack(weights, outputs), pack::bias(bias.unwrap_or(&[]), outputs)))
+    Ok((pack(weights, outputs)?, pack::bias(bias.unwrap_or(&[]), outputs)?))
 }
 
 fn blocked(shape: BlockedShape, picture: &[f32]) -> Result<AlignedBuf, Error> {

@@ -9,20 +9,20 @@
 //!
 //! Lanes past the last channel are zero.
 
-use crate::AlignedBuf;
+use crate::{AlignedBuf, Error};
 
 /// Output channels of a panel of packed pointwise, dense or linear weights.
 pub const PANEL: usize = 16;
 
 /// `outputs` rows of `depth` values (row-major) into groups of `LANES` rows: `[outputs/LANES][depth][LANES]`.
-fn interleave<const LANES: usize>(rows: &[f32], outputs: usize, depth: usize) -> AlignedBuf {
-    let mut packed = AlignedBuf::zeroed(outputs.div_ceil(LANES) * depth * LANES);
+fn interleave<const LANES: usize>(rows: &[f32], outputs: usize, depth: usize) -> Result<AlignedBuf, Error> {
+    let mut packed = AlignedBuf::try_zeroed(outputs.div_ceil(LANES).saturating_mul(depth).saturating_mul(LANES))?;
     for (o, row) in rows.chunks_exact(depth.max(1)).take(outputs).enumerate() {
         for (k, &value) in row.iter().enumerate() {
             packed[(o / LANES * depth + k) * LANES + o % LANES] = value;
         }
     }
-    packed
+    Ok(packed)
 }
 
 /// The reverse of [`interleave`].
@@ -33,9 +33,12 @@ fn separate<const LANES: usize>(packed: &[f32], outputs: usize, depth: usize) ->
 
 /// `cout` rows of `depth` weights into panels. `depth` is Cin of a pointwise or linear layer, Cin·9 of a dense 3x3.
 ///
+/// # Errors
+/// [`Error::Memory`] when there is no memory for them.
+///
 /// # Panics
 /// When there are fewer than `cout · depth` weights.
-pub fn panels(weights: &[f32], cout: usize, depth: usize) -> AlignedBuf {
+pub fn panels(weights: &[f32], cout: usize, depth: usize) -> Result<AlignedBuf, Error> {
     interleave::<PANEL>(&weights[..cout.saturating_mul(depth)], cout, depth)
 }
 
@@ -54,9 +57,12 @@ pub fn panels_len(cout: usize, depth: usize) -> usize {
 
 /// `channels` depthwise filters of nine weights into blocks.
 ///
+/// # Errors
+/// [`Error::Memory`] when there is no memory for them.
+///
 /// # Panics
 /// When there are fewer than `9 · channels` weights.
-pub fn depthwise(weights: &[f32], channels: usize) -> AlignedBuf {
+pub fn depthwise(weights: &[f32], channels: usize) -> Result<AlignedBuf, Error> {
     interleave::<8>(&weights[..channels.saturating_mul(9)], channels, 9)
 }
 
@@ -75,12 +81,15 @@ pub fn depthwise_len(channels: usize) -> usize {
 
 /// A bias, or zeros where there is none, up to whole panels.
 ///
+/// # Errors
+/// [`Error::Memory`] when there is no memory for it.
+///
 /// # Panics
 /// When there are more values than `channels`.
-pub fn bias(values: &[f32], channels: usize) -> AlignedBuf {
-    let mut packed = AlignedBuf::zeroed(bias_len(channels));
+pub fn bias(values: &[f32], channels: usize) -> Result<AlignedBuf, Error> {
+    let mut packed = AlignedBuf::try_zeroed(bias_len(channels))?;
     packed[..channels][..values.len()].copy_from_slice(values);
-    packed
+    Ok(packed)
 }
 
 /// Floats that [`bias`](bias()) makes; `usize::MAX`, which no slice has, if they cannot be counted.
@@ -95,25 +104,25 @@ mod tests {
 
     #[test]
     fn lanes_past_the_last_channel_are_zero() {
-        let packed = panels(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2);
+        let packed = panels(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2).unwrap();
         assert_eq!(packed.len(), 32);
         assert_eq!(&packed[..4], [1.0, 3.0, 5.0, 0.0]);
         assert_eq!(&packed[16..20], [2.0, 4.0, 6.0, 0.0]);
-        assert_eq!(bias(&[7.0], 1).iter().sum::<f32>(), 7.0);
-        assert_eq!(bias(&[], 17).len(), 32);
+        assert_eq!(bias(&[7.0], 1).unwrap().iter().sum::<f32>(), 7.0);
+        assert_eq!(bias(&[], 17).unwrap().len(), 32);
     }
 
     proptest! {
         #[test]
         fn packing_round_trips(cout in 1_usize..70, depth in 1_usize..40) {
             let weights: Vec<f32> = (0..cout * depth).map(|v| v as f32 + 1.0).collect();
-            let packed = panels(&weights, cout, depth);
+            let packed = panels(&weights, cout, depth).unwrap();
             prop_assert_eq!(packed.len(), panels_len(cout, depth));
             prop_assert_eq!(packed.iter().filter(|&&v| v != 0.0).count(), weights.len());
             prop_assert_eq!(unpack_panels(&packed, cout, depth), weights);
 
             let filters: Vec<f32> = (0..cout * 9).map(|v| v as f32 + 1.0).collect();
-            let packed = depthwise(&filters, cout);
+            let packed = depthwise(&filters, cout).unwrap();
             prop_assert_eq!(packed.len(), depthwise_len(cout));
             prop_assert_eq!(unpack_depthwise(&packed, cout), filters);
         }

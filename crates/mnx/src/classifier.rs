@@ -55,12 +55,15 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// As [`Session::with`] and [`Preprocessor::new`].
+    /// As [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
         let spec = model.spec();
+        let mut session = Session::with(model, options)?;
+        // The model's limits come before memory for its input.
+        session.prepare([1, 3, spec.resolution, spec.resolution])?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
         let input = vec![0.0; preprocessor.elements()];
-        Ok(Classifier { session: Session::with(model, options)?, preprocessor, input })
+        Ok(Classifier { session, preprocessor, input })
     }
 
     /// What the network saw of the last picture: `[1, 3, H, W]`, zeros before the first.

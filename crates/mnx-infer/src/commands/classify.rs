@@ -83,9 +83,17 @@ fn classify(
     top: usize,
     classifier: &mut Classifier,
     dump: Option<&mut Dump>,
-) -> Result<Vec<Guess>, mnx::Error> {
-    let picture = Picture::open(path)?;
-    let guesses = classifier.classify(&picture, top)?.into_iter().map(Guess::new).collect();
+) -> Result<Vec<Guess>, Error> {
+    let picture = Picture::open(path).map_err(Error::failed)?;
+    let guesses: Vec<_> =
+        classifier.classify(&picture, top).map_err(Error::failed)?.into_iter().map(Guess::new).collect();
+    if guesses.iter().any(|guess| !guess.probability.is_finite()) {
+        return Err(Error::expected(
+            path,
+            "finite logits",
+            "NaN or infinity: weights or normalisation are out of range",
+        ));
+    }
     if let Some(dump) = dump {
         dump.inputs.extend_from_slice(classifier.input());
     }

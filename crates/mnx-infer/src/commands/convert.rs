@@ -28,10 +28,9 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
 
 fn spec(args: &Convert) -> Result<Spec, Error> {
     let mut spec = network::base(&args.network.arch)?;
-    let labels = args.labels.as_deref().map(|path| labels(path, args.network.classes)).transpose()?;
-    network::apply(&args.network, labels.as_ref().map(Vec::len), &mut spec);
-    if labels.is_some() {
-        spec.labels = labels;
+    network::apply(&args.network, &mut spec);
+    if let Some(path) = &args.labels {
+        spec.labels = Some(labels(path, spec.classes)?);
     }
     if let Some(resize) = args.resize {
         spec.preprocessing.resize = resize;
@@ -51,8 +50,8 @@ fn spec(args: &Convert) -> Result<Spec, Error> {
     Ok(spec)
 }
 
-/// The names in the file: as many as there are classes, where that is said.
-fn labels(path: &Path, classes: Option<usize>) -> Result<Vec<String>, Error> {
+/// The names in the file: as many as there are classes.
+fn labels(path: &Path, classes: usize) -> Result<Vec<String>, Error> {
     let text = read_text(path, LARGEST_LABELS)?;
     mnx::parse_labels(&text, classes).map_err(|e| Error::file(path, e))
 }

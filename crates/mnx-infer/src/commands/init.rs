@@ -7,7 +7,7 @@ use crate::output::OutputFile;
 
 pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
     let mut spec = network::base(&args.network.arch)?;
-    network::apply(&args.network, None, &mut spec);
+    network::apply(&args.network, &mut spec);
     network::check(&spec)?;
     let output = OutputFile::create(&args.output)?;
     let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;

@@ -31,15 +31,15 @@ pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
     }
 }
 
-/// What both commands can change; `classes` is what holds where the flag is not given.
-pub(crate) fn apply(flags: &args::Network, classes: Option<usize>, spec: &mut Spec) {
+/// What both commands can change.
+pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) {
     if let Some(width) = flags.width {
         spec.width = width;
     }
     if let Some(identity) = flags.identity {
         spec.identity = identity;
     }
-    if let Some(classes) = flags.classes.or(classes) {
+    if let Some(classes) = flags.classes {
         spec.classes = classes;
     }
     if let Some(resolution) = flags.resolution {
