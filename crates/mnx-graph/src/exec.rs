@@ -16,7 +16,7 @@ pub(crate) struct Regions {
     scratch: usize,
     /// Where the scratch of worker 0, the features and the output of picture 0 begin.
     scratch_start: usize,
-    features_start: usize,
+    pub(crate) features_start: usize,
     pub(crate) output_start: usize,
     pub(crate) end: usize,
 }
@@ -113,6 +113,12 @@ impl<'a> Exec<'a> {
         unsafe { (self.kernels.pool.run)(&args) }
     }
 
+    /// How many steps a picture takes.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn steps(&self) -> usize {
+        self.plan.steps.len()
+    }
+
     /// How many chunks step `step` has.
     #[cfg(feature = "rayon")]
     pub(crate) fn chunks(&self, step: usize) -> usize {
@@ -135,16 +141,18 @@ impl<'a> Exec<'a> {
         unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
     }
 
-    /// The output of step `step` in lane `lane` as NCHW values of one picture.
+    /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
     ///
     /// # Safety
     /// The step is complete and nobody writes to the lane.
-    pub(crate) unsafe fn read(&self, step: usize, lane: usize, nchw: &mut [f32]) {
+    pub(crate) unsafe fn read(&self, step: usize, lane: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
         let Slot { offset, shape, .. } = self.plan.steps[step].dst;
+        nchw.resize(shape.channels * shape.height * shape.width, 0.0);
         let start = lane * self.regions.lane + offset;
         // SAFETY: the slot lies inside the lane.
         let values = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.len()) };
         shape.unblock(values, nchw);
+        [shape.channels, shape.height, shape.width]
     }
 
     fn dense(&self, l: LayerRef) -> Dense3x3<'_> {

@@ -18,6 +18,8 @@ mod mmap;
 mod model;
 mod network;
 mod plan;
+mod profile;
+mod run;
 mod session;
 mod spec;
 #[cfg(feature = "rayon")]
@@ -34,5 +36,6 @@ pub use init::init;
 pub use limits::Limits;
 pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};

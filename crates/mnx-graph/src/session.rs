@@ -1,7 +1,7 @@
 //! The mutable state of one stream of inferences.
 
 #[cfg(feature = "rayon")]
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mnx_tensor::table::{self, Kernels};
 use mnx_tensor::{AlignedBuf, Isa, TensorView};
@@ -9,8 +9,11 @@ use mnx_tensor::{AlignedBuf, Isa, TensorView};
 use crate::exec::{Exec, Regions};
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
-use crate::team::{Phase, Team, work_through};
-use crate::{Error, Model};
+use crate::run::Worker;
+use crate::run::{Prepared, Watch};
+#[cfg(feature = "rayon")]
+use crate::team::{Phase, Team};
+use crate::{Block, Error, Model};
 
 /// Most threads that a session accepts.
 pub const MAX_THREADS: usize = 1024;
@@ -94,19 +97,6 @@ pub struct Session {
     #[cfg(feature = "rayon")]
     team: Arc<Team>,
     prepared: Option<Prepared>,
-}
-
-/// What depends on the input's shape.
-struct Prepared {
-    shape: [usize; 4],
-    plan: Plan,
-    memory: AlignedBuf,
-    regions: Regions,
-    /// Pictures that one thread computes whole.
-    #[cfg(feature = "rayon")]
-    whole: usize,
-    #[cfg(feature = "rayon")]
-    phases: Vec<Phase>,
 }
 
 impl Session {
@@ -215,14 +205,39 @@ impl Session {
     /// # Errors
     /// As [`prepare`](Session::prepare), when the shape is a new one.
     pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
-        self.prepare(input.shape())?;
-        #[cfg(feature = "rayon")]
-        if self.threads > 1 {
-            self.run_together(input);
-            return self.output();
-        }
-        self.run_alone(input, |_, _, _| ());
+        self.run_watched(input, false, &mut ())?;
         self.output()
+    }
+
+    /// What the classifier sees: the pooled features `[N, C, 1, 1]` of an input `[N, 3, H, W]`, for embeddings or a
+    /// classifier of one's own. The model's classifier does not run.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let pictures = mnx_tensor::Tensor::zeros([2, 3, 64, 64])?;
+    /// let features = session.features(pictures.view())?;
+    /// assert_eq!(features.shape(), [2, 1280, 1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Session::run).
+    pub fn features(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
+        self.run_watched(input, true, &mut ())?;
+        let channels = self.model.network().classifier.cin;
+        let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
+        let (batch, stride, start) = (p.shape[0], p.plan.features_stride, p.regions.features_start);
+        // Rows have room for whole panels; a tensor has no gaps.
+        for picture in 1..batch {
+            let row = start + picture * stride;
+            p.memory.copy_within(row..row + channels, start + picture * channels);
+        }
+        Ok(TensorView::new([batch, channels, 1, 1], &p.memory[start..start + batch * channels])?)
     }
 
     /// As [`run`](Session::run), and calls `observe` with the output of every block of every picture: the same
@@ -236,18 +251,12 @@ impl Session {
         mut observe: impl FnMut(BlockOutput<'_>),
     ) -> Result<TensorView<'_>, Error> {
         self.prepare(input.shape())?;
-        let model = self.model.clone();
-        let mut values = Vec::new();
-        self.run_alone(input, |exec, plan, (picture, step)| {
-            let Some(block) = plan.steps[step].ends_block else { return };
-            let shape = plan.steps[step].dst.shape;
-            values.resize(shape.channels * shape.height * shape.width, 0.0);
-            // SAFETY: the step has run, on this thread, which is the only one.
-            unsafe { exec.read(step, 0, &mut values) };
-            let shape = [shape.channels, shape.height, shape.width];
-            let name = &model.network().blocks[block].name;
-            observe(BlockOutput { block, name, picture, shape, values: &values });
-        });
+        if let Some(p) = &mut self.prepared {
+            let blocks = &self.model.network().blocks;
+            let ends = p.plan.steps.iter().map(|step| step.ends_block).collect();
+            let mut watch = Observer { blocks, ends, values: Vec::new(), observe: &mut observe };
+            p.run_alone(&self.model, self.kernels, input, false, &mut watch);
+        }
         self.output()
     }
 
@@ -257,65 +266,45 @@ impl Session {
         self.prepared.as_ref().map_or(0, |p| p.memory.len() * 4)
     }
 
-    /// Picture by picture on this thread; `after` is called after each step with picture and step.
-    fn run_alone(&mut self, input: TensorView<'_>, mut after: impl FnMut(&Exec, &Plan, (usize, usize))) {
-        let Some(p) = &mut self.prepared else { return };
-        // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
-        let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
-        // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
-        unsafe {
-            for picture in 0..p.shape[0] {
-                for (index, step) in p.plan.steps.iter().enumerate() {
-                    for chunk in 0..step.split.chunks {
-                        exec.step(index, chunk, picture, 0, 0);
-                    }
-                    after(&exec, &p.plan, (picture, index));
+    /// Runs as many threads as it has, or alone. `features`: without the classifier.
+    pub(crate) fn run_watched<W: Watch + Send>(
+        &mut self,
+        input: TensorView<'_>,
+        features: bool,
+        watch: &mut W,
+    ) -> Result<(), Error> {
+        self.prepare(input.shape())?;
+        let Some(p) = &mut self.prepared else { return Ok(()) };
+        #[cfg(feature = "rayon")]
+        if self.threads > 1 {
+            p.reset_phases(features);
+            // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
+            let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
+            let (exec, whole, phases) = (&exec, p.whole, &p.phases);
+            let watch = Mutex::new(watch);
+            let job = |worker: usize| match watch.try_lock() {
+                Ok(mut watch) if worker == 0 => Worker { exec, worker, whole, watch: &mut **watch }.work(phases),
+                _ => Worker { exec, worker, whole, watch: () }.work(phases),
+            };
+            // SAFETY: `&mut self`: one run of this team at a time.
+            unsafe {
+                match &self.pool {
+                    Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
+                    None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
                 }
             }
-            for chunk in 0..p.plan.classifier_split.chunks {
-                exec.classify(chunk);
-            }
+            return Ok(());
         }
+        p.run_alone(&self.model, self.kernels, input, features, watch);
+        Ok(())
     }
 
-    /// Whole pictures first, each by whoever takes it; then the remaining ones step by step, all threads on
-    /// each; then the classifier, which reads its weights once for the batch.
-    #[cfg(feature = "rayon")]
-    fn run_together(&mut self, input: TensorView<'_>) {
-        let Some(p) = &mut self.prepared else { return };
-        let steps = p.plan.steps.len();
-        let last = p.phases.len() - 1;
-        for (index, phase) in p.phases.iter_mut().enumerate() {
-            phase.reset(match index {
-                0 => p.whole,
-                _ if index == last => p.plan.classifier_split.chunks,
-                _ => p.plan.steps[(index - 1) % steps].split.chunks,
-            });
-        }
-        // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
-        let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
-        let (phases, whole) = (&p.phases, p.whole);
-        let job = |worker: usize| {
-            work_through(phases, |phase, chunk| {
-                // SAFETY: each chunk of a phase is claimed once, and a phase starts when the one before
-                // is complete. Whole pictures use the lane of the worker that claimed them, others lane
-                // 0, in which nothing else is left; workers are numbered 0 to threads − 1.
-                unsafe {
-                    match phase {
-                        0 => (0..steps).for_each(|step| self::whole_step(&exec, step, chunk, worker)),
-                        _ if phase == last => exec.classify(chunk),
-                        _ => exec.step((phase - 1) % steps, chunk, whole + (phase - 1) / steps, 0, worker),
-                    }
-                }
-            });
-        };
-        // SAFETY: `&mut self`: one run of this team at a time.
-        unsafe {
-            match &self.pool {
-                Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
-                None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
-            }
-        }
+    pub(crate) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_ref()
+    }
+
+    pub(crate) fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
     fn output(&self) -> Result<TensorView<'_>, Error> {
@@ -327,15 +316,22 @@ impl Session {
     }
 }
 
-/// All chunks of one step of a picture that a worker computes whole, in its own lane.
-///
-/// # Safety
-/// As [`Exec::step`].
-#[cfg(feature = "rayon")]
-unsafe fn whole_step(exec: &Exec, step: usize, picture: usize, worker: usize) {
-    for chunk in 0..exec.chunks(step) {
-        // SAFETY: the caller's promise.
-        unsafe { exec.step(step, chunk, picture, worker, worker) }
+/// Hands block outputs on.
+struct Observer<'a, F> {
+    blocks: &'a [Block],
+    /// Per step the block that ends with it.
+    ends: Vec<Option<usize>>,
+    values: Vec<f32>,
+    observe: &'a mut F,
+}
+
+impl<F: FnMut(BlockOutput<'_>)> Watch for Observer<'_, F> {
+    fn step(&mut self, exec: &Exec, step: usize, picture: usize) {
+        let Some(&Some(block)) = self.ends.get(step) else { return };
+        // SAFETY: the step has run, on this thread, which is the only one.
+        let shape = unsafe { exec.read(step, 0, &mut self.values) };
+        let name = &self.blocks[block].name;
+        (self.observe)(BlockOutput { block, name, picture, shape, values: &self.values });
     }
 }
 

@@ -22,21 +22,34 @@ impl Phase {
     }
 }
 
-/// Works through `phases` together with everybody else who calls this. `work` gets phase and chunk.
-pub(crate) fn work_through(phases: &[Phase], mut work: impl FnMut(usize, usize)) {
+/// What one thread does of a job.
+pub(crate) trait Job {
+    /// Chunk `chunk` of phase `phase`; `last` if that is the last one.
+    fn chunk(&mut self, phase: usize, last: bool, chunk: usize);
+    /// No chunk of the current phase is left to claim.
+    fn waiting(&mut self) {}
+    /// All chunks of the phase have finished.
+    fn complete(&mut self, _phase: usize, _last: bool) {}
+}
+
+/// Works through `phases` together with everybody else who calls this.
+pub(crate) fn work_through(phases: &[Phase], job: &mut impl Job) {
     for (index, phase) in phases.iter().enumerate() {
+        let last = index + 1 == phases.len();
         loop {
             let chunk = phase.claimed.fetch_add(1, Ordering::Relaxed);
             if chunk >= phase.chunks {
                 break;
             }
             let unfinished = AbortOnUnwind;
-            work(index, chunk);
+            job.chunk(index, last, chunk);
             std::mem::forget(unfinished);
             // What this chunk wrote is seen by whoever sees the count.
             phase.done.fetch_add(1, Ordering::Release);
         }
+        job.waiting();
         wait_until(|| phase.done.load(Ordering::Acquire) >= phase.chunks);
+        job.complete(index, last);
     }
 }
 
@@ -63,7 +76,8 @@ fn wait_until(ready: impl Fn() -> bool) {
     }
 }
 
-type Job = dyn Fn(usize) + Sync;
+/// What each thread calls with its number.
+type Entry = dyn Fn(usize) + Sync;
 
 /// The meeting point of a session's threads.
 #[derive(Default)]
@@ -71,7 +85,7 @@ pub(crate) struct Team {
     /// Run number in the upper bits, [`OPEN`], and how many helpers are inside.
     gate: AtomicU64,
     /// The job of the current run, while the gate is open or somebody is inside.
-    job: UnsafeCell<Option<*const Job>>,
+    job: UnsafeCell<Option<*const Entry>>,
 }
 
 /// Under the run number; below it there is room for 2,047 helpers. A number comes again after 2⁵² runs, when no
@@ -95,7 +109,7 @@ impl Team {
     pub(crate) unsafe fn run(self: &Arc<Self>, helpers: usize, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. The pointer is used by helpers inside the gate, and this
         // function does not return or unwind before the gate is closed and they have left (`Closing`).
-        let job_pointer: *const Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Job>(job) };
+        let job_pointer: *const Entry = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Entry>(job) };
         // SAFETY: the gate is closed and nobody is inside: the previous run saw to it.
         unsafe { *self.job.get() = Some(job_pointer) };
         let number = ((self.gate.load(Ordering::Relaxed) >> NUMBER_SHIFT) + 1) & (u64::MAX >> NUMBER_SHIFT);
@@ -160,6 +174,12 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
+    impl<F: FnMut(usize, usize)> Job for F {
+        fn chunk(&mut self, phase: usize, _last: bool, chunk: usize) {
+            self(phase, chunk);
+        }
+    }
+
     fn phases(chunks: &[usize]) -> Vec<Phase> {
         let ready = |&chunks: &usize| {
             let mut phase = Phase::default();
@@ -176,7 +196,7 @@ mod tests {
             let phases = phases(&[3, 1, 0, 8, 2]);
             let seen = Mutex::new(Vec::new());
             let spawn = |helper: Helper| drop(std::thread::spawn(|| helper.run()));
-            let job = |_| work_through(&phases, |p, c| seen.lock().unwrap().push((p, c)));
+            let job = |_| work_through(&phases, &mut |p, c| seen.lock().unwrap().push((p, c)));
             // SAFETY: one run at a time.
             unsafe { team.run(run % 4, spawn, &job) };
             let mut seen = seen.into_inner().unwrap();
@@ -193,7 +213,7 @@ mod tests {
         let team = Arc::new(Team::default());
         let late = Mutex::new(Vec::new());
         let phases = phases(&[4, 4]);
-        let job = |worker| work_through(&phases, |_, _| assert_eq!(worker, 0));
+        let job = |worker| work_through(&phases, &mut |_, _| assert_eq!(worker, 0));
         // SAFETY: one run at a time.
         unsafe { team.run(3, |f| late.lock().unwrap().push(f), &job) };
         drop(phases);

@@ -1,4 +1,4 @@
-//! The machine's limit: how many multiply-adds a core can do when nothing else happens.
+//! The machine's limits: how many multiply-adds a core can do when nothing else happens, how many bytes it can move.
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,53 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
     (steps * SUMS as u64 * 32, values[0])
 }
 
+/// Copies `panels` panels of 16 floats.
+///
+/// # Safety
+/// `src` is readable and `dst` writable for as many floats.
+#[inline(always)]
+pub(crate) unsafe fn copy<S: Simd>(s: S, src: *const f32, dst: *mut f32, panels: usize) {
+    for i in 0..panels {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (low, high) = s.halves(s.load16(src.add(16 * i)));
+            s.store8(dst.add(16 * i), low);
+            s.store8(dst.add(16 * i + 8), high);
+        }
+    }
+}
+
+/// How fast the calling thread moves data in GB/s, bytes read and bytes written both counted, by copying one half of
+/// `bytes` (at least 128) to the other again and again for at least `at_least`: the rate of the cache, or the memory,
+/// that holds so much. By the fastest ISA's instructions; 0 where there is no memory for it.
+pub fn copy_bandwidth(bytes: usize, at_least: Duration) -> f64 {
+    let panels = (bytes / 128).max(1);
+    let Some(kernels) = kernels(Isa::detect()) else { return 0.0 };
+    let (Ok(src), Ok(mut dst)) = (AlignedBuf::try_zeroed(16 * panels), AlignedBuf::try_zeroed(16 * panels)) else {
+        return 0.0;
+    };
+    // A reading of the clock should cost nothing beside what lies between two.
+    let copies = ((1 << 20) / (128 * panels)).max(1);
+    let mut copy = || {
+        for _ in 0..copies {
+            // SAFETY: both buffers hold so many panels; `kernels` returned the table, so the CPU has the ISA.
+            unsafe { (kernels.copy)(std::hint::black_box(src.as_ptr()), dst.as_mut_ptr(), panels) };
+        }
+        std::hint::black_box(dst[0]);
+    };
+    // The pages come with the first one.
+    copy();
+    let (start, mut moved) = (Instant::now(), 0);
+    loop {
+        copy();
+        moved += 128 * panels * copies;
+        let elapsed = start.elapsed();
+        if elapsed >= at_least {
+            return moved as f64 / elapsed.as_secs_f64() / 1e9;
+        }
+    }
+}
+
 /// Peak f32 rate of the calling thread in GFLOP/s (a multiply-add counts as two), by the fastest of
 /// this CPU's ISAs, and which one that was. Measures each for at least `each`.
 ///
@@ -75,5 +122,25 @@ mod tests {
         let (gflops, isa) = fma_peak(Duration::from_millis(1));
         assert!(gflops > 0.0 && gflops.is_finite());
         assert!(isa.is_available());
+    }
+
+    #[test]
+    fn bandwidth_is_a_positive_rate_for_every_size() {
+        for bytes in [0, 1, 128, 129, 4096, 3 << 20] {
+            let rate = copy_bandwidth(bytes, Duration::from_millis(1));
+            assert!(rate > 0.0 && rate.is_finite(), "{bytes} bytes: {rate}");
+        }
+    }
+
+    #[test]
+    fn what_is_measured_is_a_copy() {
+        let mut src = AlignedBuf::zeroed(16 * 5);
+        src.iter_mut().enumerate().for_each(|(i, value)| *value = i as f32);
+        for isa in Isa::available() {
+            let mut dst = AlignedBuf::zeroed(16 * 5);
+            // SAFETY: both buffers hold five panels; the ISA is available.
+            unsafe { (kernels(isa).unwrap().copy)(src.as_ptr(), dst.as_mut_ptr(), 4) };
+            assert_eq!((&dst[..64], &dst[64..]), (&src[..64], &[0.0; 16][..]), "{isa}");
+        }
     }
 }

@@ -40,6 +40,8 @@ pub struct Kernels {
     pub linear: Kernel<Linear>,
     /// Nothing but multiply-adds on registers: `(steps, operand)`, returns operations done and a value that depends on them.
     pub(crate) peak: unsafe fn(u64, f32) -> (u64, f32),
+    /// Nothing but loads and stores: `(from, to, panels)`.
+    pub(crate) copy: unsafe fn(*const f32, *mut f32, usize),
 }
 
 impl Kernels {
@@ -111,6 +113,12 @@ macro_rules! instantiate {
                 crate::peak::chains::<$simd, $sums>(unsafe { <$simd>::assume() }, steps, operand)
             }
 
+            $(#[$features])*
+            unsafe fn copy(src: *const f32, dst: *mut f32, panels: usize) {
+                // SAFETY: as above, and the caller's promise.
+                unsafe { crate::peak::copy::<$simd>(<$simd>::assume(), src, dst, panels) }
+            }
+
             Kernels {
                 isa: <$simd as Simd>::ISA,
                 dw3x3s1: Kernel { name: "dw3x3s1", tile: ($dw1, 8), run: dw_s1 },
@@ -121,6 +129,7 @@ macro_rules! instantiate {
                 pool: Kernel { name: "pool", tile: (1, 8), run: pool },
                 linear: Kernel { name: "linear", tile: ($rows, 16 * $lpanels), run: linear },
                 peak,
+                copy,
             }
         };
     };

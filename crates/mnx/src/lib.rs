@@ -42,13 +42,13 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Layer, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Session, SessionOptions, Spec,
-    Stage, Stem, families, include_model, init, write_model,
+    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
+    MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile, Session, SessionOptions,
+    Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{Problem, convert};
-pub use mnx_tensor::peak::fma_peak;
+pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::{Error as TensorError, Isa, Tensor, TensorView};
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;

@@ -1,0 +1,375 @@
+//! What a session will do for an input of some shape, step by step, and how long it takes.
+
+use std::time::{Duration, Instant};
+
+use mnx_tensor::table::{Kernel, Kernels};
+use mnx_tensor::{Isa, TensorView};
+
+use crate::exec::Exec;
+use crate::plan::{Plan, StepKind};
+use crate::run::{Prepared, Watch};
+use crate::{Error, Layer, LayerKind, Model, PlacedLayer, Session};
+
+/// One layer as a session runs it on one picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerInfo {
+    /// Name in a checkpoint, e.g. `features.1.conv.0`; `pool` for the global average pool.
+    pub name: String,
+    /// The kernel that runs, by the grammar of [`mnx_tensor`].
+    pub kernel: &'static str,
+    /// The kernel's largest tile: pixels (or rows) x output channels.
+    pub tile: (usize, usize),
+    /// `[C, H, W]` of the input.
+    pub input: [usize; 3],
+    /// `[C, H, W]` of the output.
+    pub output: [usize; 3],
+    /// Trained parameters before batch norms are folded.
+    pub parameters: u64,
+    /// Multiply-adds, zeros of the padding included. The pool has none.
+    pub macs: u64,
+    /// Bytes of packed weights and bias.
+    pub weight_bytes: u64,
+    /// Where the output of the first picture begins, in bytes from the start of the session's memory.
+    pub arena_offset: Option<u64>,
+}
+
+/// What a session does at a time: one layer, or several that are fused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepInfo {
+    /// The blocks that it is part of, e.g. `features.1`, one after the other joined by ` + `; `pool`, `classifier`.
+    pub block: String,
+    /// The layers, in order.
+    pub layers: Vec<LayerInfo>,
+    /// Bytes of activations that one picture needs moved at least: input, output and shortcut, each once.
+    pub activation_bytes: u64,
+}
+
+impl StepInfo {
+    /// The layers' names, joined by ` + `.
+    pub fn name(&self) -> String {
+        self.layers.iter().map(|layer| &*layer.name).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// Multiply-adds of one picture.
+    pub fn macs(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.macs).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that `batch` pictures need moved at least: their activations, and the weights once.
+    pub fn bytes(&self, batch: usize) -> u64 {
+        let weights = self.layers.iter().map(|layer| layer.weight_bytes).fold(0, u64::saturating_add);
+        self.activation_bytes.saturating_mul(batch as u64).saturating_add(weights)
+    }
+}
+
+/// Where the time of inferences goes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Pictures of an inference.
+    pub batch: usize,
+    /// Threads of the session.
+    pub threads: usize,
+    /// ISA of the kernels.
+    pub isa: Isa,
+    /// Per step, in order; the pool and the classifier come last.
+    pub steps: Vec<StepProfile>,
+    /// Each inference from beginning to end.
+    pub whole: Vec<Duration>,
+    /// Of each inference, how long the calling thread waited for pictures that others computed whole.
+    pub gathering: Vec<Duration>,
+}
+
+/// The times of one step, as the calling thread sees them: one per inference, all pictures of the batch together.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StepProfile {
+    /// What is done.
+    pub step: StepInfo,
+    /// From the end of the step before to the end of this one. Of pictures that threads compute whole, those
+    /// of the calling thread only.
+    pub times: Vec<Duration>,
+    /// How much of that the calling thread waited for others.
+    pub waiting: Vec<Duration>,
+}
+
+impl Session {
+    /// What a run on an input of this shape does, step by step. Lays out memory as [`prepare`](Session::prepare) does.
+    ///
+    /// # Errors
+    /// As [`prepare`](Session::prepare).
+    pub fn steps(&mut self, shape: [usize; 4]) -> Result<Vec<StepInfo>, Error> {
+        self.prepare(shape)?;
+        let Some(prepared) = self.prepared() else { return Ok(Vec::new()) };
+        Ok(Describe::new(self.model(), prepared, self.kernels()).steps())
+    }
+
+    /// Runs the input `iterations` times and says where the time goes. The logits are those of [`run`](Session::run).
+    /// The clock is read once per step (twice, on several threads); a run that is not profiled has no trace of it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+    /// let profile = session.profile(input.view(), 10)?;
+    /// for row in &profile.steps {
+    ///     println!("{:<20} {:>9} multiply-adds {:?}", row.step.name(), row.step.macs(), row.times.iter().min());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Session::run).
+    pub fn profile(&mut self, input: TensorView<'_>, iterations: usize) -> Result<Profile, Error> {
+        let steps = self.steps(input.shape())?;
+        let row = |step| StepProfile { step, times: Vec::new(), waiting: Vec::new() };
+        let mut profile = Profile {
+            batch: input.shape()[0],
+            threads: self.threads(),
+            isa: self.isa(),
+            steps: steps.into_iter().map(row).collect(),
+            whole: Vec::new(),
+            gathering: Vec::new(),
+        };
+        for _ in 0..iterations {
+            let mut laps = Laps::new(profile.steps.len());
+            let start = laps.last;
+            self.run_watched(input, false, &mut laps)?;
+            profile.whole.push(start.elapsed());
+            profile.gathering.push(laps.gathering);
+            for (row, lap) in profile.steps.iter_mut().zip(laps.steps) {
+                row.times.push(lap.time);
+                row.waiting.push(lap.waiting);
+            }
+        }
+        Ok(profile)
+    }
+}
+
+/// A stop watch with a sum per step.
+struct Laps {
+    last: Instant,
+    waiting_since: Option<Instant>,
+    steps: Vec<Lap>,
+    gathering: Duration,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lap {
+    time: Duration,
+    waiting: Duration,
+}
+
+impl Laps {
+    fn new(steps: usize) -> Laps {
+        let steps = vec![Lap::default(); steps];
+        Laps { last: Instant::now(), waiting_since: None, steps, gathering: Duration::ZERO }
+    }
+
+    /// The time since the last lap, and how much of it was waiting.
+    fn lap(&mut self) -> Lap {
+        let now = Instant::now();
+        let waiting = self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
+        Lap { time: now - std::mem::replace(&mut self.last, now), waiting }
+    }
+}
+
+impl Watch for Laps {
+    fn step(&mut self, _exec: &Exec, step: usize, _picture: usize) {
+        let lap = self.lap();
+        let sum = &mut self.steps[step];
+        sum.time += lap.time;
+        sum.waiting += lap.waiting;
+    }
+
+    fn waiting(&mut self) {
+        self.waiting_since = Some(Instant::now());
+    }
+
+    fn gathered(&mut self) {
+        self.gathering = self.lap().time;
+    }
+}
+
+/// From a plan to what people want to know of it.
+struct Describe<'a> {
+    model: &'a Model,
+    prepared: &'a Prepared,
+    kernels: &'a Kernels,
+    layers: Vec<PlacedLayer<'a>>,
+}
+
+impl<'a> Describe<'a> {
+    fn new(model: &'a Model, prepared: &'a Prepared, kernels: &'a Kernels) -> Self {
+        let [_, _, height, width] = prepared.shape;
+        let layers = model.network().place(height, width).collect();
+        Describe { model, prepared, kernels, layers }
+    }
+
+    fn steps(&self) -> Vec<StepInfo> {
+        let Plan { steps, classifier, .. } = &self.prepared.plan;
+        let regions = self.prepared.regions;
+        let mut described = Vec::with_capacity(steps.len() + 1);
+        for step in steps {
+            let index = match step.kind {
+                StepKind::Dense(layer) | StepKind::Depthwise(layer) | StepKind::Pointwise(layer) => layer.index,
+                StepKind::Pool => {
+                    described.push(self.pool(regions.features_start));
+                    continue;
+                }
+            };
+            let block = self.layers[index].block;
+            let shortcut = step.residual.map_or(0, |(slot, channels)| channels * slot.shape.height * slot.shape.width);
+            let name = self.model.network().blocks[block].name.clone();
+            described.push(one(name, self.layer(index, step.dst.offset), shortcut));
+        }
+        described.push(one("classifier".into(), self.layer(classifier.index, regions.output_start), 0));
+        described
+    }
+
+    fn layer(&self, index: usize, offset: usize) -> LayerInfo {
+        let placed = &self.layers[index];
+        let (kernel, tile) = self.kernel(placed.layer);
+        let (weights, bias) = self.model.weights(index);
+        LayerInfo {
+            name: placed.layer.name.clone(),
+            kernel,
+            tile,
+            input: [placed.layer.cin, placed.input.0, placed.input.1],
+            output: [placed.layer.cout, placed.output.0, placed.output.1],
+            parameters: placed.layer.parameters(),
+            macs: placed.macs(),
+            weight_bytes: bytes_of(weights.len() + bias.len()),
+            arena_offset: Some(bytes_of(offset)),
+        }
+    }
+
+    fn pool(&self, offset: usize) -> StepInfo {
+        let kernel = &self.kernels.pool;
+        let classifier = &self.model.network().classifier;
+        let (height, width) = self.layers.iter().rev().nth(1).map_or((1, 1), |last| last.output);
+        let layer = LayerInfo {
+            name: "pool".into(),
+            kernel: kernel.name,
+            tile: kernel.tile,
+            input: [classifier.cin, height, width],
+            output: [classifier.cin, 1, 1],
+            parameters: 0,
+            macs: 0,
+            weight_bytes: 0,
+            arena_offset: Some(bytes_of(offset)),
+        };
+        one("pool".into(), layer, 0)
+    }
+
+    fn kernel(&self, layer: &Layer) -> (&'static str, (usize, usize)) {
+        fn of<A>(kernel: &Kernel<A>) -> (&'static str, (usize, usize)) {
+            (kernel.name, kernel.tile)
+        }
+        match layer.kind {
+            LayerKind::Dense3x3 => of(self.kernels.dense(layer.stride)),
+            LayerKind::Depthwise3x3 => of(self.kernels.depthwise(layer.stride)),
+            LayerKind::Pointwise => of(&self.kernels.pw),
+            LayerKind::Linear => of(&self.kernels.linear),
+        }
+    }
+}
+
+/// A step of one layer, whose shortcut has `shortcut` elements.
+fn one(block: String, layer: LayerInfo, shortcut: usize) -> StepInfo {
+    let elements: usize = [layer.input, layer.output].iter().map(|shape| shape.iter().product::<usize>()).sum();
+    StepInfo { block, layers: vec![layer], activation_bytes: bytes_of(elements + shortcut) }
+}
+
+fn bytes_of(floats: usize) -> u64 {
+    floats as u64 * 4
+}
+
+#[cfg(test)]
+mod tests {
+    use mnx_tensor::Tensor;
+
+    use super::*;
+    use crate::{SessionOptions, Spec};
+
+    fn session(width: f64, threads: usize) -> Session {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        spec.width = width;
+        let model = Model::from_bytes(crate::init(&spec, 1).unwrap()).unwrap();
+        Session::with(&model, SessionOptions::new().threads(threads)).unwrap()
+    }
+
+    #[test]
+    fn steps_sum_to_the_network() {
+        let mut session = session(0.35, 1);
+        let steps = session.steps([1, 3, 224, 224]).unwrap();
+        let network = session.model().network().clone();
+        assert_eq!(steps.iter().map(StepInfo::macs).sum::<u64>(), network.macs(224, 224));
+        let layers: Vec<_> = steps.iter().flat_map(|step| &step.layers).collect();
+        assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<u64>(), network.parameters());
+        let named = layers.iter().map(|layer| &*layer.name).filter(|&name| name != "pool");
+        assert!(named.eq(network.layers().map(|layer| &*layer.name)));
+        for pair in layers.windows(2) {
+            assert_eq!(pair[0].output, pair[1].input);
+        }
+        let arena = session.arena_bytes() as u64;
+        assert!(layers.iter().all(|layer| layer.arena_offset.is_some_and(|offset| offset < arena)));
+    }
+
+    #[test]
+    fn laps_add_up_to_the_whole_and_logits_stay() {
+        for (threads, batch) in [(1, 1), (1, 3), (2, 1), (2, 5), (3, 2)] {
+            if threads > 1 && cfg!(not(feature = "rayon")) {
+                continue;
+            }
+            let mut session = session(0.1, threads);
+            let mut input = Tensor::zeros([batch, 3, 40, 33]).unwrap();
+            input.data_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 101) as f32 / 50.0 - 1.0);
+            let expected = session.run(input.view()).unwrap().data().to_vec();
+            let profile = session.profile(input.view(), 4).unwrap();
+            assert_eq!(session.run(input.view()).unwrap().data(), expected);
+            assert_eq!((profile.batch, profile.threads, profile.whole.len()), (batch, threads, 4));
+            for (i, &whole) in profile.whole.iter().enumerate() {
+                let sum: Duration =
+                    profile.steps.iter().map(|row| row.times[i]).sum::<Duration>() + profile.gathering[i];
+                assert!(sum <= whole && !sum.is_zero(), "{sum:?} of {whole:?}");
+                assert!(profile.steps.iter().all(|row| row.waiting[i] <= row.times[i]));
+            }
+        }
+    }
+
+    #[test]
+    fn features_are_what_the_classifier_sees() {
+        for (threads, batch) in [(1, 1), (1, 3), (2, 3)] {
+            if threads > 1 && cfg!(not(feature = "rayon")) {
+                continue;
+            }
+            // 84 channels: rows of features have gaps in the session's memory.
+            let spec = r#"{"family": "own", "width": 1, "classes": 5, "resolution": 32,
+                "stem": {"channels": 8, "stride": 2},
+                "stages": [{"block": "sandglass", "ratio": 2, "channels": 84, "repeats": 1, "stride": 2}]}"#;
+            let mut own = Spec::from_json(spec).unwrap();
+            own.width = 1.0;
+            let model = Model::from_bytes(crate::init(&own, 1).unwrap()).unwrap();
+            let mut session = Session::with(&model, SessionOptions::new().threads(threads)).unwrap();
+            let mut input = Tensor::zeros([batch, 3, 20, 20]).unwrap();
+            input.data_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 103) as f32 / 50.0 - 1.0);
+            let logits = session.run(input.view()).unwrap().data().to_vec();
+            let channels = model.network().classifier.cin;
+            let features = session.features(input.view()).unwrap();
+            assert_eq!(features.shape(), [batch, channels, 1, 1]);
+            let features = Tensor::from_slice(features.shape(), features.data()).unwrap();
+            let (weights, bias) = model.weights(model.network().layers().count() - 1);
+            let classifier = mnx_conv::Linear::new(weights, bias, channels, 5).unwrap();
+            let again = classifier.forward(features.view(), Some(session.isa())).unwrap();
+            assert_eq!(again.data(), logits);
+            assert_eq!(session.run(input.view()).unwrap().data(), logits);
+        }
+    }
+}
