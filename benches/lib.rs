@@ -1,60 +1,53 @@
-//! Kernels on buffers of their own, for the criterion benches: one call is one layer of one picture.
+//! What the criterion benches share: networks with random weights, the layer shapes in them, and kernels on buffers of
+//! their own.
+//!
+//! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s.
 
-use mnx_tensor::args::{self, Clamp, Dense, Planes, PlanesMut};
-use mnx_tensor::table::{Kernels, kernels};
-use mnx_tensor::{AlignedBuf, BlockedShape, Isa, PANEL, pack};
+use std::fmt;
+use std::time::Duration;
 
-/// A layer shape: input channels, output channels, input height and width, stride.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Input channels.
-    pub cin: usize,
-    /// Output channels.
-    pub cout: usize,
-    /// Height and width of the input.
-    pub size: usize,
-    /// 1 or 2.
-    pub stride: usize,
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, SamplingMode};
+use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
+use mnx_graph::{LayerKind, Model, Network, PlacedLayer, Spec, init};
+use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
+use mnx_tensor::table::Kernels;
+use mnx_tensor::{AlignedBuf, BlockedShape, PANEL, Tensor, pack};
+
+/// Height and width of every input.
+pub const SIDE: usize = 224;
+
+/// Width multipliers that are benched; only the smallest when the benches run as tests, once each.
+pub fn widths() -> &'static [f64] {
+    const ALL: [f64; 3] = [0.35, 1.0, 1.4];
+    // `cargo bench` says `--bench`, `cargo test` does not.
+    let said = |word: &str| std::env::args().any(|arg| arg == word);
+    if said("--bench") && !said("--test") { &ALL } else { &ALL[..1] }
 }
 
-impl Shape {
-    /// Height and width of the output.
-    pub fn out_size(&self) -> usize {
-        self.size.div_ceil(self.stride)
-    }
-
-    fn pixels(&self) -> u64 {
-        (self.out_size() * self.out_size()) as u64
-    }
+/// Short runs: there are many of them.
+pub fn short(group: &mut BenchmarkGroup<WallTime>) {
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300));
+    // Every sample equally long: the fewest runs of what takes long.
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
 }
 
-/// Which kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Depthwise 3x3, padding 1.
-    Depthwise,
-    /// Pointwise, stride 1.
-    Pointwise,
-    /// Dense 3x3, padding 1.
-    Dense,
-    /// Global average pool.
-    Pool,
-    /// Linear layer on one row of features.
-    Linear,
+/// MobileNeXt of this width with 1000 classes and random weights.
+pub fn model(width: f64) -> Model {
+    let weights = init(&spec(width), 1).expect("a network within the limits");
+    Model::from_bytes(weights).expect("a weight file that was just made")
 }
 
-/// A kernel of the table with its buffers.
-pub struct Bench {
-    kind: Kind,
-    kernels: &'static Kernels,
-    shape: Shape,
-    src_shape: BlockedShape,
-    dst_shape: BlockedShape,
-    src: AlignedBuf,
-    dst: AlignedBuf,
-    weights: AlignedBuf,
-    bias: AlignedBuf,
-    scratch: AlignedBuf,
+/// A batch of pictures `[N, 3, 224, 224]`.
+pub fn pictures(batch: usize) -> Tensor {
+    let shape = [batch, 3, SIDE, SIDE];
+    Tensor::from_slice(shape, &fill(shape.iter().product())).expect("as many values as the shape says")
+}
+
+fn spec(width: f64) -> Spec {
+    let mut spec = Spec::family("mobilenext").expect("a family that exists");
+    spec.width = width;
+    spec
 }
 
 /// Numbers of order 1: no denormals, nothing that a clamp makes constant.
@@ -66,164 +59,169 @@ fn fill(len: usize) -> AlignedBuf {
     buffer
 }
 
-impl Bench {
-    /// Buffers for a layer of this kind and shape. `None` if the CPU lacks the ISA or there is no such layer.
-    pub fn new(isa: Isa, kind: Kind, shape: Shape) -> Option<Bench> {
-        let fits = match kind {
-            Kind::Depthwise => shape.cin == shape.cout,
-            Kind::Dense => true,
-            Kind::Pointwise => shape.stride == 1,
-            Kind::Pool => shape.cin == shape.cout && shape.size > 0,
-            Kind::Linear => shape.size == 1,
-        };
-        if !fits || !(1..=2).contains(&shape.stride) {
-            return None;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Dense,
+    Depthwise,
+    Pointwise,
+    Pool,
+    Linear,
+}
+
+/// What the time of a kernel depends on: which layer, size of the square input, channels, stride.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    kind: Kind,
+    size: usize,
+    cin: usize,
+    cout: usize,
+    stride: usize,
+}
+
+/// The shapes of the layers of all [`widths`], each once, by size. None of them has a dense layer at stride 1: that is
+/// the stem of the CIFAR network.
+pub fn shapes() -> Vec<Shape> {
+    let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1 }];
+    for &width in widths() {
+        let network = Network::new(&spec(width)).expect("a network within the limits");
+        let layers: Vec<PlacedLayer> = network.place(SIDE, SIDE).collect();
+        shapes.extend(layers.iter().filter_map(Shape::of));
+        // The pool stands between the last convolution and the classifier.
+        if let [.., last, _] = layers[..] {
+            let channels = last.layer.cout;
+            shapes.push(Shape { kind: Kind::Pool, size: last.output.0, cin: channels, cout: channels, stride: 1 });
         }
-        let weights = match kind {
-            Kind::Depthwise => pack::depthwise_len(shape.cin),
-            Kind::Dense => pack::panels_len(shape.cout, shape.cin * 9),
-            Kind::Pointwise | Kind::Linear => pack::panels_len(shape.cout, shape.cin),
+    }
+    shapes.sort();
+    shapes.dedup();
+    shapes
+}
+
+impl Shape {
+    fn of(placed: &PlacedLayer) -> Option<Shape> {
+        let &PlacedLayer { layer, input: (size, _), .. } = placed;
+        let kind = match layer.kind {
+            LayerKind::Dense3x3 => Kind::Dense,
+            LayerKind::Depthwise3x3 => Kind::Depthwise,
+            LayerKind::Pointwise => Kind::Pointwise,
+            LayerKind::Linear => Kind::Linear,
+            _ => return None,
+        };
+        Some(Shape { kind, size, cin: layer.cin, cout: layer.cout, stride: layer.stride })
+    }
+
+    /// Name of the kernel that computes it.
+    pub fn kernel(&self, kernels: &Kernels) -> &'static str {
+        match self.kind {
+            Kind::Dense => kernels.dense(self.stride).name,
+            Kind::Depthwise => kernels.depthwise(self.stride).name,
+            Kind::Pointwise => kernels.pw.name,
+            Kind::Pool => kernels.pool.name,
+            Kind::Linear => kernels.linear.name,
+        }
+    }
+
+    /// Floating-point operations: two per multiply-add; of the pool, its additions.
+    pub fn operations(&self) -> u64 {
+        let Shape { kind, size, cin, cout, stride } = *self;
+        let pixels = size.div_ceil(stride).pow(2);
+        let operations = match kind {
+            Kind::Dense => 2 * pixels * cin * cout * 9,
+            Kind::Depthwise => 2 * pixels * cout * 9,
+            Kind::Pointwise | Kind::Linear => 2 * pixels * cin * cout,
+            Kind::Pool => pixels * cin,
+        };
+        operations as u64
+    }
+
+    /// The layer with weights, input and output of its own: each call computes one picture.
+    pub fn runner(self, kernels: &'static Kernels) -> impl FnMut() {
+        let Shape { kind, size, cin, cout, stride } = self;
+        let side = size.div_ceil(stride);
+        let blocked = |channels, side| BlockedShape::new(channels, side, side).expect("a small shape");
+        let (from, to) = (blocked(cin, size), blocked(cout, side));
+        let (src, mut dst, bias) = (fill(from.len()), fill(to.len()), fill(pack::bias_len(cout)));
+        let weights = fill(match kind {
+            Kind::Dense => pack::panels_len(cout, cin * 9),
+            Kind::Depthwise => pack::depthwise_len(cin),
+            Kind::Pointwise | Kind::Linear => pack::panels_len(cout, cin),
             Kind::Pool => 0,
-        };
-        let out = shape.out_size();
-        let src_shape = BlockedShape::new(shape.cin, shape.size, shape.size).ok()?;
-        let dst_shape = BlockedShape::new(shape.cout, out, out).ok()?;
-        Some(Bench {
-            kind,
-            kernels: kernels(isa)?,
-            shape,
-            src: fill(src_shape.len()),
-            dst: fill(dst_shape.len()),
-            src_shape,
-            dst_shape,
-            weights: fill(weights),
-            bias: fill(pack::bias_len(shape.cout)),
-            scratch: AlignedBuf::zeroed(Dense::scratch_len(shape.cin, out, shape.stride)),
-        })
+        });
+        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, side, stride));
+        let g = Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: 1, pad_left: 1 };
+        let units = [side, side * side, from.blocks(), cout.div_ceil(PANEL)];
+        let [rows, pixels, blocks, panels] = units.map(|n| Span::from(0..n));
+        move || {
+            let (w, b, clamp) = (&weights[..], &bias[..], Clamp::RELU6);
+            let input = Planes { ptr: src.as_ptr(), stride: from.plane };
+            let output = PlanesMut { ptr: dst.as_mut_ptr(), stride: to.plane };
+            // SAFETY: all extents are those of the buffers, which this shape made; a table that can be had can be run.
+            // Layers borrow their weights and are made on the spot, as in an inference.
+            unsafe {
+                match kind {
+                    Kind::Dense => {
+                        let layer = Dense3x3::new(w, b, cin, cout, stride, clamp).expect(FITS);
+                        // The blocked input has room for the planar one.
+                        layer.run_part(kernels, &g, src.as_ptr(), output, scratch.as_mut_ptr(), rows);
+                    }
+                    Kind::Depthwise => {
+                        let layer = Depthwise3x3::new(w, b, cin, stride, clamp).expect(FITS);
+                        layer.run_part(kernels, &g, input, output, None, rows, blocks);
+                    }
+                    Kind::Pointwise => {
+                        let layer = Pointwise::new(w, b, cin, cout, clamp).expect(FITS);
+                        layer.run_part(kernels, input, output, None, pixels, panels);
+                    }
+                    Kind::Pool => {
+                        let args = args::Pool { src: input, dst: output.ptr, height: size, width: size, blocks };
+                        (kernels.pool.run)(&args);
+                    }
+                    Kind::Linear => {
+                        let layer = Linear::new(w, b, cin, cout).expect(FITS);
+                        layer.run_part(kernels, src.as_ptr(), cin, output.ptr, 1, panels);
+                    }
+                }
+            }
+        }
     }
+}
 
-    /// Multiply-adds of one run; of the pool, its additions.
-    pub fn macs(&self) -> u64 {
-        let Shape { cin, cout, .. } = self.shape;
-        match self.kind {
-            Kind::Depthwise => self.shape.pixels() * cin as u64 * 9,
-            Kind::Dense => self.shape.pixels() * (cin * cout * 9) as u64,
-            Kind::Pointwise | Kind::Linear => self.shape.pixels() * (cin * cout) as u64,
-            Kind::Pool => (cin * self.shape.size * self.shape.size) as u64,
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}@{}", self.cin, self.cout, self.size)
+    }
+}
+
+/// Why a layer can be made from the weights of a shape.
+const FITS: &str = "weights of the length that the layer needs";
+
+#[cfg(test)]
+mod tests {
+    use mnx_tensor::Isa;
+    use mnx_tensor::table::kernels;
+
+    use super::*;
+
+    #[test]
+    fn every_kernel_is_benched_and_names_are_unique() {
+        let kernels = kernels(Isa::Scalar).expect("the portable fallback");
+        let shapes = shapes();
+        for (name, _) in kernels.list() {
+            let mut names: Vec<String> =
+                shapes.iter().filter(|shape| shape.kernel(kernels) == name).map(Shape::to_string).collect();
+            let all = names.len();
+            names.sort();
+            names.dedup();
+            assert!(all > 0 && names.len() == all, "{name}: {names:?}");
         }
     }
 
-    /// Bytes of packed weights.
-    pub fn weight_bytes(&self) -> u64 {
-        self.weights.as_bytes().len() as u64
-    }
-
-    /// Runs the layer once.
-    pub fn run(&mut self) {
-        match self.kind {
-            Kind::Depthwise => self.depthwise(),
-            Kind::Pointwise => self.pointwise(),
-            Kind::Dense => self.dense(),
-            Kind::Pool => self.pool(),
-            Kind::Linear => self.linear(),
+    #[test]
+    fn operations_are_those_of_the_network() {
+        let width = widths()[0];
+        let network = Network::new(&spec(width)).unwrap();
+        for placed in network.place(SIDE, SIDE) {
+            assert_eq!(Shape::of(&placed).map(|shape| shape.operations()), Some(2 * placed.macs()), "{placed:?}");
         }
-    }
-
-    fn planes(&self) -> (Planes, PlanesMut) {
-        let src = Planes { ptr: self.src.as_ptr(), stride: self.src_shape.plane };
-        (src, PlanesMut { ptr: self.dst.as_ptr().cast_mut(), stride: self.dst_shape.plane })
-    }
-
-    fn depthwise(&mut self) {
-        let out = self.shape.out_size();
-        let (src, mut dst) = self.planes();
-        dst.ptr = self.dst.as_mut_ptr();
-        let args = args::Depthwise {
-            src,
-            dst,
-            residual: None,
-            weights: self.weights.as_ptr(),
-            bias: self.bias.as_ptr(),
-            height: self.shape.size,
-            width: self.shape.size,
-            out_width: out,
-            pad_top: 1,
-            pad_left: 1,
-            rows: (0..out).into(),
-            blocks: (0..self.src_shape.blocks()).into(),
-            clamp: Clamp::RELU6,
-        };
-        // SAFETY: all extents are those of the buffers; the table came from `kernels`.
-        unsafe { (self.kernels.depthwise(self.shape.stride).run)(&args) }
-    }
-
-    fn pointwise(&mut self) {
-        let (src, mut dst) = self.planes();
-        dst.ptr = self.dst.as_mut_ptr();
-        let args = args::Pointwise {
-            src,
-            dst,
-            residual: None,
-            weights: self.weights.as_ptr(),
-            bias: self.bias.as_ptr(),
-            cin: self.shape.cin,
-            cout: self.shape.cout,
-            pixels: (0..self.shape.size * self.shape.size).into(),
-            panels: (0..self.shape.cout.div_ceil(PANEL)).into(),
-            clamp: Clamp::RELU6,
-        };
-        // SAFETY: all extents are those of the buffers; the table came from `kernels`.
-        unsafe { (self.kernels.pw.run)(&args) }
-    }
-
-    fn dense(&mut self) {
-        let out = self.shape.out_size();
-        let (_, mut dst) = self.planes();
-        dst.ptr = self.dst.as_mut_ptr();
-        let args = args::Dense {
-            // The blocked buffer has room for the planar picture.
-            src: self.src.as_ptr(),
-            dst,
-            residual: None,
-            weights: self.weights.as_ptr(),
-            bias: self.bias.as_ptr(),
-            scratch: self.scratch.as_mut_ptr(),
-            cin: self.shape.cin,
-            cout: self.shape.cout,
-            height: self.shape.size,
-            width: self.shape.size,
-            out_width: out,
-            pad_top: 1,
-            pad_left: 1,
-            rows: (0..out).into(),
-            clamp: Clamp::RELU6,
-        };
-        // SAFETY: all extents are those of the buffers; the table came from `kernels`.
-        unsafe { (self.kernels.dense(self.shape.stride).run)(&args) }
-    }
-
-    fn pool(&mut self) {
-        let (src, _) = self.planes();
-        let (size, blocks) = (self.shape.size, (0..self.src_shape.blocks()).into());
-        let args = args::Pool { src, dst: self.dst.as_mut_ptr(), height: size, width: size, blocks };
-        // SAFETY: all extents are those of the buffers; the table came from `kernels`.
-        unsafe { (self.kernels.pool.run)(&args) }
-    }
-
-    fn linear(&mut self) {
-        let args = args::Linear {
-            src: self.src.as_ptr(),
-            src_stride: self.shape.cin,
-            dst: self.dst.as_mut_ptr(),
-            dst_stride: self.shape.cout,
-            weights: self.weights.as_ptr(),
-            bias: self.bias.as_ptr(),
-            cin: self.shape.cin,
-            cout: self.shape.cout,
-            batch: 1,
-            panels: (0..self.shape.cout.div_ceil(PANEL)).into(),
-        };
-        // SAFETY: all extents are those of the buffers; the table came from `kernels`.
-        unsafe { (self.kernels.linear.run)(&args) }
     }
 }

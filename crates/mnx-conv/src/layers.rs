@@ -5,29 +5,12 @@
 
 use std::borrow::Cow;
 
-use mnx_tensor::args::{self, Planes, PlanesMut, Residual, Span};
+use mnx_tensor::args::{self, Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::ops::{self, Conv};
 use mnx_tensor::table::Kernels;
 use mnx_tensor::{Clamp, Isa, Tensor, TensorView, pack};
 
 use crate::Error;
-
-/// Height and width of a layer's input and output, and the zeros before the first row and column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Input rows.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Output rows.
-    pub out_height: usize,
-    /// Output columns.
-    pub out_width: usize,
-    /// Zero rows above, 0 or 1.
-    pub pad_top: usize,
-    /// Zero columns to the left, 0 or 1.
-    pub pad_left: usize,
-}
 
 /// Packed weights and bias, owned or in a weight file.
 #[derive(Clone, Debug)]
@@ -115,11 +98,7 @@ impl<'w> Depthwise3x3<'w> {
             residual,
             weights: self.packed.weights.as_ptr(),
             bias: self.packed.bias.as_ptr(),
-            height: geometry.height,
-            width: geometry.width,
-            out_width: geometry.out_width,
-            pad_top: geometry.pad_top,
-            pad_left: geometry.pad_left,
+            geometry: *geometry,
             rows,
             blocks,
             clamp: self.clamp,
@@ -254,11 +233,7 @@ impl<'w> Dense3x3<'w> {
             scratch,
             cin: self.cin,
             cout: self.cout,
-            height: geometry.height,
-            width: geometry.width,
-            out_width: geometry.out_width,
-            pad_top: geometry.pad_top,
-            pad_left: geometry.pad_left,
+            geometry: *geometry,
             rows,
             clamp: self.clamp,
         };

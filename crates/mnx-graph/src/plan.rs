@@ -1,7 +1,6 @@
 //! What is computed once per model, input size and thread count: steps, their extents, how they are split, arena offsets.
 
-use mnx_conv::Geometry;
-use mnx_tensor::args::{Dense, Span};
+use mnx_tensor::args::{Dense, Geometry, Span};
 use mnx_tensor::{BlockedShape, Clamp, PANEL};
 
 use crate::arena::{Layout, Slot};

@@ -9,12 +9,22 @@ use crate::values::{Arch, Channels, eps, identity, mean, std_dev, width};
 
 /// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
 #[derive(Debug, Parser)]
-#[command(name = "mnx-infer", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "mnx-infer", version = version(), long_version = long_version(), max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The number, and the ISA that is found.
+fn version() -> String {
+    format!("{} ({})", env!("CARGO_PKG_VERSION"), mnx::Isa::detect())
+}
+
+fn long_version() -> String {
+    let available: Vec<_> = mnx::Isa::available().iter().map(ToString::to_string).collect();
+    format!("{}\nISAs of this CPU: {}", version(), available.join(", "))
 }
 
 const EXAMPLES: &str = "\
@@ -81,6 +91,12 @@ pub(crate) enum Command {
     Init(Init),
     /// Measure the network's speed beside the CPU's peak
     Bench(Bench),
+    /// Count right answers on folders of pictures, one folder per class
+    Eval(Eval),
+    /// Show a network's layers and memory, or the kernels of this program
+    Inspect(Inspect),
+    /// Print a script that lets a shell complete this program's commands and flags
+    Completions(Completions),
 }
 
 /// `classify`.
@@ -89,12 +105,18 @@ pub(crate) enum Command {
 Examples:
   mnx-infer classify cat.png
   mnx-infer classify --weights w.mnx --top 3 --format json *.jpg
+  mnx-infer classify holidays/ --format json
+  curl -s https://example.org/cat.jpg | mnx-infer classify -
 
-A picture that cannot be read does not stop the others; the exit code is 1 then.")]
+Several pictures are worked on at once, one on each thread; answers come in the order of the pictures. \
+One that cannot be read does not stop the others; the exit code is 1 then.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame)
+    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame); a folder of them; - for standard input
+    ///
+    /// Of a folder, the files in it and in its folders that are called .png, .jpg, .jpeg, .webp, .bmp or .gif,
+    /// in the order of their paths. Names that start with a dot are passed over.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// How many classes to list; more than there are is all of them [default: 5]
@@ -118,18 +140,19 @@ pub(crate) struct Weights {
 /// `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
-  mnx-infer run --weights w.mnx --input x.npy --output y.npy --dump-blocks blocks/")]
+Examples:
+  mnx-infer run --weights w.mnx --input x.npy --output y.npy --dump-blocks blocks/
+  make-tensor | mnx-infer run --weights w.mnx --input - --output - | use-logits")]
 pub(crate) struct Run {
     /// Weight file
     ///
     /// The file is mapped into memory, not copied: it must not change while the program runs.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: PathBuf,
-    /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised
+    /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised. - is standard input
     #[arg(long, value_name = "X.npy")]
     pub(crate) input: PathBuf,
-    /// Where the logits go: f32, N x classes
+    /// Where the logits go: f32, N x classes. - is standard output, on which nothing else is said then
     #[arg(long, value_name = "Y.npy")]
     pub(crate) output: PathBuf,
     /// Also write each block's output, N x C x H x W, to DIR/NN.npy; 00 is the stem. Runs on one thread
@@ -228,9 +251,12 @@ pub(crate) struct Init {
 Examples:
   mnx-infer bench
   mnx-infer bench --weights w.mnx --threads 1,2 --batch 1,8 --format json
+  mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
 
 Times are per batch. The peak is what the same threads reach with multiply-adds alone, measured in
-turn with the network in the same process.")]
+turn with the network in the same process; so is the bandwidth, of copies in working sets of many sizes.
+The bound of a block is the roofline model's: its multiply-adds at the peak or its bytes (each activation
+and weight once) at the bandwidth of a working set of their size, whichever takes longer.")]
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) weights: Weights,
@@ -243,6 +269,77 @@ pub(crate) struct Bench {
     /// Measured inferences
     #[arg(long, value_name = "N", default_value = "100", value_parser = count_from(1, 1_000_000))]
     pub(crate) iterations: usize,
+    /// Also show where the time goes, per block; as many inferences again are profiled, in turn with the others
+    #[arg(long)]
+    pub(crate) per_block: bool,
+    /// The same per layer; layers that run fused are one row
+    #[arg(long)]
+    pub(crate) per_layer: bool,
+    /// Draw the latency per block beside the roofline
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Whether something is wanted that takes a profile.
+    pub(crate) fn wants_profile(&self) -> bool {
+        self.per_block || self.per_layer || self.plot.is_some()
+    }
+}
+
+/// `inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer inspect --weights w.mnx
+  mnx-infer inspect --weights w.mnx --threads 2 --batch 8 --format json
+  mnx-infer inspect --kernels")]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) weights: Weights,
+    /// Show the kernels instead: per ISA, which tile each one has
+    #[arg(long, conflicts_with_all = ["weights", "batch"])]
+    pub(crate) kernels: bool,
+    /// Pictures per inference that the memory is laid out for
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
+    pub(crate) batch: usize,
+}
+
+/// `completions`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer completions bash > ~/.local/share/bash-completion/completions/mnx-infer
+  mnx-infer completions zsh > ~/.zfunc/_mnx-infer
+  mnx-infer completions fish > ~/.config/fish/completions/mnx-infer.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `eval`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer eval pictures/
+  mnx-infer eval --weights w.mnx --class-map classes.tsv --strict --format json pictures/
+
+Every file in a folder of DIR that names a class is tried (names that start with a dot are passed over). \
+Those that are no pictures are listed at the end; other folders are listed and not scored. \
+Several pictures are worked on at once, one on each thread.")]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) weights: Weights,
+    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
+    /// Fail when a file in a class's folder cannot be read (the answers are still given)
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 fn count_from(least: u64, most: u64) -> RangedU64ValueParser<usize> {

@@ -5,6 +5,9 @@ mod commands;
 mod error;
 mod npy;
 mod output;
+mod pictures;
+mod pipeline;
+mod progress;
 mod stdout;
 mod values;
 
@@ -41,6 +44,9 @@ fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Convert(args) => commands::convert::run(&args, &context),
         Command::Init(args) => commands::init::run(&args, &context),
         Command::Bench(args) => commands::bench::run(&args, &context),
+        Command::Eval(args) => commands::eval::run(&args, &context),
+        Command::Inspect(args) => commands::inspect::run(&args, &context),
+        Command::Completions(args) => commands::completions::run(&args),
     }
 }
 
@@ -50,11 +56,13 @@ fn usage(e: &clap::Error) -> ExitCode {
         e.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
-    if is_help {
-        // A closed standard output is no reason to complain.
+    if !is_help {
+        stdout::complain(one_line(&e.to_string()));
+    } else if e.use_stderr() {
         let _ = e.print();
     } else {
-        stdout::complain(one_line(&e.to_string()));
+        // A closed standard output is no reason to complain.
+        let _ = stdout::print(&e.render().ansi().to_string());
     }
     ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
 }

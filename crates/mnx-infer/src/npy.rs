@@ -9,42 +9,75 @@ use npyz::{DType, WriteOptions, WriterBuilder};
 use py_literal::Value;
 
 use crate::error::{Error, printable};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, is_standard};
 
 /// NumPy itself refuses to read a longer header.
 const LONGEST_HEADER: usize = 10_000;
 
-/// An `.npy` file whose header has been checked: f32, C order, four dimensions, as long as it says.
+/// Where an array comes from.
+enum Origin {
+    File(File),
+    Stdin(io::StdinLock<'static>),
+}
+
+impl Read for Origin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Origin::File(file) => file.read(buffer),
+            Origin::Stdin(stdin) => stdin.read(buffer),
+        }
+    }
+}
+
+/// An array whose header has been checked: f32, C order, four dimensions. A file is as long as that says.
 pub(crate) struct NpyInput {
     path: PathBuf,
-    file: File,
+    origin: Origin,
     shape: [usize; 4],
 }
 
 impl NpyInput {
-    /// Checks the header against what a network of `channels` input channels takes, and the file's length
-    /// against the header.
+    /// Checks the header against what a network of `channels` input channels takes. `-` is standard input.
+    ///
+    /// A file's length is to be what its header says. Standard input has a length only when it ends: its header may
+    /// claim at most `limit` bytes.
     ///
     /// # Errors
     /// [`Error::File`] says what was expected and what was found.
-    pub(crate) fn open(path: &Path, channels: usize) -> Result<NpyInput, Error> {
+    pub(crate) fn open(path: &Path, channels: usize, limit: u64) -> Result<NpyInput, Error> {
+        if is_standard(path) {
+            return NpyInput::of_stdin(channels, limit);
+        }
         let cannot = |e: io::Error| Error::file(path, format_args!("cannot be read: {e}"));
         let mut file = File::open(path).map_err(cannot)?;
         let found = file.metadata().map_err(cannot)?;
         if !found.is_file() {
             return Err(Error::expected(path, "a .npy file", "something that is no plain file"));
         }
-        let (header, header_bytes) = read_header(&mut file, found.len()).map_err(|e| e.at(path))?;
+        let (header, header_bytes) =
+            read_header(&mut file, &format!("a file of {} bytes", found.len())).map_err(|e| e.at(path))?;
         let shape = header.nchw(channels).map_err(|e| e.at(path))?;
-        let expected = shape.iter().try_fold(4, |n: u64, &d| n.checked_mul(d as u64));
         let there = found.len() - header_bytes;
-        if expected != Some(there) {
-            let expected = expected.map_or("more bytes than there are".into(), |n| n.to_string());
-            let shape = shape.map(|d| d.to_string()).join(" x ");
-            let expected = format!("{expected} bytes of f32 for {shape}");
-            return Err(Error::expected(path, expected, format_args!("{there}")));
+        if bytes_of(shape) != Some(there) {
+            return Err(Error::expected(path, expected_bytes(shape), there));
         }
-        Ok(NpyInput { path: path.into(), file, shape })
+        Ok(NpyInput { path: path.into(), origin: Origin::File(file), shape })
+    }
+
+    fn of_stdin(channels: usize, limit: u64) -> Result<NpyInput, Error> {
+        let path = PathBuf::from("standard input");
+        let mut stdin = io::stdin().lock();
+        let (header, _) = read_header(&mut stdin, "an input").map_err(|e| e.at(&path))?;
+        let shape = header.nchw(channels).map_err(|e| e.at(&path))?;
+        if bytes_of(shape).is_none_or(|bytes| bytes > limit) {
+            return Err(Error::expected(&path, format_args!("at most {limit} bytes"), expected_bytes(shape)));
+        }
+        Ok(NpyInput { path, origin: Origin::Stdin(stdin), shape })
+    }
+
+    /// The name under which it appears in messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// N, C, H, W.
@@ -55,14 +88,32 @@ impl NpyInput {
     /// Reads the values.
     ///
     /// # Errors
-    /// [`Error::File`] when the file cannot be read.
+    /// [`Error::File`] when they cannot be read, are fewer than the header says, or are followed by something.
     pub(crate) fn read(mut self) -> Result<Tensor, Error> {
         let mut tensor = Tensor::zeros(self.shape).map_err(|e| Error::file(&self.path, e))?;
+        let cannot = |e: io::Error| Error::file(&self.path, format_args!("cannot be read: {e}"));
         // f32 is stored little-endian, as it is in memory on every target of this program.
-        let read = self.file.read_exact(bytemuck::cast_slice_mut(tensor.data_mut()));
-        read.map_err(|e| Error::file(&self.path, format_args!("cannot be read: {e}")))?;
+        let mut rest: &mut [u8] = bytemuck::cast_slice_mut(tensor.data_mut());
+        let expected = rest.len() as u64;
+        let there = io::copy(&mut (&mut self.origin).take(expected), &mut rest).map_err(cannot)?;
+        if there < expected {
+            return Err(Error::expected(&self.path, expected_bytes(self.shape), there));
+        }
+        if self.origin.read(&mut [0]).map_err(cannot)? > 0 {
+            return Err(Error::expected(&self.path, expected_bytes(self.shape), "more"));
+        }
         Ok(tensor)
     }
+}
+
+/// The length of an array's values, unless that cannot be counted.
+fn bytes_of(shape: [usize; 4]) -> Option<u64> {
+    shape.iter().try_fold(4, |n: u64, &d| n.checked_mul(d as u64))
+}
+
+fn expected_bytes(shape: [usize; 4]) -> String {
+    let bytes = bytes_of(shape).map_or("more bytes than there are".into(), |n| n.to_string());
+    format!("{bytes} bytes of f32 for {}", shape.map(|d| d.to_string()).join(" x "))
 }
 
 /// What is wrong with a header.
@@ -88,14 +139,13 @@ struct Header {
     shape: Value,
 }
 
-/// The header, and how many bytes stand before the values.
-fn read_header(file: &mut File, file_bytes: u64) -> Result<(Header, u64), Mismatch> {
-    let truncated =
-        |_| Mismatch::new("a .npy header", format!("a file of {file_bytes} bytes that ends before it does"));
+/// The header, and how many bytes stand before the values. `all` says what there is.
+fn read_header(file: &mut impl Read, all: &str) -> Result<(Header, u64), Mismatch> {
+    let truncated = |_| Mismatch::new("a .npy header", format!("{all} that ends before it does"));
     let mut magic = [0; 8];
     let is_npy = file.read_exact(&mut magic).is_ok() && magic.starts_with(b"\x93NUMPY");
     if !is_npy {
-        return Err(Mismatch::new("a .npy file", format!("{file_bytes} bytes that do not start as one")));
+        return Err(Mismatch::new("a .npy file", format!("{all} that does not start as one")));
     }
     let (length, prefix) = match (magic[6], magic[7]) {
         (1, 0) => {

@@ -1,12 +1,13 @@
 //! Files that appear whole or not at all, and files that are read up to a limit.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::error::Error;
+use crate::stdout;
 
 /// A file to be written: a temporary one beside the target, which [`finish`](OutputFile::finish) renames.
 /// Dropped before that, it leaves nothing.
@@ -22,6 +23,7 @@ enum Sink {
     },
     /// A pipe or a device, which a rename would replace.
     Direct(BufWriter<File>),
+    Stdout(BufWriter<io::Stdout>),
 }
 
 impl OutputFile {
@@ -55,14 +57,30 @@ impl OutputFile {
         Ok(OutputFile { path: path.into(), sink })
     }
 
+    /// As [`create`](OutputFile::create); `-` is standard output.
+    ///
+    /// # Errors
+    /// As [`create`](OutputFile::create), and [`Error::File`] for a terminal, which bytes would garble.
+    pub(crate) fn create_or_stdout(path: &Path) -> Result<OutputFile, Error> {
+        if !is_standard(path) {
+            return OutputFile::create(path);
+        }
+        let (path, out) = (PathBuf::from("standard output"), io::stdout());
+        if out.is_terminal() {
+            return Err(Error::expected(&path, "a pipe or a file", "a terminal"));
+        }
+        Ok(OutputFile { path, sink: Sink::Stdout(BufWriter::new(out)) })
+    }
+
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::File`], for instance when the disk is full.
+    /// [`Error::File`], for instance when the disk is full; [`Error::Closed`] where nobody reads standard output.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let written = match &mut self.sink {
             Sink::Renamed { temp, .. } => temp.write_all(bytes),
             Sink::Direct(file) => file.write_all(bytes),
+            Sink::Stdout(out) => return out.write_all(bytes).map_err(|e| stdout::failed(&e)),
         };
         written.map_err(|e| cannot_write(&self.path, &e))
     }
@@ -70,10 +88,11 @@ impl OutputFile {
     /// Makes the file appear under its name.
     ///
     /// # Errors
-    /// [`Error::File`]; nothing is left then.
+    /// As [`write`](OutputFile::write); nothing is left then.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let finished = match self.sink {
             Sink::Direct(mut file) => file.flush(),
+            Sink::Stdout(mut out) => return out.flush().map_err(|e| stdout::failed(&e)),
             Sink::Renamed { temp, target } => temp.into_inner().map_err(|e| e.into_error()).and_then(|temp| {
                 temp.as_file().sync_all()?;
                 temp.persist(target).map(|_| ()).map_err(|e| e.error)
@@ -81,6 +100,11 @@ impl OutputFile {
         };
         finished.map_err(|e| cannot_write(&self.path, &e))
     }
+}
+
+/// Whether a path stands for standard input or output.
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 fn cannot_write(path: &Path, e: &io::Error) -> Error {

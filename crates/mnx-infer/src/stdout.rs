@@ -1,21 +1,29 @@
-//! Everything that goes to standard output and standard error.
+//! Everything that goes to standard output and standard error. Colour is for terminals: elsewhere, and where
+//! `NO_COLOR` is set, the codes are taken out on the way.
 
 use std::io::{self, Write};
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::error::{Error, printable};
+
+/// Heads of tables.
+pub(crate) const HEADER: Style = Style::new().bold();
+/// Bars in tables.
+pub(crate) const BAR_COLOR: Style = AnsiColor::Cyan.on_default();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// Writes `text` to standard output.
 ///
 /// # Errors
 /// [`Error::Closed`] when nobody reads it, [`Error::Failed`] when it cannot be written.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
-        io::ErrorKind::BrokenPipe => Error::Closed,
-        _ => Error::failed(format_args!("standard output: {e}")),
-    })
+    let out = io::stdout();
+    let mut out = AutoStream::new(out.lock(), color(&out));
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| failed(&e))
 }
 
 /// Writes `value` to standard output as one line of JSON.
@@ -28,9 +36,24 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     print(&text)
 }
 
+/// What it means that standard output cannot be written.
+pub(crate) fn failed(e: &io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => Error::Closed,
+        _ => Error::failed(format_args!("standard output: {e}")),
+    }
+}
+
 /// Says on standard error what is wrong. Where that is closed too there is nobody to tell.
 pub(crate) fn complain(message: impl std::fmt::Display) {
     // What a file says may hold anything; a list keeps its lines.
     let text = format!("{message}").lines().map(printable).collect::<Vec<_>>().join("\n");
-    let _ = writeln!(io::stderr(), "error: {text}");
+    let err = io::stderr();
+    let mut err = AutoStream::new(err.lock(), color(&err));
+    let _ = writeln!(err, "{ERROR}error:{ERROR:#} {text}");
+}
+
+/// `NO_COLOR` and the like count on a terminal; nothing forces codes into a pipe.
+fn color(stream: &impl RawStream) -> ColorChoice {
+    if stream.is_terminal() { AutoStream::choice(stream) } else { ColorChoice::Never }
 }

@@ -96,3 +96,113 @@ fn a_batch_that_no_memory_holds_is_refused() {
         assert!(line.contains("--batch") && line.contains("4294967296 bytes"), "{line}");
     }
 }
+
+/// Rows of a profile, checked against what they are made of.
+fn check_rows(run: &Value, rows: &[Value]) {
+    let batch = number(run, "/batch");
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
+    for row in rows {
+        let (macs, micros, bytes) = (number(row, "/macs"), number(row, "/microseconds"), number(row, "/bytes"));
+        assert!(micros > 0.0 && bytes > 0.0 && number(row, "/roofline_microseconds") > 0.0, "{row}");
+        assert!(near(number(row, "/gflops"), 2.0 * macs * batch / (1e3 * micros)), "{row}");
+        assert!(near(
+            number(row, "/percent_of_peak"),
+            100.0 * number(row, "/gflops") / number(run, "/fma_peak_gflops")
+        ));
+        assert!(near(number(row, "/intensity"), 2.0 * macs * batch / bytes), "{row}");
+        let at_peak = 2.0 * macs * batch / (1e3 * number(run, "/fma_peak_gflops"));
+        let is_memory = number(row, "/roofline_microseconds") > at_peak * (1.0 + 1e-9);
+        assert_eq!(row["bound"], if is_memory { "memory" } else { "compute" }, "{row}");
+        assert!(number(row, "/waiting_microseconds") <= micros);
+    }
+    assert_eq!(rows.iter().map(|row| row["macs"].as_u64().unwrap()).sum::<u64>(), run["macs"].as_u64().unwrap());
+    let sum: f64 = rows.iter().map(|row| number(row, "/microseconds")).sum();
+    let told = number(run, "/profile/sum_ms") - number(run, "/profile/gathering_ms");
+    assert!((1e-3 * sum - told).abs() < 1e-6, "{sum} {run}");
+}
+
+fn rows<'a>(run: &'a Value, name: &str) -> &'a [Value] {
+    run[name].as_array().unwrap_or_else(|| panic!("{name} in {run}"))
+}
+
+#[test]
+fn blocks_and_layers_add_up() {
+    let bench = |flags: &[&str]| {
+        let mut args = args!["bench", "--iterations", "12", "--warmup", "1", "--format", "json"].to_vec();
+        args.extend(flags.iter().map(Into::into));
+        json(args)
+    };
+    let report = bench(&["--per-block", "--threads", "1,2", "--batch", "1,3"]);
+    assert_eq!(rows(&report, "runs").len(), 4);
+    for run in rows(&report, "runs") {
+        let blocks = rows(run, "blocks");
+        check_rows(run, blocks);
+        let names: Vec<_> = blocks.iter().map(|row| row["name"].as_str().unwrap()).collect();
+        assert!(names[0].starts_with("features.0") && names.ends_with(&["pool", "classifier"]), "{names:?}");
+        assert!(run.get("layers").is_none() && blocks.iter().all(|row| row.get("kernel").is_none()));
+        let sizes: Vec<_> = rows(run, "bandwidth").iter().map(|b| b["bytes"].as_u64().unwrap()).collect();
+        assert_eq!((sizes[0], sizes.last(), sizes.is_sorted()), (1 << 14, Some(&(1 << 26)), true));
+        assert!(rows(run, "bandwidth").iter().all(|b| number(b, "/gb_per_second") > 0.0));
+    }
+    let run = bench(&["--per-layer", "--per-block", "--threads", "1"]);
+    check_rows(&run, rows(&run, "layers"));
+    assert!(rows(&run, "layers").len() > rows(&run, "blocks").len());
+    let blocks: Vec<_> = rows(&run, "blocks").iter().map(|row| &row["name"]).collect();
+    let mut of_layers: Vec<_> = rows(&run, "layers").iter().map(|row| &row["block"]).collect();
+    of_layers.dedup();
+    assert_eq!(of_layers, blocks);
+    // On one thread there is nothing but steps; their means are over the same inferences.
+    let (sum, whole) = (number(&run, "/profile/sum_ms"), number(&run, "/profile/whole_ms"));
+    assert!(sum > 0.5 * whole && sum < 2.0 * whole, "{run}");
+    assert!(bench(&["--threads", "1"]).get("profile").is_none());
+}
+
+#[test]
+fn tables_have_a_line_per_row() {
+    let text =
+        succeed(["bench", "--iterations", "2", "--warmup", "0", "--threads", "1,2", "--per-block", "--per-layer"]);
+    for head in ["1 thread, batch 1", "2 threads, batch 1"] {
+        let section: Vec<_> = text.lines().skip_while(|&line| line != head).collect();
+        assert!(section[1].contains("GFLOP/s") && section[1].contains("16 KiB"), "{text}");
+        assert!(section[3].starts_with("block ") && section[3].contains("% of bound"), "{text}");
+        assert_eq!(section[3].contains("waiting"), head.starts_with('2'), "{text}");
+        assert!(section.iter().any(|line| line.starts_with("layer ")), "{text}");
+    }
+    assert_eq!(text.lines().filter(|line| line.starts_with("classifier ")).count(), 2, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("sum of the rows ")).count(), 2, "{text}");
+}
+
+#[test]
+fn the_plot_has_a_panel_per_run() {
+    let folder = Folder::new();
+    let svg = folder.path("blocks.svg");
+    let report = json(args![
+        "bench",
+        "--iterations",
+        "2",
+        "--warmup",
+        "0",
+        "--threads",
+        "1,2",
+        "--format",
+        "json",
+        "--plot",
+        svg
+    ]);
+    assert!(rows(&report, "runs").iter().all(|run| run.get("blocks").is_none()));
+    assert_eq!(folder.names(), ["blocks.svg"]);
+    let svg = std::fs::read_to_string(svg).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert_eq!(svg.matches("classifier").count(), 2, "{svg}");
+    assert_eq!((svg.matches("1 thread,").count(), svg.matches("2 threads,").count()), (1, 1));
+}
+
+#[test]
+fn a_plot_that_cannot_be_written_is_said_before_measuring() {
+    let folder = Folder::new();
+    for path in [folder.path("absent/plot.svg"), folder.path("")] {
+        // So many inferences would take hours.
+        let line = fail(1, args!["bench", "--iterations", "1000000", "--warmup", "1000000", "--plot", path]);
+        assert!(line.contains(path.to_str().unwrap()), "{line}");
+    }
+}

@@ -103,6 +103,7 @@ fn huge_bitmap() -> Vec<u8> {
 fn a_bad_picture_does_not_stop_the_others() {
     let folder = Folder::new();
     let chelsea = testdata("pictures/chelsea.png");
+    std::fs::create_dir(folder.path("hollow")).unwrap();
     let mut cut = std::fs::read(&chelsea).unwrap();
     cut.truncate(cut.len() / 2);
     let bad = [
@@ -111,7 +112,7 @@ fn a_bad_picture_does_not_stop_the_others() {
         (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP or GIF"),
         (folder.file("cut.png", cut), "complete PNG"),
         (folder.file("huge.bmp", huge_bitmap()), "50000 x 50000"),
-        (folder.path(""), "irectory"),
+        (folder.path("hollow"), "a folder without any"),
     ];
     let mut args = args!["classify", "--weights", weights(), "--format", "json"].to_vec();
     args.extend(bad.iter().map(|(path, _)| path.into()));
@@ -160,4 +161,113 @@ fn the_dumped_input_is_what_the_network_saw() {
     let unwritable = folder.path("no/folder.npy");
     fail(1, args!["classify", "--weights", weights(), "--dump-input", unwritable, chelsea]);
     assert_eq!(folder.names(), ["input.npy", "logits.npy", "text.png"]);
+}
+
+/// Files of an answer in JSON, with the best label or none for an error.
+fn files(answer: &Value) -> Vec<(&str, Option<&str>)> {
+    let pictures = answer.as_array().unwrap().iter();
+    pictures.map(|picture| (picture["file"].as_str().unwrap(), picture["top"][0]["label"].as_str())).collect()
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_pictures() {
+    let folder = Folder::new();
+    let [chelsea, rocket] = ["pictures/chelsea.png", "pictures/rocket.jpg"].map(testdata);
+    let [chelsea, rocket] = [chelsea, rocket].map(|path| std::fs::read(path).unwrap());
+    let mut paths = Vec::new();
+    for i in 0..24 {
+        // The large pictures take longest and come first.
+        let content = [&rocket[..], &chelsea, b"no picture"][i / 8];
+        paths.push(folder.file(&format!("{i:02}.png"), content));
+    }
+    let expected: Vec<_> = paths
+        .iter()
+        .enumerate()
+        .map(|(i, path)| (path.to_str().unwrap(), [Some("ship"), Some("cat"), None][i / 8]))
+        .collect();
+    for threads in ["1", "3"] {
+        for images in [&paths[..], &[folder.path("")]] {
+            let mut args = args!["classify", "--weights", weights(), "--format", "json", "--threads", threads].to_vec();
+            args.extend(images.iter().map(Into::into));
+            let output = run(args);
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(files(&serde_json::from_slice(&output.stdout).unwrap()), expected);
+            let stderr = text(&output.stderr);
+            assert!(stderr.lines().zip(&paths[16..]).all(|(line, path)| line.contains(path.to_str().unwrap())));
+            assert_eq!(stderr.lines().count(), 8);
+        }
+    }
+}
+
+#[test]
+fn the_dump_is_the_same_on_every_number_of_threads() {
+    let folder = Folder::new();
+    let bad = folder.file("text.png", "no picture");
+    let pictures = testdata("pictures-golden");
+    let dump = |threads: &str| {
+        let path = folder.path(threads);
+        let args = args!["classify", "--weights", weights(), "--threads", threads, "--dump-input", path, bad, pictures];
+        assert_eq!(run(args).status.code(), Some(1));
+        std::fs::read(path).unwrap()
+    };
+    let alone = dump("1");
+    let file = npyz::NpyFile::new(&alone[..]).unwrap();
+    assert!(file.shape()[0] > 30 && file.shape()[1..] == [3, 32, 32], "{:?}", file.shape());
+    let values: Vec<f32> = file.into_vec().unwrap();
+    assert!(values[..3072] != values[3072..6144]);
+    assert_eq!(dump("3"), alone);
+    assert_eq!(folder.names(), ["1", "3", "text.png"]);
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    let classify = |input: &std::path::Path, more: &[&str]| {
+        let mut command = program();
+        command.args(["classify", "--format", "json", "--weights"]).arg(weights()).args(more);
+        let output = command.stdin(std::fs::File::open(input).unwrap()).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let [chelsea, rocket] = ["pictures/chelsea.png", "pictures/rocket.jpg"].map(testdata);
+    for more in [&["-"][..], &["-", rocket.to_str().unwrap()]] {
+        let (code, stdout, stderr) = classify(&chelsea, more);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let answer: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(answer[0]["file"], "-");
+        assert_chelsea(&answer[0]["top"]);
+    }
+    let (code, stdout, stderr) = classify(&testdata("pictures/README.md"), &["-"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with("error: -: expected a PNG") && stdout.contains(r#"{"file":"-","error":"-: exp"#));
+    assert_eq!(classify(&chelsea, &["-", "-"]).0, Some(2));
+}
+
+#[test]
+fn a_bad_picture_counts_although_nobody_reads_the_answers() {
+    let folder = Folder::new();
+    let bad = folder.file("text.png", "no picture");
+    for format in ["text", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = program();
+        command.args(["classify", "--format", format, "--weights"]).arg(weights()).arg(&bad);
+        let output = command.arg(testdata("pictures/chelsea.png")).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 1));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_standard_output_ends_a_long_run_at_once() {
+    let folder = Folder::new();
+    let picture = folder.file("a.png", std::fs::read(testdata("pictures/chelsea.png")).unwrap());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // A pipe that nobody writes to: a program that went on to it would wait for ever.
+    let fifo = folder.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let mut command = program();
+    command.args(["classify", "--threads", "1", "--weights"]).arg(weights()).args([&picture; 20]).arg(&fifo);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
 }

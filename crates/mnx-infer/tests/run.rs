@@ -237,3 +237,46 @@ fn a_header_of_nested_brackets_is_refused_at_once() {
     fail(1, args!["run", "--weights", model_file("mobilenext-0.35-cifar10.mnx"), "--input", input, "--output", output]);
     assert!(start.elapsed() < std::time::Duration::from_secs(5) && !output.exists());
 }
+
+/// What `run --input - --output -` does with this on its standard input.
+fn piped(bytes: &[u8], flags: &[&str]) -> std::process::Output {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut command = program();
+    command.args(["run", "--weights"]).arg(weights()).args(["--input", "-", "--output", "-"]).args(flags);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that refuses its input closes it early.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn dashes_are_standard_input_and_output() {
+    let folder = Folder::new();
+    let bytes = floats("(2, 3, 4, 5)", 480);
+    let (input, output) = (folder.file("x.npy", &bytes), folder.path("y.npy"));
+    succeed(args!["run", "--weights", weights(), "--input", input, "--output", output]);
+    for flags in [&[][..], &["--format", "json"]] {
+        let piped = piped(&bytes, flags);
+        assert_eq!((piped.status.code(), text(&piped.stderr).as_str()), (Some(0), ""));
+        assert!(piped.stdout == std::fs::read(&output).unwrap(), "the same bytes, and nothing else");
+    }
+}
+
+#[test]
+fn standard_input_has_the_limits_of_files() {
+    for (bytes, reason) in [
+        (vec![], ".npy"),
+        (b"\x93NUMPY\x01\x00".to_vec(), "ends before"),
+        (floats("(1, 3, 2, 2)", 47), "48 bytes of f32 for 1 x 3 x 2 x 2, found 47"),
+        (floats("(1, 3, 2, 2)", 49), "found more"),
+        (floats("(1, 3, 100000, 100000)", 48), "at most 4294967296 bytes"),
+        (floats("(4294967296, 3, 4294967296, 4294967296)", 48), "at most 4294967296 bytes"),
+        (floats("(1, 3, 30000, 10000)", 48), "limit"),
+    ] {
+        let output = piped(&bytes, &["--threads", "1"]);
+        let line = text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len(), line.lines().count()), (Some(1), 0, 1), "{line}");
+        assert!(line.starts_with("error: standard input: ") && line.contains(reason), "{reason}: {line}");
+    }
+}

@@ -77,11 +77,18 @@ fn refused_values_of_the_other_commands() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for args in [&["--help"][..], &["-h"], &["help", "bench"], &["convert", "--help"]] {
+    let commands =
+        ["classify", "run", "convert", "init", "bench", "eval", "inspect", "completions"].map(|name| [name, "--help"]);
+    let of_commands = commands.iter().map(|args| &args[..]);
+    for args in [&["--help"][..], &["-h"], &["help", "bench"]].into_iter().chain(of_commands) {
         let help = succeed(args);
         assert!(help.contains("Usage: mnx-infer") && help.contains("Example"), "{help}");
     }
-    assert_eq!(succeed(["--version"]), format!("mnx-infer {}\n", env!("CARGO_PKG_VERSION")));
+    let version = format!("mnx-infer {} ({})\n", env!("CARGO_PKG_VERSION"), mnx::Isa::detect());
+    assert_eq!(succeed(["-V"]), version);
+    let long = succeed(["--version"]);
+    assert!(long.starts_with(&version), "{long}");
+    assert!(mnx::Isa::available().iter().all(|isa| long.lines().nth(1).unwrap().contains(isa.name())), "{long}");
     assert!(succeed(["run", "--help"]).contains("must not change while the program runs"));
 }
 
@@ -166,4 +173,35 @@ fn a_full_standard_output_is_an_error() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("error: standard output: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = succeed(["completions", shell]);
+        assert!(["classify", "inspect", "per-block"].iter().all(|word| script.contains(word)), "{shell}: {script}");
+    }
+    let line = fail(2, ["completions", "tcsh"]);
+    assert!(line.contains("tcsh") && line.contains("bash"), "{line}");
+}
+
+#[test]
+fn no_colour_goes_into_a_pipe() {
+    let picture = testdata("pictures/chelsea.png");
+    let weights = weights();
+    for args in [
+        args!["classify", "--weights", weights, picture].to_vec(),
+        args!["inspect"].to_vec(),
+        args!["bench", "--iterations", "1", "--warmup", "0", "--threads", "1", "--per-block"].to_vec(),
+        args!["--help"].to_vec(),
+        args!["--version"].to_vec(),
+        args!["inspect", "--weights", "absent"].to_vec(),
+        args!["inspect", "--batch", "0"].to_vec(),
+    ] {
+        for (name, value) in [("TERM", "xterm-256color"), ("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")] {
+            let output = program().args(&args).env(name, value).output().unwrap();
+            let said = [text(&output.stdout), text(&output.stderr)].concat();
+            assert!(!said.is_empty() && !said.contains('\u{1b}'), "{name} {args:?}: {said:?}");
+        }
+    }
 }

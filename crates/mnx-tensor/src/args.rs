@@ -53,10 +53,27 @@ pub struct Residual {
     pub channels: usize,
 }
 
-/// Arguments of a depthwise 3x3 kernel.
+/// Height and width of a whole input plane and of the output, and the zeros before the first row and column.
 ///
-/// Output row `y`, tap `k` reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero;
+/// Output row `y`, tap `k` of a 3x3 layer reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero;
 /// columns likewise. So `pad_top` and `pad_left` are 0 or 1, and what is padded after follows from the output's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Output rows.
+    pub out_height: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Zero rows above: 0 or 1.
+    pub pad_top: usize,
+    /// Zero columns to the left: 0 or 1.
+    pub pad_left: usize,
+}
+
+/// Arguments of a depthwise 3x3 kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Depthwise {
     /// Input.
@@ -69,16 +86,8 @@ pub struct Depthwise {
     pub weights: *const f32,
     /// `[C]`, padded with zeros to whole blocks.
     pub bias: *const f32,
-    /// Input rows of the whole plane.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Output columns.
-    pub out_width: usize,
-    /// Zero rows before the first: 0 or 1.
-    pub pad_top: usize,
-    /// Zero columns before the first: 0 or 1.
-    pub pad_left: usize,
+    /// Sizes of input and output, and the padding.
+    pub geometry: Geometry,
     /// Output rows to compute.
     pub rows: Span,
     /// Blocks of channels to compute.
@@ -131,16 +140,8 @@ pub struct Dense {
     pub cin: usize,
     /// Output channels.
     pub cout: usize,
-    /// Input rows.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Output columns.
-    pub out_width: usize,
-    /// Zero rows before the first: 0 or 1.
-    pub pad_top: usize,
-    /// Zero columns before the first: 0 or 1.
-    pub pad_left: usize,
+    /// Sizes of input and output, and the padding.
+    pub geometry: Geometry,
     /// Output rows to compute.
     pub rows: Span,
     /// Activation.

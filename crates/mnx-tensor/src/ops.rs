@@ -15,7 +15,7 @@
 //! # Ok::<(), mnx_tensor::Error>(())
 //! ```
 
-use crate::args::{self, Clamp, Planes, PlanesMut};
+use crate::args::{self, Clamp, Geometry, Planes, PlanesMut};
 use crate::table::{self, Kernels};
 use crate::{AlignedBuf, BlockedShape, Error, Isa, Tensor, TensorView, pack};
 
@@ -59,8 +59,8 @@ impl Default for Conv<'_> {
 }
 
 impl Conv<'_> {
-    /// Output rows and columns of a 3x3 convolution.
-    fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize), Error> {
+    /// Sizes of a 3x3 convolution.
+    fn geometry(&self, height: usize, width: usize) -> Result<Geometry, Error> {
         if !(1..=2).contains(&self.stride) {
             return Err(Error::Value { what: "stride", expected: "1 or 2", found: self.stride });
         }
@@ -69,7 +69,8 @@ impl Conv<'_> {
             return Err(Error::Value { what: "padding", expected: "0 or 1", found });
         }
         let size = |n: usize, padding: usize| (n + padding).checked_sub(3).map_or(0, |n| n / self.stride + 1);
-        Ok((size(height, top + bottom), size(width, left + right)))
+        let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
+        Ok(Geometry { height, width, out_height, out_width, pad_top: top, pad_left: left })
     }
 }
 
@@ -89,9 +90,9 @@ pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, op
 /// As [`depthwise3x3`].
 pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], options: &Conv) -> Result<Tensor, Error> {
     let [n, channels, height, width] = input.shape();
-    let (rows, out_width) = options.output_size(height, width)?;
+    let geometry = options.geometry(height, width)?;
     length("packed weights", pack::depthwise_len(channels), weights.len())?;
-    let layer = Layer::new(options, [n, channels, rows, out_width], bias)?;
+    let layer = Layer::new(options, [n, channels, geometry.out_height, geometry.out_width], bias)?;
     let shape = BlockedShape::new(channels, height, width)?;
     layer.run(|kernels, picture, out, residual| {
         let src = blocked(shape, input.picture(picture))?;
@@ -101,12 +102,8 @@ pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], opt
             residual,
             weights: weights.as_ptr(),
             bias: bias.as_ptr(),
-            height,
-            width,
-            out_width,
-            pad_top: options.padding.top,
-            pad_left: options.padding.left,
-            rows: (0..rows).into(),
+            geometry,
+            rows: (0..geometry.out_height).into(),
             blocks: (0..shape.blocks()).into(),
             clamp: options.clamp,
         };
@@ -187,10 +184,10 @@ pub fn dense3x3_packed(
     options: &Conv,
 ) -> Result<Tensor, Error> {
     let [n, cin, height, width] = input.shape();
-    let (rows, out_width) = options.output_size(height, width)?;
+    let geometry = options.geometry(height, width)?;
     length("packed weights", pack::panels_len(cout, cin.saturating_mul(9)), weights.len())?;
-    let layer = Layer::new(options, [n, cout, rows, out_width], bias)?;
-    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, out_width, options.stride) };
+    let layer = Layer::new(options, [n, cout, geometry.out_height, geometry.out_width], bias)?;
+    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, geometry.out_width, options.stride) };
     let mut scratch = AlignedBuf::try_zeroed(scratch)?;
     layer.run(|kernels, picture, dst, residual| {
         let args = args::Dense {
@@ -202,12 +199,8 @@ pub fn dense3x3_packed(
             scratch: scratch.as_mut_ptr(),
             cin,
             cout,
-            height,
-            width,
-            out_width,
-            pad_top: options.padding.top,
-            pad_left: options.padding.left,
-            rows: (0..rows).into(),
+            geometry,
+            rows: (0..geometry.out_height).into(),
             clamp: options.clamp,
         };
         // SAFETY: all extents are those of the buffers, which live through the call.

@@ -81,6 +81,34 @@ pub fn kernels(isa: Isa) -> Option<&'static Kernels> {
     }
 }
 
+/// What is known of a kernel without running it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KernelInfo {
+    /// The ISA that it was built for.
+    pub isa: Isa,
+    /// By the grammar in the [crate's docs](crate).
+    pub name: &'static str,
+    /// Largest tile: pixels (or rows) x output channels.
+    pub tile: (usize, usize),
+    /// Whether this CPU can run it.
+    pub available: bool,
+}
+
+/// Every kernel of this build, those that this CPU cannot run too: by ISA, slowest first, in the order of
+/// [`Kernels::list`].
+pub fn all() -> Vec<KernelInfo> {
+    #[cfg(target_arch = "x86_64")]
+    let tables = [&SCALAR, &AVX2, &AVX512];
+    #[cfg(not(target_arch = "x86_64"))]
+    let tables = [&SCALAR];
+    let of_table = |table: &Kernels| {
+        let (isa, available) = (table.isa, table.isa.is_available());
+        table.list().map(|(name, tile)| KernelInfo { isa, name, tile, available })
+    };
+    tables.into_iter().flat_map(of_table).collect()
+}
+
 /// The kernels to run on: as [`Isa::choose`] decides.
 ///
 /// # Errors
@@ -169,6 +197,18 @@ mod tests {
     fn a_table_is_the_one_that_was_asked_for() {
         for isa in Isa::available() {
             assert_eq!(kernels(isa).map(|k| k.isa), Some(isa));
+        }
+    }
+
+    #[test]
+    fn every_kernel_that_can_run_is_listed() {
+        let listed = all();
+        for isa in Isa::ALL {
+            let of_isa: Vec<_> = listed.iter().filter(|kernel| kernel.isa == isa).collect();
+            assert!(of_isa.iter().all(|kernel| kernel.available == isa.is_available()));
+            if let Some(table) = kernels(isa) {
+                assert!(of_isa.iter().map(|kernel| (kernel.name, kernel.tile)).eq(table.list()));
+            }
         }
     }
 

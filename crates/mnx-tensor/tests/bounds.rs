@@ -2,7 +2,7 @@
 //! once against the one behind it, once against the one before it.
 #![cfg(unix)]
 
-use mnx_tensor::args::{self, Clamp, Planes, PlanesMut, Residual};
+use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Residual};
 use mnx_tensor::table::kernels;
 use mnx_tensor::{Isa, pack};
 
@@ -101,11 +101,7 @@ fn depthwise_stays_inside() {
                     residual: Some(Residual { planes: shortcut.planes(out_plane), channels: 9 }),
                     weights: weights.start,
                     bias: bias.start,
-                    height: h,
-                    width: w,
-                    out_width,
-                    pad_top,
-                    pad_left,
+                    geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top, pad_left },
                     rows: (0..rows).into(),
                     blocks: (0..2).into(),
                     clamp: Clamp::RELU6,
@@ -167,11 +163,7 @@ fn dense_pool_and_linear_stay_inside() {
                 scratch: scratch.start,
                 cin,
                 cout,
-                height: h,
-                width: w,
-                out_width,
-                pad_top: 1,
-                pad_left: 1,
+                geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top: 1, pad_left: 1 },
                 rows: (0..rows).into(),
                 clamp: Clamp::RELU6,
             };

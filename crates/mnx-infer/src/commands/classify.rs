@@ -1,127 +1,168 @@
 //! `classify`: pictures in, labels out.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
-use mnx::{Classifier, Picture, Prediction};
+use indicatif::ProgressBar;
+use mnx::Model;
 use serde::Serialize;
 
-use super::{Context, Source, plain_table};
+use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
 use crate::error::{Error, printable, shown};
 use crate::npy;
 use crate::output::OutputFile;
+use crate::pictures::{self, Entry};
+use crate::pipeline::{self, Pipeline};
+use crate::progress;
 use crate::stdout;
 
 /// How many classes are listed where `--top` is not given.
 const TOP: usize = 5;
-/// Characters of a bar that stands for certainty.
-const BAR: usize = 30;
+/// So many pictures are done before anybody wonders.
+const A_FEW: usize = 10;
 
 /// What is said of one picture.
 #[derive(Serialize)]
-struct Answer {
+struct Answer<'a> {
     file: String,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: Outcome<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
-    Top(Vec<Guess>),
+enum Outcome<'a> {
+    Top(Vec<Guess<'a>>),
     Error(String),
 }
 
 /// A class and how likely it is.
 #[derive(Serialize)]
-struct Guess {
+struct Guess<'a> {
     index: usize,
-    label: Option<String>,
+    label: Option<&'a str>,
     probability: f32,
-}
-
-impl Guess {
-    fn new(prediction: Prediction<'_>) -> Guess {
-        let Prediction { index, label, probability, .. } = prediction;
-        Guess { index, label: label.map(str::to_owned), probability }
-    }
 }
 
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
-    let mut classifier = Classifier::with(&model, context.options(&model)?).map_err(Error::failed)?;
+    let entries = pictures::expand(&args.images)?;
+    let pipeline = Pipeline::new(&model, context, entries.len(), args.top.unwrap_or(TOP))?;
+    let pipeline = pipeline.with_input(args.dump_input.is_some());
     let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;
+    let progress = progress_of(entries.len());
+    let mut failed = false;
     let mut answers = Vec::new();
-    for path in &args.images {
-        let top = classify(path, args.top.unwrap_or(TOP), &mut classifier, dump.as_mut());
-        let outcome = top.map_or_else(
-            |e| {
-                let message = printable(&e.to_string());
-                stdout::complain(&message);
-                Outcome::Error(message)
-            },
-            Outcome::Top,
-        );
-        let answer = Answer { file: path.to_string_lossy().into(), outcome };
-        if !context.is_json() {
-            stdout::print(&text(path, &answer))?;
+    let ran = pipeline.run(&entries, |entry, answer| {
+        progress.inc(1);
+        let answer = told(&model, entry, answer, dump.as_mut(), &progress)?;
+        failed |= matches!(answer.outcome, Outcome::Error(_));
+        if context.is_json() {
+            answers.push(answer);
+            return Ok(());
         }
-        answers.push(answer);
+        stdout::print(&text(&entry.path, &answer))
+    });
+    progress.finish_and_clear();
+    let finished = ran.and_then(|()| {
+        dump.map_or(Ok(()), Dump::finish)?;
+        if context.is_json() { stdout::print_json(&answers) } else { Ok(()) }
+    });
+    match finished {
+        Ok(()) | Err(Error::Closed) if failed => Err(Error::Reported),
+        finished => finished,
     }
-    if let Some(dump) = dump {
-        dump.finish()?;
-    }
-    if context.is_json() {
-        stdout::print_json(&answers)?;
-    }
-    let failed = answers.iter().any(|answer| matches!(answer.outcome, Outcome::Error(_)));
-    if failed { Err(Error::Reported) } else { Ok(()) }
 }
 
-fn classify(
-    path: &Path,
-    top: usize,
-    classifier: &mut Classifier,
+/// A bar where there is something to wait for and the answers themselves do not show how far it is.
+fn progress_of(pictures: usize) -> ProgressBar {
+    if pictures > A_FEW && !io::stdout().is_terminal() { progress::pictures(pictures) } else { ProgressBar::hidden() }
+}
+
+/// Takes the input to the dump, complains of what is wrong.
+fn told<'a>(
+    model: &'a Model,
+    entry: &Entry,
+    answer: Result<pipeline::Answer, Error>,
     dump: Option<&mut Dump>,
-) -> Result<Vec<Guess>, Error> {
-    let picture = Picture::open(path).map_err(Error::failed)?;
-    let guesses: Vec<_> =
-        classifier.classify(&picture, top).map_err(Error::failed)?.into_iter().map(Guess::new).collect();
-    if guesses.iter().any(|guess| !guess.probability.is_finite()) {
-        return Err(Error::expected(
-            path,
-            "finite logits",
-            "NaN or infinity: weights or normalisation are out of range",
-        ));
-    }
-    if let Some(dump) = dump {
-        dump.inputs.extend_from_slice(classifier.input());
-    }
-    Ok(guesses)
+    progress: &ProgressBar,
+) -> Result<Answer<'a>, Error> {
+    let outcome = match answer {
+        Ok(answer) => {
+            if let Some(dump) = dump {
+                dump.add(&answer.input)?;
+            }
+            let guess = |(index, probability)| Guess { index, label: label(model, index), probability };
+            Outcome::Top(answer.top.into_iter().map(guess).collect())
+        }
+        Err(e) => {
+            // One line for each picture, whatever its name holds.
+            let message = printable(&e.to_string());
+            progress.suspend(|| stdout::complain(&message));
+            Outcome::Error(message)
+        }
+    };
+    Ok(Answer { file: entry.path.to_string_lossy().into(), outcome })
 }
 
-/// Inputs of the pictures that could be read.
+/// The name of a class, if the model has names.
+pub(super) fn label(model: &Model, index: usize) -> Option<&str> {
+    model.spec().labels.as_ref()?.get(index).map(String::as_str)
+}
+
+/// A class as it stands in a table.
+pub(super) fn shown_class(index: usize, label: Option<&str>) -> String {
+    label.map_or_else(|| format!("class {index}"), printable)
+}
+
+/// Inputs of the pictures that could be read, in a file without a name until their number is known.
 struct Dump {
     output: OutputFile,
+    path: PathBuf,
     /// Height and width of each.
     side: usize,
-    inputs: Vec<f32>,
+    spool: File,
+    pictures: usize,
 }
 
 impl Dump {
     fn create(path: &Path, side: usize) -> Result<Dump, Error> {
-        Ok(Dump { output: OutputFile::create(path)?, side, inputs: Vec::new() })
+        let output = OutputFile::create(path)?;
+        // Where the result will need the room; beside a device or pipe it may not be allowed.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let spool = tempfile::tempfile_in(folder).or_else(|_| tempfile::tempfile());
+        let spool = spool.map_err(|e| cannot_spool(path, &e))?;
+        Ok(Dump { output, path: path.into(), side, spool, pictures: 0 })
     }
 
-    fn finish(self) -> Result<(), Error> {
-        let side = self.side;
-        let pictures = self.inputs.len() / (3 * side * side);
-        if pictures == 0 {
+    fn add(&mut self, input: &[f32]) -> Result<(), Error> {
+        // f32 is stored little-endian, as it is in memory on every target of this program.
+        self.spool.write_all(bytemuck::cast_slice(input)).map_err(|e| cannot_spool(&self.path, &e))?;
+        self.pictures += 1;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        if self.pictures == 0 {
             // No input, no file: each picture's error has been told.
             return Ok(());
         }
-        npy::write(self.output, &[pictures, 3, side, side], &self.inputs)
+        npy::start(&mut self.output, &[self.pictures, 3, self.side, self.side])?;
+        self.spool.rewind().map_err(|e| cannot_spool(&self.path, &e))?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match self.spool.read(&mut buffer).map_err(|e| cannot_spool(&self.path, &e))? {
+                0 => return self.output.finish(),
+                length => self.output.write(&buffer[..length])?,
+            }
+        }
     }
+}
+
+fn cannot_spool(path: &Path, e: &io::Error) -> Error {
+    Error::file(path, format_args!("cannot be prepared in a temporary file: {e}"))
 }
 
 /// The file's name and a line per class; nothing for a picture whose error has been told.
@@ -130,29 +171,8 @@ fn text(path: &Path, answer: &Answer) -> String {
         return String::new();
     };
     let rows = top.iter().map(|guess| {
-        let label = guess.label.as_ref().map_or_else(|| format!("class {}", guess.index), |label| printable(label));
-        vec![format!("  {label}"), format!("{:.1} %", 100.0 * guess.probability), bar(guess.probability)]
+        let class = shown_class(guess.index, guess.label);
+        vec![format!("  {class}"), format!("{:.1} %", 100.0 * guess.probability), bar(guess.probability)]
     });
     format!("{}\n{}", shown(path), plain_table("lrl", &[], rows))
-}
-
-/// A bar in eighths of a character.
-fn bar(probability: f32) -> String {
-    let eighths = (probability * 8.0 * BAR as f32).round() as usize;
-    let mut bar = "█".repeat(eighths / 8);
-    bar.extend(" ▏▎▍▌▋▊▉".chars().nth(eighths % 8).filter(|&c| c != ' '));
-    bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_grow_by_eighths() {
-        assert_eq!((bar(0.0), bar(f32::NAN)), (String::new(), String::new()));
-        assert_eq!(bar(0.5 / 30.0), "▌");
-        assert_eq!(bar(0.1), "███");
-        assert_eq!(bar(1.0).chars().count(), BAR);
-    }
 }

@@ -2,8 +2,11 @@
 
 pub(crate) mod bench;
 pub(crate) mod classify;
+pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod eval;
 pub(crate) mod init;
+pub(crate) mod inspect;
 mod network;
 pub(crate) mod run;
 
@@ -15,6 +18,12 @@ use mnx::{Isa, Model, Session, SessionOptions};
 
 use crate::args::{Format, Global, IsaChoice};
 use crate::error::{Error, printable};
+use crate::stdout::{BAR_COLOR, HEADER};
+
+/// Characters of a bar that stands for all.
+const BAR: usize = 30;
+/// From one eighth of a character to all of it.
+const EIGHTHS: &str = "▏▎▍▌▋▊▉█";
 
 /// The global flags, checked.
 pub(crate) struct Context {
@@ -51,20 +60,33 @@ impl Context {
         self.format == Format::Json
     }
 
+    /// The first number of threads, else as many as there are physical cores.
+    pub(crate) fn threads(&self, model: &Model) -> Result<usize, Error> {
+        self.threads_or_cores(model, self.threads.first().copied())
+    }
+
+    fn threads_or_cores(&self, model: &Model, threads: Option<usize>) -> Result<usize, Error> {
+        match threads {
+            Some(threads) => Ok(threads),
+            None => Ok(Session::with(model, SessionOptions::new().isa(self.isa)).map_err(Error::failed)?.threads()),
+        }
+    }
+
+    /// Options of a session that the thread which calls it runs alone.
+    pub(crate) fn lone_options(&self) -> SessionOptions {
+        SessionOptions::new().isa(self.isa).threads(1)
+    }
+
     /// Options of a session with the first number of threads.
-    fn options(&self, model: &Model) -> Result<SessionOptions, Error> {
+    pub(crate) fn options(&self, model: &Model) -> Result<SessionOptions, Error> {
         self.options_of(model, self.threads.first().copied())
     }
 
     /// Options of a session with this number of threads, which are its own; without one, as many as there are
     /// physical cores.
     fn options_of(&self, model: &Model, threads: Option<usize>) -> Result<SessionOptions, Error> {
-        let options = SessionOptions::new().isa(self.isa);
-        let threads = match threads {
-            Some(threads) => threads,
-            None => Session::with(model, options.clone()).map_err(Error::failed)?.threads(),
-        };
-        let options = options.threads(threads);
+        let threads = self.threads_or_cores(model, threads)?;
+        let options = SessionOptions::new().isa(self.isa).threads(threads);
         if threads == 1 {
             return Ok(options);
         }
@@ -115,7 +137,7 @@ fn open(path: &Path) -> Result<Model, Error> {
     model.map_err(|e| Error::failed(printable(&e.to_string())))
 }
 
-/// A table without lines. `columns` has a letter per column: `l` for left, `r` for right.
+/// A table without lines; bars stand in its last column. `columns` has a letter per column: `l` for left, `r` for right.
 fn plain_table(columns: &str, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -127,7 +149,30 @@ fn plain_table(columns: &str, header: &[&str], rows: impl IntoIterator<Item = Ve
         column.set_padding((0, 2));
         column.set_cell_alignment(if side == 'l' { CellAlignment::Left } else { CellAlignment::Right });
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let lines = table.lines().enumerate().map(|(i, line)| {
+        let line = line.trim_end();
+        if i == 0 && !header.is_empty() {
+            return format!("{HEADER}{line}{HEADER:#}\n");
+        }
+        match line.trim_end_matches(|c| EIGHTHS.contains(c)) {
+            text if text.len() < line.len() => format!("{text}{BAR_COLOR}{}{BAR_COLOR:#}\n", &line[text.len()..]),
+            text => format!("{text}\n"),
+        }
+    });
+    lines.collect()
+}
+
+/// A bar in eighths of a character for a share of 0 to 1.
+fn bar(share: f32) -> String {
+    let eighths = (share * 8.0 * BAR as f32).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    bar.extend((eighths % 8).checked_sub(1).and_then(|i| EIGHTHS.chars().nth(i)));
+    bar
+}
+
+/// `[C, H, W]` as it stands in a table.
+fn shape([channels, height, width]: [usize; 3]) -> String {
+    format!("{channels} x {height} x {width}")
 }
 
 /// 1234567 as 1,234,567.
@@ -145,7 +190,15 @@ fn grouped(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{BAR, bar, grouped};
+
+    #[test]
+    fn bars_grow_by_eighths() {
+        assert_eq!((bar(0.0), bar(f32::NAN)), (String::new(), String::new()));
+        assert_eq!(bar(0.5 / 30.0), "▌");
+        assert_eq!(bar(0.1), "███");
+        assert_eq!(bar(1.0).chars().count(), BAR);
+    }
 
     #[test]
     fn thousands_are_grouped() {

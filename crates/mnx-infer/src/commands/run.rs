@@ -10,22 +10,26 @@ use super::{Context, open};
 use crate::args::Run;
 use crate::error::{Error, shown};
 use crate::npy::{self, NpyInput};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, is_standard};
 use crate::stdout;
 
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     let model = open(&args.weights)?;
-    let input = NpyInput::open(&args.input, model.spec().channels)?;
+    let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
     let mut session = Session::with(&model, context.options(&model)?).map_err(Error::failed)?;
-    session.prepare(input.shape()).map_err(|e| Error::file(&args.input, e))?;
+    let name = input.path().to_owned();
+    session.prepare(input.shape()).map_err(|e| Error::file(&name, e))?;
     let input = input.read()?;
-    let output = OutputFile::create(&args.output)?;
+    let output = OutputFile::create_or_stdout(&args.output)?;
     let logits = match &args.dump_blocks {
         Some(folder) => run_dumping(&model, &mut session, &input, folder)?,
-        None => session.run(input.view()).map_err(|e| Error::file(&args.input, e))?.data().to_vec(),
+        None => session.run(input.view()).map_err(|e| Error::file(&name, e))?.data().to_vec(),
     };
     let shape = [input.shape()[0], model.spec().classes];
     npy::write(output, &shape, &logits)?;
+    if is_standard(&args.output) {
+        return Ok(());
+    }
     if context.is_json() {
         return stdout::print_json(&json!({"output": args.output.to_string_lossy(), "shape": shape}));
     }

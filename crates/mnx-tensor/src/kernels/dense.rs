@@ -9,7 +9,7 @@
 
 use super::balanced;
 use super::epilogue::Panels;
-use crate::args::Dense;
+use crate::args::{Dense, Geometry};
 use crate::simd::Simd;
 
 /// Kernels `dense3x3s1` and `dense3x3s2`: tiles of up to `MAX` pixels (at most 12) times one panel.
@@ -22,7 +22,7 @@ pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s:
         // SAFETY: the caller's promise.
         unsafe {
             copy_rows::<STRIDE>(a, y);
-            for (x, count) in balanced::<MAX>((0..a.out_width).into()) {
+            for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
                 for panel in 0..a.cout.div_ceil(16) {
                     match count {
                         1 => tile::<S, STRIDE, 1>(s, a, y, x, panel),
@@ -47,8 +47,9 @@ pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s:
 /// The three input rows of output row `y`, of every channel, padded on all sides.
 #[inline(always)]
 unsafe fn copy_rows<const STRIDE: usize>(a: &Dense, y: usize) {
-    let len = Dense::scratch_row(a.out_width, STRIDE);
-    let columns = a.width.min(len - a.pad_left);
+    let Geometry { height, width, out_width, pad_top, pad_left, .. } = a.geometry;
+    let len = Dense::scratch_row(out_width, STRIDE);
+    let columns = width.min(len - pad_left);
     for channel in 0..a.cin {
         for k in 0..3 {
             let row = y * STRIDE + k;
@@ -56,9 +57,9 @@ unsafe fn copy_rows<const STRIDE: usize>(a: &Dense, y: usize) {
             unsafe {
                 let to = a.scratch.add((channel * 3 + k) * len);
                 std::ptr::write_bytes(to, 0, len);
-                if row >= a.pad_top && row < a.height + a.pad_top {
-                    let from = a.src.add((channel * a.height + row - a.pad_top) * a.width);
-                    std::ptr::copy_nonoverlapping(from, to.add(a.pad_left), columns);
+                if row >= pad_top && row < height + pad_top {
+                    let from = a.src.add((channel * height + row - pad_top) * width);
+                    std::ptr::copy_nonoverlapping(from, to.add(pad_left), columns);
                 }
             }
         }
@@ -68,7 +69,7 @@ unsafe fn copy_rows<const STRIDE: usize>(a: &Dense, y: usize) {
 /// `PIXELS` output pixels of row `y` from column `x` on, times one panel.
 #[inline(always)]
 unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dense, y: usize, x: usize, panel: usize) {
-    let len = Dense::scratch_row(a.out_width, STRIDE);
+    let len = Dense::scratch_row(a.geometry.out_width, STRIDE);
     // SAFETY: the row copies reach two columns past the last output pixel's first tap.
     unsafe {
         let mut w = a.weights.add(panel * a.cin * 9 * 16);
@@ -84,6 +85,6 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dens
             (from, w) = (from.wrapping_add(len), w.wrapping_add(48));
         }
         let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
-        to.store(s, y * a.out_width + x, panel, &sums);
+        to.store(s, y * a.geometry.out_width + x, panel, &sums);
     }
 }

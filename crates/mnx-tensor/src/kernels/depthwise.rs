@@ -55,7 +55,7 @@ pub(crate) unsafe fn dw3x3s2<S: Simd, const COLS: usize>(s: S, a: &Depthwise) {
 
 #[inline(always)]
 unsafe fn depthwise<S: Simd, const STRIDE: usize, const COLS: usize>(s: S, a: &Depthwise) {
-    let strip = (STRIP_BYTES / (a.width * 32 * STRIDE).max(1)).max(MIN_STRIP);
+    let strip = (STRIP_BYTES / (a.geometry.width * 32 * STRIDE).max(1)).max(MIN_STRIP);
     for b in a.blocks.start..a.blocks.end {
         // SAFETY: block `b` has 72 weights and 8 biases.
         let block = unsafe {
@@ -72,7 +72,7 @@ unsafe fn depthwise<S: Simd, const STRIDE: usize, const COLS: usize>(s: S, a: &D
         let mut row = a.rows.start;
         while row < a.rows.end {
             let end = a.rows.end.min(row + strip);
-            for (x, cols) in balanced::<COLS>((0..a.out_width).into()) {
+            for (x, cols) in balanced::<COLS>((0..a.geometry.out_width).into()) {
                 let edge = Edge::of::<STRIDE>(a, x, cols);
                 let g = Group { x, rows: (row..end).into() };
                 // SAFETY: the caller's promise; `edge` says which columns are not there.
@@ -108,7 +108,7 @@ impl Edge {
     #[inline(always)]
     fn of<const STRIDE: usize>(a: &Depthwise, x: usize, cols: usize) -> Self {
         let last = (x + cols - 1) * STRIDE + 2;
-        Edge { first: x * STRIDE < a.pad_left, last: last >= a.width + a.pad_left }
+        Edge { first: x * STRIDE < a.geometry.pad_left, last: last >= a.geometry.width + a.geometry.pad_left }
     }
 }
 
@@ -184,14 +184,15 @@ unsafe fn stream_s1<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
     let [w0, w1, w2] = &block.weights;
     let fresh = [block.bias; COLS];
     let (start, end) = (g.rows.start, g.rows.end);
+    let geo = &a.geometry;
     // The input row that is tap 0 of output row `y`, and whether it is inside.
     let line = |y: usize| {
         block.src.wrapping_offset(
-            ((y as isize - a.pad_top as isize) * a.width as isize + g.x as isize - a.pad_left as isize) * 8,
+            ((y as isize - geo.pad_top as isize) * geo.width as isize + g.x as isize - geo.pad_left as isize) * 8,
         )
     };
-    let inside = |y: usize| y >= a.pad_top && y < a.height + a.pad_top;
-    let pixel = |y: usize| y * a.out_width + g.x;
+    let inside = |y: usize| y >= geo.pad_top && y < geo.height + geo.pad_top;
+    let pixel = |y: usize| y * geo.out_width + g.x;
 
     // SAFETY: rows outside the plane are skipped by `inside`, or inside because an output row reads at
     // most one row of padding on each side; columns by FIRST and LAST.
@@ -233,15 +234,16 @@ unsafe fn stream_s2<S: Simd, const COLS: usize, const FIRST: bool, const LAST: b
     let [w0, w1, w2] = &block.weights;
     let fresh = [block.bias; COLS];
     let (start, end) = (g.rows.start, g.rows.end);
+    let geo = &a.geometry;
     // Input row `k` rows under tap 0 of output row `y`, and whether it is inside.
     let line = |y: usize, k: usize| {
         let (row, column) = (2 * y + k, 2 * g.x);
         block.src.wrapping_offset(
-            ((row as isize - a.pad_top as isize) * a.width as isize + column as isize - a.pad_left as isize) * 8,
+            ((row as isize - geo.pad_top as isize) * geo.width as isize + column as isize - geo.pad_left as isize) * 8,
         )
     };
-    let inside = |y: usize, k: usize| 2 * y + k >= a.pad_top && 2 * y + k < a.height + a.pad_top;
-    let pixel = |y: usize| y * a.out_width + g.x;
+    let inside = |y: usize, k: usize| 2 * y + k >= geo.pad_top && 2 * y + k < geo.height + geo.pad_top;
+    let pixel = |y: usize| y * geo.out_width + g.x;
 
     // SAFETY: as in `stream_s1`.
     unsafe {

@@ -1,0 +1,85 @@
+//! What the CPU could do: multiply-adds and bytes a second, on as many threads as the network has.
+
+use std::ops::RangeInclusive;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::statistics::median;
+
+/// How long a measurement of the peak takes, per ISA that the CPU has.
+const PEAK_TIME: Duration = Duration::from_millis(15);
+/// How long a measurement of the bandwidth takes, per size.
+const COPY_TIME: Duration = Duration::from_millis(1);
+/// Working sets are powers of two: 16 KiB, half of the smallest first cache, to 64 MiB, beyond most last ones.
+const SIZES: RangeInclusive<u32> = 14..=26;
+/// After an inference the session's threads look out for another one for a moment.
+const FALL_ASLEEP: Duration = Duration::from_millis(5);
+
+/// Measurements that come in turn with inferences.
+pub(super) struct Machine {
+    threads: usize,
+    /// GFLOP/s, per round.
+    peaks: Vec<f64>,
+    /// GB/s per size, per round.
+    copies: Vec<Vec<f64>>,
+}
+
+impl Machine {
+    /// At most one thread per CPU: those that take turns on one have no more.
+    pub(super) fn new(threads: usize) -> Machine {
+        let cpus = std::thread::available_parallelism().map_or(threads, usize::from);
+        Machine { threads: threads.min(cpus), peaks: Vec::new(), copies: vec![Vec::new(); SIZES.count()] }
+    }
+
+    pub(super) fn measure_peak(&mut self) {
+        if self.threads > 1 {
+            std::thread::sleep(FALL_ASLEEP);
+        }
+        self.peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0));
+    }
+
+    pub(super) fn measure_bandwidth(&mut self) {
+        for (size, rates) in SIZES.zip(&mut self.copies) {
+            let share = (1 << size) / self.threads;
+            rates.push(together(self.threads, || mnx::copy_bandwidth(share, COPY_TIME)));
+        }
+    }
+
+    /// GFLOP/s of multiply-adds alone, of all threads together.
+    pub(super) fn peak(&self) -> f64 {
+        median(&self.peaks)
+    }
+
+    /// Medians of what was measured; none without a measurement.
+    pub(super) fn bandwidths(&self) -> Vec<Bandwidth> {
+        let measured = SIZES.zip(&self.copies).filter(|(_, rates)| !rates.is_empty());
+        measured.map(|(size, rates)| Bandwidth { bytes: 1 << size, gb_per_second: median(rates) }).collect()
+    }
+}
+
+/// How fast a working set of a size can be moved.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Bandwidth {
+    /// Of the working set, which the threads share.
+    pub(super) bytes: u64,
+    /// Bytes read and bytes written, of all threads together.
+    pub(super) gb_per_second: f64,
+}
+
+/// The sum of a rate over threads that begin at once.
+fn together(threads: usize, rate: impl Fn() -> f64 + Sync) -> f64 {
+    if threads == 1 {
+        return rate();
+    }
+    let start = Barrier::new(threads);
+    let one = || {
+        start.wait();
+        rate()
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap_or(0.0)).sum()
+    })
+}

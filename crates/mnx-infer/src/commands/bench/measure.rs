@@ -1,0 +1,177 @@
+//! The measurement of one number of threads with one batch.
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use mnx::{Model, Profile, Session, Tensor};
+use serde::Serialize;
+
+use super::cpu;
+use super::machine::Machine;
+use super::profile::Profiled;
+use super::statistics::Latency;
+use crate::args::Bench;
+use crate::commands::{Context, Source};
+use crate::error::Error;
+
+/// The machine is measured this often between the inferences, so that drift in its speed hits both.
+const ROUNDS: usize = 10;
+
+/// One number of threads with one batch. Times are per batch.
+#[derive(Serialize)]
+pub(super) struct Measurement {
+    pub(super) threads: usize,
+    pub(super) batch: usize,
+    pub(super) isa: &'static str,
+    pub(super) cpu: String,
+    pub(super) latency_ms: Latency,
+    /// Multiply-adds of one picture.
+    pub(super) macs: u64,
+    /// By the median.
+    pub(super) gflops: f64,
+    /// Of all the threads together; the median of the rounds.
+    pub(super) fma_peak_gflops: f64,
+    pub(super) percent_of_peak: f64,
+    /// From the file to the logits of the first batch.
+    pub(super) first_logits_ms: f64,
+    pub(super) peak_arena_bytes: usize,
+    #[serde(flatten)]
+    pub(super) profiled: Option<Profiled>,
+    samples_ms: Vec<f64>,
+}
+
+pub(super) fn measure(
+    source: &Source,
+    threads: Option<usize>,
+    batch: usize,
+    args: &Bench,
+    context: &Context,
+) -> Result<Measurement, Error> {
+    let input = input(&source.open()?, batch)?;
+    let start = Instant::now();
+    let model = source.open()?;
+    let mut session = Session::with(&model, context.options_of(&model, threads)?).map_err(Error::failed)?;
+    session.run(input.view()).map_err(Error::failed)?;
+    let first_logits_ms = milliseconds(start);
+
+    for _ in 0..args.warmup {
+        session.run(input.view()).map_err(Error::failed)?;
+    }
+    let mut samples = Samples::new(session.threads());
+    samples.take(&mut session, &input, args)?;
+    let latency_ms = Latency::of(&samples.plain_ms);
+    let side = model.spec().resolution;
+    let macs = model.network().macs(side, side);
+    let gflops = 2.0 * macs as f64 * batch as f64 / (latency_ms.median * 1e6);
+    let fma_peak_gflops = samples.machine.peak();
+    let profiled = samples.profile.map(|profile| Profiled::new(&profile, &samples.machine, latency_ms.median, args));
+    Ok(Measurement {
+        threads: session.threads(),
+        batch,
+        isa: session.isa().name(),
+        cpu: cpu::name(),
+        latency_ms,
+        macs,
+        gflops,
+        fma_peak_gflops,
+        percent_of_peak: 100.0 * gflops / fma_peak_gflops,
+        first_logits_ms,
+        peak_arena_bytes: session.arena_bytes(),
+        profiled,
+        samples_ms: samples.plain_ms,
+    })
+}
+
+/// What was measured in turn.
+struct Samples {
+    machine: Machine,
+    /// Milliseconds of each inference.
+    plain_ms: Vec<f64>,
+    /// As many inferences again, if a profile is wanted.
+    profile: Option<Profile>,
+}
+
+impl Samples {
+    fn new(threads: usize) -> Samples {
+        Samples { machine: Machine::new(threads), plain_ms: Vec::new(), profile: None }
+    }
+
+    fn take(&mut self, session: &mut Session, input: &Tensor, args: &Bench) -> Result<(), Error> {
+        let rounds = ROUNDS.min(args.iterations);
+        self.plain_ms.reserve_exact(args.iterations);
+        for round in 0..rounds {
+            progress(session, input, round, rounds);
+            self.machine.measure_peak();
+            if args.wants_profile() {
+                self.machine.measure_bandwidth();
+            }
+            // One that does not count: the caches are cold after that.
+            session.run(input.view()).map_err(Error::failed)?;
+            let inferences = args.iterations * (round + 1) / rounds - args.iterations * round / rounds;
+            for _ in 0..inferences {
+                let start = Instant::now();
+                let logits = session.run(input.view()).map_err(Error::failed)?;
+                std::hint::black_box(logits.data());
+                self.plain_ms.push(milliseconds(start));
+            }
+            if args.wants_profile() {
+                self.add(session.profile(input.view(), inferences).map_err(Error::failed)?);
+            }
+        }
+        progress(session, input, rounds, rounds);
+        Ok(())
+    }
+
+    fn add(&mut self, round: Profile) {
+        let Some(profile) = &mut self.profile else {
+            self.profile = Some(round);
+            return;
+        };
+        profile.whole.extend(round.whole);
+        profile.gathering.extend(round.gathering);
+        for (row, more) in profile.steps.iter_mut().zip(round.steps) {
+            row.times.extend(more.times);
+            row.waiting.extend(more.waiting);
+        }
+    }
+}
+
+/// A line on the terminal that the next one overwrites; none where nobody looks on.
+fn progress(session: &Session, input: &Tensor, done: usize, rounds: usize) {
+    let mut err = std::io::stderr();
+    if !err.is_terminal() {
+        return;
+    }
+    let (threads, batch) = (session.threads(), input.shape()[0]);
+    let line = format!("threads {threads}, batch {batch}: round {} of {rounds}", done + 1);
+    // The program's result does not depend on it.
+    let _ = if done < rounds { write!(err, "\r{line}\x1b[K") } else { write!(err, "\r\x1b[K") };
+}
+
+/// Values as a normalised picture has them, by a fixed seed: about normal, none of them special.
+fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
+    let spec = model.spec();
+    let shape = [batch, spec.channels, spec.resolution, spec.resolution];
+    let bytes = shape.iter().try_fold(4, |n: u64, &d| n.checked_mul(d as u64)).unwrap_or(u64::MAX);
+    let limit = model.limits().arena_bytes;
+    if bytes > limit {
+        let what = format!("--batch {batch}: the input: expected at most {limit} bytes, found {bytes}");
+        return Err(Error::failed(what));
+    }
+    let mut tensor = Tensor::zeros(shape).map_err(Error::failed)?;
+    let mut state = 0_u64;
+    for value in tensor.data_mut() {
+        // A linear congruential generator (Knuth's constants); the sum of four uniform values is near normal.
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        // A uniform value has variance 1/12.
+        *value = (next() + next() + next() + next() - 2.0) * 3_f32.sqrt();
+    }
+    Ok(tensor)
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}

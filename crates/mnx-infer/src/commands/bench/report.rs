@@ -1,0 +1,166 @@
+//! What is said of measurements to people: tables, and a picture.
+
+use mnx::Spec;
+use mnx::plot::{Bar, Bound, Panel};
+
+use super::machine::Bandwidth;
+use super::measure::Measurement;
+use super::profile::{Limit, Profiled, Row};
+use super::statistics::Latency;
+use crate::commands::{plain_table, shape};
+use crate::error::printable;
+use crate::stdout::HEADER;
+
+/// The bandwidth is told of so many working sets: each eight times the one before.
+const TOLD: usize = 3;
+
+pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
+    let mut text = String::new();
+    if let Some(run) = runs.first() {
+        let million = run.macs as f64 / 1e6;
+        let cpu = printable(&run.cpu);
+        text = format!("{}, {million:.2} M multiply-adds a picture, {} on {cpu}\n\n", network(spec), run.isa);
+    }
+    text += &latencies(runs);
+    for run in runs {
+        if let Some(profiled) = &run.profiled {
+            text += &tables(run, profiled);
+        }
+    }
+    text
+}
+
+/// Which network at which size.
+fn network(spec: &Spec) -> String {
+    format!("{} {:?}, {side} x {side}", printable(&spec.family), spec.width, side = spec.resolution)
+}
+
+fn latencies(runs: &[Measurement]) -> String {
+    let header = [
+        "threads",
+        "batch",
+        "min ms",
+        "median ms",
+        "p90 ms",
+        "p99 ms",
+        "pictures/s",
+        "GFLOP/s",
+        "FMA peak",
+        "% of peak",
+        "first ms",
+        "arena MB",
+    ];
+    let rows = runs.iter().map(|run| {
+        let Latency { min, median, p90, p99 } = run.latency_ms;
+        let times = [min, median, p90, p99].map(|ms| format!("{ms:.3}"));
+        let rates = [1e3 * run.batch as f64 / median, run.gflops, run.fma_peak_gflops, run.percent_of_peak];
+        let mut row = vec![run.threads.to_string(), run.batch.to_string()];
+        row.extend(times);
+        row.extend(rates.map(|rate| format!("{rate:.1}")));
+        row.push(format!("{:.3}", run.first_logits_ms));
+        row.push(format!("{:.2}", run.peak_arena_bytes as f64 / 1e6));
+        row
+    });
+    plain_table("rrrrrrrrrrrr", &header, rows)
+}
+
+/// The tables of one run that were asked for.
+fn tables(run: &Measurement, profiled: &Profiled) -> String {
+    if profiled.blocks.is_none() && profiled.layers.is_none() {
+        return String::new();
+    }
+    let mut text = format!("\n{HEADER}{}{HEADER:#}\n", counts(run));
+    let peak = run.fma_peak_gflops;
+    text += &format!("peak {peak:.1} GFLOP/s; GB/s by working set: {}\n", bandwidths(&profiled.bandwidth));
+    for rows in [&profiled.blocks, &profiled.layers].into_iter().flatten() {
+        text += "\n";
+        text += &table(rows, run.threads > 1);
+    }
+    let check = &profiled.profile;
+    // Only where threads compute whole pictures there is more than a reading of the clock.
+    let gathering = match check.gathering_ms {
+        ms if ms < 0.001 => String::new(),
+        ms => format!(" with {ms:.3} ms of waiting for the other threads' pictures"),
+    };
+    text += &format!(
+        "\nsum of the rows {:.3} ms{gathering}: {:.1} % of {:.3} ms, the median of the profiled inferences\n\
+         median of those not profiled {:.3} ms: the profiler's cost is {:+.1} %\n",
+        check.sum_ms,
+        100.0 * check.sum_ms / check.whole_ms,
+        check.whole_ms,
+        check.plain_median_ms,
+        check.overhead_percent,
+    );
+    text
+}
+
+fn counts(run: &Measurement) -> String {
+    let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
+    format!("{threads}, batch {}", run.batch)
+}
+
+fn bandwidths(measured: &[Bandwidth]) -> String {
+    let told = measured.iter().step_by(TOLD).map(|b| {
+        let (size, unit) = if b.bytes < 1 << 20 { (b.bytes >> 10, "KiB") } else { (b.bytes >> 20, "MiB") };
+        format!("{:.0} ({size} {unit})", b.gb_per_second)
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// `waiting`: whether there are others to wait for.
+fn table(rows: &[Row], waiting: bool) -> String {
+    let of_layers = rows.iter().any(|row| row.kernel.is_some());
+    let mut header = if of_layers { vec!["layer", "kernel"] } else { vec!["block"] };
+    let mut columns = "l".repeat(header.len());
+    header.extend(["output", "M MACs", "µs", "%"]);
+    if waiting {
+        header.push("waiting µs");
+    }
+    header.extend(["GFLOP/s", "% of peak", "MB moved", "FLOP/byte", "bound µs", "% of bound", "bound by"]);
+    columns += &"r".repeat(header.len() - columns.len() - 1);
+    columns.push('l');
+    plain_table(&columns, &header, rows.iter().map(|row| cells(row, waiting)))
+}
+
+fn cells(row: &Row, waiting: bool) -> Vec<String> {
+    let mut cells = vec![printable(&row.name)];
+    cells.extend(row.kernel.clone());
+    cells.push(shape(row.shape));
+    cells.push(format!("{:.2}", row.macs as f64 / 1e6));
+    cells.push(format!("{:.1}", row.microseconds));
+    cells.push(format!("{:.1}", row.percent_of_time));
+    if waiting {
+        cells.push(format!("{:.1}", row.waiting_microseconds));
+    }
+    // The pool has no multiply-adds to be judged by.
+    let judged = |text: String| if row.macs == 0 { "-".into() } else { text };
+    cells.push(judged(format!("{:.1}", row.gflops)));
+    cells.push(judged(format!("{:.1}", row.percent_of_peak)));
+    cells.push(format!("{:.3}", row.bytes as f64 / 1e6));
+    cells.push(judged(format!("{:.1}", row.intensity)));
+    cells.push(format!("{:.1}", row.roofline_microseconds));
+    cells.push(format!("{:.1}", row.percent_of_roofline));
+    cells.push(if row.bound == Limit::Compute { "peak".into() } else { "memory".into() });
+    cells
+}
+
+/// The blocks of every run as a picture.
+pub(super) fn plot(spec: &Spec, runs: &[Measurement]) -> String {
+    let panels: Vec<_> = runs.iter().filter_map(|run| Some(panel(spec, run, run.profiled.as_ref()?))).collect();
+    mnx::plot::blocks(&panels)
+}
+
+fn panel(spec: &Spec, run: &Measurement, profiled: &Profiled) -> Panel {
+    let bar = |row: &Row| Bar {
+        name: row.name.clone(),
+        microseconds: row.microseconds,
+        bound_microseconds: row.roofline_microseconds,
+        bound: if row.bound == Limit::Compute { Bound::Compute } else { Bound::Memory },
+    };
+    let (ms, percent) = (run.latency_ms.median, run.percent_of_peak);
+    Panel {
+        title: format!("{}: {ms:.2} ms, {percent:.0} % of the FMA peak", network(spec)),
+        subtitle: format!("{}, {} kernels, {}", run.cpu, run.isa, counts(run)),
+        bars: profiled.bars.iter().map(bar).collect(),
+    }
+}

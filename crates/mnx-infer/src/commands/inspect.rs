@@ -1,0 +1,236 @@
+//! `inspect`: what a weight file holds and how it will run, or which kernels there are.
+
+use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Context, Source, grouped, plain_table, shape};
+use crate::args::Inspect;
+use crate::error::{Error, printable};
+use crate::stdout;
+
+pub(crate) fn run(args: &Inspect, context: &Context) -> Result<(), Error> {
+    if args.kernels {
+        return kernels(context);
+    }
+    let model = Source::new(args.weights.weights.as_deref())?.open()?;
+    let report = Report::new(&model, args.batch, context)?;
+    if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text()) }
+}
+
+/// What is said of a weight file.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    spec: Shown<'a>,
+    isa: &'static str,
+    threads: usize,
+    batch: usize,
+    /// Before batch norms are folded.
+    parameters: u64,
+    /// Of one picture.
+    macs: u64,
+    weight_bytes: u64,
+    peak_arena_bytes: usize,
+    layers: Vec<Layer>,
+}
+
+/// The spec without its stage table.
+#[derive(Serialize)]
+struct Shown<'a> {
+    family: &'a str,
+    width: f64,
+    identity: f64,
+    resolution: usize,
+    channels: usize,
+    classes: usize,
+    padding: mnx::Padding,
+    preprocessing: &'a mnx::Preprocessing,
+    labels: Option<&'a [String]>,
+}
+
+/// A layer at its place in the plan.
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    /// The block, or the fused blocks, that the layer is part of.
+    block: String,
+    kernel: &'static str,
+    /// Pixels (or rows) x output channels.
+    tile: [usize; 2],
+    /// `[C, H, W]` of the output.
+    shape: [usize; 3],
+    parameters: u64,
+    macs: u64,
+    weight_bytes: u64,
+    /// Of the first picture's output; none where the layer's output is never whole.
+    arena_offset: Option<u64>,
+}
+
+impl<'a> Report<'a> {
+    fn new(model: &'a Model, batch: usize, context: &Context) -> Result<Report<'a>, Error> {
+        let spec = model.spec();
+        let mut session = Session::with(model, context.options(model)?).map_err(Error::failed)?;
+        let steps = session.steps([batch, spec.channels, spec.resolution, spec.resolution]).map_err(Error::failed)?;
+        let layers = steps.iter().flat_map(|step| step.layers.iter().map(|layer| Layer::new(layer, &step.block)));
+        let layers: Vec<_> = layers.collect();
+        let total = |of: fn(&Layer) -> u64| layers.iter().map(of).fold(0, u64::saturating_add);
+        Ok(Report {
+            spec: Shown::new(spec),
+            isa: session.isa().name(),
+            threads: session.threads(),
+            batch,
+            parameters: total(|layer| layer.parameters),
+            macs: total(|layer| layer.macs),
+            weight_bytes: total(|layer| layer.weight_bytes),
+            peak_arena_bytes: session.arena_bytes(),
+            layers,
+        })
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n{}\n{}", self.spec.text(), self.table(), self.totals())
+    }
+
+    fn table(&self) -> String {
+        let header = ["layer", "kernel", "tile", "output", "parameters", "M MACs", "weight bytes", "arena offset"];
+        let rows = self.layers.iter().map(|layer| {
+            vec![
+                printable(&layer.name),
+                layer.kernel.into(),
+                tile(layer.tile.into()),
+                shape(layer.shape),
+                grouped(layer.parameters),
+                format!("{:.2}", layer.macs as f64 / 1e6),
+                grouped(layer.weight_bytes),
+                layer.arena_offset.map_or("-".into(), grouped),
+            ]
+        });
+        plain_table("llrrrrrr", &header, rows)
+    }
+
+    fn totals(&self) -> String {
+        let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
+        let rows = [
+            ("parameters", grouped(self.parameters), "before batch norms are folded".into()),
+            ("multiply-adds", format!("{:.2} M", self.macs as f64 / 1e6), "a picture".into()),
+            ("weights", grouped(self.weight_bytes), "bytes, packed".into()),
+            ("peak arena", grouped(self.peak_arena_bytes as u64), {
+                format!("bytes, with {}, {threads}, batch {}", self.isa, self.batch)
+            }),
+        ];
+        plain_table("lrl", &[], rows.map(|(name, number, unit)| vec![name.into(), number, unit]))
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn new(spec: &'a Spec) -> Shown<'a> {
+        Shown {
+            family: &spec.family,
+            width: spec.width,
+            identity: spec.identity,
+            resolution: spec.resolution,
+            channels: spec.channels,
+            classes: spec.classes,
+            padding: spec.padding,
+            preprocessing: &spec.preprocessing,
+            labels: spec.labels.as_deref(),
+        }
+    }
+
+    fn text(&self) -> String {
+        /// So many names show what kind of labels they are.
+        const FIRST: usize = 5;
+        let labels = match self.labels {
+            None => "none".into(),
+            Some(labels) => {
+                let first: Vec<_> = labels.iter().take(FIRST).map(|label| printable(label)).collect();
+                format!("{}{}", first.join(", "), if labels.len() > FIRST { ", …" } else { "" })
+            }
+        };
+        let padding = match self.padding {
+            mnx::Padding::Torch => "as PyTorch's",
+            mnx::Padding::Tf => "as TensorFlow's SAME",
+        };
+        let mnx::Preprocessing { resize, mean, std } = self.preprocessing;
+        let three = |values: &[f32; 3]| values.map(|v| v.to_string()).join(", ");
+        let rows = [
+            ("network", format!("{} {:?}, identity {:?}", printable(self.family), self.width, self.identity)),
+            ("input", format!("{} x {r} x {r}, padding {padding}", self.channels, r = self.resolution)),
+            ("pictures", format!("short side to {resize}, mean {}, std {}", three(mean), three(std))),
+            ("classes", format!("{}, labels: {labels}", grouped(self.classes as u64))),
+        ];
+        plain_table("ll", &[], rows.map(|(name, value)| vec![name.into(), value]))
+    }
+}
+
+impl Layer {
+    fn new(info: &LayerInfo, block: &str) -> Layer {
+        Layer {
+            name: info.name.clone(),
+            block: block.into(),
+            kernel: info.kernel,
+            tile: info.tile.into(),
+            shape: info.output,
+            parameters: info.parameters,
+            macs: info.macs,
+            weight_bytes: info.weight_bytes,
+            arena_offset: info.arena_offset,
+        }
+    }
+}
+
+fn tile((pixels, channels): (usize, usize)) -> String {
+    format!("{pixels} x {channels}")
+}
+
+/// The kernel table of this build.
+fn kernels(context: &Context) -> Result<(), Error> {
+    let kernels = mnx::kernels();
+    if !context.is_json() {
+        return stdout::print(&kernel_table(&kernels));
+    }
+    let rows = kernels.iter().map(|kernel| KernelRow {
+        isa: kernel.isa.name(),
+        available: kernel.available,
+        name: kernel.name,
+        tile: kernel.tile.into(),
+    });
+    stdout::print_json(&json!({"kernels": rows.collect::<Vec<_>>()}))
+}
+
+#[derive(Serialize)]
+struct KernelRow {
+    isa: &'static str,
+    /// Whether this CPU can run it.
+    available: bool,
+    name: &'static str,
+    /// Pixels (or rows) x output channels.
+    tile: [usize; 2],
+}
+
+/// A row per kernel, a column per ISA.
+fn kernel_table(kernels: &[KernelInfo]) -> String {
+    let isas: Vec<&KernelInfo> =
+        Isa::ALL.iter().filter_map(|&isa| kernels.iter().find(|kernel| kernel.isa == isa)).collect();
+    let mut names: Vec<_> = Vec::new();
+    for kernel in kernels {
+        if !names.contains(&kernel.name) {
+            names.push(kernel.name);
+        }
+    }
+    let heads = isas.iter().map(|of| if of.available { of.isa.to_string() } else { format!("({})", of.isa) });
+    let heads: Vec<String> = ["kernel".into()].into_iter().chain(heads).collect();
+    let rows = names.iter().map(|&name| {
+        let tile_of = |isa: &KernelInfo| {
+            let kernel = kernels.iter().find(|kernel| kernel.isa == isa.isa && kernel.name == name);
+            kernel.map_or("-".into(), |kernel| tile(kernel.tile))
+        };
+        [name.to_owned()].into_iter().chain(isas.iter().map(|isa| tile_of(isa))).collect()
+    });
+    let header: Vec<_> = heads.iter().map(String::as_str).collect();
+    let table = plain_table(&format!("l{}", "r".repeat(isas.len())), &header, rows);
+    let lacking: Vec<_> = isas.iter().filter(|of| !of.available).map(|of| of.isa.name()).collect();
+    let lacking = if lacking.is_empty() { String::new() } else { format!("; this CPU lacks {}", lacking.join(", ")) };
+    format!("{table}\ntiles in pixels (rows of linear) x output channels{lacking}\n")
+}

@@ -1,0 +1,243 @@
+//! Folders of pictures in, counts of right answers out.
+//!
+//! The model takes chelsea.png for a cat (then dog, bird, deer, frog) and rocket.jpg for a ship.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::*;
+use serde_json::{Value, json};
+
+/// A folder to evaluate: each file a name and where its content comes from.
+fn dataset(files: &[(&str, &str)]) -> Folder {
+    let folder = Folder::new();
+    for (name, source) in files {
+        let path = folder.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(testdata(source), path).unwrap();
+    }
+    folder
+}
+
+const CHELSEA: &str = "pictures/chelsea.png";
+const ROCKET: &str = "pictures/rocket.jpg";
+const DOT: &str = "pictures-golden/1x1.png";
+/// No picture.
+const TEXT: &str = "pictures/README.md";
+
+fn eval(folder: &Path, more: &[&str]) -> Value {
+    let mut args = args!["eval", "--weights", weights(), "--format", "json", folder].to_vec();
+    args.extend(more.iter().map(Into::into));
+    json(args)
+}
+
+/// The line of an evaluation that ends with code 1 and no answer.
+fn fail_eval(folder: &Path, more: &[&str]) -> String {
+    let mut args = args!["eval", "--weights", weights(), folder].to_vec();
+    args.extend(more.iter().map(Into::into));
+    fail(1, args)
+}
+
+fn mapped(folder: &Folder, lines: &str) -> PathBuf {
+    folder.file("classes.tsv", lines)
+}
+
+#[test]
+fn folders_are_classes_by_label_or_by_index() {
+    let folder = dataset(&[("cat/a.png", CHELSEA), ("cat/deeper/b.PNG", CHELSEA), ("8/rocket.jpg", ROCKET)]);
+    let report = eval(&folder.path(""), &[]);
+    assert_eq!(report["pictures"], 3);
+    assert_eq!(report["top1"], json!({"correct": 3, "rate": 1.0}));
+    assert_eq!(report["top5"], json!({"correct": 3, "rate": 1.0}));
+    let classes = json!([
+        {"index": 3, "label": "cat", "pictures": 2, "correct": 2},
+        {"index": 8, "label": "ship", "pictures": 1, "correct": 1},
+    ]);
+    assert_eq!(report["classes"], classes);
+    for none in ["confusions", "unreadable", "unknown_folders"] {
+        assert_eq!(report[none], json!([]), "{none}");
+    }
+    assert_eq!(report["loose_pictures"], 0);
+    let [seconds, rate] = ["elapsed_seconds", "pictures_per_second"].map(|key| report[key].as_f64().unwrap());
+    assert!(seconds > 0.0 && (rate * seconds - 3.0).abs() < 1e-6);
+}
+
+#[test]
+fn wrong_answers_are_counted_by_what_they_were_taken_for() {
+    let files = [("dog/a.png", CHELSEA), ("5/b.png", CHELSEA), ("truck/c.png", CHELSEA), ("cat/d.png", CHELSEA)];
+    let report = eval(&dataset(&files).path(""), &[]);
+    assert_eq!(report["top1"], json!({"correct": 1, "rate": 0.25}));
+    // Dog is the second guess, truck none of five; two folders are the same class.
+    assert_eq!(report["top5"], json!({"correct": 3, "rate": 0.75}));
+    assert_eq!(report["classes"][1], json!({"index": 5, "label": "dog", "pictures": 2, "correct": 0}));
+    let confusion = |index: usize, label: &str, count: usize| json!({"index": index, "label": label, "predicted_index": 3, "predicted_label": "cat", "count": count});
+    assert_eq!(report["confusions"], json!([confusion(5, "dog", 2), confusion(9, "truck", 1)]));
+}
+
+#[test]
+fn a_class_map_goes_before_the_names() {
+    let folder = dataset(&[("data/n01/a.png", CHELSEA), ("data/cat/b.jpg", ROCKET), ("data/x/c.png", CHELSEA)]);
+    let map = mapped(&folder, "n01\tcat\ncat\t8\nabsent\tdog\n");
+    let report = eval(&folder.path("data"), &["--class-map", map.to_str().unwrap()]);
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(2), &json!(2)));
+    assert_eq!(report["unknown_folders"], json!(["x"]));
+    let alone = eval(&folder.path("data"), &[]);
+    assert_eq!((&alone["pictures"], &alone["top1"]["correct"]), (&json!(1), &json!(0)));
+    assert_eq!(alone["unknown_folders"], json!(["n01", "x"]));
+}
+
+#[test]
+fn a_wrong_class_map_is_told_before_any_picture_is_read() {
+    let folder = dataset(&[("data/cat/a.png", CHELSEA)]);
+    for (lines, expected) in [
+        ("cat\tcat\nx\tunicorn\n", "line 2: expected a label of the model or an index from 0 to 9, found \"unicorn\""),
+        ("x\t10\n", "line 1: expected a label of the model or an index from 0 to 9, found \"10\""),
+        ("x\tcat\nx\tdog\n", "line 2: expected a folder that has no line yet, found \"x\""),
+        ("x cat\n", "line 1: expected a folder, a tab and a label or class index, found \"x cat\""),
+    ] {
+        let map = mapped(&folder, lines);
+        let map = map.to_str().unwrap();
+        let line = fail_eval(&folder.path("data"), &["--class-map", map]);
+        assert_eq!(line, format!("error: {map}: {expected}\n"));
+    }
+    let absent = folder.path("absent.tsv");
+    let line = fail_eval(&folder.path("data"), &["--class-map", absent.to_str().unwrap()]);
+    assert!(line.contains("absent.tsv") && line.contains("No such file"), "{line}");
+}
+
+#[test]
+fn what_is_not_scored_is_listed() {
+    let files = [("cat/a.png", CHELSEA), ("cat/b.png", TEXT), ("cat/notes.md", TEXT), ("cat/.hidden", TEXT)];
+    let others = [("unicorn/a.png", CHELSEA), ("10/b.png", TEXT), (".git/c.png", CHELSEA), ("d.jpg", ROCKET)];
+    let folder = dataset(&[&files[..], &others].concat());
+    let dir = folder.path("");
+    let report = eval(&dir, &[]);
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(1), &json!(1)));
+    let unreadable = report["unreadable"].as_array().unwrap();
+    assert_eq!(unreadable.len(), 2);
+    for (entry, name) in unreadable.iter().zip(["cat/b.png", "cat/notes.md"]) {
+        assert_eq!(entry["file"], folder.path(name).to_str().unwrap());
+        let error = entry["error"].as_str().unwrap();
+        assert!(error.contains(name) && error.contains("expected a PNG"), "{error}");
+    }
+    assert_eq!(report["unknown_folders"], json!(["10", "unicorn"]));
+    assert_eq!(report["loose_pictures"], 1);
+
+    let answer = succeed(args!["eval", "--weights", weights(), dir]);
+    assert!(answer.contains("\ntop-1  100.0 %  1 of 1\n") && answer.contains("\ncat           1        1  100.0 %  █"));
+    assert!(answer.contains("\n2 files could not be read\n") && answer.contains("cat/notes.md: expected a PNG"));
+    assert!(answer.ends_with("not scored\n  10\n  unicorn\n\n1 picture is in no sub-folder: not scored\n"), "{answer}");
+}
+
+#[test]
+fn strict_fails_after_the_answers() {
+    let folder = dataset(&[("cat/a.png", CHELSEA), ("cat/b.png", TEXT)]);
+    for (strict, code) in [(true, 1), (false, 0)] {
+        let mut args = args!["eval", "--weights", weights(), "--format", "json", folder.path("")].to_vec();
+        if strict {
+            args.push("--strict".into());
+        }
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(code));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["pictures"], report["unreadable"].as_array().unwrap().len()), (&json!(1), 1));
+        let stderr = text(&output.stderr);
+        assert_eq!(stderr.lines().count(), usize::from(strict), "{stderr}");
+        assert_eq!(stderr.contains("--strict") && stderr.contains("1 of 2"), strict, "{stderr}");
+    }
+    let whole = dataset(&[("cat/a.png", CHELSEA), ("unicorn/b.png", TEXT)]);
+    assert_eq!(eval(&whole.path(""), &["--strict"])["pictures"], 1);
+}
+
+#[test]
+fn nothing_to_evaluate_is_an_error() {
+    for (files, found) in [
+        (&[][..], "no picture"),
+        (&[("unicorn/a.png", CHELSEA)], "(unicorn)"),
+        (&[("a.png", CHELSEA)], "found 1 picture in no sub-folder"),
+        (&[("cat/.a.png", CHELSEA)], "no picture"),
+    ] {
+        let folder = dataset(files);
+        let line = fail_eval(&folder.path(""), &[]);
+        assert!(line.contains("a sub-folder of pictures per class") && line.contains(found), "{line}");
+    }
+    let folder = dataset(&[("a.png", CHELSEA)]);
+    for name in ["absent", "a.png"] {
+        let line = fail_eval(&folder.path(name), &[]);
+        assert!(line.contains(name) && line.contains("a sub-folder of pictures per class"), "{line}");
+    }
+    fail(2, args!["eval", "--weights", weights()]);
+}
+
+#[test]
+fn a_folder_of_broken_files_lists_them_and_fails() {
+    let folder = dataset(&[("cat/a.png", TEXT), ("dog/b.png", TEXT)]);
+    let output = run(args!["eval", "--weights", weights(), "--format", "json", folder.path("")]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["top1"], json!({"correct": 0, "rate": null}));
+    assert_eq!(report["unreadable"].as_array().unwrap().len(), 2);
+    let stderr = text(&output.stderr);
+    assert!(stderr.lines().count() == 1 && stderr.ends_with("found none among 2\n"), "{stderr}");
+}
+
+#[test]
+fn answers_that_are_no_numbers_are_not_right() {
+    let folder = dataset(&[("data/0/a.png", CHELSEA), ("data/3/a.png", CHELSEA)]);
+    let bad = folder.path("w.mnx");
+    let checkpoint = model_file("mobilenext_0.35_cifar10.safetensors");
+    let convert = args!["convert", "--arch", "mobilenext-cifar", "--width", "0.35", "--input", checkpoint];
+    let mut args = convert.to_vec();
+    // Pixels over this are infinite, and their sums with weights of both signs are no numbers.
+    args.extend(args!["--mean", "0,0,0", "--std", "1e-44,1e-44,1e-44", "--output", bad]);
+    succeed(args);
+    let output = run(args!["eval", "--weights", bad, "--format", "json", folder.path("data")]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(0), &json!(0)));
+    assert!(report["unreadable"][1]["error"].as_str().unwrap().contains("expected finite logits"), "{report}");
+}
+
+#[test]
+fn every_thread_count_gives_the_same_answers() {
+    let names: Vec<_> = (0..30).map(|i| format!("{}/{i:02}.png", ["cat", "dog", "8"][i % 3])).collect();
+    let sources = [CHELSEA, DOT, ROCKET, TEXT];
+    let files: Vec<_> = names.iter().enumerate().map(|(i, name)| (name.as_str(), sources[i % 4])).collect();
+    let folder = dataset(&files);
+    let report = |threads: &str| {
+        let mut report = eval(&folder.path(""), &["--threads", threads]);
+        for time in ["elapsed_seconds", "pictures_per_second"] {
+            report.as_object_mut().unwrap().remove(time).unwrap();
+        }
+        report
+    };
+    let alone = report("1");
+    assert_eq!((&alone["pictures"], alone["unreadable"].as_array().unwrap().len()), (&json!(23), 7));
+    let total = |key: &str| alone["classes"].as_array().unwrap().iter().map(|c| c[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((total("pictures"), Some(total("correct"))), (23, alone["top1"]["correct"].as_u64()));
+    let confused = alone["confusions"].as_array().unwrap().iter().map(|c| c["count"].as_u64().unwrap());
+    assert_eq!(confused.sum::<u64>(), 23 - total("correct"));
+    for threads in ["2", "3", "64"] {
+        assert_eq!(report(threads), alone);
+    }
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn without_weights_the_embedded_model_answers() {
+    let folder = dataset(&[("cat/a.png", CHELSEA), ("cat/dot.png", DOT)]);
+    let report = json(args!["eval", "--format", "json", folder.path("")]);
+    assert_eq!((&report["pictures"], &report["classes"][0]["label"]), (&json!(2), &json!("cat")));
+}
+
+#[test]
+fn a_closed_standard_output_ends_the_program_quietly() {
+    let folder = dataset(&[("cat/a.png", CHELSEA)]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    command.args(["eval", "--weights"]).arg(weights()).arg(folder.path("")).stdout(writer);
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}

@@ -1,0 +1,247 @@
+//! Pictures of profiles, as SVG.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Width of every picture in pixels.
+const WIDTH: u32 = 900;
+/// Height of a bar's row, of which the bar takes [`BAR`].
+const ROW: i32 = 18;
+const BAR: i32 = 12;
+/// Space above the bars (titles, legend), below them (scale) and beside them.
+const TOP: i32 = 82;
+const BOTTOM: i32 = 48;
+const MARGIN: i32 = 20;
+/// Space right of the longest bar, where its figures stand.
+const FIGURES: i32 = 122;
+/// About how wide a character is at the size of names: SVG leaves the font to who shows it.
+const CHARACTER: i32 = 7;
+/// Names are cut to so many characters.
+const LONGEST_NAME: usize = 40;
+
+const INK: RGBColor = RGBColor(0x1f, 0x29, 0x37);
+const GREY: RGBColor = RGBColor(0x6b, 0x72, 0x80);
+const GRID: RGBColor = RGBColor(0xe5, 0xe7, 0xeb);
+const MEASURED: RGBColor = RGBColor(0x7d, 0xb1, 0xe8);
+const COMPUTE: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
+const MEMORY: RGBColor = RGBColor(0x6d, 0x28, 0xd9);
+
+/// What a block cannot be faster than.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bound {
+    /// Its multiply-adds at the peak of the CPU.
+    Compute,
+    /// Its bytes at the bandwidth of the cache, or the memory, that holds them.
+    Memory,
+}
+
+/// The latency of one block beside the roofline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// The block, e.g. `features.3`.
+    pub name: String,
+    /// How long it takes.
+    pub microseconds: f64,
+    /// How long it takes at least, by the roofline model.
+    pub bound_microseconds: f64,
+    /// Which of the limits that is.
+    pub bound: Bound,
+}
+
+/// The blocks of one measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// What was measured, e.g. `mobilenext 1.0 at 224 x 224: 6.63 ms`.
+    pub title: String,
+    /// In what circumstances, e.g. the CPU, the ISA, threads and batch.
+    pub subtitle: String,
+    /// From top to bottom.
+    pub bars: Vec<Bar>,
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Draws latency per block as bars, each with a mark at its roofline bound and the share of that bound that was
+/// reached; panels one below the other. Returns an SVG document, 900 pixels wide, on white.
+///
+/// ```
+/// use mnx::plot::{Bar, Bound, Panel, blocks};
+///
+/// let bar = Bar { name: "features.0".into(), microseconds: 300.0, bound_microseconds: 240.0, bound: Bound::Compute };
+/// let panel = Panel { title: "a network: 0.3 ms".into(), subtitle: "a CPU, 1 thread".into(), bars: vec![bar] };
+/// assert!(blocks(&[panel]).contains("80 %"));
+/// ```
+///
+/// Any text and any number makes a well-formed document: control characters are left out, and what is no finite
+/// number above 0 is drawn as 0.
+pub fn blocks(panels: &[Panel]) -> String {
+    let heights: Vec<i32> = panels.iter().map(|panel| TOP + ROW * rows(panel.bars.len()) + BOTTOM).collect();
+    let height = heights.iter().fold(0_i32, |sum, &height| sum.saturating_add(height)).max(1);
+    let mut svg = String::new();
+    let drawn = {
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, height.unsigned_abs())).into_drawing_area();
+        draw_all(&root, panels, &heights)
+    };
+    // Nothing can fail where only a string is written; were it otherwise, an empty picture is still a document.
+    if drawn.is_ok() { svg } else { String::from(r#"<svg xmlns="http://www.w3.org/2000/svg"/>"#) }
+}
+
+fn draw_all(root: &Area, panels: &[Panel], heights: &[i32]) -> Drawn {
+    root.fill(&WHITE)?;
+    let mut rest = root.clone();
+    for (panel, &height) in panels.iter().zip(heights) {
+        let (area, below) = rest.split_vertically(height);
+        draw(&area, panel)?;
+        rest = below;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// A scale is drawn even where there are no bars.
+fn rows(bars: usize) -> i32 {
+    i32::try_from(bars.clamp(1, 100_000)).unwrap_or(1)
+}
+
+/// From microseconds to pixels.
+struct Scale {
+    left: i32,
+    width: i32,
+    longest: f64,
+}
+
+impl Scale {
+    fn new(bars: &[Bar]) -> Scale {
+        let letters = bars.iter().map(|bar| name(bar).chars().count()).max().unwrap_or(0);
+        let left = MARGIN + CHARACTER * i32::try_from(letters.max(8)).unwrap_or(0) + 8;
+        let longest = bars.iter().map(|bar| finite(bar.microseconds).max(finite(bar.bound_microseconds)));
+        let longest = longest.fold(0.0, f64::max);
+        Scale { left, width: WIDTH as i32 - left - FIGURES, longest: if longest > 0.0 { longest } else { 1.0 } }
+    }
+
+    fn x(&self, microseconds: f64) -> i32 {
+        self.left + (f64::from(self.width) * (finite(microseconds) / self.longest)).round() as i32
+    }
+
+    /// The distance of 4 to 10 lines of the grid: 1, 2 or 5 times a power of ten.
+    fn step(&self) -> f64 {
+        let decade = 10_f64.powf((self.longest / 10.0).log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade);
+        steps.into_iter().find(|step| self.longest / step <= 10.0).unwrap_or(self.longest)
+    }
+}
+
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
+}
+
+/// What XML allows.
+fn allowed(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
+/// A bar's name, cut to what there is room for.
+fn name(bar: &Bar) -> String {
+    let mut name: String = allowed(&bar.name).take(LONGEST_NAME + 1).collect();
+    if let Some((end, _)) = name.char_indices().nth(LONGEST_NAME) {
+        name.truncate(end);
+        name.push('…');
+    }
+    name
+}
+
+fn draw(area: &Area, panel: &Panel) -> Drawn {
+    let scale = Scale::new(&panel.bars);
+    headings(area, panel)?;
+    grid(area, &scale, TOP + ROW * rows(panel.bars.len()))?;
+    for (i, bar) in (0..).zip(&panel.bars) {
+        draw_bar(area, &scale, bar, TOP + ROW * i)?;
+    }
+    Ok(())
+}
+
+fn headings(area: &Area, panel: &Panel) -> Drawn {
+    text(area, &panel.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
+    text(area, &panel.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
+    let (y, mut x) = (66, MARGIN);
+    area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], MEASURED.filled()))?;
+    x += legend(area, "measured", (x + 20, y))?;
+    for (color, what) in [(COMPUTE, "bound by the FMA peak"), (MEMORY, "bound by memory bandwidth")] {
+        mark(area, (x + 10, y), color)?;
+        x += legend(area, what, (x + 20, y))?;
+    }
+    let share = "figures: time, and the bound in % of it";
+    text(area, share, (WIDTH as i32 - MARGIN, y), style(GREY, HPos::Right))
+}
+
+/// Writes one entry and returns how far right the next one begins.
+fn legend(area: &Area, what: &str, at: (i32, i32)) -> Result<i32, Box<dyn std::error::Error>> {
+    text(area, what, at, style(INK, HPos::Left))?;
+    Ok(20 + CHARACTER * i32::try_from(what.len()).unwrap_or(0) + 16)
+}
+
+fn mark(area: &Area, (x, y): (i32, i32), color: RGBColor) -> Drawn {
+    area.draw(&Rectangle::new([(x - 1, y - BAR / 2 - 2), (x + 2, y + BAR / 2 + 2)], color.filled()))?;
+    Ok(())
+}
+
+/// Lines at round times, and the times under them.
+fn grid(area: &Area, scale: &Scale, bottom: i32) -> Drawn {
+    let step = scale.step();
+    for i in 0..=10 {
+        let time = f64::from(i) * step;
+        if time > scale.longest {
+            break;
+        }
+        let x = scale.x(time);
+        area.draw(&PathElement::new([(x, TOP - 2), (x, bottom + 4)], GRID.stroke_width(1)))?;
+        text(area, &number(time), (x, bottom + 13), style(GREY, HPos::Center))?;
+    }
+    let middle = scale.left + scale.width / 2;
+    text(area, "microseconds", (middle, bottom + 31), style(GREY, HPos::Center))
+}
+
+fn draw_bar(area: &Area, scale: &Scale, bar: &Bar, top: i32) -> Drawn {
+    let middle = top + ROW / 2;
+    let (end, bound) = (scale.x(bar.microseconds), scale.x(bar.bound_microseconds));
+    text(area, &name(bar), (scale.left - 8, middle), style(INK, HPos::Right))?;
+    let corners = [(scale.left, middle - BAR / 2), (end.max(scale.left + 1), middle + BAR / 2)];
+    area.draw(&Rectangle::new(corners, MEASURED.filled()))?;
+    let color = if bar.bound == Bound::Compute { COMPUTE } else { MEMORY };
+    mark(area, (bound, middle), color)?;
+    let time = finite(bar.microseconds);
+    let share = finite(100.0 * (finite(bar.bound_microseconds) / time));
+    let figures = format!("{} µs · {share:.0} %", number(time));
+    text(area, &figures, (end.max(bound) + 8, middle), style(INK, HPos::Left))
+}
+
+/// Three significant digits or more.
+fn number(value: f64) -> String {
+    if value >= 1e7 {
+        return format!("{value:.2e}");
+    }
+    let decimals = if value >= 99.95 || value == 0.0 { 0 } else { usize::from(value < 9.995) + 1 };
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// Vertically around the point at which it is drawn.
+fn style(color: RGBColor, side: HPos) -> TextStyle<'static> {
+    sized(12.0, FontStyle::Normal, color, side)
+}
+
+/// The SVG backend takes the size for that of a line.
+fn sized(pixels: f64, style: FontStyle, color: RGBColor, side: HPos) -> TextStyle<'static> {
+    let font = FontDesc::new(FontFamily::SansSerif, pixels * 1.24, style);
+    TextStyle { font, color: color.to_backend_color(), pos: Pos::new(side, VPos::Center) }
+}
+
+fn text(area: &Area, text: &str, at: (i32, i32), style: TextStyle<'static>) -> Drawn {
+    area.draw(&Text::new(allowed(text).collect::<String>(), at, style))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
