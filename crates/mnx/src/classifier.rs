@@ -82,7 +82,7 @@ impl Classifier {
     ) -> Result<Vec<Prediction<'a>>, Error> {
         self.preprocessor.process_into(picture, &mut self.input)?;
         let side = self.preprocessor.resolution();
-        let input = TensorView::new([1, 3, side, side], &self.input).map_err(mnx_graph::Error::from)?;
+        let input = TensorView::new([1, 3, side, side], &self.input)?;
         let best = top_k(self.session.run(input)?.data(), k);
         let labels = self.session.model().spec().labels.as_deref();
         let predict = |(index, probability): (usize, f32)| {

@@ -90,3 +90,9 @@ pub enum Error {
         found: String,
     },
 }
+
+impl From<mnx_tensor::Error> for Error {
+    fn from(error: mnx_tensor::Error) -> Self {
+        Error::Graph(error.into())
+    }
+}

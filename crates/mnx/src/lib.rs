@@ -29,10 +29,86 @@
 //! Short programs to start from are in `examples/`: `classify`, `embed` (a model inside the program, raw frames),
 //! `service` (many sessions on one model), `features` (embeddings), `one_kernel` (layers on plain tensors).
 //!
+//! # Shapes, units, order
+//!
+//! Tensors are f32, contiguous, in the order NCHW: `[pictures, channels, rows, columns]`. A session takes `[N, 3, H, W]`
+//! with any N, H and W from 1 on (odd ones too; the network halves sizes rounding up) and gives logits `[N, classes, 1, 1]`;
+//! [`softmax`] makes probabilities of them, [`top_k`] the best classes with theirs. Pixels are red, green, blue, 8 bits each,
+//! rows from top to bottom. All sizes of memory are bytes, where not "elements" is said.
+//!
+//! # Own tensors, batches, embeddings
+//!
+//! ```
+//! use mnx::{Model, Session, SessionOptions, Spec, Tensor};
+//!
+//! # fn main() -> Result<(), mnx::Error> {
+//! // Random weights; a real program opens a file.
+//! let mut spec = Spec::family("mobilenext").expect("a known family");
+//! spec.width = 0.1;
+//! let model = Model::from_bytes(mnx::init(&spec, 1)?)?;
+//!
+//! let mut session = Session::with(&model, SessionOptions::new().threads(1))?;
+//! let batch = Tensor::zeros([4, 3, 96, 128])?;
+//! let logits = session.run(batch.view())?;
+//! assert_eq!(logits.shape(), [4, 1000, 1, 1]);
+//! assert_eq!(mnx::top_k(&logits.data()[..1000], 5).len(), 5);
+//!
+//! // What the classifier sees, instead of what it says.
+//! let features = session.features(batch.view())?;
+//! assert_eq!(features.shape(), [4, 1280, 1, 1]);
+//!
+//! // Every block's output on the way.
+//! session.run_observed(batch.view(), |block| {
+//!     println!("picture {}: {} {:?}", block.picture, block.name, block.shape);
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Threads
+//!
+//! A [`Model`] never changes: clones share it, any number of threads can use it. A [`Session`] is one stream of inferences;
+//! give each thread its own. `SessionOptions::threads` says how many threads work on *one* inference (default: as many as
+//! there are physical cores): good for latency. For throughput, run one session of one thread per core, as the example
+//! `service` does. Helpers come from rayon's global pool or from one of your own (`SessionOptions::pool`); the calling
+//! thread never waits for a helper that has not started, so sessions can share a pool, and a busy one costs time only.
+//!
+//! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
+//! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`] rounds differently.
+//!
+//! # Memory
+//!
+//! A session lays its memory out when an input's shape first comes ([`Session::prepare`] does it beforehand,
+//! [`Session::arena_bytes`] says how much) and keeps it. A warm run on one thread allocates nothing; on several, only
+//! rayon does. Weights are used in place: mapped, embedded or read once.
+//!
+//! # Errors
+//!
+//! Nothing panics on bad input. Opening a model checks every rule of the weight file before anything is allocated on its
+//! word ([`Limits`], adjustable by [`OpenOptions`]), and the checksums of all weights. [`Error`] and the errors inside it
+//! say what is wrong, where, what was expected and what was found.
+//!
+//! # Where the time goes
+//!
+//! [`Session::steps`] tells what a session does for an input's shape: layers, kernels, multiply-adds, bytes.
+//! [`Session::profile`] times it, beside [`fma_peak`] and [`copy_bandwidth`], the machine's limits; [`kernels`] lists all
+//! kernels. `mnx-infer bench --per-block` prints the same as a table.
+//!
+//! # Source
+//!
+//! The network is MobileNeXt: Zhou et al., *Rethinking Bottleneck Structure for Efficient Mobile Network Design*, ECCV 2020,
+//! section 3 (the SandGlass block) and table 2 (the stages); layer names are those of the authors' checkpoints.
+//! Preprocessing is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on a Pillow picture.
+//!
 //! # Features
 //!
-//! `rayon` (several threads) and `memmap2` (mapped weight files) are on by default; `image` adds decoding of picture
-//! files, `convert` the conversion of safetensors checkpoints, `plot` pictures of profiles (SVG).
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `rayon` | yes | several threads in one inference |
+//! | `memmap2` | yes | `Model::open_mmap`: weight files mapped, not read |
+//! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP and GIF files |
+//! | `convert` | no | safetensors checkpoints into weight files |
+//! | `plot` | no | pictures of profiles (SVG) |
 
 mod classifier;
 mod error;
