@@ -1,0 +1,36 @@
+//! mnx as `run.py` drives it, and the machine's peak beside it.
+
+use std::sync::Barrier;
+use std::time::Duration;
+use std::{panic, thread};
+
+use mnx::{Model, Session, SessionOptions, TensorView};
+use peer_protocol::{Args, Result, serve};
+
+/// How long the peak of each ISA is measured.
+const PEAK_TIME: Duration = Duration::from_millis(50);
+
+fn main() -> Result<()> {
+    let args = Args::parse()?;
+    let model = Model::open(&args.model)?;
+    let mut session = Session::with(&model, SessionOptions::new().threads(args.threads))?;
+    let input = TensorView::new(args.shape, &args.input)?;
+    let infer = |take: &mut dyn FnMut(&[f32])| {
+        take(session.run(input)?.data());
+        Ok(())
+    };
+    serve(&args, infer, Some(&|| peak(args.threads)))
+}
+
+/// GFLOP/s of fused multiply-adds alone, of that many threads at once.
+fn peak(threads: usize) -> f64 {
+    let start = Barrier::new(threads);
+    let one = || {
+        start.wait();
+        mnx::fma_peak(PEAK_TIME).0
+    };
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        handles.into_iter().map(|h| h.join().unwrap_or_else(|e| panic::resume_unwind(e))).sum()
+    })
+}
