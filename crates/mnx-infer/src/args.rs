@@ -254,9 +254,10 @@ Examples:
   mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
 
 Times are per batch. The peak is what the same threads reach with multiply-adds alone, measured in
-turn with the network in the same process; so is the bandwidth, of copies in working sets of many sizes.
-The bound of a block is the roofline model's: its multiply-adds at the peak or its bytes (each activation
-and weight once) at the bandwidth of a working set of their size, whichever takes longer.")]
+turn with the network in the same process; so is the bandwidth, of copies in working sets of 16 KiB
+to 64 MiB. A block's bound is the roofline model's: its multiply-adds at the peak, or its bytes (each
+activation and weight once) at the bandwidth of a working set so large, whichever takes longer. The
+time of a block is the mean over the fifth of the inferences whose length is nearest to the median.")]
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) weights: Weights,

@@ -1,8 +1,8 @@
 //! From the times of steps to rows per block and per layer, beside the roofline.
 //!
-//! A row's time is a mean, since means add up to the whole: over the middle half of the inferences by their length, as
-//! outliers would spoil it. (On a busy machine the medians of rows add up to two thirds of the median of the whole:
-//! most inferences are interrupted, but each row seldom is.)
+//! A row's time is a mean, since means add up to the whole: over the middle fifth of the inferences by their length,
+//! which is as long as the median one. (Medians of rows do not add up on a busy machine, where most inferences are
+//! interrupted but each row seldom is: there they came to two thirds of the median of the whole.)
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) struct Row {
     pub(super) shape: [usize; 3],
     /// Multiply-adds of one picture.
     pub(super) macs: u64,
-    /// The mean of the middle half of the inferences.
+    /// The mean of the middle fifth of the inferences.
     pub(super) microseconds: f64,
     /// The median of all inferences.
     pub(super) median_microseconds: f64,
@@ -89,7 +89,7 @@ pub(super) enum Limit {
 impl Profiled {
     pub(super) fn new(profile: &Profile, machine: &Machine, plain_median_ms: f64, args: &Bench) -> Profiled {
         let whole_ms = 1e-3 * median(&microseconds(&profile.whole));
-        let counted = middle_half(&profile.whole);
+        let counted = middle_fifth(&profile.whole);
         let gathering_ms = 1e-3 * mean(counted.iter().map(|&i| profile.gathering[i]));
         let (peak, bandwidths) = (machine.peak(), machine.bandwidths());
         let rates = Rates { batch: profile.batch, counted, whole_ms, peak, bandwidths };
@@ -181,12 +181,12 @@ fn per(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Which inferences are neither among the shortest quarter nor among the longest.
-fn middle_half(whole: &[Duration]) -> Vec<usize> {
+/// The inferences that are left when the shortest two fifths and the longest two fifths are not counted.
+fn middle_fifth(whole: &[Duration]) -> Vec<usize> {
     let mut order: Vec<_> = (0..whole.len()).collect();
     order.sort_by_key(|&i| whole[i]);
-    let quarter = order.len() / 4;
-    order[quarter..order.len() - quarter].to_vec()
+    let cut = order.len() * 2 / 5;
+    order[cut..order.len() - cut].to_vec()
 }
 
 /// In microseconds, of at least one time.
@@ -215,11 +215,10 @@ mod tests {
     #[test]
     fn outliers_do_not_count() {
         let times = [5, 1, 900, 4, 3, 0, 2, 800].map(Duration::from_micros);
-        let counted = middle_half(&times);
-        assert_eq!(counted.iter().map(|&i| times[i].as_micros()).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        let counted = middle_fifth(&times);
+        assert_eq!(counted.iter().map(|&i| times[i].as_micros()).collect::<Vec<_>>(), [3, 4]);
         assert_eq!(mean(counted.iter().map(|&i| times[i])), 3.5);
-        for few in 1..4 {
-            assert_eq!(middle_half(&times[..few]).len(), few);
-        }
+        let left: Vec<_> = (1..=8).map(|n| middle_fifth(&times[..n]).len()).collect();
+        assert_eq!(left, [1, 2, 1, 2, 1, 2, 3, 2]);
     }
 }
