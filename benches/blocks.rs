@@ -15,13 +15,12 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{model, pictures, short, widths};
+use mnx_benches::{SIDE, model, pictures, short, widths};
 use mnx_graph::{Session, SessionOptions, StepInfo};
 use mnx_tensor::{Isa, Tensor};
 
 fn blocks(c: &mut Criterion) {
     let mut group = c.benchmark_group("block");
-    short(&mut group);
     let input = pictures(1);
     for &width in widths() {
         let model = model(width);
@@ -29,6 +28,8 @@ fn blocks(c: &mut Criterion) {
             let session = Session::with(&model, SessionOptions::new().threads(1).isa(isa));
             let mut session = session.expect("an ISA that is there");
             let steps = session.steps(input.shape()).expect("an input that the network takes");
+            // Each iteration runs the whole network.
+            short(&mut group, isa, 2 * model.network().macs(SIDE, SIDE));
             for block in steps.chunk_by(|a, b| a.block == b.block) {
                 let name = &block[0].block;
                 group.throughput(Throughput::Elements(operations(block)));

@@ -6,7 +6,7 @@
 //! cargo bench -p mnx-benches -- dw3x3s1                       # one kernel
 //! cargo bench -p mnx-benches -- pw/avx2                       # on one ISA
 //! cargo bench -p mnx-benches --bench kernels -- '@7$'         # small planes, by regular expression
-//! cargo bench -p mnx-benches --bench kernels                  # all of them: some two minutes
+//! cargo bench -p mnx-benches --bench kernels                  # all of them: some three minutes
 //! ```
 //!
 //! `Gelem/s` reads as GFLOP/s. The classifier reads each weight once: twice its GFLOP/s are GB/s.
@@ -22,9 +22,9 @@ fn kernels(c: &mut Criterion) {
     let shapes = shapes();
     for (name, _) in tables.first().map(|kernels| kernels.list()).into_iter().flatten() {
         let mut group = c.benchmark_group(name);
-        short(&mut group);
         for &kernels in &tables {
             for shape in shapes.iter().filter(|shape| shape.kernel(kernels) == name) {
+                short(&mut group, kernels.isa, shape.operations());
                 group.throughput(Throughput::Elements(shape.operations()));
                 group.bench_function(format!("{}/{shape}", kernels.isa), |b| b.iter(shape.runner(kernels)));
             }

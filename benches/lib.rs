@@ -12,7 +12,7 @@ use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
 use mnx_graph::{LayerKind, Model, Network, PlacedLayer, Spec, init};
 use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
 use mnx_tensor::table::Kernels;
-use mnx_tensor::{AlignedBuf, BlockedShape, PANEL, Tensor, pack};
+use mnx_tensor::{AlignedBuf, BlockedShape, Isa, PANEL, Tensor, pack};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
@@ -25,9 +25,11 @@ pub fn widths() -> &'static [f64] {
     if said("--bench") && !said("--test") { &ALL } else { &ALL[..1] }
 }
 
-/// Short runs: there are many of them.
-pub fn short(group: &mut BenchmarkGroup<WallTime>) {
-    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300));
+/// Short runs, for there are many of them, but long enough for ten iterations of so many floating-point operations.
+pub fn short(group: &mut BenchmarkGroup<WallTime>, isa: Isa, operations: u64) {
+    let per_second = if isa == Isa::Scalar { 10e9 } else { 50e9 };
+    let ten = Duration::from_secs_f64(10.0 * operations as f64 / per_second);
+    group.warm_up_time(Duration::from_millis(100)).measurement_time(ten.max(Duration::from_millis(300)));
     // Every sample equally long: the fewest runs of what takes long.
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
 }
@@ -197,7 +199,6 @@ const FITS: &str = "weights of the length that the layer needs";
 
 #[cfg(test)]
 mod tests {
-    use mnx_tensor::Isa;
     use mnx_tensor::table::kernels;
 
     use super::*;

@@ -19,7 +19,6 @@ use mnx_tensor::Isa;
 
 fn models(c: &mut Criterion) {
     let mut group = c.benchmark_group("model");
-    short(&mut group);
     for &width in widths() {
         let model = model(width);
         let operations = 2 * model.network().macs(SIDE, SIDE);
@@ -30,7 +29,9 @@ fn models(c: &mut Criterion) {
             for (threads, batch) in threads.into_iter().flat_map(|threads| [(threads, 1), (threads, 8)]) {
                 let options = SessionOptions::new().threads(threads).isa(isa);
                 let input = pictures(batch);
-                group.throughput(Throughput::Elements(operations * batch as u64));
+                let operations = operations * batch as u64;
+                short(&mut group, isa, operations);
+                group.throughput(Throughput::Elements(operations));
                 group.bench_function(format!("{isa}/{width}/t{threads}/b{batch}"), |b| {
                     let mut session = Session::with(&model, options.clone()).expect("an ISA that is there");
                     b.iter(|| session.run(input.view()).map(|logits| logits.data()[0]));
