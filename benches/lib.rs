@@ -149,7 +149,7 @@ impl Shape {
             Kind::Pointwise | Kind::Linear => pack::panels_len(cout, cin),
             Kind::Pool => 0,
         });
-        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, side, stride));
+        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, stride));
         let g = Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: 1, pad_left: 1 };
         let units = [side, side * side, from.blocks(), cout.div_ceil(PANEL)];
         let [rows, pixels, blocks, panels] = units.map(|n| Span::from(0..n));

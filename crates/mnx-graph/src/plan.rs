@@ -221,7 +221,7 @@ impl Builder<'_> {
         };
         let rows_only = layer.kind == LayerKind::Dense3x3;
         if rows_only {
-            self.scratch_len = self.scratch_len.max(Dense::scratch_len(layer.cin, out_width, layer.stride));
+            self.scratch_len = self.scratch_len.max(Dense::scratch_len(layer.cin, layer.stride));
         }
         let macs = layer.macs(out_height, out_width);
         let split = Split::new(out_height, channels, macs, self.threads, rows_only);

@@ -44,6 +44,13 @@ pub struct PlanesMut {
     pub stride: usize,
 }
 
+impl PlanesMut {
+    /// To be read.
+    pub fn read(self) -> Planes {
+        Planes { ptr: self.ptr, stride: self.stride }
+    }
+}
+
 /// Added to the first `channels` output channels after the clamp; same pixels as the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Residual {
@@ -149,14 +156,12 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Floats from one zero-padded row copy to the next: `stride·out_width + 2` columns are read.
-    pub fn scratch_row(out_width: usize, stride: usize) -> usize {
-        stride * out_width + 2
-    }
+    /// Pixels of the largest tile that any kernel has.
+    pub const MOST_PIXELS: usize = 16;
 
-    /// Floats of scratch that a kernel needs: three row copies per input channel.
-    pub fn scratch_len(cin: usize, out_width: usize, stride: usize) -> usize {
-        3 * cin * Self::scratch_row(out_width, stride)
+    /// Floats of scratch that a kernel needs: what a tile reads, zero-padded.
+    pub fn scratch_len(cin: usize, stride: usize) -> usize {
+        cin.saturating_mul(3 * ((Self::MOST_PIXELS - 1) * stride + 3))
     }
 }
 

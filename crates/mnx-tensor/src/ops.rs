@@ -187,7 +187,7 @@ pub fn dense3x3_packed(
     let geometry = options.geometry(height, width)?;
     length("packed weights", pack::panels_len(cout, cin.saturating_mul(9)), weights.len())?;
     let layer = Layer::new(options, [n, cout, geometry.out_height, geometry.out_width], bias)?;
-    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, geometry.out_width, options.stride) };
+    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, options.stride) };
     let mut scratch = AlignedBuf::try_zeroed(scratch)?;
     layer.run(|kernels, picture, dst, residual| {
         let args = args::Dense {

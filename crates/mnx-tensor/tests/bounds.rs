@@ -153,7 +153,7 @@ fn dense_pool_and_linear_stay_inside() {
             let dst = Guarded::new(cout.div_ceil(8) * out_plane, side);
             let weights = Guarded::new(pack::panels_len(cout, cin * 9), side);
             let bias = Guarded::new(pack::bias_len(cout), side);
-            let scratch = Guarded::new(args::Dense::scratch_len(cin, out_width, stride), side);
+            let scratch = Guarded::new(args::Dense::scratch_len(cin, stride), side);
             let args = args::Dense {
                 src: src.start,
                 dst: dst.planes_mut(out_plane),

@@ -1,10 +1,9 @@
 //! Dense 3x3 convolution of a planar (NCHW) input: a network's stem, where the layout becomes channel-blocked.
 //!
 //! ```text
-//! for each output row:
-//!   copy its three input rows of every channel, zero-padded      so that the loop below knows no edges
-//!   for each tile of up to MAX output pixels, for each panel:
-//!     for each input channel, row, column: sums += input · panel
+//! for each output row, for each tile of up to MAX output pixels:
+//!   where the tile touches the padding, copy what it reads, zero-padded     so that the loop below knows no edges
+//!   for each panel, input channel, row, column: sums += input · panel
 //! ```
 
 use super::balanced;
@@ -12,31 +11,36 @@ use super::epilogue::Panels;
 use crate::args::{Dense, Geometry};
 use crate::simd::Simd;
 
-/// Kernels `dense3x3s1` and `dense3x3s2`: tiles of up to `MAX` pixels (at most 12) times one panel.
+/// Kernels `dense3x3s1` and `dense3x3s2`: tiles of up to `MAX` pixels (at most [`Dense::MOST_PIXELS`]) times one panel.
 ///
 /// # Safety
 /// The pointers in `a` are valid for the extents in `a`.
 #[inline(always)]
 pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Dense) {
     for y in a.rows.start..a.rows.end {
-        // SAFETY: the caller's promise.
-        unsafe {
-            copy_rows::<STRIDE>(a, y);
-            for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
+        for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let window = window::<STRIDE>(a, y, x, count);
                 for panel in 0..a.cout.div_ceil(16) {
+                    let at = Place { pixel: y * a.geometry.out_width + x, panel };
                     match count {
-                        1 => tile::<S, STRIDE, 1>(s, a, y, x, panel),
-                        2 => tile::<S, STRIDE, 2>(s, a, y, x, panel),
-                        3 => tile::<S, STRIDE, 3>(s, a, y, x, panel),
-                        4 => tile::<S, STRIDE, 4>(s, a, y, x, panel),
-                        5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, y, x, panel),
-                        6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, y, x, panel),
-                        7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, y, x, panel),
-                        8 if MAX >= 8 => tile::<S, STRIDE, 8>(s, a, y, x, panel),
-                        9 if MAX >= 9 => tile::<S, STRIDE, 9>(s, a, y, x, panel),
-                        10 if MAX >= 10 => tile::<S, STRIDE, 10>(s, a, y, x, panel),
-                        11 if MAX >= 11 => tile::<S, STRIDE, 11>(s, a, y, x, panel),
-                        _ => tile::<S, STRIDE, MAX>(s, a, y, x, panel),
+                        1 => tile::<S, STRIDE, 1>(s, a, window, at),
+                        2 => tile::<S, STRIDE, 2>(s, a, window, at),
+                        3 => tile::<S, STRIDE, 3>(s, a, window, at),
+                        4 => tile::<S, STRIDE, 4>(s, a, window, at),
+                        5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, window, at),
+                        6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, window, at),
+                        7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, window, at),
+                        8 if MAX >= 8 => tile::<S, STRIDE, 8>(s, a, window, at),
+                        9 if MAX >= 9 => tile::<S, STRIDE, 9>(s, a, window, at),
+                        10 if MAX >= 10 => tile::<S, STRIDE, 10>(s, a, window, at),
+                        11 if MAX >= 11 => tile::<S, STRIDE, 11>(s, a, window, at),
+                        12 if MAX >= 12 => tile::<S, STRIDE, 12>(s, a, window, at),
+                        13 if MAX >= 13 => tile::<S, STRIDE, 13>(s, a, window, at),
+                        14 if MAX >= 14 => tile::<S, STRIDE, 14>(s, a, window, at),
+                        15 if MAX >= 15 => tile::<S, STRIDE, 15>(s, a, window, at),
+                        _ => tile::<S, STRIDE, MAX>(s, a, window, at),
                     }
                 }
             }
@@ -44,47 +48,72 @@ pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s:
     }
 }
 
-/// The three input rows of output row `y`, of every channel, padded on all sides.
+/// What a tile reads: its first tap, and how far apart rows and channels are.
+#[derive(Clone, Copy)]
+struct Window {
+    from: *const f32,
+    row: usize,
+    channel: usize,
+}
+
+/// What a tile writes.
+#[derive(Clone, Copy)]
+struct Place {
+    pixel: usize,
+    panel: usize,
+}
+
+/// The input of `count` pixels of output row `y` from column `x` on: the input itself, or where it has too few
+/// rows or columns, a copy with zeros around it.
 #[inline(always)]
-unsafe fn copy_rows<const STRIDE: usize>(a: &Dense, y: usize) {
-    let Geometry { height, width, out_width, pad_top, pad_left, .. } = a.geometry;
-    let len = Dense::scratch_row(out_width, STRIDE);
-    let columns = width.min(len - pad_left);
-    for channel in 0..a.cin {
-        for k in 0..3 {
-            let row = y * STRIDE + k;
-            // SAFETY: scratch holds 3·cin rows of `len`; the input row is copied only if it is inside.
-            unsafe {
-                let to = a.scratch.add((channel * 3 + k) * len);
-                std::ptr::write_bytes(to, 0, len);
-                if row >= pad_top && row < height + pad_top {
-                    let from = a.src.add((channel * height + row - pad_top) * width);
-                    std::ptr::copy_nonoverlapping(from, to.add(pad_left), columns);
+unsafe fn window<const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usize) -> Window {
+    let Geometry { height, width, pad_top, pad_left, .. } = a.geometry;
+    let columns = (count - 1) * STRIDE + 3;
+    // Of the padded input.
+    let (top, left) = (y * STRIDE, x * STRIDE);
+    let rows_inside = top >= pad_top && top + 3 <= height + pad_top;
+    let columns_inside = left >= pad_left && left + columns <= width + pad_left;
+    // SAFETY: rows and columns are inside, or are copied only where they are; scratch holds three rows per channel.
+    unsafe {
+        if rows_inside && columns_inside {
+            let from = a.src.add((top - pad_top) * width + left - pad_left);
+            return Window { from, row: width, channel: height * width };
+        }
+        let mut to = a.scratch;
+        for channel in 0..a.cin {
+            for k in 0..3 {
+                for j in 0..columns {
+                    let (row, column) = ((top + k).wrapping_sub(pad_top), (left + j).wrapping_sub(pad_left));
+                    let inside = row < height && column < width;
+                    *to = if inside { *a.src.add((channel * height + row) * width + column) } else { 0.0 };
+                    to = to.add(1);
                 }
             }
         }
+        Window { from: a.scratch, row: columns, channel: 3 * columns }
     }
 }
 
-/// `PIXELS` output pixels of row `y` from column `x` on, times one panel.
+/// `PIXELS` output pixels times one panel.
 #[inline(always)]
-unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dense, y: usize, x: usize, panel: usize) {
-    let len = Dense::scratch_row(a.geometry.out_width, STRIDE);
-    // SAFETY: the row copies reach two columns past the last output pixel's first tap.
+unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dense, window: Window, at: Place) {
+    // SAFETY: the window holds three rows of every channel, for all taps of all pixels.
     unsafe {
-        let mut w = a.weights.add(panel * a.cin * 9 * 16);
-        let mut sums = [s.load16(a.bias.add(panel * 16)); PIXELS];
-        let mut from = a.scratch.cast_const().add(x * STRIDE);
-        for _ in 0..a.cin * 3 {
-            for k in 0..3 {
-                let taps = s.load16(w.add(k * 16));
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
+        let mut w = a.weights.add(at.panel * a.cin * 9 * 16);
+        let mut sums = [s.load16(a.bias.add(at.panel * 16)); PIXELS];
+        for channel in 0..a.cin {
+            let mut from = window.from.add(channel * window.channel);
+            for _ in 0..3 {
+                for k in 0..3 {
+                    let taps = s.load16(w.add(k * 16));
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
+                    }
                 }
+                (from, w) = (from.wrapping_add(window.row), w.wrapping_add(48));
             }
-            (from, w) = (from.wrapping_add(len), w.wrapping_add(48));
         }
         let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
-        to.store(s, y * a.geometry.out_width + x, panel, &sums);
+        to.store(s, at.pixel, at.panel, &sums);
     }
 }
