@@ -1,13 +1,13 @@
 //! Running a plan: from a step and a chunk to the kernel call.
 
 use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
-use mnx_tensor::args::{Planes, PlanesMut, Pool, Residual, Span};
+use mnx_tensor::args::{Geometry, Planes, PlanesMut, Pool, Residual, Span};
 use mnx_tensor::table::Kernels;
-use mnx_tensor::{AlignedBuf, TensorView};
+use mnx_tensor::{AlignedBuf, BLOCK, PANEL, TensorView};
 
 use crate::Model;
 use crate::arena::Slot;
-use crate::plan::{LayerRef, Plan, Step, StepKind};
+use crate::plan::{Conv, LayerRef, Plan, Step, StepKind};
 
 /// How a session's memory is divided, in floats.
 #[derive(Clone, Copy, Debug)]
@@ -72,41 +72,95 @@ impl<'a> Exec<'a> {
     /// another picture, or this worker's scratch, at the same time.
     pub(crate) unsafe fn step(&self, step: usize, chunk: usize, picture: usize, lane: usize, worker: usize) {
         let step = &self.plan.steps[step];
-        let (rows, channels) = step.split.part(chunk);
         let Regions { lane: lane_len, scratch, scratch_start, .. } = self.regions;
         let lane = self.memory.wrapping_add(lane * lane_len);
-        // SAFETY: slots of one step do not overlap where one is written; parts of a step are disjoint; the rest is the caller's promise.
+        let scratch = self.memory.wrapping_add(scratch_start + worker * scratch);
+        for (rows, channels) in step.split.units(chunk) {
+            // SAFETY: units of a step write to different places; the rest is the caller's promise.
+            unsafe { self.unit(step, lane, picture, scratch, rows, channels) }
+        }
+    }
+
+    /// Output rows `rows` of blocks or panels `channels` of a step.
+    ///
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn unit(&self, step: &Step, lane: *mut f32, picture: usize, scratch: *mut f32, rows: Span, channels: Span) {
+        let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
+        // SAFETY: slots of one step do not overlap where one is written; the plan made room in scratch for what
+        // fused layers hand over; the rest is the caller's promise.
         unsafe {
             match step.kind {
-                StepKind::Dense(layer) => {
-                    let scratch = self.memory.wrapping_add(scratch_start + worker * scratch);
+                StepKind::Dense(conv) => {
                     let src = self.input.picture(picture).as_ptr();
-                    self.dense(layer).run_part(self.kernels, &step.geometry, src, out(lane, step.dst), scratch, rows);
+                    self.dense(conv.layer).run_part(self.kernels, &conv.geometry, src, dst, scratch, rows);
                 }
-                StepKind::Depthwise(layer) => {
-                    let (src, dst) = (planes(lane, step.src), out(lane, step.dst));
-                    let residual = residual(lane, step);
-                    self.depthwise(layer).run_part(self.kernels, &step.geometry, src, dst, residual, rows, channels);
+                StepKind::Depthwise(conv) => self.run_depthwise(conv, src, dst, residual, rows, channels),
+                StepKind::Pointwise(conv) => self.run_pointwise(conv, src, dst, residual, rows, channels),
+                StepKind::PointwiseDepthwise(pw, dw, plane) => {
+                    let between = dw.input_rows(rows);
+                    let blocks =
+                        Span { start: channels.start * 2, end: (channels.end * 2).min(dw.layer.cout.div_ceil(8)) };
+                    let strip = strip(scratch, plane, blocks.start, between.start * dw.geometry.width);
+                    self.run_pointwise(pw, src, strip, None, between, channels);
+                    self.run_depthwise(dw, strip.read(), dst, residual, rows, blocks);
                 }
-                StepKind::Pointwise(layer) => {
-                    let (src, dst) = (planes(lane, step.src), out(lane, step.dst));
-                    let width = step.geometry.out_width;
-                    let pixels = (rows.start * width..rows.end * width).into();
-                    self.pointwise(layer).run_part(self.kernels, src, dst, residual(lane, step), pixels, channels);
+                StepKind::DepthwisePointwise(dw, pw, plane) => {
+                    let strip = strip(scratch, plane, 0, rows.start * dw.geometry.out_width);
+                    let all = |channels: usize, group: usize| (0..channels.div_ceil(group)).into();
+                    self.run_depthwise(dw, src, strip, None, rows, all(dw.layer.cout, BLOCK));
+                    self.run_pointwise(pw, strip.read(), dst, residual, rows, all(pw.layer.cout, PANEL));
                 }
-                StepKind::Pool => self.pool(step, lane, picture, channels),
+                StepKind::Pool(geometry) => self.pool(step, &geometry, lane, picture, channels),
             }
         }
     }
 
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn pool(&self, step: &Step, lane: *mut f32, picture: usize, blocks: Span) {
+    unsafe fn run_depthwise(
+        &self,
+        conv: Conv,
+        src: Planes,
+        dst: PlanesMut,
+        residual: Option<Residual>,
+        rows: Span,
+        blocks: Span,
+    ) {
+        let Conv { layer: l, geometry, .. } = conv;
+        let (weights, bias) = self.model.weights(l.index);
+        let layer = Depthwise3x3::new(weights, bias, l.cout, l.stride, l.clamp).expect(CHECKED);
+        // SAFETY: the caller's promise.
+        unsafe { layer.run_part(self.kernels, &geometry, src, dst, residual, rows, blocks) }
+    }
+
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn run_pointwise(
+        &self,
+        conv: Conv,
+        src: Planes,
+        dst: PlanesMut,
+        residual: Option<Residual>,
+        rows: Span,
+        panels: Span,
+    ) {
+        let Conv { layer: l, geometry, .. } = conv;
+        let (weights, bias) = self.model.weights(l.index);
+        let layer = Pointwise::new(weights, bias, l.cin, l.cout, l.clamp).expect(CHECKED);
+        let pixels = (rows.start * geometry.out_width..rows.end * geometry.out_width).into();
+        // SAFETY: the caller's promise.
+        unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, panels) }
+    }
+
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn pool(&self, step: &Step, geometry: &Geometry, lane: *mut f32, picture: usize, blocks: Span) {
         let args = Pool {
             src: planes(lane, step.src),
             dst: self.memory.wrapping_add(self.regions.features_start + picture * self.plan.features_stride),
-            height: step.geometry.height,
-            width: step.geometry.width,
+            height: geometry.height,
+            width: geometry.width,
             blocks,
         };
         // SAFETY: the features of a picture have room for whole blocks; the rest is the caller's promise.
@@ -131,14 +185,15 @@ impl<'a> Exec<'a> {
     /// All pictures are pooled; nobody else runs this chunk at the same time.
     pub(crate) unsafe fn classify(&self, chunk: usize) {
         let layer = self.plan.classifier;
-        let (_, panels) = self.plan.classifier_split.part(chunk);
         let features = self.memory.wrapping_add(self.regions.features_start);
         let output = self.memory.wrapping_add(self.regions.output_start);
         let (weights, bias) = self.model.weights(layer.index);
         let linear = Linear::new(weights, bias, layer.cin, layer.cout).expect(CHECKED);
         let [batch, ..] = self.input.shape();
-        // SAFETY: features and output have a row per picture; chunks are disjoint panels.
-        unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
+        for (_, panels) in self.plan.classifier_split.units(chunk) {
+            // SAFETY: features and output have a row per picture; units are disjoint panels.
+            unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
+        }
     }
 
     /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
@@ -159,16 +214,6 @@ impl<'a> Exec<'a> {
         let (weights, bias) = self.model.weights(l.index);
         Dense3x3::new(weights, bias, l.cin, l.cout, l.stride, l.clamp).expect(CHECKED)
     }
-
-    fn depthwise(&self, l: LayerRef) -> Depthwise3x3<'_> {
-        let (weights, bias) = self.model.weights(l.index);
-        Depthwise3x3::new(weights, bias, l.cout, l.stride, l.clamp).expect(CHECKED)
-    }
-
-    fn pointwise(&self, l: LayerRef) -> Pointwise<'_> {
-        let (weights, bias) = self.model.weights(l.index);
-        Pointwise::new(weights, bias, l.cin, l.cout, l.clamp).expect(CHECKED)
-    }
 }
 
 /// Why a layer of a model can always be made from its weights.
@@ -184,4 +229,9 @@ fn out(lane: *mut f32, slot: Slot) -> PlanesMut {
 
 fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
     step.residual.map(|(slot, channels)| Residual { planes: planes(lane, slot), channels })
+}
+
+/// Scratch as planes of which block `block` and pixel `pixel` come first.
+fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesMut {
+    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * 8), stride: plane }
 }

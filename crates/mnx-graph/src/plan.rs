@@ -9,11 +9,19 @@ use crate::{Activation, Error, Layer, LayerKind, Limits, Network, Spec};
 /// Multiply-adds below which a chunk of a step is not worth handing to another thread: some 2 µs.
 const MIN_CHUNK_MACS: u64 = 100_000;
 
-/// Chunks per thread: more than one lets a thread that starts late, or is held up, leave its share to the others.
+/// Chunks per thread.
 const CHUNKS_PER_THREAD: usize = 2;
 
 /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
 const MIN_HEIGHT_FOR_ROWS: usize = 28;
+
+/// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
+/// reads them. Of planes of which one panel is larger, a unit takes some rows, up to [`ROWS_BYTES`].
+const CHANNELS_BYTES: usize = 48 << 10;
+
+/// Bytes that a unit of rows may put between two fused layers: with what is read and written beside them they fit
+/// into an L2 cache of 512 KiB.
+const ROWS_BYTES: usize = 192 << 10;
 
 /// Steps for one picture of a certain size, then the classifier for the batch.
 #[derive(Debug)]
@@ -31,11 +39,10 @@ pub(crate) struct Plan {
     pub(crate) classifier_split: Split,
 }
 
-/// One layer for one picture.
+/// One layer, or two that are fused, for one picture.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
-    pub(crate) geometry: Geometry,
     /// The stem reads the caller's tensor instead.
     pub(crate) src: Slot,
     /// The pool writes the features instead.
@@ -51,10 +58,35 @@ pub(crate) struct Step {
 /// What a step computes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StepKind {
-    Dense(LayerRef),
-    Depthwise(LayerRef),
-    Pointwise(LayerRef),
-    Pool,
+    Dense(Conv),
+    Depthwise(Conv),
+    Pointwise(Conv),
+    /// A pointwise layer and the depthwise one that reads it. What lies between never exists whole: each unit
+    /// computes some channels of some rows into its thread's scratch, blocks that many floats apart.
+    PointwiseDepthwise(Conv, Conv, usize),
+    /// The same the other way round; a unit has all channels of some rows.
+    DepthwisePointwise(Conv, Conv, usize),
+    Pool(Geometry),
+}
+
+/// A layer at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conv {
+    pub(crate) layer: LayerRef,
+    pub(crate) geometry: Geometry,
+    macs: u64,
+}
+
+impl Conv {
+    /// Input rows that output rows `rows` of a 3x3 layer read.
+    pub(crate) fn input_rows(&self, rows: Span) -> Span {
+        let Geometry { height, pad_top, .. } = self.geometry;
+        let stride = self.layer.stride;
+        let start = (rows.start * stride).saturating_sub(pad_top);
+        // Three taps from the last output row's first on.
+        let end = (rows.end * stride + 3 - stride).saturating_sub(pad_top);
+        Span { start, end: end.min(height) }
+    }
 }
 
 /// What of a layer does not depend on the input's size.
@@ -78,44 +110,75 @@ impl LayerRef {
     }
 }
 
-/// A step in chunks that can run in any order, on any thread.
+/// A step in units, computed one after the other, and chunks of units that can run in any order on any thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     pub(crate) chunks: usize,
-    axis: Axis,
-    /// Output rows, and blocks or panels of channels.
-    rows: usize,
-    channels: usize,
+    /// Output rows.
+    rows: Cut,
+    /// Blocks or panels of channels.
+    channels: Cut,
 }
 
+/// A number of things in almost equal parts.
 #[derive(Clone, Copy, Debug)]
-enum Axis {
-    Rows,
-    Channels,
+struct Cut {
+    total: usize,
+    parts: usize,
+}
+
+impl Cut {
+    fn part(self, index: usize) -> Span {
+        (self.total * index / self.parts..self.total * (index + 1) / self.parts).into()
+    }
+
+    fn largest(self) -> usize {
+        self.total.div_ceil(self.parts)
+    }
+
+    /// In at least `parts` parts, as far as there is something for each.
+    fn at_least(self, parts: usize) -> Cut {
+        Cut { parts: self.parts.max(parts).min(self.total).max(1), ..self }
+    }
 }
 
 impl Split {
-    /// At most as many chunks as there are rows or groups of channels, none too small.
+    /// By rows or by groups of channels, a unit per chunk, none too small.
     fn new(rows: usize, channels: usize, macs: u64, threads: usize, rows_only: bool) -> Split {
-        let axis = if rows_only || rows >= MIN_HEIGHT_FOR_ROWS { Axis::Rows } else { Axis::Channels };
-        let units = match axis {
-            Axis::Rows => rows,
-            Axis::Channels => channels,
-        };
-        let worth = usize::try_from(macs / MIN_CHUNK_MACS).unwrap_or(usize::MAX);
-        let wanted = if threads == 1 { 1 } else { threads.saturating_mul(CHUNKS_PER_THREAD) };
-        Split { chunks: wanted.min(units).min(worth).max(1), axis, rows, channels }
+        let (mut rows, mut channels) = (Cut { total: rows, parts: 1 }, Cut { total: channels, parts: 1 });
+        let chunks = wanted_chunks(macs, threads);
+        if rows_only || rows.total >= MIN_HEIGHT_FOR_ROWS {
+            rows = rows.at_least(chunks);
+        } else {
+            channels = channels.at_least(chunks);
+        }
+        Split { chunks: rows.parts * channels.parts, rows, channels }
     }
 
-    /// Output rows and groups of channels of chunk `index`.
-    pub(crate) fn part(&self, index: usize) -> (Span, Span) {
-        let share = |units: usize| (units * index / self.chunks..units * (index + 1) / self.chunks).into();
-        let all = |units: usize| (0..units).into();
-        match self.axis {
-            Axis::Rows => (share(self.rows), all(self.channels)),
-            Axis::Channels => (all(self.rows), share(self.channels)),
-        }
+    /// In units of given size at most.
+    fn in_units(rows: Cut, channels: Cut, macs: u64, threads: usize) -> Split {
+        let chunks = wanted_chunks(macs, threads);
+        // As many units in each chunk, as far as that is possible.
+        let channels = channels.at_least(channels.parts.next_multiple_of(chunks.div_ceil(rows.parts)));
+        let rows = rows.at_least(rows.parts.next_multiple_of(chunks.div_ceil(channels.parts)));
+        Split { chunks: chunks.min(rows.parts * channels.parts), rows, channels }
     }
+
+    /// Output rows and groups of channels of each unit of chunk `chunk`. Units of the same rows follow each other:
+    /// what they read is still in the cache.
+    pub(crate) fn units(self, chunk: usize) -> impl Iterator<Item = (Span, Span)> {
+        let all = Cut { total: self.rows.parts * self.channels.parts, parts: self.chunks };
+        let Span { start, end } = all.part(chunk);
+        (start..end).map(move |unit| {
+            (self.rows.part(unit / self.channels.parts), self.channels.part(unit % self.channels.parts))
+        })
+    }
+}
+
+/// So many that a thread which starts late, or is held up, leaves its share to the others; none too small.
+fn wanted_chunks(macs: u64, threads: usize) -> usize {
+    let worth = usize::try_from(macs / MIN_CHUNK_MACS).unwrap_or(usize::MAX);
+    if threads == 1 { 1 } else { threads.saturating_mul(CHUNKS_PER_THREAD).min(worth).max(1) }
 }
 
 impl Plan {
@@ -137,12 +200,16 @@ impl Plan {
         let (mut h, mut w) = (height, width);
         for (index, block) in network.blocks.iter().enumerate() {
             let input = value;
-            let last = block.layers.len().saturating_sub(1);
-            for (i, layer) in block.layers.iter().enumerate() {
-                let shortcut = if i == last && block.identity_channels > 0 { input } else { None };
+            let mut layers = block.layers.as_slice();
+            while let Some((first, rest)) = layers.split_first() {
+                let second = rest.first().filter(|second| is_pair(first, second));
+                layers = if second.is_some() { &rest[1..] } else { rest };
+                let shortcut = if layers.is_empty() && block.identity_channels > 0 { input } else { None };
                 let residual = shortcut.map(|slot| (slot, block.identity_channels));
-                value = Some(builder.convolution(layer, (h, w), value, residual)?);
-                (h, w) = layer.output_size(h, w);
+                value = Some(builder.convolutions(first, second, (h, w), value, residual)?);
+                for layer in [Some(first), second].into_iter().flatten() {
+                    (h, w) = layer.output_size(h, w);
+                }
             }
             if let Some(step) = builder.steps.last_mut() {
                 step.ends_block = Some(index);
@@ -197,41 +264,85 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn convolution(
+    /// A layer, and the one that is fused with it.
+    fn convolutions(
         &mut self,
-        layer: &Layer,
+        first: &Layer,
+        second: Option<&Layer>,
         (height, width): (usize, usize),
         src: Option<Slot>,
         residual: Option<(Slot, usize)>,
     ) -> Result<Slot, Error> {
+        let conv = self.conv(first, (height, width))?;
+        let size = (conv.geometry.out_height, conv.geometry.out_width);
+        let pair = second.map(|layer| self.conv(layer, size)).transpose()?;
+        let Conv { layer, geometry, .. } = pair.unwrap_or(conv);
+        let shape = BlockedShape::new(layer.cout, geometry.out_height, geometry.out_width)?;
+        let dst = self.layout.value(shape, self.steps.len());
+        let (kind, split) = match pair {
+            None => self.single(first, conv, shape),
+            Some(second) if first.kind == LayerKind::Pointwise => self.by_channels(conv, second)?,
+            Some(second) => self.by_rows(conv, second)?,
+        };
+        for slot in src.iter().chain(residual.iter().map(|(slot, _)| slot)) {
+            self.layout.used(*slot, self.steps.len());
+        }
+        let src = src.unwrap_or_default();
+        self.steps.push(Step { kind, src, dst, residual, split, ends_block: None });
+        Ok(dst)
+    }
+
+    fn conv(&mut self, layer: &Layer, (height, width): (usize, usize)) -> Result<Conv, Error> {
         let (out_height, out_width) = layer.output_size(height, width);
         check_elements(self.limits, &format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
-        let step = self.steps.len();
-        let dst = self.layout.value(BlockedShape::new(layer.cout, out_height, out_width)?, step);
         // A pointwise layer pads nothing and ignores this.
         let pad = |size| self.spec.padding.of(size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
         let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
-        let (blocks, panels) = (dst.shape.blocks(), layer.cout.div_ceil(PANEL));
-        let reference = LayerRef::new(layer, self.layer);
+        let macs = layer.macs(out_height, out_width);
+        self.layer += 1;
+        Ok(Conv { layer: LayerRef::new(layer, self.layer - 1), geometry, macs })
+    }
+
+    fn single(&mut self, layer: &Layer, conv: Conv, shape: BlockedShape) -> (StepKind, Split) {
+        let (blocks, panels) = (shape.blocks(), layer.cout.div_ceil(PANEL));
         let (kind, channels) = match layer.kind {
-            LayerKind::Dense3x3 => (StepKind::Dense(reference), panels),
-            LayerKind::Depthwise3x3 => (StepKind::Depthwise(reference), blocks),
-            LayerKind::Pointwise | LayerKind::Linear => (StepKind::Pointwise(reference), panels),
+            LayerKind::Dense3x3 => (StepKind::Dense(conv), panels),
+            LayerKind::Depthwise3x3 => (StepKind::Depthwise(conv), blocks),
+            LayerKind::Pointwise | LayerKind::Linear => (StepKind::Pointwise(conv), panels),
         };
         let rows_only = layer.kind == LayerKind::Dense3x3;
         if rows_only {
             self.scratch_len = self.scratch_len.max(Dense::scratch_len(layer.cin, layer.stride));
         }
-        let macs = layer.macs(out_height, out_width);
-        let split = Split::new(out_height, channels, macs, self.threads, rows_only);
-        for slot in src.iter().chain(residual.iter().map(|(slot, _)| slot)) {
-            self.layout.used(*slot, step);
-        }
-        let src = src.unwrap_or_default();
-        self.steps.push(Step { kind, geometry, src, dst, residual, split, ends_block: None });
-        self.layer += 1;
-        Ok(dst)
+        (kind, Split::new(shape.height, channels, conv.macs, self.threads, rows_only))
+    }
+
+    /// Pointwise, then depthwise: a unit is some panels of some rows.
+    fn by_channels(&mut self, first: Conv, second: Conv) -> Result<(StepKind, Split), Error> {
+        let Geometry { height, width, out_height, .. } = second.geometry;
+        let panels = first.layer.cout.div_ceil(PANEL);
+        let row_bytes = width * PANEL * 4;
+        let group = (CHANNELS_BYTES / (height * row_bytes)).clamp(1, panels);
+        let rows = Cut { total: out_height, parts: 1 }.at_least((height * row_bytes).div_ceil(ROWS_BYTES));
+        let channels = Cut { total: panels, parts: panels.div_ceil(group) };
+        let split = Split::in_units(rows, channels, first.macs + second.macs, self.threads);
+        // Strides and the neighbours on both sides.
+        let most = out_height.div_ceil(split.rows.parts) * second.layer.stride + 2;
+        let strip = BlockedShape::new(split.channels.largest() * PANEL, most.min(height), width)?;
+        self.scratch_len = self.scratch_len.max(strip.len());
+        Ok((StepKind::PointwiseDepthwise(first, second, strip.plane), split))
+    }
+
+    /// Depthwise, then pointwise: a unit is some rows.
+    fn by_rows(&mut self, first: Conv, second: Conv) -> Result<(StepKind, Split), Error> {
+        let Geometry { out_height, out_width, .. } = first.geometry;
+        let bytes = BlockedShape::new(first.layer.cout, out_height, out_width)?.len() * 4;
+        let rows = Cut { total: out_height, parts: 1 }.at_least(bytes.div_ceil(ROWS_BYTES));
+        let split = Split::in_units(rows, Cut { total: 1, parts: 1 }, first.macs + second.macs, self.threads);
+        let strip = BlockedShape::new(first.layer.cout, split.rows.largest(), out_width)?;
+        self.scratch_len = self.scratch_len.max(strip.len());
+        Ok((StepKind::DepthwisePointwise(first, second, strip.plane), split))
     }
 
     fn pool(&mut self, src: Option<Slot>, (height, width): (usize, usize)) {
@@ -240,9 +351,17 @@ impl Builder<'_> {
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
         let macs = (src.shape.len() / 2) as u64;
         let split = Split::new(1, src.shape.blocks(), macs, self.threads, false);
-        let dst = Slot::default();
-        self.steps.push(Step { kind: StepKind::Pool, geometry, src, dst, residual: None, split, ends_block: None });
+        let kind = StepKind::Pool(geometry);
+        self.steps.push(Step { kind, src, dst: Slot::default(), residual: None, split, ends_block: None });
     }
+}
+
+/// Whether two layers in a row of one block are fused.
+fn is_pair(first: &Layer, second: &Layer) -> bool {
+    matches!(
+        (first.kind, second.kind),
+        (LayerKind::Pointwise, LayerKind::Depthwise3x3) | (LayerKind::Depthwise3x3, LayerKind::Pointwise)
+    )
 }
 
 #[cfg(test)]
@@ -274,27 +393,52 @@ mod tests {
     }
 
     #[test]
-    fn the_arena_is_no_larger_than_the_largest_pair_of_layers() {
-        // 96 channels at 112 x 112 and at 56 x 56, and what padded planes add.
+    fn the_arena_is_no_larger_than_what_is_whole_at_once() {
+        // The stem's 32 channels and the 16 that features.1 narrows them to, both at 112 x 112.
         let floats = plan(1.0, (224, 224), 1).lane_len;
-        let pair = 96 * (112 * 112 + 56 * 56);
+        let pair = (32 + 16) * 112 * 112;
         assert!((pair..pair + pair / 100).contains(&floats), "{floats} floats, the pair has {pair}");
     }
 
     #[test]
-    fn chunks_cover_each_step_once() {
-        for threads in [1, 2, 3, 4, 7] {
-            for step in plan(0.35, (64, 48), threads).steps {
-                let Split { chunks, rows, channels, .. } = step.split;
+    fn units_cover_each_step_once() {
+        for (threads, size) in [1, 2, 3, 4, 7].into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
+            for step in plan(0.35, size, threads).steps {
+                let Split { chunks, rows, channels } = step.split;
                 assert!(threads > 1 || chunks == 1);
-                let cells = |(r, c): (Span, Span)| r.len() * c.len();
-                let total: usize = (0..chunks).map(|i| cells(step.split.part(i))).sum();
-                assert_eq!(total, rows * channels);
-                for i in 1..chunks {
-                    let (before, after) = (step.split.part(i - 1), step.split.part(i));
-                    assert!(before.0.end == after.0.start || before.1.end == after.1.start);
+                let mut seen = vec![0; rows.total * channels.total];
+                for (r, c) in (0..chunks).flat_map(|chunk| step.split.units(chunk)) {
+                    for row in r.start..r.end {
+                        (c.start..c.end).for_each(|channel| seen[row * channels.total + channel] += 1);
+                    }
+                }
+                assert!(seen.iter().all(|&times| times == 1), "{step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn strips_between_fused_layers_fit_the_scratch() {
+        let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
+        for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
+            let plan = plan(1.0, size, threads);
+            let mut fused = 0;
+            for step in &plan.steps {
+                for (rows, channels) in (0..step.split.chunks).flat_map(|chunk| step.split.units(chunk)) {
+                    let (blocks, rows, width, plane) = match step.kind {
+                        StepKind::PointwiseDepthwise(_, dw, plane) => {
+                            (channels.len() * 2, dw.input_rows(rows), dw.geometry.width, plane)
+                        }
+                        StepKind::DepthwisePointwise(dw, _, plane) => {
+                            (dw.layer.cout.div_ceil(8), rows, dw.geometry.out_width, plane)
+                        }
+                        _ => continue,
+                    };
+                    fused += 1;
+                    assert!(rows.len() * width * 8 <= plane && blocks * plane <= plan.scratch_len, "{step:?}");
                 }
             }
+            assert!(fused > 0);
         }
     }
 }

@@ -30,7 +30,8 @@ pub struct LayerInfo {
     pub macs: u64,
     /// Bytes of packed weights and bias.
     pub weight_bytes: u64,
-    /// Where the output of the first picture begins, in bytes from the start of the session's memory.
+    /// Where the output of the first picture begins, in bytes from the start of the session's memory; `None` where it
+    /// never exists whole, since the next layer is fused with this one.
     pub arena_offset: Option<u64>,
 }
 
@@ -217,23 +218,32 @@ impl<'a> Describe<'a> {
         let regions = self.prepared.regions;
         let mut described = Vec::with_capacity(steps.len() + 1);
         for step in steps {
-            let index = match step.kind {
-                StepKind::Dense(layer) | StepKind::Depthwise(layer) | StepKind::Pointwise(layer) => layer.index,
-                StepKind::Pool => {
+            let convs = match step.kind {
+                StepKind::Dense(conv) | StepKind::Depthwise(conv) | StepKind::Pointwise(conv) => [Some(conv), None],
+                StepKind::PointwiseDepthwise(first, second, _) | StepKind::DepthwisePointwise(first, second, _) => {
+                    [Some(first), Some(second)]
+                }
+                StepKind::Pool(_) => {
                     described.push(self.pool(regions.features_start));
                     continue;
                 }
             };
-            let block = self.layers[index].block;
+            let mut layers: Vec<_> = convs.into_iter().flatten().map(|conv| self.layer(conv.layer.index)).collect();
+            if let Some(last) = layers.last_mut() {
+                last.arena_offset = Some(bytes_of(step.dst.offset));
+            }
+            let block = convs[0].map_or(0, |conv| self.layers[conv.layer.index].block);
             let shortcut = step.residual.map_or(0, |(slot, channels)| channels * slot.shape.height * slot.shape.width);
             let name = self.model.network().blocks[block].name.clone();
-            described.push(one(name, self.layer(index, step.dst.offset), shortcut));
+            described.push(step_info(name, layers, shortcut));
         }
-        described.push(one("classifier".into(), self.layer(classifier.index, regions.output_start), 0));
+        let mut layer = self.layer(classifier.index);
+        layer.arena_offset = Some(bytes_of(regions.output_start));
+        described.push(step_info("classifier".into(), vec![layer], 0));
         described
     }
 
-    fn layer(&self, index: usize, offset: usize) -> LayerInfo {
+    fn layer(&self, index: usize) -> LayerInfo {
         let placed = &self.layers[index];
         let (kernel, tile) = self.kernel(placed.layer);
         let (weights, bias) = self.model.weights(index);
@@ -246,7 +256,7 @@ impl<'a> Describe<'a> {
             parameters: placed.layer.parameters(),
             macs: placed.macs(),
             weight_bytes: bytes_of(weights.len() + bias.len()),
-            arena_offset: Some(bytes_of(offset)),
+            arena_offset: None,
         }
     }
 
@@ -265,7 +275,7 @@ impl<'a> Describe<'a> {
             weight_bytes: 0,
             arena_offset: Some(bytes_of(offset)),
         };
-        one("pool".into(), layer, 0)
+        step_info("pool".into(), vec![layer], 0)
     }
 
     fn kernel(&self, layer: &Layer) -> (&'static str, (usize, usize)) {
@@ -281,10 +291,11 @@ impl<'a> Describe<'a> {
     }
 }
 
-/// A step of one layer, whose shortcut has `shortcut` elements.
-fn one(block: String, layer: LayerInfo, shortcut: usize) -> StepInfo {
-    let elements: usize = [layer.input, layer.output].iter().map(|shape| shape.iter().product::<usize>()).sum();
-    StepInfo { block, layers: vec![layer], activation_bytes: bytes_of(elements + shortcut) }
+/// A step whose shortcut has `shortcut` elements.
+fn step_info(block: String, layers: Vec<LayerInfo>, shortcut: usize) -> StepInfo {
+    let elements = |shape: Option<[usize; 3]>| shape.map_or(0, |shape| shape.iter().product());
+    let (input, output) = (elements(layers.first().map(|l| l.input)), elements(layers.last().map(|l| l.output)));
+    StepInfo { block, layers, activation_bytes: bytes_of(input + output + shortcut) }
 }
 
 fn bytes_of(floats: usize) -> u64 {
@@ -319,7 +330,7 @@ mod tests {
             assert_eq!(pair[0].output, pair[1].input);
         }
         let arena = session.arena_bytes() as u64;
-        assert!(layers.iter().all(|layer| layer.arena_offset.is_some_and(|offset| offset < arena)));
+        assert!(layers.iter().all(|layer| layer.arena_offset.is_none_or(|offset| offset < arena)));
     }
 
     #[test]
