@@ -4,8 +4,8 @@
 //! `block/isa/width/features.N` (0 is the stem), then `pool` and `classifier`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches -- block/avx2/1/                 # one network
-//! cargo bench -p mnx-benches -- '/1/features\.3$'             # one block, by regular expression
+//! cargo bench -p mnx-benches -- block/avx2/1.0/               # one network
+//! cargo bench -p mnx-benches -- '/1.0/features\.3$'           # one block, by regular expression
 //! cargo bench -p mnx-benches --bench blocks                   # all of them: some three minutes
 //! ```
 //!
@@ -33,7 +33,7 @@ fn blocks(c: &mut Criterion) {
             for block in steps.chunk_by(|a, b| a.block == b.block) {
                 let name = &block[0].block;
                 group.throughput(Throughput::Elements(operations(block)));
-                group.bench_function(format!("{isa}/{width}/{name}"), |b| {
+                group.bench_function(format!("{isa}/{width:?}/{name}"), |b| {
                     b.iter_custom(|iterations| time(&mut session, &input, name, iterations));
                 });
             }

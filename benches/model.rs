@@ -4,7 +4,7 @@
 //! Names are `model/isa/width/tTHREADS/bBATCH`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches -- model/avx2/1/t1/b1            # the usual latency
+//! cargo bench -p mnx-benches -- model/avx2/1.0/t1/b1          # the usual latency
 //! cargo bench -p mnx-benches -- '/t1/b8$'                     # by regular expression
 //! cargo bench -p mnx-benches --bench model                    # all of them: some two minutes, mostly scalar
 //! ```
@@ -32,7 +32,7 @@ fn models(c: &mut Criterion) {
                 let operations = operations * batch as u64;
                 short(&mut group, isa, operations);
                 group.throughput(Throughput::Elements(operations));
-                group.bench_function(format!("{isa}/{width}/t{threads}/b{batch}"), |b| {
+                group.bench_function(format!("{isa}/{width:?}/t{threads}/b{batch}"), |b| {
                     let mut session = Session::with(&model, options.clone()).expect("an ISA that is there");
                     b.iter(|| session.run(input.view()).map(|logits| logits.data()[0]));
                 });
