@@ -128,7 +128,8 @@ fn rows<'a>(run: &'a Value, name: &str) -> &'a [Value] {
 #[test]
 fn blocks_and_layers_add_up() {
     let bench = |flags: &[&str]| {
-        let mut args = args!["bench", "--iterations", "12", "--warmup", "1", "--format", "json"].to_vec();
+        let mut args =
+            args!["bench", "--weights", weights(), "--iterations", "12", "--warmup", "1", "--format", "json"].to_vec();
         args.extend(flags.iter().map(Into::into));
         json(args)
     };
@@ -159,8 +160,19 @@ fn blocks_and_layers_add_up() {
 
 #[test]
 fn tables_have_a_line_per_row() {
-    let text =
-        succeed(["bench", "--iterations", "2", "--warmup", "0", "--threads", "1,2", "--per-block", "--per-layer"]);
+    let text = succeed(args![
+        "bench",
+        "--weights",
+        weights(),
+        "--iterations",
+        "2",
+        "--warmup",
+        "0",
+        "--threads",
+        "1,2",
+        "--per-block",
+        "--per-layer"
+    ]);
     for head in ["1 thread, batch 1", "2 threads, batch 1"] {
         let section: Vec<_> = text.lines().skip_while(|&line| line != head).collect();
         assert!(section[1].contains("GFLOP/s") && section[1].contains("16 KiB"), "{text}");
@@ -178,6 +190,8 @@ fn the_plot_has_a_panel_per_run() {
     let svg = folder.path("blocks.svg");
     let report = json(args![
         "bench",
+        "--weights",
+        weights(),
         "--iterations",
         "2",
         "--warmup",
@@ -202,7 +216,10 @@ fn a_plot_that_cannot_be_written_is_said_before_measuring() {
     let folder = Folder::new();
     for path in [folder.path("absent/plot.svg"), folder.path("")] {
         // So many inferences would take hours.
-        let line = fail(1, args!["bench", "--iterations", "1000000", "--warmup", "1000000", "--plot", path]);
+        let line = fail(
+            1,
+            args!["bench", "--weights", weights(), "--iterations", "1000000", "--warmup", "1000000", "--plot", path],
+        );
         assert!(line.contains(path.to_str().unwrap()), "{line}");
     }
 }
