@@ -42,7 +42,7 @@ fn the_papers_network_has_the_papers_figures() {
 
 #[test]
 fn layers_are_in_order_and_lie_in_the_arena() {
-    let report = json(["inspect", "--threads", "1", "--format", "json"]);
+    let report = json(args!["inspect", "--weights", weights(), "--threads", "1", "--format", "json"]);
     let names: Vec<_> = layers(&report).iter().map(|layer| layer["name"].as_str().unwrap()).collect();
     assert_eq!((names[0], &names[names.len() - 2..]), ("features.0.0", &["pool", "classifier.1"][..]));
     assert_eq!(layers(&report)[0]["shape"], serde_json::json!([16, 32, 32]));
@@ -63,7 +63,8 @@ fn layers_are_in_order_and_lie_in_the_arena() {
 #[test]
 fn the_arena_is_that_of_the_session() {
     let arena = |command: &str, threads: &str, batch: &str| {
-        let mut args = args![command, "--threads", threads, "--batch", batch, "--format", "json"].to_vec();
+        let mut args =
+            args![command, "--weights", weights(), "--threads", threads, "--batch", batch, "--format", "json"].to_vec();
         if command == "bench" {
             args.extend(args!["--iterations", "1", "--warmup", "0"]);
         }
@@ -73,7 +74,7 @@ fn the_arena_is_that_of_the_session() {
         assert_eq!(arena("inspect", threads, batch), arena("bench", threads, batch), "{threads} x {batch}");
     }
     assert!(arena("inspect", "2", "4") > arena("inspect", "1", "1"));
-    let line = fail(1, ["inspect", "--batch", "4000000000"]);
+    let line = fail(1, args!["inspect", "--weights", weights(), "--batch", "4000000000"]);
     assert!(line.contains("arena") && line.contains("4294967296"), "{line}");
 }
 

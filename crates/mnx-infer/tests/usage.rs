@@ -191,8 +191,8 @@ fn no_colour_goes_into_a_pipe() {
     let weights = weights();
     for args in [
         args!["classify", "--weights", weights, picture].to_vec(),
-        args!["inspect"].to_vec(),
-        args!["bench", "--iterations", "1", "--warmup", "0", "--threads", "1", "--per-block"].to_vec(),
+        args!["inspect", "--weights", weights].to_vec(),
+        args!["bench", "--weights", weights, "--iterations", "1", "--warmup", "0", "--per-block"].to_vec(),
         args!["--help"].to_vec(),
         args!["--version"].to_vec(),
         args!["inspect", "--weights", "absent"].to_vec(),
