@@ -35,20 +35,6 @@ pub(crate) trait Watch {
 
 impl Watch for () {}
 
-impl<W: Watch> Watch for &mut W {
-    fn step(&mut self, exec: &Exec, step: usize, picture: usize) {
-        (**self).step(exec, step, picture);
-    }
-
-    fn waiting(&mut self) {
-        (**self).waiting();
-    }
-
-    fn gathered(&mut self) {
-        (**self).gathered();
-    }
-}
-
 impl Prepared {
     /// Picture by picture on this thread. The classifier too, unless `features` are what is wanted.
     pub(crate) fn run_alone(
@@ -105,7 +91,7 @@ pub(crate) struct Worker<'a, W> {
     pub(crate) worker: usize,
     /// Pictures that one thread computes whole.
     pub(crate) whole: usize,
-    pub(crate) watch: W,
+    pub(crate) watch: &'a mut W,
 }
 
 #[cfg(feature = "rayon")]

@@ -1,7 +1,7 @@
 //! The mutable state of one stream of inferences.
 
 #[cfg(feature = "rayon")]
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mnx_tensor::table::{self, Kernels};
 use mnx_tensor::{AlignedBuf, Isa, TensorView};
@@ -282,9 +282,14 @@ impl Session {
             let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
             let (exec, whole, phases) = (&exec, p.whole, &p.phases);
             let watch = Mutex::new(watch);
-            let job = |worker: usize| match watch.try_lock() {
-                Ok(mut watch) if worker == 0 => Worker { exec, worker, whole, watch: &mut **watch }.work(phases),
-                _ => Worker { exec, worker, whole, watch: () }.work(phases),
+            // Only worker 0 asks for it: the lock is there to be shared, never waited for.
+            let job = |worker: usize| {
+                if worker == 0 {
+                    let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+                    Worker { exec, worker, whole, watch: &mut **watch }.work(phases);
+                } else {
+                    Worker { exec, worker, whole, watch: &mut () }.work(phases);
+                }
             };
             // SAFETY: `&mut self`: one run of this team at a time.
             unsafe {
