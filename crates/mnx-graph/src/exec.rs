@@ -87,6 +87,7 @@ impl<'a> Exec<'a> {
     /// As [`step`](Exec::step).
     unsafe fn unit(&self, step: &Step, lane: *mut f32, picture: usize, scratch: *mut f32, rows: Span, channels: Span) {
         let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
+        let whole = Part { src, dst, residual, rows, channels };
         // SAFETY: slots of one step do not overlap where one is written; the plan made room in scratch for what
         // fused layers hand over; the rest is the caller's promise.
         unsafe {
@@ -95,21 +96,23 @@ impl<'a> Exec<'a> {
                     let src = self.input.picture(picture).as_ptr();
                     self.dense(conv.layer).run_part(self.kernels, &conv.geometry, src, dst, scratch, rows);
                 }
-                StepKind::Depthwise(conv) => self.run_depthwise(conv, src, dst, residual, rows, channels),
-                StepKind::Pointwise(conv) => self.run_pointwise(conv, src, dst, residual, rows, channels),
+                StepKind::Depthwise(conv) => self.depthwise(conv, whole),
+                StepKind::Pointwise(conv) => self.pointwise(conv, whole),
                 StepKind::PointwiseDepthwise(pw, dw, plane) => {
+                    const BLOCKS: usize = PANEL / BLOCK;
                     let between = dw.input_rows(rows);
-                    let blocks =
-                        Span { start: channels.start * 2, end: (channels.end * 2).min(dw.layer.cout.div_ceil(8)) };
+                    let end = (channels.end * BLOCKS).min(dw.layer.cout.div_ceil(BLOCK));
+                    let blocks = Span { start: channels.start * BLOCKS, end };
                     let strip = strip(scratch, plane, blocks.start, between.start * dw.geometry.width);
-                    self.run_pointwise(pw, src, strip, None, between, channels);
-                    self.run_depthwise(dw, strip.read(), dst, residual, rows, blocks);
+                    self.pointwise(pw, Part { dst: strip, residual: None, rows: between, ..whole });
+                    self.depthwise(dw, Part { src: strip.read(), channels: blocks, ..whole });
                 }
                 StepKind::DepthwisePointwise(dw, pw, plane) => {
                     let strip = strip(scratch, plane, 0, rows.start * dw.geometry.out_width);
                     let all = |channels: usize, group: usize| (0..channels.div_ceil(group)).into();
-                    self.run_depthwise(dw, src, strip, None, rows, all(dw.layer.cout, BLOCK));
-                    self.run_pointwise(pw, strip.read(), dst, residual, rows, all(pw.layer.cout, PANEL));
+                    let blocks = all(dw.layer.cout, BLOCK);
+                    self.depthwise(dw, Part { dst: strip, residual: None, channels: blocks, ..whole });
+                    self.pointwise(pw, Part { src: strip.read(), channels: all(pw.layer.cout, PANEL), ..whole });
                 }
                 StepKind::Pool(geometry) => self.pool(step, &geometry, lane, picture, channels),
             }
@@ -118,39 +121,23 @@ impl<'a> Exec<'a> {
 
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn run_depthwise(
-        &self,
-        conv: Conv,
-        src: Planes,
-        dst: PlanesMut,
-        residual: Option<Residual>,
-        rows: Span,
-        blocks: Span,
-    ) {
-        let Conv { layer: l, geometry, .. } = conv;
+    unsafe fn depthwise(&self, Conv { layer: l, geometry, .. }: Conv, part: Part) {
         let (weights, bias) = self.model.weights(l.index);
         let layer = Depthwise3x3::new(weights, bias, l.cout, l.stride, l.clamp).expect(CHECKED);
+        let Part { src, dst, residual, rows, channels } = part;
         // SAFETY: the caller's promise.
-        unsafe { layer.run_part(self.kernels, &geometry, src, dst, residual, rows, blocks) }
+        unsafe { layer.run_part(self.kernels, &geometry, src, dst, residual, rows, channels) }
     }
 
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn run_pointwise(
-        &self,
-        conv: Conv,
-        src: Planes,
-        dst: PlanesMut,
-        residual: Option<Residual>,
-        rows: Span,
-        panels: Span,
-    ) {
-        let Conv { layer: l, geometry, .. } = conv;
+    unsafe fn pointwise(&self, Conv { layer: l, geometry, .. }: Conv, part: Part) {
         let (weights, bias) = self.model.weights(l.index);
         let layer = Pointwise::new(weights, bias, l.cin, l.cout, l.clamp).expect(CHECKED);
+        let Part { src, dst, residual, rows, channels } = part;
         let pixels = (rows.start * geometry.out_width..rows.end * geometry.out_width).into();
         // SAFETY: the caller's promise.
-        unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, panels) }
+        unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, channels) }
     }
 
     /// # Safety
@@ -216,6 +203,18 @@ impl<'a> Exec<'a> {
     }
 }
 
+/// What one call of a depthwise or pointwise layer reads and writes.
+#[derive(Clone, Copy)]
+struct Part {
+    src: Planes,
+    dst: PlanesMut,
+    residual: Option<Residual>,
+    /// Output rows.
+    rows: Span,
+    /// Blocks of a depthwise layer, panels of a pointwise one.
+    channels: Span,
+}
+
 /// Why a layer of a model can always be made from its weights.
 const CHECKED: &str = "opening the model checked that each tensor has the length that its layer needs";
 
@@ -233,5 +232,5 @@ fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
 
 /// Scratch as planes of which block `block` and pixel `pixel` come first.
 fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesMut {
-    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * 8), stride: plane }
+    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * BLOCK), stride: plane }
 }

@@ -193,7 +193,7 @@ impl Plan {
         (height, width): (usize, usize),
         threads: usize,
     ) -> Result<Plan, Error> {
-        check_elements(limits, "the network's input", spec.channels, height, width)?;
+        check_elements(limits, || "the network's input".into(), spec.channels, height, width)?;
         let mut builder =
             Builder { spec, limits, threads, layer: 0, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 };
         let mut value = None;
@@ -244,12 +244,18 @@ impl Plan {
     }
 }
 
-fn check_elements(limits: &Limits, what: &str, channels: usize, h: usize, w: usize) -> Result<(), Error> {
+fn check_elements(
+    limits: &Limits,
+    what: impl FnOnce() -> String,
+    channels: usize,
+    h: usize,
+    w: usize,
+) -> Result<(), Error> {
     let found = (channels as u64).saturating_mul(h as u64).saturating_mul(w as u64);
     if found <= limits.elements {
         return Ok(());
     }
-    Err(Error::Limit { what: format!("elements of {what}, {channels} x {h} x {w}"), limit: limits.elements, found })
+    Err(Error::Limit { what: format!("elements of {}, {channels} x {h} x {w}", what()), limit: limits.elements, found })
 }
 
 /// Appends steps and keeps book of how long each value is needed.
@@ -294,7 +300,7 @@ impl Builder<'_> {
 
     fn conv(&mut self, layer: &Layer, (height, width): (usize, usize)) -> Result<Conv, Error> {
         let (out_height, out_width) = layer.output_size(height, width);
-        check_elements(self.limits, &format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
+        check_elements(self.limits, || format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
         // A pointwise layer pads nothing and ignores this.
         let pad = |size| self.spec.padding.of(size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
