@@ -1,9 +1,8 @@
-//! A bar on standard error for work that takes a while.
+//! What standard error shows while work takes a while; invisible where it is no terminal.
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// Counts pictures up to `total`, with the rate and the time that is left; invisible where standard error is no
-/// terminal. Messages go out by [`ProgressBar::suspend`], which keeps the two apart.
+/// Counts pictures up to `total`, with the rate and the time that is left. Messages go out by [`ProgressBar::suspend`], which keeps the two apart.
 pub(crate) fn pictures(total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} pictures, {rate}, {eta} left");
@@ -16,4 +15,13 @@ pub(crate) fn pictures(total: usize) -> ProgressBar {
         bar.set_style(style.with_key("rate", rate).progress_chars("█▉▊▋▌▍▎▏ "));
     }
     bar
+}
+
+/// Counts rounds of a measurement up to `total`. It is drawn only when a round begins: nothing runs beside what is measured.
+pub(crate) fn rounds(total: usize, what: String) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64);
+    if let Ok(style) = ProgressStyle::with_template("{msg}: {pos} of {len} rounds") {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
 }

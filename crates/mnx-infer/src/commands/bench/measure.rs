@@ -1,6 +1,5 @@
 //! The measurement of one number of threads with one batch.
 
-use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use mnx::{Model, Profile, Session, Tensor};
@@ -13,6 +12,7 @@ use super::statistics::Latency;
 use crate::args::Bench;
 use crate::commands::{Context, Source};
 use crate::error::Error;
+use crate::progress;
 
 /// The machine is measured this often between the inferences, so that drift in its speed hits both.
 const ROUNDS: usize = 10;
@@ -99,8 +99,10 @@ impl Samples {
     fn take(&mut self, session: &mut Session, input: &Tensor, args: &Bench) -> Result<(), Error> {
         let rounds = ROUNDS.min(args.iterations);
         self.plain_ms.reserve_exact(args.iterations);
+        let what = format!("threads {}, batch {}", session.threads(), input.shape()[0]);
+        let progress = progress::rounds(rounds, what);
         for round in 0..rounds {
-            progress(session, input, round, rounds);
+            progress.set_position(round as u64);
             self.machine.measure_peak();
             if args.wants_profile() {
                 self.machine.measure_bandwidth();
@@ -118,7 +120,7 @@ impl Samples {
                 self.add(session.profile(input.view(), inferences).map_err(Error::failed)?);
             }
         }
-        progress(session, input, rounds, rounds);
+        progress.finish_and_clear();
         Ok(())
     }
 
@@ -134,18 +136,6 @@ impl Samples {
             row.waiting.extend(more.waiting);
         }
     }
-}
-
-/// A line on the terminal that the next one overwrites; none where nobody looks on.
-fn progress(session: &Session, input: &Tensor, done: usize, rounds: usize) {
-    let mut err = std::io::stderr();
-    if !err.is_terminal() {
-        return;
-    }
-    let (threads, batch) = (session.threads(), input.shape()[0]);
-    let line = format!("threads {threads}, batch {batch}: round {} of {rounds}", done + 1);
-    // The program's result does not depend on it.
-    let _ = if done < rounds { write!(err, "\r{line}\x1b[K") } else { write!(err, "\r\x1b[K") };
 }
 
 /// Values as a normalised picture has them, by a fixed seed: about normal, none of them special.
