@@ -101,6 +101,7 @@ unsafe fn quad<S: Simd, const PIXELS: usize>(
                 for (p, sum) in sums.iter_mut().enumerate() {
                     *sum = s.fma16_lane::<$lane>(s.load_quad(x.add(p * 8)), weights, *sum);
                 }
+                s.settle();
             };
         }
         lane!(0);

@@ -120,6 +120,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn settle(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: a hint: no address can fault.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
