@@ -109,6 +109,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dens
                     for (p, sum) in sums.iter_mut().enumerate() {
                         *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
                     }
+                    s.settle();
                 }
                 (from, w) = (from.wrapping_add(window.row), w.wrapping_add(48));
             }
