@@ -37,7 +37,7 @@ impl Regions {
 /// Everything that the threads of one inference share.
 ///
 /// What they write is disjoint: a lane and a worker's scratch belong to one worker or, where all work on
-/// one picture, to chunks of a step, which the plan made disjoint. A step reads what earlier steps wrote.
+/// one picture, to units of a step, which the plan made disjoint. A step reads what earlier steps wrote.
 pub(crate) struct Exec<'a> {
     model: &'a Model,
     plan: &'a Plan,
@@ -65,20 +65,19 @@ impl<'a> Exec<'a> {
         Exec { model, plan, kernels, input, memory: memory.as_mut_ptr(), regions }
     }
 
-    /// Chunk `chunk` of step `step` of picture `picture`, whose activations are in lane `lane`.
+    /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`.
     ///
     /// # Safety
-    /// Earlier steps of the picture are complete; nobody else runs this chunk, or uses this lane for
+    /// Earlier steps of the picture are complete; nobody else runs this unit, or uses this lane for
     /// another picture, or this worker's scratch, at the same time.
-    pub(crate) unsafe fn step(&self, step: usize, chunk: usize, picture: usize, lane: usize, worker: usize) {
+    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, worker: usize) {
         let step = &self.plan.steps[step];
         let Regions { lane: lane_len, scratch, scratch_start, .. } = self.regions;
         let lane = self.memory.wrapping_add(lane * lane_len);
         let scratch = self.memory.wrapping_add(scratch_start + worker * scratch);
-        for (rows, channels) in step.split.units(chunk) {
-            // SAFETY: units of a step write to different places; the rest is the caller's promise.
-            unsafe { self.unit(step, lane, picture, scratch, rows, channels) }
-        }
+        let (rows, channels) = step.split.unit(unit);
+        // SAFETY: units of a step write to different places; the rest is the caller's promise.
+        unsafe { self.unit(step, lane, picture, scratch, rows, channels) }
     }
 
     /// Output rows `rows` of blocks or panels `channels` of a step.
@@ -160,27 +159,26 @@ impl<'a> Exec<'a> {
         self.plan.steps.len()
     }
 
-    /// How many chunks step `step` has.
+    /// How many units step `step` has.
     #[cfg(feature = "rayon")]
-    pub(crate) fn chunks(&self, step: usize) -> usize {
-        self.plan.steps[step].split.chunks
+    pub(crate) fn units(&self, step: usize) -> usize {
+        self.plan.steps[step].split.units()
     }
 
-    /// Chunk `chunk` of the classifier, for all pictures.
+    /// Unit `unit` of the classifier, for all pictures.
     ///
     /// # Safety
-    /// All pictures are pooled; nobody else runs this chunk at the same time.
-    pub(crate) unsafe fn classify(&self, chunk: usize) {
+    /// All pictures are pooled; nobody else runs this unit at the same time.
+    pub(crate) unsafe fn classify(&self, unit: usize) {
         let layer = self.plan.classifier;
         let features = self.memory.wrapping_add(self.regions.features_start);
         let output = self.memory.wrapping_add(self.regions.output_start);
         let (weights, bias) = self.model.weights(layer.index);
         let linear = Linear::new(weights, bias, layer.cin, layer.cout).expect(CHECKED);
         let [batch, ..] = self.input.shape();
-        for (_, panels) in self.plan.classifier_split.units(chunk) {
-            // SAFETY: features and output have a row per picture; units are disjoint panels.
-            unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
-        }
+        let (_, panels) = self.plan.classifier_split.unit(unit);
+        // SAFETY: features and output have a row per picture; units are disjoint panels.
+        unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
     }
 
     /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.

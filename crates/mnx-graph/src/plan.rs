@@ -6,11 +6,8 @@ use mnx_tensor::{BlockedShape, Clamp, PANEL};
 use crate::arena::{Layout, Slot};
 use crate::{Activation, Error, Layer, LayerKind, Limits, Network, Spec};
 
-/// Multiply-adds below which a chunk of a step is not worth handing to another thread: some 2 µs.
-const MIN_CHUNK_MACS: u64 = 100_000;
-
-/// Chunks per thread.
-const CHUNKS_PER_THREAD: usize = 2;
+/// Multiply-adds below which a part of a step is not worth handing to another thread: some 2 µs.
+const MIN_UNIT_MACS: u64 = 100_000;
 
 /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
 const MIN_HEIGHT_FOR_ROWS: usize = 28;
@@ -110,10 +107,9 @@ impl LayerRef {
     }
 }
 
-/// A step in units, computed one after the other, and chunks of units that can run in any order on any thread.
+/// A step in units that can run in any order on any thread. Neighbours go to the same one as far as possible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
-    pub(crate) chunks: usize,
     /// Output rows.
     rows: Cut,
     /// Blocks or panels of channels.
@@ -143,42 +139,41 @@ impl Cut {
 }
 
 impl Split {
-    /// By rows or by groups of channels, a unit per chunk, none too small.
+    /// By rows or by groups of channels, a unit per thread, none too small.
     fn new(rows: usize, channels: usize, macs: u64, threads: usize, rows_only: bool) -> Split {
         let (mut rows, mut channels) = (Cut { total: rows, parts: 1 }, Cut { total: channels, parts: 1 });
-        let chunks = wanted_chunks(macs, threads);
+        let threads = worth(macs, threads);
         if rows_only || rows.total >= MIN_HEIGHT_FOR_ROWS {
-            rows = rows.at_least(chunks);
+            rows = rows.at_least(threads);
         } else {
-            channels = channels.at_least(chunks);
+            channels = channels.at_least(threads);
         }
-        Split { chunks: rows.parts * channels.parts, rows, channels }
+        Split { rows, channels }
     }
 
-    /// In units of given size at most.
+    /// In units of given size at most, as many for each thread as far as that is possible.
     fn in_units(rows: Cut, channels: Cut, macs: u64, threads: usize) -> Split {
-        let chunks = wanted_chunks(macs, threads);
-        // As many units in each chunk, as far as that is possible.
-        let channels = channels.at_least(channels.parts.next_multiple_of(chunks.div_ceil(rows.parts)));
-        let rows = rows.at_least(rows.parts.next_multiple_of(chunks.div_ceil(channels.parts)));
-        Split { chunks: chunks.min(rows.parts * channels.parts), rows, channels }
+        let threads = worth(macs, threads);
+        let channels = channels.at_least(channels.parts.next_multiple_of(threads.div_ceil(rows.parts)));
+        let rows = rows.at_least(rows.parts.next_multiple_of(threads.div_ceil(channels.parts)));
+        Split { rows, channels }
     }
 
-    /// Output rows and groups of channels of each unit of chunk `chunk`. Units of the same rows follow each other:
+    /// How many units.
+    pub(crate) fn units(self) -> usize {
+        self.rows.parts * self.channels.parts
+    }
+
+    /// Output rows and groups of channels of unit `unit`. Units of the same rows follow each other:
     /// what they read is still in the cache.
-    pub(crate) fn units(self, chunk: usize) -> impl Iterator<Item = (Span, Span)> {
-        let all = Cut { total: self.rows.parts * self.channels.parts, parts: self.chunks };
-        let Span { start, end } = all.part(chunk);
-        (start..end).map(move |unit| {
-            (self.rows.part(unit / self.channels.parts), self.channels.part(unit % self.channels.parts))
-        })
+    pub(crate) fn unit(self, unit: usize) -> (Span, Span) {
+        (self.rows.part(unit / self.channels.parts), self.channels.part(unit % self.channels.parts))
     }
 }
 
-/// So many that a thread which starts late, or is held up, leaves its share to the others; none too small.
-fn wanted_chunks(macs: u64, threads: usize) -> usize {
-    let worth = usize::try_from(macs / MIN_CHUNK_MACS).unwrap_or(usize::MAX);
-    if threads == 1 { 1 } else { threads.saturating_mul(CHUNKS_PER_THREAD).min(worth).max(1) }
+/// Among how many threads so many multiply-adds are divided.
+fn worth(macs: u64, threads: usize) -> usize {
+    usize::try_from(macs / MIN_UNIT_MACS).unwrap_or(usize::MAX).clamp(1, threads)
 }
 
 impl Plan {
@@ -410,10 +405,9 @@ mod tests {
     fn units_cover_each_step_once() {
         for (threads, size) in [1, 2, 3, 4, 7].into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
             for step in plan(0.35, size, threads).steps {
-                let Split { chunks, rows, channels } = step.split;
-                assert!(threads > 1 || chunks == 1);
+                let Split { rows, channels } = step.split;
                 let mut seen = vec![0; rows.total * channels.total];
-                for (r, c) in (0..chunks).flat_map(|chunk| step.split.units(chunk)) {
+                for (r, c) in (0..step.split.units()).map(|unit| step.split.unit(unit)) {
                     for row in r.start..r.end {
                         (c.start..c.end).for_each(|channel| seen[row * channels.total + channel] += 1);
                     }
@@ -430,7 +424,7 @@ mod tests {
             let plan = plan(1.0, size, threads);
             let mut fused = 0;
             for step in &plan.steps {
-                for (rows, channels) in (0..step.split.chunks).flat_map(|chunk| step.split.units(chunk)) {
+                for (rows, channels) in (0..step.split.units()).map(|unit| step.split.unit(unit)) {
                     let (blocks, rows, width, plane) = match step.kind {
                         StepKind::PointwiseDepthwise(_, dw, plane) => {
                             (channels.len() * 2, dw.input_rows(rows), dw.geometry.width, plane)

@@ -51,8 +51,8 @@ impl Prepared {
         unsafe {
             for picture in 0..self.shape[0] {
                 for (index, step) in self.plan.steps.iter().enumerate() {
-                    for chunk in 0..step.split.chunks {
-                        exec.step(index, chunk, picture, 0, 0);
+                    for unit in 0..step.split.units() {
+                        exec.step(index, unit, picture, 0, 0);
                     }
                     watch.step(&exec, index, picture);
                 }
@@ -60,8 +60,8 @@ impl Prepared {
             if features {
                 return;
             }
-            for chunk in 0..self.plan.classifier_split.chunks {
-                exec.classify(chunk);
+            for unit in 0..self.plan.classifier_split.units() {
+                exec.classify(unit);
             }
         }
         watch.step(&exec, self.plan.steps.len(), 0);
@@ -76,8 +76,8 @@ impl Prepared {
             phase.reset(match index {
                 0 => self.whole,
                 _ if index == last && features => 0,
-                _ if index == last => self.plan.classifier_split.chunks,
-                _ => self.plan.steps[(index - 1) % steps].split.chunks,
+                _ if index == last => self.plan.classifier_split.units(),
+                _ => self.plan.steps[(index - 1) % steps].split.units(),
             });
         }
     }
@@ -97,7 +97,7 @@ pub(crate) struct Worker<'a, W> {
 #[cfg(feature = "rayon")]
 impl<W: Watch> Worker<'_, W> {
     pub(crate) fn work(mut self, phases: &[Phase]) {
-        work_through(phases, &mut self);
+        work_through(phases, self.worker, &mut self);
     }
 
     /// The step of a phase after the first, and its picture.
@@ -109,22 +109,22 @@ impl<W: Watch> Worker<'_, W> {
 
 #[cfg(feature = "rayon")]
 impl<W: Watch> Job for Worker<'_, W> {
-    fn chunk(&mut self, phase: usize, last: bool, chunk: usize) {
-        // SAFETY: each chunk of a phase is claimed once, and a phase starts when the one before
+    fn unit(&mut self, phase: usize, last: bool, unit: usize) {
+        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
         // is complete. Whole pictures use the lane of the worker that claimed them, others lane
         // 0, in which nothing else is left; workers have different numbers.
         unsafe {
             if last {
-                self.exec.classify(chunk);
+                self.exec.classify(unit);
             } else if phase > 0 {
                 let (step, picture) = self.place(phase);
-                self.exec.step(step, chunk, picture, 0, self.worker);
+                self.exec.step(step, unit, picture, 0, self.worker);
             } else {
                 for step in 0..self.exec.steps() {
-                    for part in 0..self.exec.chunks(step) {
-                        self.exec.step(step, part, chunk, self.worker, self.worker);
+                    for part in 0..self.exec.units(step) {
+                        self.exec.step(step, part, unit, self.worker, self.worker);
                     }
-                    self.watch.step(self.exec, step, chunk);
+                    self.watch.step(self.exec, step, unit);
                 }
             }
         }

@@ -183,7 +183,9 @@ impl Session {
             #[cfg(feature = "rayon")]
             whole,
             #[cfg(feature = "rayon")]
-            phases: std::iter::repeat_with(Phase::default).take(2 + (batch - whole) * plan.steps.len()).collect(),
+            phases: std::iter::repeat_with(|| Phase::new(self.threads))
+                .take(2 + (batch - whole) * plan.steps.len())
+                .collect(),
             plan,
         });
         Ok(())

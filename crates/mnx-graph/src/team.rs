@@ -1,59 +1,91 @@
 //! One job on several threads of a rayon pool, entered once per inference.
 //!
-//! The calling thread could do the whole job alone: helpers claim chunks of the current phase, and nobody waits
+//! The calling thread could do the whole job alone: helpers claim units of the current phase, and nobody waits
 //! for a helper that has not started. A helper that comes late finds the gate closed and touches nothing.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// A part of a job whose chunks can run in any order; the next phase starts when all have finished.
-#[derive(Debug, Default)]
+/// A part of a job whose units can run in any order; the next phase starts when all have finished.
+///
+/// Each worker has its share of neighbouring units, the same in every run, and others help when they are through with
+/// theirs. So what a worker reads is mostly what it wrote in the phase before, and still in its cache.
+#[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Phase {
-    chunks: usize,
-    claimed: AtomicUsize,
+    shares: Box<[Share]>,
+    units: usize,
     done: AtomicUsize,
 }
 
+/// What is left of one worker's share. Alone in its cache lines: claiming one's own moves nothing between cores.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
+}
+
 impl Phase {
+    /// For `workers` workers, without units.
+    pub(crate) fn new(workers: usize) -> Self {
+        let shares = std::iter::repeat_with(Share::default).take(workers).collect();
+        Phase { shares, units: 0, done: AtomicUsize::new(0) }
+    }
+
     /// Makes it ready for another run.
-    pub(crate) fn reset(&mut self, chunks: usize) {
-        *self = Phase { chunks, ..Phase::default() };
+    pub(crate) fn reset(&mut self, units: usize) {
+        let workers = self.shares.len();
+        for (worker, share) in self.shares.iter_mut().enumerate() {
+            *share = Share { next: (units * worker / workers).into(), end: units * (worker + 1) / workers };
+        }
+        (self.units, self.done) = (units, AtomicUsize::new(0));
+    }
+
+    /// The next unit for `worker`: of its own share, then of what others have not begun.
+    fn claim(&self, worker: usize) -> Option<usize> {
+        let (before, from) = self.shares.split_at(worker);
+        from.iter().chain(before).find_map(|share| {
+            // Looking first leaves the line of an exhausted share where it is.
+            let left = share.next.load(Ordering::Relaxed) < share.end;
+            left.then(|| share.next.fetch_add(1, Ordering::Relaxed)).filter(|&unit| unit < share.end)
+        })
     }
 }
 
 /// What one thread does of a job.
 pub(crate) trait Job {
-    /// Chunk `chunk` of phase `phase`; `last` if that is the last one.
-    fn chunk(&mut self, phase: usize, last: bool, chunk: usize);
-    /// No chunk of the current phase is left to claim.
+    /// Unit `unit` of phase `phase`; `last` if that is the last one.
+    fn unit(&mut self, phase: usize, last: bool, unit: usize);
+    /// No unit of the current phase is left to claim.
     fn waiting(&mut self) {}
-    /// All chunks of the phase have finished.
+    /// All units of the phase have finished.
     fn complete(&mut self, _phase: usize, _last: bool) {}
 }
 
-/// Works through `phases` together with everybody else who calls this.
-pub(crate) fn work_through(phases: &[Phase], job: &mut impl Job) {
+/// Works through `phases` as number `worker`, together with everybody else who calls this.
+pub(crate) fn work_through(phases: &[Phase], worker: usize, job: &mut impl Job) {
     for (index, phase) in phases.iter().enumerate() {
         let last = index + 1 == phases.len();
-        loop {
-            let chunk = phase.claimed.fetch_add(1, Ordering::Relaxed);
-            if chunk >= phase.chunks {
-                break;
-            }
+        let mut finished = 0;
+        while let Some(unit) = phase.claim(worker) {
             let unfinished = AbortOnUnwind;
-            job.chunk(index, last, chunk);
+            job.unit(index, last, unit);
             std::mem::forget(unfinished);
-            // What this chunk wrote is seen by whoever sees the count.
-            phase.done.fetch_add(1, Ordering::Release);
+            finished += 1;
+        }
+        if finished > 0 {
+            // What these units wrote is seen by whoever sees the count.
+            phase.done.fetch_add(finished, Ordering::Release);
         }
         job.waiting();
-        wait_until(|| phase.done.load(Ordering::Acquire) >= phase.chunks);
+        wait_until(|| phase.done.load(Ordering::Acquire) >= phase.units);
         job.complete(index, last);
     }
 }
 
-/// A chunk that unwinds would never count as done, and the others would wait for it forever. Kernels do not panic.
+/// A unit that unwinds would never count as done, and the others would wait for it forever. Kernels do not panic.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -175,34 +207,35 @@ mod tests {
     use std::sync::Mutex;
 
     impl<F: FnMut(usize, usize)> Job for F {
-        fn chunk(&mut self, phase: usize, _last: bool, chunk: usize) {
-            self(phase, chunk);
+        fn unit(&mut self, phase: usize, _last: bool, unit: usize) {
+            self(phase, unit);
         }
     }
 
-    fn phases(chunks: &[usize]) -> Vec<Phase> {
-        let ready = |&chunks: &usize| {
-            let mut phase = Phase::default();
-            phase.reset(chunks);
+    fn phases(workers: usize, units: &[usize]) -> Vec<Phase> {
+        let ready = |&units: &usize| {
+            let mut phase = Phase::new(workers);
+            phase.reset(units);
             phase
         };
-        chunks.iter().map(ready).collect()
+        units.iter().map(ready).collect()
     }
 
     #[test]
-    fn every_chunk_runs_once_and_phases_keep_their_order() {
+    fn every_unit_runs_once_and_phases_keep_their_order() {
         let team = Arc::new(Team::default());
         for run in 0..200 {
-            let phases = phases(&[3, 1, 0, 8, 2]);
+            let helpers = run % 4;
+            let phases = phases(helpers + 1, &[3, 1, 0, 8, 2]);
             let seen = Mutex::new(Vec::new());
             let spawn = |helper: Helper| drop(std::thread::spawn(|| helper.run()));
-            let job = |_| work_through(&phases, &mut |p, c| seen.lock().unwrap().push((p, c)));
+            let job = |worker| work_through(&phases, worker, &mut |p, u| seen.lock().unwrap().push((p, u)));
             // SAFETY: one run at a time.
-            unsafe { team.run(run % 4, spawn, &job) };
+            unsafe { team.run(helpers, spawn, &job) };
             let mut seen = seen.into_inner().unwrap();
             assert!(seen.is_sorted_by_key(|s| s.0));
             seen.sort_unstable();
-            let all = [3, 1, 0, 8, 2].iter().enumerate().flat_map(|(p, &n)| (0..n).map(move |c| (p, c)));
+            let all = [3, 1, 0, 8, 2].iter().enumerate().flat_map(|(p, &n)| (0..n).map(move |u| (p, u)));
             assert_eq!(seen, all.collect::<Vec<_>>());
         }
     }
@@ -212,8 +245,8 @@ mod tests {
     fn helpers_that_never_start_are_not_missed() {
         let team = Arc::new(Team::default());
         let late = Mutex::new(Vec::new());
-        let phases = phases(&[4, 4]);
-        let job = |worker| work_through(&phases, &mut |_, _| assert_eq!(worker, 0));
+        let phases = phases(4, &[4, 4]);
+        let job = |worker| work_through(&phases, worker, &mut |_, _| assert_eq!(worker, 0));
         // SAFETY: one run at a time.
         unsafe { team.run(3, |f| late.lock().unwrap().push(f), &job) };
         drop(phases);
