@@ -127,6 +127,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: a hint: no address can fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 }

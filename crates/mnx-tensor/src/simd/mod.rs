@@ -95,6 +95,6 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn settle(self) {}
 
-    /// A hint that `from` will be read soon; any address.
+    /// A hint to have the cache line of `from` in the L2 cache soon; any address.
     fn prefetch(self, from: *const f32);
 }
