@@ -157,7 +157,7 @@ pub struct Dense {
 
 impl Dense {
     /// Pixels of the largest tile that any kernel has.
-    pub const MOST_PIXELS: usize = 16;
+    pub const MOST_PIXELS: usize = 8;
 
     /// Floats of scratch that a kernel needs: what a tile reads, zero-padded.
     pub fn scratch_len(cin: usize, stride: usize) -> usize {

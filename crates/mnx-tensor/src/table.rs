@@ -178,13 +178,13 @@ instantiate!(
     dw: 2 2, pw: 6, dense: 6, linear: 6 x 4, peak: 6
 );
 
-// Thirty-two registers. 16 pixels x 1 sum + 1 weights use 17 of them only: past sixteen blocks of 32 bytes the offsets
-// of the broadcasts take four bytes, and the tile loses a third of its speed. Depthwise 4 columns x 3 rows +
-// 9 weights + 1 input = 22.
+// Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
+// with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Depthwise
+// 4 columns x 3 rows + 9 weights + 1 input = 22.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
-    dw: 4 4, pw: 16, dense: 16, linear: 6 x 4, peak: 12
+    dw: 4 4, pw: 12, dense: 8, linear: 6 x 4, peak: 12
 );
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.

@@ -32,14 +32,6 @@ pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s:
                         5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, window, at),
                         6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, window, at),
                         7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, window, at),
-                        8 if MAX >= 8 => tile::<S, STRIDE, 8>(s, a, window, at),
-                        9 if MAX >= 9 => tile::<S, STRIDE, 9>(s, a, window, at),
-                        10 if MAX >= 10 => tile::<S, STRIDE, 10>(s, a, window, at),
-                        11 if MAX >= 11 => tile::<S, STRIDE, 11>(s, a, window, at),
-                        12 if MAX >= 12 => tile::<S, STRIDE, 12>(s, a, window, at),
-                        13 if MAX >= 13 => tile::<S, STRIDE, 13>(s, a, window, at),
-                        14 if MAX >= 14 => tile::<S, STRIDE, 14>(s, a, window, at),
-                        15 if MAX >= 15 => tile::<S, STRIDE, 15>(s, a, window, at),
                         _ => tile::<S, STRIDE, MAX>(s, a, window, at),
                     }
                 }

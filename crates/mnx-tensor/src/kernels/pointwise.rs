@@ -15,7 +15,7 @@ use crate::simd::Simd;
 /// Bytes of input that a chunk of pixels may hold: it is read once per panel and should stay in the L2 cache meanwhile.
 const CHUNK_BYTES: usize = 192 << 10;
 
-/// Kernel `pw`: tiles of up to `MAX` pixels (at most 16) times one panel.
+/// Kernel `pw`: tiles of up to `MAX` pixels (at most 12) times one panel.
 ///
 /// # Safety
 /// The pointers in `a` are valid for the extents in `a`.
@@ -64,10 +64,6 @@ unsafe fn sized<S: Simd, const MAX: usize>(s: S, a: &Pointwise, count: usize, at
             9 if MAX >= 9 => tile::<S, 9>(s, a, at),
             10 if MAX >= 10 => tile::<S, 10>(s, a, at),
             11 if MAX >= 11 => tile::<S, 11>(s, a, at),
-            12 if MAX >= 12 => tile::<S, 12>(s, a, at),
-            13 if MAX >= 13 => tile::<S, 13>(s, a, at),
-            14 if MAX >= 14 => tile::<S, 14>(s, a, at),
-            15 if MAX >= 15 => tile::<S, 15>(s, a, at),
             _ => tile::<S, MAX>(s, a, at),
         }
     }
