@@ -1,13 +1,13 @@
-//! Running a plan: from a step and a chunk to the kernel call.
+//! Running a plan: from a step and a unit to the kernel calls.
 
 use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
 use mnx_tensor::args::{Geometry, Planes, PlanesMut, Pool, Residual, Span};
 use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, BLOCK, PANEL, TensorView};
 
-use crate::Model;
 use crate::arena::Slot;
-use crate::plan::{Conv, LayerRef, Plan, Step, StepKind};
+use crate::plan::{Conv, LayerRef, Link, Plan, Step, StepKind};
+use crate::{LayerKind, Model};
 
 /// How a session's memory is divided, in floats.
 #[derive(Clone, Copy, Debug)]
@@ -69,72 +69,105 @@ impl<'a> Exec<'a> {
     ///
     /// # Safety
     /// Earlier steps of the picture are complete; nobody else runs this unit, or uses this lane for
-    /// another picture, or this worker's scratch, at the same time.
-    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, worker: usize) {
+    /// another picture, or this hand's scratch, at the same time.
+    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, hand: &mut Hand) {
+        let place = (picture, step, unit);
+        let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
         let step = &self.plan.steps[step];
         let Regions { lane: lane_len, scratch, scratch_start, .. } = self.regions;
         let lane = self.memory.wrapping_add(lane * lane_len);
-        let scratch = self.memory.wrapping_add(scratch_start + worker * scratch);
-        let (rows, channels) = step.split.unit(unit);
-        // SAFETY: units of a step write to different places; the rest is the caller's promise.
-        unsafe { self.unit(step, lane, picture, scratch, rows, channels) }
+        let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
+        let (pixels, channels) = step.split.unit(unit);
+        let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
+        let part = Part { src, dst, residual, pixels, channels };
+        // SAFETY: units of a step write to different places, slots of one step do not overlap where one is written; the
+        // plan made room in scratch for what fused layers hand over; the rest is the caller's promise.
+        unsafe {
+            match &step.kind {
+                StepKind::Chain(chain) => {
+                    let input = self.input.picture(picture).as_ptr();
+                    let held = before.map(|unit| step.split.unit(unit).0);
+                    self.chain(&chain.links, part, held, &Scratch { input, strips: scratch, window: chain.window });
+                }
+                StepKind::Channels([pw, dw], plane) => {
+                    const BLOCKS: usize = PANEL / BLOCK;
+                    let between = dw.reads(pixels);
+                    let end = (channels.end * BLOCKS).min(dw.layer.cout.div_ceil(BLOCK));
+                    let blocks = Span { start: channels.start * BLOCKS, end };
+                    let strip = strip(scratch, *plane, blocks.start, between.start);
+                    self.pointwise(pw, Part { dst: strip, residual: None, pixels: between, ..part });
+                    self.depthwise(dw, Part { src: strip.read(), channels: blocks, ..part });
+                }
+                StepKind::Pool(geometry) => self.pool(step, geometry, lane, picture, channels),
+            }
+        }
     }
 
-    /// Output rows `rows` of blocks or panels `channels` of a step.
+    /// The last of `links`, for which those before it compute what it reads. `held`: the pixels of it that this hand
+    /// computed just before, so that what both read is still there.
     ///
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn unit(&self, step: &Step, lane: *mut f32, picture: usize, scratch: *mut f32, rows: Span, channels: Span) {
-        let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
-        let whole = Part { src, dst, residual, rows, channels };
-        // SAFETY: slots of one step do not overlap where one is written; the plan made room in scratch for what
-        // fused layers hand over; the rest is the caller's promise.
+    unsafe fn chain(&self, links: &[Link], part: Part, held: Option<Span>, scratch: &Scratch) {
+        let Some((Link { conv, .. }, before)) = links.split_last() else { return };
+        let mut part = part;
+        // SAFETY: strips lie side by side in scratch, each with room for what a unit needs of it; the rest is the
+        // caller's promise.
         unsafe {
-            match step.kind {
-                StepKind::Dense(conv) => {
-                    let src = self.input.picture(picture).as_ptr();
-                    self.dense(conv.layer).run_part(self.kernels, &conv.geometry, src, dst, scratch, rows);
+            if let Some(Link { conv: first, offset, plane }) = before.last() {
+                let group = if first.layer.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL };
+                let channels = (0..first.layer.cout.div_ceil(group)).into();
+                let strips = scratch.strips.wrapping_add(*offset);
+                let mut pixels = conv.reads(part.pixels);
+                let dst = strip(strips, *plane, 0, pixels.start);
+                let mut held = held.map(|pixels| conv.reads(pixels));
+                if let Some(old) = held.filter(|old| (old.start..old.end).contains(&pixels.start)) {
+                    let blocks = first.layer.cout.div_ceil(BLOCK);
+                    shift(strips, *plane, blocks, pixels.start - old.start, old.end - pixels.start);
+                    pixels.start = old.end;
+                    // Less was computed then than was read: what is in the strips before this one is not known here.
+                    held = None;
                 }
-                StepKind::Depthwise(conv) => self.depthwise(conv, whole),
-                StepKind::Pointwise(conv) => self.pointwise(conv, whole),
-                StepKind::PointwiseDepthwise(pw, dw, plane) => {
-                    const BLOCKS: usize = PANEL / BLOCK;
-                    let between = dw.input_rows(rows);
-                    let end = (channels.end * BLOCKS).min(dw.layer.cout.div_ceil(BLOCK));
-                    let blocks = Span { start: channels.start * BLOCKS, end };
-                    let strip = strip(scratch, plane, blocks.start, between.start * dw.geometry.width);
-                    self.pointwise(pw, Part { dst: strip, residual: None, rows: between, ..whole });
-                    self.depthwise(dw, Part { src: strip.read(), channels: blocks, ..whole });
+                let inner = Part { src: part.src, dst, residual: None, pixels, channels };
+                self.chain(before, inner, held, scratch);
+                part.src = dst.read();
+            }
+            match conv.layer.kind {
+                LayerKind::Dense3x3 => {
+                    let window = scratch.strips.wrapping_add(scratch.window);
+                    let rows = conv.rows(part.pixels);
+                    self.dense(conv.layer).run_part(
+                        self.kernels,
+                        &conv.geometry,
+                        scratch.input,
+                        part.dst,
+                        window,
+                        rows,
+                    );
                 }
-                StepKind::DepthwisePointwise(dw, pw, plane) => {
-                    let strip = strip(scratch, plane, 0, rows.start * dw.geometry.out_width);
-                    let all = |channels: usize, group: usize| (0..channels.div_ceil(group)).into();
-                    let blocks = all(dw.layer.cout, BLOCK);
-                    self.depthwise(dw, Part { dst: strip, residual: None, channels: blocks, ..whole });
-                    self.pointwise(pw, Part { src: strip.read(), channels: all(pw.layer.cout, PANEL), ..whole });
-                }
-                StepKind::Pool(geometry) => self.pool(step, &geometry, lane, picture, channels),
+                LayerKind::Depthwise3x3 => self.depthwise(conv, part),
+                LayerKind::Pointwise | LayerKind::Linear => self.pointwise(conv, part),
             }
         }
     }
 
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn depthwise(&self, Conv { layer: l, geometry, .. }: Conv, part: Part) {
+    unsafe fn depthwise(&self, conv: &Conv, part: Part) {
+        let Conv { layer: l, geometry, .. } = conv;
         let (weights, bias) = self.model.weights(l.index);
         let layer = Depthwise3x3::new(weights, bias, l.cout, l.stride, l.clamp).expect(CHECKED);
-        let Part { src, dst, residual, rows, channels } = part;
+        let Part { src, dst, residual, pixels, channels } = part;
         // SAFETY: the caller's promise.
-        unsafe { layer.run_part(self.kernels, &geometry, src, dst, residual, rows, channels) }
+        unsafe { layer.run_part(self.kernels, geometry, src, dst, residual, conv.rows(pixels), channels) }
     }
 
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn pointwise(&self, Conv { layer: l, geometry, .. }: Conv, part: Part) {
+    unsafe fn pointwise(&self, Conv { layer: l, .. }: &Conv, part: Part) {
         let (weights, bias) = self.model.weights(l.index);
         let layer = Pointwise::new(weights, bias, l.cin, l.cout, l.clamp).expect(CHECKED);
-        let Part { src, dst, residual, rows, channels } = part;
-        let pixels = (rows.start * geometry.out_width..rows.end * geometry.out_width).into();
+        let Part { src, dst, residual, pixels, channels } = part;
         // SAFETY: the caller's promise.
         unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, channels) }
     }
@@ -201,14 +234,38 @@ impl<'a> Exec<'a> {
     }
 }
 
-/// What one call of a depthwise or pointwise layer reads and writes.
+/// One thread's part in an inference: its scratch, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    /// 0 to threads − 1.
+    pub(crate) worker: usize,
+    /// Picture, step and unit that it computed last.
+    last: Option<(usize, usize, usize)>,
+}
+
+impl Hand {
+    pub(crate) fn new(worker: usize) -> Hand {
+        Hand { worker, last: None }
+    }
+}
+
+/// What a chain needs beside its strips.
+struct Scratch {
+    /// The caller's picture.
+    input: *const f32,
+    strips: *mut f32,
+    /// Floats from there to a dense layer's scratch.
+    window: usize,
+}
+
+/// What one call of a layer reads and writes.
 #[derive(Clone, Copy)]
 struct Part {
     src: Planes,
     dst: PlanesMut,
     residual: Option<Residual>,
-    /// Output rows.
-    rows: Span,
+    /// Output pixels; whole rows where the layer is not pointwise.
+    pixels: Span,
     /// Blocks of a depthwise layer, panels of a pointwise one.
     channels: Span,
 }
@@ -231,4 +288,16 @@ fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
 /// Scratch as planes of which block `block` and pixel `pixel` come first.
 fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesMut {
     PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * BLOCK), stride: plane }
+}
+
+/// Moves `len` pixels of each block from pixel `by` of its plane to the plane's beginning.
+///
+/// # Safety
+/// They lie inside their planes.
+unsafe fn shift(strips: *mut f32, plane: usize, blocks: usize, by: usize, len: usize) {
+    for block in 0..blocks {
+        let to = strips.wrapping_add(block * plane);
+        // SAFETY: the caller's promise; source and target may overlap.
+        unsafe { std::ptr::copy(to.wrapping_add(by * BLOCK), to, len * BLOCK) }
+    }
 }

@@ -6,7 +6,7 @@ use mnx_tensor::table::{Kernel, Kernels};
 use mnx_tensor::{Isa, TensorView};
 
 use crate::exec::Exec;
-use crate::plan::{Plan, StepKind};
+use crate::plan::{Conv, Plan, StepKind};
 use crate::run::{Prepared, Watch};
 use crate::{Error, Layer, LayerKind, Model, PlacedLayer, Session};
 
@@ -218,29 +218,39 @@ impl<'a> Describe<'a> {
         let regions = self.prepared.regions;
         let mut described = Vec::with_capacity(steps.len() + 1);
         for step in steps {
-            let convs = match step.kind {
-                StepKind::Dense(conv) | StepKind::Depthwise(conv) | StepKind::Pointwise(conv) => [Some(conv), None],
-                StepKind::PointwiseDepthwise(first, second, _) | StepKind::DepthwisePointwise(first, second, _) => {
-                    [Some(first), Some(second)]
-                }
-                StepKind::Pool(_) => {
-                    described.push(self.pool(regions.features_start));
-                    continue;
-                }
-            };
-            let mut layers: Vec<_> = convs.into_iter().flatten().map(|conv| self.layer(conv.layer.index)).collect();
+            if let StepKind::Pool(_) = step.kind {
+                described.push(self.pool(regions.features_start));
+                continue;
+            }
+            let convs = step.kind.convs();
+            let mut layers: Vec<_> = convs.iter().map(|conv| self.layer(conv.layer.index)).collect();
             if let Some(last) = layers.last_mut() {
                 last.arena_offset = Some(bytes_of(step.dst.offset));
             }
-            let block = convs[0].map_or(0, |conv| self.layers[conv.layer.index].block);
             let shortcut = step.residual.map_or(0, |(slot, channels)| channels * slot.shape.height * slot.shape.width);
-            let name = self.model.network().blocks[block].name.clone();
-            described.push(step_info(name, layers, shortcut));
+            described.push(step_info(self.block(&convs), layers, shortcut));
         }
         let mut layer = self.layer(classifier.index);
         layer.arena_offset = Some(bytes_of(regions.output_start));
         described.push(step_info("classifier".into(), vec![layer], 0));
         described
+    }
+
+    /// The blocks of a step's layers, and of all steps that share one with them.
+    fn block(&self, convs: &[Conv]) -> String {
+        let blocks_of = |convs: &[Conv]| {
+            let block = |conv: Option<&Conv>| conv.map_or(0, |conv| self.layers[conv.layer.index].block);
+            block(convs.first())..=block(convs.last())
+        };
+        let mut blocks = blocks_of(convs);
+        for step in &self.prepared.plan.steps {
+            let other = blocks_of(&step.kind.convs());
+            if !matches!(step.kind, StepKind::Pool(_)) && other.start() <= blocks.end() && blocks.start() <= other.end()
+            {
+                blocks = *blocks.start().min(other.start())..=*blocks.end().max(other.end());
+            }
+        }
+        self.model.network().blocks[blocks].iter().map(|block| &*block.name).collect::<Vec<_>>().join(" + ")
     }
 
     fn layer(&self, index: usize) -> LayerInfo {

@@ -4,7 +4,7 @@ use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, TensorView};
 
 use crate::Model;
-use crate::exec::{Exec, Regions};
+use crate::exec::{Exec, Hand, Regions};
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
 use crate::team::{Job, Phase, work_through};
@@ -12,6 +12,8 @@ use crate::team::{Job, Phase, work_through};
 /// What depends on the input's shape.
 pub(crate) struct Prepared {
     pub(crate) shape: [usize; 4],
+    /// Every block's output exists at the end of its last step.
+    pub(crate) whole_blocks: bool,
     pub(crate) plan: Plan,
     pub(crate) memory: AlignedBuf,
     pub(crate) regions: Regions,
@@ -47,12 +49,13 @@ impl Prepared {
     ) {
         // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
         let exec = unsafe { Exec::new(model, &self.plan, kernels, input, &mut self.memory, self.regions) };
+        let mut hand = Hand::new(0);
         // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
         unsafe {
             for picture in 0..self.shape[0] {
                 for (index, step) in self.plan.steps.iter().enumerate() {
                     for unit in 0..step.split.units() {
-                        exec.step(index, unit, picture, 0, 0);
+                        exec.step(index, unit, picture, 0, &mut hand);
                     }
                     watch.step(&exec, index, picture);
                 }
@@ -87,8 +90,8 @@ impl Prepared {
 #[cfg(feature = "rayon")]
 pub(crate) struct Worker<'a, W> {
     pub(crate) exec: &'a Exec<'a>,
-    /// 0 to threads − 1, 0 the one that called.
-    pub(crate) worker: usize,
+    /// Number 0 is the one that called.
+    pub(crate) hand: Hand,
     /// Pictures that one thread computes whole.
     pub(crate) whole: usize,
     pub(crate) watch: &'a mut W,
@@ -97,7 +100,7 @@ pub(crate) struct Worker<'a, W> {
 #[cfg(feature = "rayon")]
 impl<W: Watch> Worker<'_, W> {
     pub(crate) fn work(mut self, phases: &[Phase]) {
-        work_through(phases, self.worker, &mut self);
+        work_through(phases, self.hand.worker, &mut self);
     }
 
     /// The step of a phase after the first, and its picture.
@@ -118,11 +121,12 @@ impl<W: Watch> Job for Worker<'_, W> {
                 self.exec.classify(unit);
             } else if phase > 0 {
                 let (step, picture) = self.place(phase);
-                self.exec.step(step, unit, picture, 0, self.worker);
+                self.exec.step(step, unit, picture, 0, &mut self.hand);
             } else {
                 for step in 0..self.exec.steps() {
                     for part in 0..self.exec.units(step) {
-                        self.exec.step(step, part, unit, self.worker, self.worker);
+                        let lane = self.hand.worker;
+                        self.exec.step(step, part, unit, lane, &mut self.hand);
                     }
                     self.watch.step(self.exec, step, unit);
                 }

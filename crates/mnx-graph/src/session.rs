@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mnx_tensor::table::{self, Kernels};
 use mnx_tensor::{AlignedBuf, Isa, TensorView};
 
+#[cfg(feature = "rayon")]
+use crate::exec::Hand;
 use crate::exec::{Exec, Regions};
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
@@ -153,7 +155,12 @@ impl Session {
     /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
     /// the arena would be larger than the model's limits allow; [`Error::Tensor`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
-        if self.prepared.as_ref().is_some_and(|p| p.shape == shape) {
+        self.prepare_for(shape, false)
+    }
+
+    /// `whole_blocks`: to be observed.
+    fn prepare_for(&mut self, shape: [usize; 4], whole_blocks: bool) -> Result<(), Error> {
+        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && p.whole_blocks == whole_blocks) {
             return Ok(());
         }
         let channels = self.model.spec().channels;
@@ -165,7 +172,7 @@ impl Session {
         self.prepared = None;
         let limits = self.model.limits();
         let (spec, network) = (self.model.spec(), self.model.network());
-        let plan = Plan::new(spec, network, limits, (height, width), self.threads)?;
+        let plan = Plan::new(spec, network, limits, (height, width), self.threads, whole_blocks)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
         let lanes = if whole > 0 { self.threads } else { 1 };
@@ -178,6 +185,7 @@ impl Session {
         };
         self.prepared = Some(Prepared {
             shape,
+            whole_blocks,
             memory: AlignedBuf::try_zeroed(regions.end)?,
             regions,
             #[cfg(feature = "rayon")]
@@ -243,7 +251,8 @@ impl Session {
     }
 
     /// As [`run`](Session::run), and calls `observe` with the output of every block of every picture: the same
-    /// bits that `run` computes. Runs on the calling thread alone.
+    /// bits that `run` computes. Runs on the calling thread alone; takes more memory, which is laid out anew when calls of
+    /// both kinds alternate.
     ///
     /// # Errors
     /// As [`run`](Session::run).
@@ -252,7 +261,7 @@ impl Session {
         input: TensorView<'_>,
         mut observe: impl FnMut(BlockOutput<'_>),
     ) -> Result<TensorView<'_>, Error> {
-        self.prepare(input.shape())?;
+        self.prepare_for(input.shape(), true)?;
         if let Some(p) = &mut self.prepared {
             let blocks = &self.model.network().blocks;
             let ends = p.plan.steps.iter().map(|step| step.ends_block).collect();
@@ -288,9 +297,9 @@ impl Session {
             let job = |worker: usize| {
                 if worker == 0 {
                     let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-                    Worker { exec, worker, whole, watch: &mut **watch }.work(phases);
+                    Worker { exec, hand: Hand::new(worker), whole, watch: &mut **watch }.work(phases);
                 } else {
-                    Worker { exec, worker, whole, watch: &mut () }.work(phases);
+                    Worker { exec, hand: Hand::new(worker), whole, watch: &mut () }.work(phases);
                 }
             };
             // SAFETY: `&mut self`: one run of this team at a time.

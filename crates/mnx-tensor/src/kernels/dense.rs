@@ -22,6 +22,7 @@ pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s:
             // SAFETY: the caller's promise.
             unsafe {
                 let window = window::<STRIDE>(a, y, x, count);
+                prefetch::<S, STRIDE>(s, a, y + 1, x);
                 for panel in 0..a.cout.div_ceil(16) {
                     let at = Place { pixel: y * a.geometry.out_width + x, panel };
                     match count {
@@ -83,6 +84,17 @@ unsafe fn window<const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usiz
             }
         }
         Window { from: a.scratch, row: columns, channel: 3 * columns }
+    }
+}
+
+/// Asks for what output row `y` reads at column `x` beyond what the row above reads.
+#[inline(always)]
+fn prefetch<S: Simd, const STRIDE: usize>(s: S, a: &Dense, y: usize, x: usize) {
+    let Geometry { height, width, pad_top, .. } = a.geometry;
+    for channel in 0..a.cin {
+        for row in (y * STRIDE + 3 - STRIDE).saturating_sub(pad_top)..(y * STRIDE + 3).saturating_sub(pad_top) {
+            s.prefetch(a.src.wrapping_add((channel * height + row) * width + x * STRIDE));
+        }
     }
 }
 

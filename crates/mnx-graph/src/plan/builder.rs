@@ -1,0 +1,205 @@
+//! From layers to steps: which are fused, how they are split, what they need between them.
+
+use mnx_tensor::args::{Dense, Geometry, Span};
+use mnx_tensor::{BLOCK, BlockedShape, PANEL};
+
+use super::split::Work;
+use super::{Chain, Conv, LayerRef, Link, Split, Step, StepKind};
+use crate::arena::{Layout, Slot};
+use crate::{Error, LayerKind, Limits, Network, PlacedLayer, Spec};
+
+/// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
+/// reads them. Of planes of which one panel is larger, a unit takes some rows, up to [`ROWS_BYTES`].
+const CHANNELS_BYTES: usize = 48 << 10;
+
+/// Bytes that a unit of rows may put between fused layers: with what is read and written beside them they fit
+/// into an L2 cache of 512 KiB.
+const ROWS_BYTES: usize = 192 << 10;
+
+/// Appends steps and keeps book of how long each value is needed.
+pub(super) struct Builder<'a> {
+    spec: &'a Spec,
+    limits: &'a Limits,
+    threads: usize,
+    layers: usize,
+    pub(super) steps: Vec<Step>,
+    pub(super) layout: Layout,
+    pub(super) scratch_len: usize,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize) -> Self {
+        Builder { spec, limits, threads, layers: 0, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
+    }
+
+    /// How many layers have a step.
+    pub(super) fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// The steps of all blocks, and the pool.
+    pub(super) fn blocks(&mut self, network: &Network, size: (usize, usize), whole_blocks: bool) -> Result<(), Error> {
+        let layers: Vec<_> = network.place(size.0, size.1).filter(|l| l.block < network.blocks.len()).collect();
+        let (mut rest, mut value, mut size) = (&*layers, None, size);
+        let (mut block, mut block_input) = (None, None);
+        while let [first, ..] = rest {
+            let (now, later) = rest.split_at(fused(network, rest, whole_blocks));
+            if block != Some(first.block) {
+                block_input = value;
+            }
+            let last = &now[now.len() - 1];
+            let ends = later.first().is_none_or(|next| next.block != last.block);
+            block = Some(last.block);
+            let identity_channels = network.blocks[last.block].identity_channels;
+            let shortcut = block_input.filter(|_| ends && identity_channels > 0);
+            value = Some(self.step(now, value, shortcut.map(|slot| (slot, identity_channels)))?);
+            if let Some(step) = self.steps.last_mut() {
+                step.ends_block = ends.then_some(last.block);
+            }
+            (rest, size) = (later, last.output);
+        }
+        self.pool(value, size);
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        layers: &[PlacedLayer<'_>],
+        src: Option<Slot>,
+        residual: Option<(Slot, usize)>,
+    ) -> Result<Slot, Error> {
+        let convs = layers.iter().map(|layer| self.conv(layer)).collect::<Result<Vec<_>, _>>()?;
+        let shape = convs[convs.len() - 1].output()?;
+        let dst = self.layout.value(shape, self.steps.len());
+        let (kind, split) = match *convs {
+            [first, second] if first.layer.kind == LayerKind::Pointwise => self.by_channels(first, second)?,
+            _ => self.chain(&convs)?,
+        };
+        for slot in src.iter().chain(residual.iter().map(|(slot, _)| slot)) {
+            self.layout.used(*slot, self.steps.len());
+        }
+        self.steps.push(Step { kind, src: src.unwrap_or_default(), dst, residual, split, ends_block: None });
+        Ok(dst)
+    }
+
+    fn conv(&mut self, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
+        let PlacedLayer { layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
+        check_elements(self.limits, || format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
+        // A pointwise layer pads nothing and ignores this.
+        let pad = |size| self.spec.padding.of(size, layer.stride).0;
+        let (pad_top, pad_left) = (pad(height), pad(width));
+        let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
+        self.layers += 1;
+        Ok(Conv { layer: LayerRef::new(layer, self.layers - 1), geometry, macs: placed.macs() })
+    }
+
+    fn work(&self, convs: &[Conv], channels: usize) -> Work {
+        let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
+        let macs = convs.iter().map(|conv| conv.macs).fold(0, u64::saturating_add);
+        Work { height, width, channels, macs, threads: self.threads }
+    }
+
+    /// Layers one after the other; a unit has all channels of some pixels, unless it is one layer.
+    fn chain(&mut self, convs: &[Conv]) -> Result<(StepKind, Split), Error> {
+        let between = &convs[..convs.len() - 1];
+        let bytes = between.iter().map(|conv| Ok(conv.output()?.len() * 4)).sum::<Result<usize, Error>>()?;
+        let parts = bytes.div_ceil(ROWS_BYTES);
+        let last = convs[convs.len() - 1].layer;
+        let work = self.work(convs, last.cout.div_ceil(last.group()));
+        let split = match convs.len() {
+            1 if last.kind == LayerKind::Dense3x3 => work.by_rows(1),
+            1 => work.by_size(),
+            // Pixels of the last layer; the one before it gives the rows that they are in.
+            2 => work.by_pixels(parts),
+            _ => work.by_rows(parts),
+        };
+        // From the last layer to the first: the most pixels of each that a unit needs.
+        let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
+        let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
+        let mut scratch_len = 0;
+        for (conv, next) in between.iter().zip(&convs[1..]).rev() {
+            pixels.iter_mut().for_each(|pixels| *pixels = next.reads(*pixels));
+            let rows = pixels.iter().map(|&pixels| conv.rows(pixels).len()).max().unwrap_or(0);
+            let strip = BlockedShape::new(conv.layer.cout, rows, conv.geometry.out_width)?;
+            links.push(Link { conv: *conv, offset: scratch_len, plane: strip.plane });
+            scratch_len += strip.len().next_multiple_of(PANEL);
+        }
+        links.reverse();
+        let window = scratch_len;
+        for Conv { layer, .. } in convs.iter().filter(|conv| conv.layer.kind == LayerKind::Dense3x3) {
+            scratch_len = scratch_len.saturating_add(Dense::scratch_len(layer.cin, layer.stride));
+        }
+        self.scratch_len = self.scratch_len.max(scratch_len);
+        Ok((StepKind::Chain(Chain { links, window }), split))
+    }
+
+    /// Pointwise, then depthwise: a unit is some panels of some rows.
+    fn by_channels(&mut self, first: Conv, second: Conv) -> Result<(StepKind, Split), Error> {
+        let Geometry { height, width, .. } = second.geometry;
+        let panels = first.layer.cout.div_ceil(PANEL);
+        let panel_bytes = height * width * PANEL * 4;
+        let group = (CHANNELS_BYTES / panel_bytes).clamp(1, panels);
+        let split = self.work(&[first, second], panels).by_channels(panel_bytes.div_ceil(ROWS_BYTES), group);
+        let mut most = (0, 0);
+        for (pixels, panels) in split.all() {
+            most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
+        }
+        let strip = BlockedShape::new(most.0 * PANEL, most.1, width)?;
+        self.scratch_len = self.scratch_len.max(strip.len());
+        Ok((StepKind::Channels([first, second], strip.plane), split))
+    }
+
+    fn pool(&mut self, src: Option<Slot>, (height, width): (usize, usize)) {
+        let src = src.unwrap_or_default();
+        self.layout.used(src, self.steps.len());
+        let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+        let macs = (src.shape.len() / 2) as u64;
+        let work = Work { height: 1, width: 1, channels: src.shape.blocks(), macs, threads: self.threads };
+        let (kind, split) = (StepKind::Pool(geometry), work.by_size());
+        self.steps.push(Step { kind, src, dst: Slot::default(), residual: None, split, ends_block: None });
+    }
+}
+
+impl Conv {
+    fn output(&self) -> Result<BlockedShape, Error> {
+        Ok(BlockedShape::new(self.layer.cout, self.geometry.out_height, self.geometry.out_width)?)
+    }
+}
+
+impl LayerRef {
+    /// Channels that cannot be divided among units.
+    fn group(&self) -> usize {
+        if self.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL }
+    }
+}
+
+/// How many of these layers, the first ones, are fused.
+fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool) -> usize {
+    use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
+    let kind = |index: usize| layers.get(index).map(|l: &PlacedLayer<'_>| l.layer.kind);
+    let same_block = |a: usize, b: usize| layers[a].block == layers[b].block;
+    match [kind(0), kind(1), kind(2)] {
+        // The stem and the next block's beginning, unless that block needs the stem's output for its shortcut.
+        [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)]
+            if !whole_blocks && same_block(1, 2) && network.blocks[layers[1].block].identity_channels == 0 =>
+        {
+            3
+        }
+        [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _] if same_block(0, 1) => 2,
+        _ => 1,
+    }
+}
+
+pub(super) fn check_elements(
+    limits: &Limits,
+    what: impl FnOnce() -> String,
+    channels: usize,
+    h: usize,
+    w: usize,
+) -> Result<(), Error> {
+    let found = (channels as u64).saturating_mul(h as u64).saturating_mul(w as u64);
+    if found <= limits.elements {
+        return Ok(());
+    }
+    Err(Error::Limit { what: format!("elements of {}, {channels} x {h} x {w}", what()), limit: limits.elements, found })
+}

@@ -1,0 +1,277 @@
+//! What is computed once per model, input size and thread count: steps, their extents, how they are split, arena offsets.
+
+mod builder;
+mod split;
+
+use mnx_tensor::args::{Geometry, Span};
+use mnx_tensor::{Clamp, PANEL};
+
+use builder::{Builder, check_elements};
+pub(crate) use split::Split;
+use split::Work;
+
+use crate::arena::Slot;
+use crate::{Activation, Error, Layer, LayerKind, Limits, Network, Spec};
+
+/// Steps for one picture of a certain size, then the classifier for the batch.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Convolutions in order, then the pool.
+    pub(crate) steps: Vec<Step>,
+    /// Floats of one picture's activations.
+    pub(crate) lane_len: usize,
+    /// Floats of scratch that each thread needs.
+    pub(crate) scratch_len: usize,
+    /// Floats from one picture's pooled features to the next.
+    pub(crate) features_stride: usize,
+    /// The classifier, and how it is split.
+    pub(crate) classifier: LayerRef,
+    pub(crate) classifier_split: Split,
+}
+
+/// One layer, or several that are fused, for one picture.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) kind: StepKind,
+    /// The stem reads the caller's tensor instead.
+    pub(crate) src: Slot,
+    /// The pool writes the features instead.
+    pub(crate) dst: Slot,
+    /// A shortcut: where it lies and how many channels it covers.
+    pub(crate) residual: Option<(Slot, usize)>,
+    /// How it is split among threads.
+    pub(crate) split: Split,
+    /// If a block ends here, its index.
+    pub(crate) ends_block: Option<usize>,
+}
+
+/// What a step computes.
+#[derive(Debug)]
+pub(crate) enum StepKind {
+    /// Layers of which each reads the one before. What lies between never exists whole: a unit computes what it needs
+    /// of it into its thread's scratch. Several layers compute all their channels.
+    Chain(Chain),
+    /// A pointwise layer and the depthwise one that reads it. A unit computes some channels of some rows of what lies
+    /// between, into its thread's scratch, in planes that many floats apart.
+    Channels([Conv; 2], usize),
+    /// The global average pool.
+    Pool(Geometry),
+}
+
+/// One layer or more, and the scratch that a unit needs for them, in floats from its beginning.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) links: Vec<Link>,
+    /// For a dense layer: what its tiles read, padded.
+    pub(crate) window: usize,
+}
+
+/// A layer of a chain, and where the part that the next one reads goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) conv: Conv,
+    pub(crate) offset: usize,
+    /// From one block's plane to the next.
+    pub(crate) plane: usize,
+}
+
+impl StepKind {
+    /// The convolutions, in order.
+    pub(crate) fn convs(&self) -> Vec<Conv> {
+        match self {
+            StepKind::Chain(chain) => chain.links.iter().map(|link| link.conv).collect(),
+            StepKind::Channels(pair, _) => pair.to_vec(),
+            StepKind::Pool(_) => Vec::new(),
+        }
+    }
+}
+
+/// A layer at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conv {
+    pub(crate) layer: LayerRef,
+    pub(crate) geometry: Geometry,
+    macs: u64,
+}
+
+impl Conv {
+    /// Output rows that have some of these pixels.
+    pub(crate) fn rows(&self, pixels: Span) -> Span {
+        let width = self.geometry.out_width;
+        Span { start: pixels.start / width, end: pixels.end.div_ceil(width) }
+    }
+
+    /// Input pixels, whole rows of them, that output pixels `pixels` read.
+    pub(crate) fn reads(&self, pixels: Span) -> Span {
+        let Geometry { height, width, pad_top, .. } = self.geometry;
+        let (Span { start, end }, stride) = (self.rows(pixels), self.layer.stride);
+        let rows = match self.layer.kind {
+            LayerKind::Pointwise | LayerKind::Linear => start..end,
+            LayerKind::Dense3x3 | LayerKind::Depthwise3x3 => {
+                // Three taps from the last output row's first on.
+                let end = (end * stride + 3 - stride).saturating_sub(pad_top);
+                (start * stride).saturating_sub(pad_top)..end.min(height)
+            }
+        };
+        (rows.start * width..rows.end * width).into()
+    }
+}
+
+/// What of a layer does not depend on the input's size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerRef {
+    /// In order of execution.
+    pub(crate) index: usize,
+    pub(crate) kind: LayerKind,
+    pub(crate) cin: usize,
+    pub(crate) cout: usize,
+    pub(crate) stride: usize,
+    pub(crate) clamp: Clamp,
+}
+
+impl LayerRef {
+    fn new(layer: &Layer, index: usize) -> Self {
+        let clamp = match layer.activation {
+            Activation::Linear => Clamp::NONE,
+            Activation::Relu6 => Clamp::RELU6,
+        };
+        LayerRef { index, kind: layer.kind, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamp }
+    }
+}
+
+impl Plan {
+    /// Plans pictures of `height` x `width`. `whole_blocks`: the output of each block exists whole at the end of a step.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when an activation has more elements than `limits` allow.
+    pub(crate) fn new(
+        spec: &Spec,
+        network: &Network,
+        limits: &Limits,
+        (height, width): (usize, usize),
+        threads: usize,
+        whole_blocks: bool,
+    ) -> Result<Plan, Error> {
+        check_elements(limits, || "the network's input".into(), spec.channels, height, width)?;
+        let mut builder = Builder::new(spec, limits, threads);
+        builder.blocks(network, (height, width), whole_blocks)?;
+        let classifier = LayerRef::new(&network.classifier, builder.layers());
+        let panels = network.classifier.cout.div_ceil(PANEL);
+        let macs = network.classifier.macs(1, 1);
+        let mut plan = Plan {
+            scratch_len: builder.scratch_len,
+            steps: builder.steps,
+            lane_len: 0,
+            features_stride: network.classifier.cin.next_multiple_of(PANEL),
+            classifier,
+            classifier_split: Work { height: 1, width: 1, channels: panels, macs, threads }.by_size(),
+        };
+        plan.lane_len = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        Ok(plan)
+    }
+
+    /// Sets the offset of every mention of a slot.
+    fn move_slot(&mut self, id: usize, offset: usize) {
+        for step in &mut self.steps {
+            let residual = step.residual.as_mut().map(|(slot, _)| slot);
+            for slot in [&mut step.src, &mut step.dst].into_iter().chain(residual) {
+                if slot.id == id {
+                    slot.offset = offset;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(width: f64, size: (usize, usize), threads: usize) -> Plan {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        spec.width = width;
+        let network = Network::new(&spec).unwrap();
+        Plan::new(&spec, &network, &Limits::default(), size, threads, false).unwrap()
+    }
+
+    #[test]
+    fn values_that_are_needed_at_once_do_not_overlap() {
+        for (width, size) in [(1.0, (224, 224)), (0.35, (37, 53)), (0.1, (1, 1)), (0.13, (7, 300))] {
+            let plan = plan(width, size, 1);
+            for step in &plan.steps {
+                let used = [Some(step.src), step.residual.map(|r| r.0)].into_iter().flatten();
+                for slot in used.filter(|s| !s.shape.is_empty()) {
+                    let apart = slot.offset + slot.shape.len() <= step.dst.offset
+                        || step.dst.offset + step.dst.shape.len() <= slot.offset;
+                    assert!(apart || step.dst.shape.is_empty(), "{step:?}");
+                }
+                assert!(step.dst.offset + step.dst.shape.len() <= plan.lane_len);
+                assert_eq!(step.dst.offset % 16, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_arena_is_no_larger_than_what_is_whole_at_once() {
+        // The input and the output of the second half of features.2, at 56 x 56.
+        let floats = plan(1.0, (224, 224), 1).lane_len;
+        let pair = (32 + 144) * 56 * 56;
+        assert!((pair..pair + pair / 100).contains(&floats), "{floats} floats, the pair has {pair}");
+    }
+
+    #[test]
+    fn units_cover_each_step_once() {
+        let threads = [1, 2, 3, 4, 7, 16];
+        for (threads, size) in threads.into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
+            for step in plan(0.35, size, threads).steps {
+                let (mut pixels, mut channels) = (0, 0);
+                for (p, c) in step.split.all() {
+                    (pixels, channels) = (pixels.max(p.end), channels.max(c.end));
+                }
+                let mut seen = vec![0; pixels * channels];
+                for (p, c) in step.split.all() {
+                    for pixel in p.start..p.end {
+                        (c.start..c.end).for_each(|channel| seen[pixel * channels + channel] += 1);
+                    }
+                }
+                assert!(seen.iter().all(|&times| times == 1), "{step:?}");
+                assert_eq!(pixels, (step.dst.shape.height * step.dst.shape.width).max(1));
+            }
+        }
+    }
+
+    #[test]
+    fn strips_between_fused_layers_fit_the_scratch() {
+        let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
+        for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
+            let plan = plan(1.0, size, threads);
+            let mut fused = 0;
+            for step in &plan.steps {
+                for (pixels, channels) in step.split.all() {
+                    match &step.kind {
+                        StepKind::Chain(Chain { links, window }) => {
+                            let mut pixels = pixels;
+                            let mut end = *window;
+                            for pair in links.windows(2).rev() {
+                                pixels = pair[1].conv.reads(pixels);
+                                let Link { conv, offset, plane } = pair[0];
+                                assert!(pixels.len() * 8 <= plane, "{step:?}");
+                                assert!(offset + conv.layer.cout.div_ceil(8) * plane <= plan.scratch_len);
+                                end = end.min(offset);
+                                fused += 1;
+                            }
+                            assert_eq!(end, 0);
+                        }
+                        StepKind::Channels([_, dw], plane) => {
+                            assert!(dw.reads(pixels).len() * 8 <= *plane, "{step:?}");
+                            assert!(channels.len() * 2 * plane <= plan.scratch_len, "{step:?}");
+                            fused += 1;
+                        }
+                        StepKind::Pool(_) => {}
+                    }
+                }
+            }
+            assert!(fused > 0);
+        }
+    }
+}

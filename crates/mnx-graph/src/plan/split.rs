@@ -1,0 +1,121 @@
+//! How a step is cut into units that threads compute.
+
+use mnx_tensor::args::Span;
+
+/// Multiply-adds below which a part of a step is not worth handing to another thread: some 2 µs.
+const MIN_UNIT_MACS: u64 = 100_000;
+
+/// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
+const MIN_HEIGHT_FOR_ROWS: usize = 28;
+
+/// A step in units that can run in any order on any thread. Neighbours go to the same one as far as possible.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    /// Output pixels, in groups of `grain`: whole rows where that is the width.
+    area: Cut,
+    grain: usize,
+    /// Blocks or panels of channels.
+    channels: Cut,
+}
+
+/// A number of things in almost equal parts.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    total: usize,
+    parts: usize,
+}
+
+impl Cut {
+    fn whole(total: usize) -> Cut {
+        Cut { total, parts: 1 }
+    }
+
+    fn part(self, index: usize) -> Span {
+        (self.total * index / self.parts..self.total * (index + 1) / self.parts).into()
+    }
+
+    /// In at least `parts` parts, as far as there is something for each.
+    fn at_least(self, parts: usize) -> Cut {
+        Cut { parts: self.parts.max(parts).min(self.total).max(1), ..self }
+    }
+
+    /// In so many parts that each of `threads` gets as many.
+    fn even(self, threads: usize) -> Cut {
+        self.at_least(self.parts.next_multiple_of(threads))
+    }
+}
+
+/// What is cut: a plane of `height` x `width` output pixels, groups of channels, and the multiply-adds in all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) macs: u64,
+    /// Threads of the session.
+    pub(super) threads: usize,
+}
+
+impl Work {
+    /// Among how many threads it is divided.
+    fn workers(self) -> usize {
+        usize::try_from(self.macs / MIN_UNIT_MACS).unwrap_or(usize::MAX).clamp(1, self.threads)
+    }
+
+    /// By groups of channels on small planes, by rows on others.
+    pub(super) fn by_size(self) -> Split {
+        let mut split = Split { area: Cut::whole(self.height), grain: self.width, channels: Cut::whole(self.channels) };
+        let larger = if self.height >= MIN_HEIGHT_FOR_ROWS { &mut split.area } else { &mut split.channels };
+        *larger = larger.at_least(self.workers());
+        split
+    }
+
+    /// By rows, in `parts` or more.
+    pub(super) fn by_rows(self, parts: usize) -> Split {
+        let area = Cut::whole(self.height).at_least(parts).even(self.workers());
+        Split { area, grain: self.width, channels: Cut::whole(self.channels) }
+    }
+
+    /// By rows on large planes; on small ones, of which the rows cannot be divided evenly, by pixels.
+    pub(super) fn by_pixels(self, parts: usize) -> Split {
+        if self.height >= MIN_HEIGHT_FOR_ROWS || self.height.is_multiple_of(self.workers()) {
+            return self.by_rows(parts);
+        }
+        let area = Cut::whole(self.height * self.width).at_least(parts).even(self.workers());
+        Split { area, grain: 1, channels: Cut::whole(self.channels) }
+    }
+
+    /// In `rows` parts times groups of at most `group` channels. More threads get more rows of a large plane, or fewer
+    /// channels of a small one.
+    pub(super) fn by_channels(self, rows: usize, group: usize) -> Split {
+        let workers = self.workers();
+        let mut area = Cut::whole(self.height).at_least(rows);
+        let mut channels = Cut::whole(self.channels).at_least(self.channels.div_ceil(group));
+        if area.parts > 1 {
+            area = area.even(workers);
+        } else {
+            channels = channels.even(workers);
+        }
+        area = area.at_least(workers.div_ceil(channels.parts));
+        Split { area, grain: self.width, channels }
+    }
+}
+
+impl Split {
+    /// How many units.
+    pub(crate) fn units(&self) -> usize {
+        self.area.parts * self.channels.parts
+    }
+
+    /// Output pixels and groups of channels of unit `unit`. Units of the same pixels follow each other:
+    /// what they read is still in the cache.
+    pub(crate) fn unit(&self, unit: usize) -> (Span, Span) {
+        let Span { start, end } = self.area.part(unit / self.channels.parts);
+        ((start * self.grain..end * self.grain).into(), self.channels.part(unit % self.channels.parts))
+    }
+
+    /// All units.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Span, Span)> {
+        (0..self.units()).map(|unit| self.unit(unit))
+    }
+}
