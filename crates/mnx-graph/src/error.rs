@@ -23,6 +23,15 @@ pub enum Error {
         /// The number.
         found: usize,
     },
+    /// The system starts no more threads.
+    #[cfg(feature = "rayon")]
+    #[error("threads: cannot start {helpers} helpers: {error}")]
+    Pool {
+        /// Threads besides the calling one.
+        helpers: usize,
+        /// Why not.
+        error: rayon::ThreadPoolBuildError,
+    },
     /// A field of a network spec has a value that no network can have.
     #[error("spec: expected `{field}` to be {expected}, found {found}")]
     Spec {

@@ -18,6 +18,8 @@ mod mmap;
 mod model;
 mod network;
 mod plan;
+#[cfg(feature = "rayon")]
+mod pool;
 mod profile;
 mod run;
 mod session;

@@ -20,7 +20,7 @@ use crate::{Block, Error, Model};
 /// Most threads that a session accepts.
 pub const MAX_THREADS: usize = 1024;
 
-/// How a session runs. The default: one thread per physical core on rayon's global pool, the fastest ISA.
+/// How a session runs. The default: one thread per physical core, the fastest ISA.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -29,7 +29,7 @@ pub struct SessionOptions {
     pub threads: Option<usize>,
     /// Which kernels run. `None`: those that the environment variable `MNX_ISA` names, else the fastest.
     pub isa: Option<Isa>,
-    /// Where the other threads come from. `None`: rayon's global pool.
+    /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     #[cfg(feature = "rayon")]
     pub pool: Option<Arc<rayon::ThreadPool>>,
 }
@@ -114,7 +114,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
-    /// `rayon`; [`Error::Tensor`] for an ISA that this CPU lacks or, in `MNX_ISA`, an unknown one.
+    /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let kernels = table::choose(options.isa)?;
         let threads = options.threads.unwrap_or_else(default_threads);
@@ -127,7 +127,10 @@ impl Session {
             kernels,
             threads,
             #[cfg(feature = "rayon")]
-            pool: options.pool,
+            pool: match options.pool {
+                None if threads > 1 => Some(crate::pool::shared(threads - 1)?),
+                pool => pool,
+            },
             #[cfg(feature = "rayon")]
             team: Arc::default(),
             prepared: None,
@@ -287,7 +290,7 @@ impl Session {
         self.prepare(input.shape())?;
         let Some(p) = &mut self.prepared else { return Ok(()) };
         #[cfg(feature = "rayon")]
-        if self.threads > 1 {
+        if let Some(pool) = self.pool.as_ref().filter(|_| self.threads > 1) {
             p.reset_phases(features);
             // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
             let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
@@ -303,12 +306,7 @@ impl Session {
                 }
             };
             // SAFETY: `&mut self`: one run of this team at a time.
-            unsafe {
-                match &self.pool {
-                    Some(pool) => self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job),
-                    None => self.team.run(self.threads - 1, |helper| rayon::spawn(|| helper.run()), &job),
-                }
-            }
+            unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
             return Ok(());
         }
         p.run_alone(&self.model, self.kernels, input, features, watch);

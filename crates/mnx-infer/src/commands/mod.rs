@@ -11,7 +11,6 @@ mod network;
 pub(crate) mod run;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Isa, Model, Session, SessionOptions};
@@ -62,13 +61,9 @@ impl Context {
 
     /// The first number of threads, else as many as there are physical cores.
     pub(crate) fn threads(&self, model: &Model) -> Result<usize, Error> {
-        self.threads_or_cores(model, self.threads.first().copied())
-    }
-
-    fn threads_or_cores(&self, model: &Model, threads: Option<usize>) -> Result<usize, Error> {
-        match threads {
-            Some(threads) => Ok(threads),
-            None => Ok(Session::with(model, SessionOptions::new().isa(self.isa)).map_err(Error::failed)?.threads()),
+        match self.threads.first() {
+            Some(&threads) => Ok(threads),
+            None => Ok(Session::with(model, self.options()).map_err(Error::failed)?.threads()),
         }
     }
 
@@ -78,22 +73,14 @@ impl Context {
     }
 
     /// Options of a session with the first number of threads.
-    pub(crate) fn options(&self, model: &Model) -> Result<SessionOptions, Error> {
-        self.options_of(model, self.threads.first().copied())
+    pub(crate) fn options(&self) -> SessionOptions {
+        self.options_of(self.threads.first().copied())
     }
 
-    /// Options of a session with this number of threads, which are its own; without one, as many as there are
-    /// physical cores.
-    fn options_of(&self, model: &Model, threads: Option<usize>) -> Result<SessionOptions, Error> {
-        let threads = self.threads_or_cores(model, threads)?;
-        let options = SessionOptions::new().isa(self.isa).threads(threads);
-        if threads == 1 {
-            return Ok(options);
-        }
-        // The calling thread is the last one.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build();
-        let pool = pool.map_err(|e| Error::failed(format_args!("--threads {threads}: {e}")))?;
-        Ok(options.pool(Arc::new(pool)))
+    /// Options of a session with this number of threads; without one, as many as there are physical cores.
+    fn options_of(&self, threads: Option<usize>) -> SessionOptions {
+        let options = SessionOptions::new().isa(self.isa);
+        threads.map_or(options.clone(), |threads| options.threads(threads))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::stdout;
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     let model = open(&args.weights)?;
     let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
-    let mut session = Session::with(&model, context.options(&model)?).map_err(Error::failed)?;
+    let mut session = Session::with(&model, context.options()).map_err(Error::failed)?;
     let name = input.path().to_owned();
     session.prepare(input.shape()).map_err(|e| Error::file(&name, e))?;
     let input = input.read()?;

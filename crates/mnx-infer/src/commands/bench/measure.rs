@@ -50,7 +50,7 @@ pub(super) fn measure(
     let input = input(&source.open()?, batch)?;
     let start = Instant::now();
     let model = source.open()?;
-    let mut session = Session::with(&model, context.options_of(&model, threads)?).map_err(Error::failed)?;
+    let mut session = Session::with(&model, context.options_of(threads)).map_err(Error::failed)?;
     session.run(input.view()).map_err(Error::failed)?;
     let first_logits_ms = milliseconds(start);
 
