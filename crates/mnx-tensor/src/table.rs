@@ -127,8 +127,8 @@ macro_rules! instantiate {
         linear: $rows:literal x $lpanels:literal, peak: $sums:literal
     ) => {
         static $table: Kernels = {
-            instantiate!(@entry $(#[$features])* dw_s1, Depthwise, $simd, kernels::dw3x3s1::<$simd, $dw1>);
-            instantiate!(@entry $(#[$features])* dw_s2, Depthwise, $simd, kernels::dw3x3s2::<$simd, $dw2>);
+            instantiate!(@entry $(#[$features])* dw_s1, Depthwise, $simd, kernels::depthwise::<$simd, 1, $dw1>);
+            instantiate!(@entry $(#[$features])* dw_s2, Depthwise, $simd, kernels::depthwise::<$simd, 2, $dw2>);
             instantiate!(@entry $(#[$features])* pw, Pointwise, $simd, kernels::pw::<$simd, $pixels>);
             instantiate!(@entry $(#[$features])* dense_s1, Dense, $simd, kernels::dense3x3::<$simd, 1, $dense>);
             instantiate!(@entry $(#[$features])* dense_s2, Dense, $simd, kernels::dense3x3::<$simd, 2, $dense>);
@@ -171,24 +171,24 @@ macro_rules! instantiate {
 }
 
 // Tiles are register budgets. Sixteen registers: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15;
-// depthwise 2 columns x 3 rows + 9 weights + 1 input = 16.
+// depthwise 8 sums + 3 weights + 1 input = 12, at stride 2 with two inputs a sum as fast with 6.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
-    dw: 2 2, pw: 6, dense: 6, linear: 6 x 4, peak: 6
+    dw: 8 6, pw: 6, dense: 6, linear: 6 x 4, peak: 6
 );
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
 // with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Depthwise
-// 4 columns x 3 rows + 9 weights + 1 input = 22.
+// 14 sums (a row of 14 or two of 7) + 9 weights + 1 input = 24.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
-    dw: 4 4, pw: 12, dense: 8, linear: 6 x 4, peak: 12
+    dw: 14 10, pw: 12, dense: 8, linear: 6 x 4, peak: 12
 );
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.
-instantiate!(SCALAR: crate::simd::Scalar, dw: 1 1, pw: 4, dense: 4, linear: 4 x 1, peak: 2);
+instantiate!(SCALAR: crate::simd::Scalar, dw: 4 4, pw: 4, dense: 4, linear: 4 x 1, peak: 2);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ mod pointwise;
 mod pool;
 
 pub(crate) use dense::dense3x3;
-pub(crate) use depthwise::{dw3x3s1, dw3x3s2};
+pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
 pub(crate) use pointwise::pw;
 pub(crate) use pool::pool;
