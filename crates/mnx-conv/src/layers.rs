@@ -169,7 +169,7 @@ impl<'w> Pointwise<'w> {
             clamp: self.clamp,
         };
         // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
-        unsafe { (kernels.pw.run)(&args) }
+        unsafe { kernels.pointwise(&args) }
     }
 }
 

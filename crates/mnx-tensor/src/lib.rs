@@ -16,8 +16,8 @@
 //!
 //! # Naming grammar of kernels
 //!
-//! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM). `dense3x3s1`,
-//! `dense3x3s2`: dense 3x3 on a planar (NCHW) input, a network's stem. `pool`: global average. `linear`: classifier.
+//! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM), `pw8`: its last
+//! panel where that is half empty. `dense3x3s1`, `dense3x3s2`: dense 3x3 on a planar (NCHW) input, a network's stem. `pool`: global average. `linear`: classifier.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
 
 #[cfg(not(target_endian = "little"))]

@@ -155,7 +155,7 @@ pub fn pointwise_packed(
             clamp: options.clamp,
         };
         // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { (kernels.pw.run)(&args) }
+        unsafe { kernels.pointwise(&args) }
         Ok(())
     })
 }

@@ -28,8 +28,10 @@ pub struct Kernels {
     pub dw3x3s1: Kernel<Depthwise>,
     /// Depthwise 3x3, stride 2.
     pub dw3x3s2: Kernel<Depthwise>,
-    /// Pointwise.
+    /// Pointwise, whole panels.
     pub pw: Kernel<Pointwise>,
+    /// Pointwise, a last panel of at most 8 output channels.
+    pub pw8: Kernel<Pointwise>,
     /// Dense 3x3 on NCHW, stride 1.
     pub dense3x3s1: Kernel<Dense>,
     /// Dense 3x3 on NCHW, stride 2.
@@ -46,11 +48,12 @@ pub struct Kernels {
 
 impl Kernels {
     /// `(name, tile)` of every kernel, in the order of the fields.
-    pub fn list(&self) -> [(&'static str, (usize, usize)); 7] {
+    pub fn list(&self) -> [(&'static str, (usize, usize)); 8] {
         [
             (self.dw3x3s1.name, self.dw3x3s1.tile),
             (self.dw3x3s2.name, self.dw3x3s2.tile),
             (self.pw.name, self.pw.tile),
+            (self.pw8.name, self.pw8.tile),
             (self.dense3x3s1.name, self.dense3x3s1.tile),
             (self.dense3x3s2.name, self.dense3x3s2.tile),
             (self.pool.name, self.pool.tile),
@@ -61,6 +64,21 @@ impl Kernels {
     /// The depthwise kernel of a stride, 1 or else 2.
     pub fn depthwise(&self, stride: usize) -> &Kernel<Depthwise> {
         if stride == 1 { &self.dw3x3s1 } else { &self.dw3x3s2 }
+    }
+
+    /// Runs the pointwise kernels: `pw`, and `pw8` on a last panel that is half empty.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`].
+    pub unsafe fn pointwise(&self, args: &Pointwise) {
+        let whole = args.panels.end.min(args.cout.div_ceil(8) / 2);
+        let split = whole.max(args.panels.start);
+        for (kernel, panels) in [(&self.pw, args.panels.start..split), (&self.pw8, split..args.panels.end)] {
+            if !panels.is_empty() {
+                // SAFETY: the caller's promise, for fewer panels.
+                unsafe { (kernel.run)(&Pointwise { panels: panels.into(), ..*args }) }
+            }
+        }
     }
 
     /// The dense kernel of a stride, 1 or else 2.
@@ -123,13 +141,14 @@ pub fn choose(requested: Option<Isa>) -> Result<&'static Kernels, Error> {
 macro_rules! instantiate {
     (
         $(#[$features:meta])* $table:ident: $simd:ty,
-        dw: $dw1:literal $dw2:literal, pw: $pixels:literal, dense: $dense:literal,
+        dw: $dw1:literal $dw2:literal, pw: $pixels:literal $halves:literal, dense: $dense:literal,
         linear: $rows:literal x $lpanels:literal, peak: $sums:literal
     ) => {
         static $table: Kernels = {
             instantiate!(@entry $(#[$features])* dw_s1, Depthwise, $simd, kernels::depthwise::<$simd, 1, $dw1>);
             instantiate!(@entry $(#[$features])* dw_s2, Depthwise, $simd, kernels::depthwise::<$simd, 2, $dw2>);
             instantiate!(@entry $(#[$features])* pw, Pointwise, $simd, kernels::pw::<$simd, $pixels>);
+            instantiate!(@entry $(#[$features])* pw8, Pointwise, $simd, kernels::pw8::<$simd, $halves>);
             instantiate!(@entry $(#[$features])* dense_s1, Dense, $simd, kernels::dense3x3::<$simd, 1, $dense>);
             instantiate!(@entry $(#[$features])* dense_s2, Dense, $simd, kernels::dense3x3::<$simd, 2, $dense>);
             instantiate!(@entry $(#[$features])* pool, Pool, $simd, kernels::pool::<$simd>);
@@ -152,6 +171,7 @@ macro_rules! instantiate {
                 dw3x3s1: Kernel { name: "dw3x3s1", tile: ($dw1, 8), run: dw_s1 },
                 dw3x3s2: Kernel { name: "dw3x3s2", tile: ($dw2, 8), run: dw_s2 },
                 pw: Kernel { name: "pw", tile: ($pixels, 16), run: pw },
+                pw8: Kernel { name: "pw8", tile: ($halves, 8), run: pw8 },
                 dense3x3s1: Kernel { name: "dense3x3s1", tile: ($dense, 16), run: dense_s1 },
                 dense3x3s2: Kernel { name: "dense3x3s2", tile: ($dense, 16), run: dense_s2 },
                 pool: Kernel { name: "pool", tile: (1, 8), run: pool },
@@ -175,7 +195,7 @@ macro_rules! instantiate {
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
-    dw: 8 6, pw: 6, dense: 6, linear: 6 x 4, peak: 6
+    dw: 8 6, pw: 6 8, dense: 6, linear: 6 x 4, peak: 6
 );
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
@@ -184,11 +204,11 @@ instantiate!(
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
-    dw: 14 10, pw: 12, dense: 8, linear: 6 x 4, peak: 12
+    dw: 14 10, pw: 12 12, dense: 8, linear: 6 x 4, peak: 12
 );
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.
-instantiate!(SCALAR: crate::simd::Scalar, dw: 4 4, pw: 4, dense: 4, linear: 4 x 1, peak: 2);
+instantiate!(SCALAR: crate::simd::Scalar, dw: 4 4, pw: 4 4, dense: 4, linear: 4 x 1, peak: 2);
 
 #[cfg(test)]
 mod tests {

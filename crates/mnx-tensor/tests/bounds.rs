@@ -137,7 +137,7 @@ fn pointwise_stays_inside() {
                 clamp: Clamp::NONE,
             };
             // SAFETY: all extents are those of the buffers.
-            unsafe { (kernels(isa).unwrap().pw.run)(&args) }
+            unsafe { kernels(isa).unwrap().pointwise(&args) }
         }
     });
 }

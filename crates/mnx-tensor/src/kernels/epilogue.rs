@@ -83,4 +83,24 @@ impl Panels {
             }
         }
     }
+
+    /// The first block's sums, of a panel that has no second one.
+    ///
+    /// # Safety
+    /// As [`store`](Panels::store).
+    #[inline(always)]
+    pub(super) unsafe fn store_first<S: Simd, const PIXELS: usize>(
+        &self,
+        s: S,
+        pixel: usize,
+        panel: usize,
+        sums: &[S::C8; PIXELS],
+    ) {
+        let to = self.dst.ptr.wrapping_add(2 * panel * self.dst.stride);
+        let epilogue = Epilogue::new(s, self.clamp, self.residual, 2 * panel);
+        for (p, &sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { epilogue.store(s, sum, pixel + p, to) }
+        }
+    }
 }

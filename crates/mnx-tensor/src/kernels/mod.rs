@@ -13,7 +13,7 @@ mod pool;
 pub(crate) use dense::dense3x3;
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
-pub(crate) use pointwise::pw;
+pub(crate) use pointwise::{pw, pw8};
 pub(crate) use pool::pool;
 
 use crate::args::Span;

@@ -21,6 +21,22 @@ const CHUNK_BYTES: usize = 192 << 10;
 /// The pointers in `a` are valid for the extents in `a`.
 #[inline(always)]
 pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
+    // SAFETY: the caller's promise.
+    unsafe { pointwise::<S, Whole, MAX>(s, a) }
+}
+
+/// Kernel `pw8`: as [`pw`], for a last panel of which only the first eight channels are there.
+///
+/// # Safety
+/// As [`pw`].
+#[inline(always)]
+pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
+    // SAFETY: the caller's promise.
+    unsafe { pointwise::<S, Half, MAX>(s, a) }
+}
+
+#[inline(always)]
+unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, a: &Pointwise) {
     let chunk = (CHUNK_BYTES / (4 * a.cin.max(1))).max(1).next_multiple_of(MAX);
     let mut start = a.pixels.start;
     while start < a.pixels.end {
@@ -31,10 +47,89 @@ pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
             for (index, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
                 let place = Place { pixel, panel, ahead: next.wrapping_add(index % 4 * (a.cin / 4) * 16) };
                 // SAFETY: the caller's promise.
-                unsafe { sized::<S, MAX>(s, a, count, place) }
+                unsafe { sized::<S, L, MAX>(s, a, count, place) }
             }
         }
         start = pixels.end;
+    }
+}
+
+/// How many of a panel's channels a tile computes: a vector of them, and what is done with it.
+trait Lanes<S: Simd> {
+    type Vector: Copy;
+    /// # Safety
+    /// A panel's row is readable.
+    unsafe fn load(s: S, from: *const f32) -> Self::Vector;
+    /// # Safety
+    /// As [`Simd::fma16_lane`].
+    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
+    /// # Safety
+    /// `x` is readable.
+    unsafe fn fma_splat(s: S, x: *const f32, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
+    /// # Safety
+    /// As [`Panels::store`].
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[Self::Vector; PIXELS]);
+}
+
+/// All sixteen.
+struct Whole;
+
+impl<S: Simd> Lanes<S> for Whole {
+    type Vector = S::P16;
+
+    #[inline(always)]
+    unsafe fn load(s: S, from: *const f32) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: S::P16, acc: S::P16) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.fma16_lane::<LANE>(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_splat(s: S, x: *const f32, w: S::P16, acc: S::P16) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.fma16_splat(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[S::P16; PIXELS]) {
+        // SAFETY: the caller's promise.
+        unsafe { to.store(s, at.pixel, at.panel, sums) }
+    }
+}
+
+/// The first eight.
+struct Half;
+
+impl<S: Simd> Lanes<S> for Half {
+    type Vector = S::C8;
+
+    #[inline(always)]
+    unsafe fn load(s: S, from: *const f32) -> S::C8 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load8(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: S::C8, acc: S::C8) -> S::C8 {
+        // SAFETY: the caller's promise.
+        unsafe { s.fma8_lane::<LANE>(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_splat(s: S, x: *const f32, w: S::C8, acc: S::C8) -> S::C8 {
+        // SAFETY: the caller's promise.
+        s.fma8(s.splat8(unsafe { *x }), w, acc)
+    }
+
+    #[inline(always)]
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[S::C8; PIXELS]) {
+        // SAFETY: the caller's promise.
+        unsafe { to.store_first(s, at.pixel, at.panel, sums) }
     }
 }
 
@@ -49,68 +144,68 @@ struct Place {
 
 /// From a run-time number of pixels to a tile in which it is a constant.
 #[inline(always)]
-unsafe fn sized<S: Simd, const MAX: usize>(s: S, a: &Pointwise, count: usize, at: Place) {
+unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, a: &Pointwise, count: usize, at: Place) {
     // SAFETY: the caller's promise.
     unsafe {
         match count {
-            1 => tile::<S, 1>(s, a, at),
-            2 => tile::<S, 2>(s, a, at),
-            3 => tile::<S, 3>(s, a, at),
-            4 => tile::<S, 4>(s, a, at),
-            5 if MAX >= 5 => tile::<S, 5>(s, a, at),
-            6 if MAX >= 6 => tile::<S, 6>(s, a, at),
-            7 if MAX >= 7 => tile::<S, 7>(s, a, at),
-            8 if MAX >= 8 => tile::<S, 8>(s, a, at),
-            9 if MAX >= 9 => tile::<S, 9>(s, a, at),
-            10 if MAX >= 10 => tile::<S, 10>(s, a, at),
-            11 if MAX >= 11 => tile::<S, 11>(s, a, at),
-            _ => tile::<S, MAX>(s, a, at),
+            1 => tile::<S, L, 1>(s, a, at),
+            2 => tile::<S, L, 2>(s, a, at),
+            3 => tile::<S, L, 3>(s, a, at),
+            4 => tile::<S, L, 4>(s, a, at),
+            5 if MAX >= 5 => tile::<S, L, 5>(s, a, at),
+            6 if MAX >= 6 => tile::<S, L, 6>(s, a, at),
+            7 if MAX >= 7 => tile::<S, L, 7>(s, a, at),
+            8 if MAX >= 8 => tile::<S, L, 8>(s, a, at),
+            9 if MAX >= 9 => tile::<S, L, 9>(s, a, at),
+            10 if MAX >= 10 => tile::<S, L, 10>(s, a, at),
+            11 if MAX >= 11 => tile::<S, L, 11>(s, a, at),
+            _ => tile::<S, L, MAX>(s, a, at),
         }
     }
 }
 
-/// `PIXELS` pixels times one panel.
+/// `PIXELS` pixels times one panel, or the half of it that is there.
 #[inline(always)]
-unsafe fn tile<S: Simd, const PIXELS: usize>(s: S, a: &Pointwise, at: Place) {
+unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, at: Place) {
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
         let mut w = a.weights.add(at.panel * a.cin * 16);
-        let mut sums = [s.load16(a.bias.add(at.panel * 16)); PIXELS];
+        let mut sums = [L::load(s, a.bias.add(at.panel * 16)); PIXELS];
         let mut x = a.src.ptr.wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
         for _ in 0..a.cin / 8 {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
-            sums = quad::<S, PIXELS>(s, x, w, sums);
-            sums = quad::<S, PIXELS>(s, x.add(4), w.add(64), sums);
+            sums = quad::<S, L, PIXELS>(s, x, w, sums);
+            sums = quad::<S, L, PIXELS>(s, x.add(4), w.add(64), sums);
             (x, w, ahead) = (x.wrapping_add(a.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
         }
         for k in 0..a.cin % 8 {
-            let weights = s.load16(w.add(k * 16));
+            let weights = L::load(s, w.add(k * 16));
             for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = s.fma16_splat(x.add(p * 8 + k), weights, *sum);
+                *sum = L::fma_splat(s, x.add(p * 8 + k), weights, *sum);
             }
         }
         let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
-        to.store(s, at.pixel, at.panel, &sums);
+        L::store(s, &to, at, &sums);
     }
 }
 
 /// Four input channels: `PIXELS` blocks at `x`, four rows of weights at `w`.
 #[inline(always)]
-unsafe fn quad<S: Simd, const PIXELS: usize>(
+unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
     x: *const f32,
     w: *const f32,
-    mut sums: [S::P16; PIXELS],
-) -> [S::P16; PIXELS] {
+    mut sums: [L::Vector; PIXELS],
+) -> [L::Vector; PIXELS] {
     // SAFETY: the caller's promise.
     unsafe {
         macro_rules! lane {
             ($lane:literal) => {
-                let weights = s.load16(w.add($lane * 16));
+                let weights = L::load(s, w.add($lane * 16));
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.fma16_lane::<$lane>(s.load_quad(x.add(p * 8)), weights, *sum);
+                    *sum = L::fma_lane::<$lane>(s, s.load_quad(x.add(p * 8)), weights, *sum);
                 }
                 s.settle();
             };

@@ -115,6 +115,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn fma8_lane<const LANE: usize>(self, x: *const f32, w: __m256, acc: __m256) -> __m256 {
+        const { assert!(LANE < 4) };
+        // SAFETY: the trait's contract makes four floats readable here; `self` proves AVX.
+        self.fma8(unsafe { _mm256_broadcast_ss(&*x.add(LANE)) }, w, acc)
+    }
+
+    #[inline(always)]
     fn halves(self, x: [__m256; 2]) -> (__m256, __m256) {
         (x[0], x[1])
     }

@@ -112,6 +112,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn fma8_lane<const LANE: usize>(self, x: *const f32, w: __m256, acc: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.fma8_lane::<LANE>(x, w, acc) }
+    }
+
+    #[inline(always)]
     fn halves(self, x: __m512) -> (__m256, __m256) {
         // SAFETY: `self` proves AVX-512 F and DQ.
         unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }

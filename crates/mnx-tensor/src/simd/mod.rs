@@ -87,6 +87,12 @@ pub trait Simd: Copy {
     /// The memory from which `x` was loaded is still readable.
     unsafe fn fma16_lane<const LANE: usize>(self, x: Self::Quad, w: Self::P16, acc: Self::P16) -> Self::P16;
 
+    /// `x[LANE] · w + acc` in eight lanes.
+    ///
+    /// # Safety
+    /// As [`fma16_lane`](Simd::fma16_lane).
+    unsafe fn fma8_lane<const LANE: usize>(self, x: Self::Quad, w: Self::C8, acc: Self::C8) -> Self::C8;
+
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 

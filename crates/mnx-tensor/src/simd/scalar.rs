@@ -107,6 +107,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn fma8_lane<const LANE: usize>(self, x: [f32; 4], w: [f32; 8], acc: [f32; 8]) -> [f32; 8] {
+        zip(w, acc, |w, acc| x[LANE] * w + acc)
+    }
+
+    #[inline(always)]
     fn halves(self, x: [f32; 16]) -> ([f32; 8], [f32; 8]) {
         (std::array::from_fn(|i| x[i]), std::array::from_fn(|i| x[8 + i]))
     }
