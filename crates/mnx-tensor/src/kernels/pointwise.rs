@@ -207,7 +207,6 @@ unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
                 for (p, sum) in sums.iter_mut().enumerate() {
                     *sum = L::fma_lane::<$lane>(s, s.load_quad(x.add(p * 8)), weights, *sum);
                 }
-                s.settle();
             };
         }
         lane!(0);
