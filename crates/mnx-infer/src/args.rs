@@ -65,7 +65,7 @@ pub(crate) enum IsaChoice {
     Avx2,
     /// x86-64 with AVX-512
     Avx512,
-    /// aarch64
+    /// aarch64, on all of which it is there
     Neon,
 }
 

@@ -18,7 +18,7 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, VL and DQ (and AVX2, FMA).
     Avx512,
-    /// aarch64 Advanced SIMD.
+    /// aarch64 with Advanced SIMD, as every one has it.
     Neon,
 }
 

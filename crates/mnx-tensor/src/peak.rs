@@ -11,7 +11,7 @@ use crate::{AlignedBuf, Isa};
 pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32) -> (u64, f32) {
     let mut values = AlignedBuf::zeroed(16 * (SUMS + 2));
     for (i, v) in values.iter_mut().enumerate() {
-        // The last two panels are factor and addend: the sums stay near addend / (1 − factor).
+        // The last two panels are the factors, whose product all steps add.
         *v = if i < 16 * SUMS { 1.0 + i as f32 } else { operand };
     }
     // SAFETY: all panels lie inside `values`.
@@ -25,7 +25,7 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
     };
     for _ in 0..steps {
         for sum in &mut sums {
-            *sum = s.fma16(*sum, x, w);
+            *sum = s.fma16(x, w, *sum);
         }
     }
     let mut total = s.splat8(0.0);

@@ -95,6 +95,8 @@ pub fn kernels(isa: Isa) -> Option<&'static Kernels> {
         Isa::Avx2 => crate::simd::Avx2::new().map(|_| &AVX2),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => crate::simd::Avx512::new().map(|_| &AVX512),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => crate::simd::Neon::new().map(|_| &NEON),
         _ => None,
     }
 }
@@ -118,7 +120,9 @@ pub struct KernelInfo {
 pub fn all() -> Vec<KernelInfo> {
     #[cfg(target_arch = "x86_64")]
     let tables = [&SCALAR, &AVX2, &AVX512];
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let tables = [&SCALAR, &NEON];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let tables = [&SCALAR];
     let of_table = |table: &Kernels| {
         let (isa, available) = (table.isa, table.isa.is_available());
@@ -206,6 +210,15 @@ instantiate!(
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
     dw: 14 10, pw: 12 12, dense: 8, linear: 6 x 4, peak: 12
+);
+
+// Thirty-two registers, four to a panel, two to a block. 5 pixels x 4 sums + 4 weights + 5 quads = 29, 8 x 2 + 2 + 8 = 26
+// for half a panel; depthwise 7 x 2 sums (every row of MobileNeXt's divides by 7) + 6 weights + 2 bounds + 2 bias + 6 for
+// three inputs = 30.
+#[cfg(target_arch = "aarch64")]
+instantiate!(
+    #[target_feature(enable = "neon")] NEON: crate::simd::Neon,
+    dw: 7 7, pw: 5 8, dense: 5, linear: 5 x 4, peak: 7
 );
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.

@@ -19,52 +19,66 @@ pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: 
     unsafe {
         if a.batch == 1 {
             while panel + PANELS <= a.panels.end {
-                tile::<S, 1, PANELS>(s, a, 0, panel);
+                wide::<S, PANELS>(s, a, panel);
                 panel += PANELS;
             }
         }
         for panel in panel..a.panels.end {
             for (row, count) in balanced::<ROWS>((0..a.batch).into()) {
                 match count {
-                    1 => tile::<S, 1, 1>(s, a, row, panel),
-                    2 => tile::<S, 2, 1>(s, a, row, panel),
-                    3 => tile::<S, 3, 1>(s, a, row, panel),
-                    4 => tile::<S, 4, 1>(s, a, row, panel),
-                    5 if ROWS >= 5 => tile::<S, 5, 1>(s, a, row, panel),
-                    _ => tile::<S, ROWS, 1>(s, a, row, panel),
+                    1 => tall::<S, 1>(s, a, row, panel),
+                    2 => tall::<S, 2>(s, a, row, panel),
+                    3 => tall::<S, 3>(s, a, row, panel),
+                    4 => tall::<S, 4>(s, a, row, panel),
+                    5 if ROWS >= 5 => tall::<S, 5>(s, a, row, panel),
+                    _ => tall::<S, ROWS>(s, a, row, panel),
                 }
             }
         }
     }
 }
 
-/// `ROWS` rows times `PANELS` panels.
+/// One row times `PANELS` panels.
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(s: S, a: &Linear, row: usize, panel: usize) {
-    // SAFETY: rows and panels are inside by the caller's promise.
+unsafe fn wide<S: Simd, const PANELS: usize>(s: S, a: &Linear, panel: usize) {
+    // SAFETY: panels are inside by the caller's promise.
+    unsafe {
+        let w = a.weights.add(panel * a.cin * 16);
+        let mut sums = [s.load16(a.bias.add(panel * 16)); PANELS];
+        for (n, sum) in sums.iter_mut().enumerate().skip(1) {
+            *sum = s.load16(a.bias.add((panel + n) * 16));
+        }
+        for k in 0..a.cin {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                let at = w.add((n * a.cin + k) * 16);
+                s.prefetch(at.wrapping_add(AHEAD));
+                *sum = s.fma16_splat(a.src.add(k), s.load16(at), *sum);
+            }
+        }
+        for (n, &sum) in sums.iter().enumerate() {
+            store(s, a, 0, (panel + n) * 16, sum);
+        }
+    }
+}
+
+/// `ROWS` rows times one panel.
+#[inline(always)]
+unsafe fn tall<S: Simd, const ROWS: usize>(s: S, a: &Linear, row: usize, panel: usize) {
+    // SAFETY: rows and panel are inside by the caller's promise.
     unsafe {
         let x = a.src.add(row * a.src_stride);
         let w = a.weights.add(panel * a.cin * 16);
-        let mut sums = [[s.load16(a.bias.add(panel * 16)); PANELS]; ROWS];
-        for sums in &mut sums {
-            for (n, sum) in sums.iter_mut().enumerate().skip(1) {
-                *sum = s.load16(a.bias.add((panel + n) * 16));
-            }
-        }
+        let mut sums = [s.load16(a.bias.add(panel * 16)); ROWS];
         for k in 0..a.cin {
-            for n in 0..PANELS {
-                let at = w.add((n * a.cin + k) * 16);
-                s.prefetch(at.wrapping_add(AHEAD));
-                let weights = s.load16(at);
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    sums[n] = s.fma16_splat(x.add(r * a.src_stride + k), weights, sums[n]);
-                }
+            let at = w.add(k * 16);
+            s.prefetch(at.wrapping_add(AHEAD));
+            let weights = s.load16(at);
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = s.fma16_splat(x.add(r * a.src_stride + k), weights, *sum);
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                store(s, a, row + r, (panel + n) * 16, sum);
-            }
+        for (r, sum) in sums.into_iter().enumerate() {
+            store(s, a, row + r, panel * 16, sum);
         }
     }
 }

@@ -213,6 +213,7 @@ unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
         lane!(1);
         lane!(2);
         lane!(3);
+        s.settle_quad();
     }
     sums
 }

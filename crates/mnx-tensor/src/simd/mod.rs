@@ -16,6 +16,11 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
 /// About a dozen operations on a block of 8 channels and on a panel of 16.
 ///
 /// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass.
@@ -100,6 +105,11 @@ pub trait Simd: Copy {
     /// loading for the second one before the first is done, for which it would put a sum on the stack.
     #[inline(always)]
     fn settle(self) {}
+
+    /// As [`settle`](Simd::settle), between four input channels and the next four, for an ISA that keeps quads in
+    /// registers.
+    #[inline(always)]
+    fn settle_quad(self) {}
 
     /// A hint to have the cache line of `from` in the L2 cache soon; any address.
     fn prefetch(self, from: *const f32);

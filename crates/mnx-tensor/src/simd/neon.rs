@@ -1,0 +1,177 @@
+//! aarch64 with Advanced SIMD: thirty-two registers of four lanes, and multiply-adds by a lane of a register.
+
+use std::arch::aarch64::*;
+
+use super::Simd;
+use crate::Isa;
+
+/// Proof that the CPU has Advanced SIMD.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+impl Neon {
+    /// Always there: every aarch64 target of Rust's with a standard library has it.
+    pub fn new() -> Option<Self> {
+        Some(Neon(()))
+    }
+
+    /// As [`new`](Neon::new); named as on the other ISAs.
+    ///
+    /// # Safety
+    /// None needed here.
+    #[inline(always)]
+    pub unsafe fn assume() -> Self {
+        Neon(())
+    }
+
+    /// The intrinsics' lane has another type than the trait's.
+    #[inline(always)]
+    fn fma_lane<const LANE: usize>(self, x: float32x4_t, w: float32x4_t, acc: float32x4_t) -> float32x4_t {
+        const { assert!(LANE < 4) };
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe {
+            match LANE {
+                0 => vfmaq_laneq_f32::<0>(acc, w, x),
+                1 => vfmaq_laneq_f32::<1>(acc, w, x),
+                2 => vfmaq_laneq_f32::<2>(acc, w, x),
+                _ => vfmaq_laneq_f32::<3>(acc, w, x),
+            }
+        }
+    }
+}
+
+/// Lane masks by sliding: eight words from `8 − n` on are ones in the first `n`.
+const FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+impl Simd for Neon {
+    const ISA: Isa = Isa::Neon;
+    type C8 = [float32x4_t; 2];
+    type P16 = [float32x4_t; 4];
+    /// Multiply-adds take a lane for free.
+    type Quad = float32x4_t;
+
+    #[inline(always)]
+    unsafe fn load8(self, from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: readable by the trait's contract.
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store8(self, to: *mut f32, value: [float32x4_t; 2]) {
+        // SAFETY: writable by the trait's contract.
+        unsafe {
+            vst1q_f32(to, value[0]);
+            vst1q_f32(to.add(4), value[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn splat8(self, value: f32) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { [vdupq_n_f32(value); 2] }
+    }
+
+    #[inline(always)]
+    fn fma8(self, x: [float32x4_t; 2], w: [float32x4_t; 2], acc: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { [vfmaq_f32(acc[0], x[0], w[0]), vfmaq_f32(acc[1], x[1], w[1])] }
+    }
+
+    #[inline(always)]
+    fn add8(self, x: [float32x4_t; 2], y: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { [vaddq_f32(x[0], y[0]), vaddq_f32(x[1], y[1])] }
+    }
+
+    #[inline(always)]
+    fn mul8(self, x: [float32x4_t; 2], y: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { [vmulq_f32(x[0], y[0]), vmulq_f32(x[1], y[1])] }
+    }
+
+    #[inline(always)]
+    fn clamp8(self, x: [float32x4_t; 2], lo: [float32x4_t; 2], hi: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD. FMAX and FMIN return NaN when an operand is NaN.
+        unsafe { [vminq_f32(vmaxq_f32(x[0], lo[0]), hi[0]), vminq_f32(vmaxq_f32(x[1], lo[1]), hi[1])] }
+    }
+
+    #[inline(always)]
+    fn first8(self, n: usize, x: [float32x4_t; 2], y: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        let mask = FIRST[8 - n.min(8)..].as_ptr();
+        // SAFETY: `self` proves Advanced SIMD; eight of the sixteen masks follow index 8 − n.
+        unsafe { [vbslq_f32(vld1q_u32(mask), x[0], y[0]), vbslq_f32(vld1q_u32(mask.add(4)), x[1], y[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn load16(self, from: *const f32) -> [float32x4_t; 4] {
+        // SAFETY: readable by the trait's contract.
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))] }
+    }
+
+    #[inline(always)]
+    fn fma16(self, x: [float32x4_t; 4], w: [float32x4_t; 4], mut acc: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        for i in 0..4 {
+            // SAFETY: `self` proves Advanced SIMD.
+            acc[i] = unsafe { vfmaq_f32(acc[i], x[i], w[i]) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn fma16_splat(self, x: *const f32, w: [float32x4_t; 4], mut acc: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        // SAFETY: readable by the trait's contract.
+        let x = unsafe { *x };
+        for i in 0..4 {
+            // SAFETY: `self` proves Advanced SIMD.
+            acc[i] = unsafe { vfmaq_n_f32(acc[i], w[i], x) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const f32) -> float32x4_t {
+        // SAFETY: readable by the trait's contract.
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma16_lane<const LANE: usize>(
+        self,
+        x: float32x4_t,
+        w: [float32x4_t; 4],
+        mut acc: [float32x4_t; 4],
+    ) -> [float32x4_t; 4] {
+        for i in 0..4 {
+            acc[i] = self.fma_lane::<LANE>(x, w[i], acc[i]);
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn fma8_lane<const LANE: usize>(
+        self,
+        x: float32x4_t,
+        w: [float32x4_t; 2],
+        acc: [float32x4_t; 2],
+    ) -> [float32x4_t; 2] {
+        [self.fma_lane::<LANE>(x, w[0], acc[0]), self.fma_lane::<LANE>(x, w[1], acc[1])]
+    }
+
+    #[inline(always)]
+    fn halves(self, x: [float32x4_t; 4]) -> ([float32x4_t; 2], [float32x4_t; 2]) {
+        ([x[0], x[1]], [x[2], x[3]])
+    }
+
+    #[inline(always)]
+    fn settle_quad(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: a hint: no address can fault.
+        unsafe {
+            std::arch::asm!("prfm pldl2keep, [{}]", in(reg) from.addr(), options(nomem, nostack, preserves_flags));
+        }
+    }
+}
