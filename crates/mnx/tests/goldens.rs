@@ -1,6 +1,7 @@
 //! Agreement with PyTorch, on every ISA of this machine: logits and every block's output within the tolerance
 //! that PyTorch's own rounding error sets (`testdata/golden/README.md`), and the same bits for every
-//! number of threads, batched or alone.
+//! number of threads, batched or alone. The bits of FMA ISAs are stored, so that machines without a common ISA check
+//! against each other: `testdata/golden/bits.txt`, which `MNX_WRITE_BITS=1` writes anew.
 //!
 //! `MNX_GOLDENS=DIR` adds the cases under a folder of your own; MNX_ISA restricts the run to one ISA.
 
@@ -74,11 +75,15 @@ fn cases_in(folder: &Path, found: &mut Vec<PathBuf>) {
     folders.iter().for_each(|f| cases_in(f, found));
 }
 
+/// The folder of the committed cases.
+fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden")
+}
+
 fn cases() -> impl Iterator<Item = Case> {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
     let mut folders = Vec::new();
-    cases_in(&committed, &mut folders);
-    assert!(!folders.is_empty(), "no goldens in {}", committed.display());
+    cases_in(&committed(), &mut folders);
+    assert!(!folders.is_empty(), "no goldens in {}", committed().display());
     if let Some(more) = std::env::var_os("MNX_GOLDENS") {
         let before = folders.len();
         cases_in(Path::new(&more), &mut folders);
@@ -152,6 +157,51 @@ fn bits_do_not_depend_on_threads_batch_or_fma_isa() {
                 assert_eq!(fused.get_or_insert_with(|| expected.clone()), &expected, "{} {isa}", case.name());
             }
         }
+    }
+}
+
+/// Of the bits of `values`, in which all zeros are +0 and all NaN the same.
+fn checksum(values: &[f32]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for &value in values {
+        let canonical = match value {
+            v if v.is_nan() => f32::NAN,
+            0.0 => 0.0,
+            v => v,
+        };
+        hasher.update(&canonical.to_le_bytes());
+    }
+    hasher.finalize()
+}
+
+/// A line of `bits.txt` for every committed case, as `isa` computes it.
+fn bits(isa: Isa) -> Vec<String> {
+    let mut folders = Vec::new();
+    cases_in(&committed(), &mut folders);
+    let line = |folder: PathBuf| {
+        let name = folder.strip_prefix(committed()).unwrap().to_str().unwrap().replace('\\', "/");
+        let case = Case::open(folder);
+        let mut session = Session::with(&case.model, SessionOptions::new().threads(1).isa(isa)).unwrap();
+        let mut blocks = Vec::new();
+        let observe = |output: mnx::BlockOutput| blocks.extend_from_slice(output.values);
+        let logits = checksum(session.run_observed(case.input.view(), observe).unwrap().data());
+        format!("{name:<26} {logits:08x} {:08x}", checksum(&blocks))
+    };
+    folders.into_iter().map(line).collect()
+}
+
+#[test]
+fn bits_are_those_of_other_machines() {
+    const HEAD: &str = "# case                    logits   blocks    CRC-32 of the bits on every FMA ISA";
+    let path = committed().join("bits.txt");
+    let isas: Vec<Isa> = isas().into_iter().filter(|&isa| isa != Isa::Scalar).collect();
+    if let (Some(_), Some(&isa)) = (std::env::var_os("MNX_WRITE_BITS"), isas.first()) {
+        fs::write(&path, format!("{HEAD}\n{}\n", bits(isa).join("\n"))).unwrap();
+    }
+    let stored = fs::read_to_string(&path).unwrap();
+    let expected: Vec<&str> = stored.lines().filter(|line| !line.starts_with('#')).collect();
+    for isa in isas {
+        assert_eq!(bits(isa), expected, "{isa}");
     }
 }
 
