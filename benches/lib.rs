@@ -117,7 +117,7 @@ impl Shape {
         match self.kind {
             Kind::Dense => kernels.dense(self.stride).name,
             Kind::Depthwise => kernels.depthwise(self.stride).name,
-            Kind::Pointwise => kernels.pw.name,
+            Kind::Pointwise => kernels.pointwise_of(self.cout).name,
             Kind::Pool => kernels.pool.name,
             Kind::Linear => kernels.linear.name,
         }

@@ -295,7 +295,7 @@ impl<'a> Describe<'a> {
         match layer.kind {
             LayerKind::Dense3x3 => of(self.kernels.dense(layer.stride)),
             LayerKind::Depthwise3x3 => of(self.kernels.depthwise(layer.stride)),
-            LayerKind::Pointwise => of(&self.kernels.pw),
+            LayerKind::Pointwise => of(self.kernels.pointwise_of(layer.cout)),
             LayerKind::Linear => of(&self.kernels.linear),
         }
     }

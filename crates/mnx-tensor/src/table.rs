@@ -66,6 +66,11 @@ impl Kernels {
         if stride == 1 { &self.dw3x3s1 } else { &self.dw3x3s2 }
     }
 
+    /// The pointwise kernel that does most of a layer with `cout` output channels.
+    pub fn pointwise_of(&self, cout: usize) -> &Kernel<Pointwise> {
+        if cout <= 8 { &self.pw8 } else { &self.pw }
+    }
+
     /// Runs the pointwise kernels: `pw`, and `pw8` on a last panel that is half empty.
     ///
     /// # Safety
