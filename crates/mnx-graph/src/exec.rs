@@ -115,8 +115,7 @@ impl<'a> Exec<'a> {
         // caller's promise.
         unsafe {
             if let Some(Link { conv: first, offset, plane }) = before.last() {
-                let group = if first.layer.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL };
-                let channels = (0..first.layer.cout.div_ceil(group)).into();
+                let channels = (0..first.layer.groups()).into();
                 let strips = scratch.strips.wrapping_add(*offset);
                 let mut pixels = conv.reads(part.pixels);
                 let dst = strip(strips, *plane, 0, pixels.start);

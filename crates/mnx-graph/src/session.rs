@@ -114,7 +114,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
-    /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in `MNX_ISA`, an unknown one.
+    /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
+    /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let kernels = table::choose(options.isa)?;
         let threads = options.threads.unwrap_or_else(default_threads);

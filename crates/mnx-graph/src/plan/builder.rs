@@ -1,7 +1,7 @@
 //! From layers to steps: which are fused, how they are split, what they need between them.
 
 use mnx_tensor::args::{Dense, Geometry, Span};
-use mnx_tensor::{BLOCK, BlockedShape, PANEL};
+use mnx_tensor::{BlockedShape, PANEL};
 
 use super::split::Work;
 use super::{Chain, Conv, LayerRef, Link, Split, Step, StepKind};
@@ -105,7 +105,7 @@ impl<'a> Builder<'a> {
         let bytes = between.iter().map(|conv| Ok(conv.output()?.len() * 4)).sum::<Result<usize, Error>>()?;
         let parts = bytes.div_ceil(ROWS_BYTES);
         let last = convs[convs.len() - 1].layer;
-        let work = self.work(convs, last.cout.div_ceil(last.group()));
+        let work = self.work(convs, last.groups());
         let split = match convs.len() {
             1 if last.kind == LayerKind::Dense3x3 => work.by_rows(1),
             1 => work.by_size(),
@@ -163,13 +163,6 @@ impl<'a> Builder<'a> {
 impl Conv {
     fn output(&self) -> Result<BlockedShape, Error> {
         Ok(BlockedShape::new(self.layer.cout, self.geometry.out_height, self.geometry.out_width)?)
-    }
-}
-
-impl LayerRef {
-    /// Channels that cannot be divided among units.
-    fn group(&self) -> usize {
-        if self.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL }
     }
 }
 

@@ -4,7 +4,7 @@ mod builder;
 mod split;
 
 use mnx_tensor::args::{Geometry, Span};
-use mnx_tensor::{Clamp, PANEL};
+use mnx_tensor::{BLOCK, Clamp, PANEL};
 
 use builder::{Builder, check_elements};
 pub(crate) use split::Split;
@@ -136,6 +136,11 @@ impl LayerRef {
             Activation::Relu6 => Clamp::RELU6,
         };
         LayerRef { index, kind: layer.kind, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamp }
+    }
+
+    /// Blocks of a depthwise layer, panels of others: what of its output channels can be divided among units.
+    pub(crate) fn groups(&self) -> usize {
+        self.cout.div_ceil(if self.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL })
     }
 }
 
