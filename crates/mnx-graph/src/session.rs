@@ -187,6 +187,15 @@ impl Session {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
+        #[cfg(feature = "rayon")]
+        let phases = 2 + (batch - whole) * plan.steps.len();
+        #[cfg(feature = "rayon")]
+        let found = Phase::bytes(self.threads).saturating_mul(phases as u64);
+        #[cfg(feature = "rayon")]
+        if found > limit {
+            let what = format!("bytes in which {} threads share out {batch} pictures", self.threads);
+            return Err(Error::Limit { what, limit, found });
+        }
         self.prepared = Some(Prepared {
             shape,
             whole_blocks,
@@ -195,9 +204,7 @@ impl Session {
             #[cfg(feature = "rayon")]
             whole,
             #[cfg(feature = "rayon")]
-            phases: std::iter::repeat_with(|| Phase::new(self.threads))
-                .take(2 + (batch - whole) * plan.steps.len())
-                .collect(),
+            phases: std::iter::repeat_with(|| Phase::new(self.threads)).take(phases).collect(),
             plan,
         });
         Ok(())
@@ -369,5 +376,24 @@ impl std::fmt::Debug for Session {
             .field("threads", &self.threads)
             .field("shape", &shape)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "rayon"))]
+mod tests {
+    use super::*;
+    use crate::Spec;
+
+    /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
+    #[test]
+    fn what_threads_share_out_counts_against_the_limit() {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        spec.width = 0.1;
+        let model = Model::from_bytes(crate::init(&spec, 1).unwrap()).unwrap();
+        let options = SessionOptions::new().threads(MAX_THREADS).pool(crate::pool::shared(1).unwrap());
+        let mut session = Session::with(&model, options).unwrap();
+        let error = session.prepare([MAX_THREADS - 1, 3, 1, 1]).unwrap_err();
+        assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("1023 pictures")), "{error}");
+        session.prepare([1, 3, 1, 1]).unwrap();
     }
 }

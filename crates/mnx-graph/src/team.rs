@@ -34,6 +34,11 @@ impl Phase {
         Phase { shares, units: 0, done: AtomicUsize::new(0) }
     }
 
+    /// Bytes that one takes.
+    pub(crate) fn bytes(workers: usize) -> u64 {
+        (size_of::<Phase>() + workers * size_of::<Share>()) as u64
+    }
+
     /// Makes it ready for another run.
     pub(crate) fn reset(&mut self, units: usize) {
         let workers = self.shares.len();
