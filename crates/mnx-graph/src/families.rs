@@ -9,6 +9,7 @@ struct Family {
     name: &'static str,
     stem: Stem,
     stages: &'static [Stage],
+    head: Option<usize>,
     classes: usize,
     resolution: usize,
     normalisation: Normalisation,
@@ -60,12 +61,30 @@ const fn mobilenext(first_stride: usize) -> [Stage; 8] {
     ]
 }
 
+const fn inverted_residual(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
+    Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride }
+}
+
+/// Table 2 of the paper, as torchvision has it.
+const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
+    [
+        inverted_residual(1, 16, 1, 1),
+        inverted_residual(6, 24, 2, first_stride),
+        inverted_residual(6, 32, 3, 2),
+        inverted_residual(6, 64, 4, 2),
+        inverted_residual(6, 96, 3, 1),
+        inverted_residual(6, 160, 3, 2),
+        inverted_residual(6, 320, 1, 1),
+    ]
+}
+
 /// Another family is another entry. The first one's defaults serve stage tables of the user's own.
 const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenext",
         stem: Stem { channels: 32, stride: 2 },
         stages: &mobilenext(2),
+        head: None,
         classes: 1000,
         resolution: 224,
         normalisation: IMAGENET,
@@ -75,6 +94,27 @@ const FAMILIES: &[Family] = &[
         name: "mobilenext-cifar",
         stem: Stem { channels: 32, stride: 1 },
         stages: &mobilenext(1),
+        head: None,
+        classes: 10,
+        resolution: 32,
+        normalisation: CIFAR,
+        resize: Resize::Exact,
+    },
+    Family {
+        name: "mobilenetv2",
+        stem: Stem { channels: 32, stride: 2 },
+        stages: &mobilenetv2(2),
+        head: Some(1280),
+        classes: 1000,
+        resolution: 224,
+        normalisation: IMAGENET,
+        resize: Resize::Margin,
+    },
+    Family {
+        name: "mobilenetv2-cifar",
+        stem: Stem { channels: 32, stride: 1 },
+        stages: &mobilenetv2(1),
+        head: Some(1280),
         classes: 10,
         resolution: 32,
         normalisation: CIFAR,
@@ -102,6 +142,7 @@ struct Table {
     family: Option<String>,
     stem: Stem,
     stages: Vec<Stage>,
+    head: Option<usize>,
     width: Option<f64>,
     identity: Option<f64>,
     resolution: Option<usize>,
@@ -131,6 +172,7 @@ impl From<Table> for Spec {
             family: name,
             stem: table.stem,
             stages: table.stages,
+            head: table.head,
             width: table.width.unwrap_or(1.0),
             identity: table.identity.unwrap_or(1.0),
             resolution,
@@ -165,6 +207,7 @@ impl Spec {
             family: family.name.into(),
             stem: family.stem.clone(),
             stages: family.stages.to_vec(),
+            head: family.head,
             width: 1.0,
             identity: 1.0,
             resolution: family.resolution,

@@ -4,6 +4,7 @@
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
 mod arena;
+mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
 mod error;

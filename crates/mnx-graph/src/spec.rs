@@ -12,6 +12,8 @@ pub enum BlockKind {
     /// MobileNeXt's block (section 3.2 of the paper).
     #[default]
     Sandglass,
+    /// MobileNetV2's block (section 3.3 of its paper).
+    InvertedResidual,
 }
 
 /// One row of the stage table: `repeats` blocks, of which the first has `stride`.
@@ -21,9 +23,10 @@ pub struct Stage {
     /// Kind of the stage's blocks; a SandGlass block where a stage table does not say.
     #[serde(default)]
     pub block: BlockKind,
-    /// Hidden channels are input channels divided by this (rounded down), or where that is less
-    /// than a sixth of the output channels, that sixth rounded to a multiple of 16. A SandGlass
+    /// SandGlass block: hidden channels are input channels divided by this (rounded down), or where that is less
+    /// than a sixth of the output channels, that sixth rounded to a multiple of 16. A
     /// stage of ratio 2 has both depthwise layers, the second one strided, and no shortcut.
+    /// Inverted residual block: hidden channels are input channels times this; at 1 there is no layer that expands them.
     pub ratio: usize,
     /// Output channels before the width multiplier.
     pub channels: usize,
@@ -86,6 +89,11 @@ pub struct Spec {
     pub stem: Stem,
     /// Stage table, channels before the width multiplier.
     pub stages: Vec<Stage>,
+    /// Output channels, before the width multiplier, of a pointwise layer with ReLU6 between the last stage and the
+    /// pool; `None`: there is no such layer. They, or else the last stage's, grow with a width above 1, but do not
+    /// shrink with one below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
     /// Width multiplier.
     pub width: f64,
     /// Identity tensor multiplier: the share of channels that a shortcut covers, 0…1.
@@ -158,6 +166,7 @@ impl Spec {
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check(i)?;
         }
+        self.head.map_or(Ok(()), |channels| expect_count("head", channels))?;
         if !(self.width.is_finite() && self.width > 0.0) {
             return Err(invalid("width", "finite and above 0", self.width));
         }

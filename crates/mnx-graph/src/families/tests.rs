@@ -12,7 +12,7 @@ const SMALL: &str = r#"{
 
 #[test]
 fn families_have_their_defaults() {
-    assert_eq!(families().collect::<Vec<_>>(), ["mobilenext", "mobilenext-cifar"]);
+    assert_eq!(families().collect::<Vec<_>>(), ["mobilenext", "mobilenext-cifar", "mobilenetv2", "mobilenetv2-cifar"]);
     for name in families() {
         let spec = Spec::family(name).unwrap();
         assert_eq!((spec.family.as_str(), spec.width, spec.identity), (name, 1.0, 1.0));
