@@ -173,6 +173,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
     unsafe fn load8_again(self, mut from: *const f32) -> [float32x4_t; 2] {
         // SAFETY: no instruction: the compiler only takes it for another address, so that it loads again. Readable by
         // the trait's contract.
