@@ -111,6 +111,17 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn settle_quad(self) {}
 
+    /// As [`load8`](Simd::load8), for one of many sums that start alike: where copying a register costs as much as a
+    /// multiply-add, each is loaded by itself.
+    ///
+    /// # Safety
+    /// As [`load8`](Simd::load8).
+    #[inline(always)]
+    unsafe fn load8_again(self, from: *const f32) -> Self::C8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.load8(from) }
+    }
+
     /// A hint to have the cache line of `from` in the L2 cache soon; any address.
     fn prefetch(self, from: *const f32);
 }

@@ -163,8 +163,24 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn settle(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
     fn settle_quad(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
+    unsafe fn load8_again(self, mut from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: no instruction: the compiler only takes it for another address, so that it loads again. Readable by
+        // the trait's contract.
+        unsafe {
+            std::arch::asm!("/* {} */", inout(reg) from, options(nomem, nostack, preserves_flags));
+            self.load8(from)
+        }
     }
 
     #[inline(always)]
