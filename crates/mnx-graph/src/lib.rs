@@ -6,6 +6,8 @@ compile_error!("mnx reads its weight files in place: little-endian targets only"
 mod arena;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "rayon")]
+mod cores;
 mod error;
 mod exec;
 mod families;
