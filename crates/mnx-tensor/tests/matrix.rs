@@ -24,7 +24,12 @@ fn tested(name: &str) -> &'static str {
     match name {
         "dw3x3s1" | "dw3x3s2" => "naive loops, exactly: every plane size and padding, every channel count",
         "pw" | "pw8" => "naive loops, exactly: every pair of channel counts, every plane size",
-        _ => "naive loops, exactly: every size",
+        "dense3x3s1" | "dense3x3s2" => {
+            "naive loops, exactly: every plane size and padding, every pair of channel counts"
+        }
+        "pool" => "naive loops, exactly: every plane size",
+        "linear" => "naive loops, exactly: every channel count and batch",
+        _ => "not stated yet",
     }
 }
 
