@@ -178,7 +178,7 @@ mod tests {
             (Packing::Dense16, &[usize::MAX / 16, usize::MAX / 16, 3, 3]),
             (Packing::Depthwise8, &[8, 2, 3, 3]),
             (Packing::Linear16, &[8]),
-            (Packing::Linear16, &[1 << 40, 1 << 21]),
+            (Packing::Linear16, &[1 << (usize::BITS - 24), 1 << 21]),
             (Packing::Bias16, &[]),
         ];
         for (packing, dims) in wrong {

@@ -7,6 +7,8 @@ mod arena;
 mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "rayon")]
+mod cores;
 mod error;
 mod exec;
 mod families;

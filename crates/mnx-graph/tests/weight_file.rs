@@ -95,6 +95,7 @@ fn leak_at(bytes: &[u8], offset: usize) -> &'static [u8] {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
 fn files_are_read_and_mapped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.mnx");
@@ -131,6 +132,7 @@ fn a_pipe_can_be_opened() {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
 fn a_path_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.mnx");
@@ -151,6 +153,7 @@ fn a_path_that_cannot_be_opened_is_named() {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no threads")]
 fn a_model_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone + 'static>(value: &T) -> T {
         value.clone()

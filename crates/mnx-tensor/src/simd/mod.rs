@@ -21,6 +21,11 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use wasm::Simd128;
+
 /// About a dozen operations on a block of 8 channels and on a panel of 16.
 ///
 /// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass.
@@ -50,7 +55,7 @@ pub trait Simd: Copy {
     /// The same value in all lanes.
     fn splat8(self, value: f32) -> Self::C8;
 
-    /// `x · w + acc`, rounded once (`scalar`: twice).
+    /// `x · w + acc`, rounded once (where [`Isa::fuses`] is false: twice).
     fn fma8(self, x: Self::C8, w: Self::C8, acc: Self::C8) -> Self::C8;
 
     /// `x + y`.
