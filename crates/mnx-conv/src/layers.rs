@@ -173,9 +173,9 @@ impl<'w> Pointwise<'w> {
     }
 }
 
-/// Dense 3x3 convolution of an NCHW input with batch norm folded in, bias and clamp: a network's stem.
+/// Dense 3x3 convolution with batch norm folded in, bias and clamp.
 #[derive(Clone, Debug)]
-pub struct Dense3x3<'w> {
+pub struct Conv3x3<'w> {
     packed: Packed<'w>,
     cin: usize,
     cout: usize,
@@ -183,7 +183,7 @@ pub struct Dense3x3<'w> {
     clamp: Clamp,
 }
 
-impl<'w> Dense3x3<'w> {
+impl<'w> Conv3x3<'w> {
     /// From weights and bias packed by [`pack::panels`] (of depth Cin·9) and [`pack::bias`](pack::bias()). `stride` is 1 or 2.
     ///
     /// # Errors
@@ -198,7 +198,91 @@ impl<'w> Dense3x3<'w> {
     ) -> Result<Self, Error> {
         check_stride(stride)?;
         let packed = Packed::new(weights, pack::panels_len(cout, cin.saturating_mul(9)), bias, pack::bias_len(cout))?;
-        Ok(Dense3x3 { packed, cin, cout, stride, clamp })
+        Ok(Conv3x3 { packed, cin, cout, stride, clamp })
+    }
+
+    /// The layer on a plain tensor `[N, Cin, H, W]`; `options` gives padding, residual and ISA.
+    ///
+    /// # Errors
+    /// As [`ops::conv3x3`].
+    pub fn forward(&self, input: TensorView, options: &Conv) -> Result<Tensor, Error> {
+        let options = Conv { stride: self.stride, clamp: self.clamp, ..*options };
+        check_channels(self.cin, input)?;
+        Ok(ops::conv3x3_packed(input, self.cout, &self.packed.weights, &self.packed.bias, &options)?)
+    }
+
+    /// Output rows `rows`, of `width` pixels each, of panels `panels`. `src` is the input with the zeros around it, as
+    /// [`pad_rows`](mnx_tensor::strip::pad_rows) makes it, `row` pixels from row to row.
+    ///
+    /// # Safety
+    /// As [`Depthwise3x3::run_part`].
+    #[allow(clippy::too_many_arguments, reason = "one each for what, where from, where to and which part")]
+    pub unsafe fn run_part(
+        &self,
+        kernels: &Kernels,
+        src: Planes,
+        row: usize,
+        dst: PlanesMut,
+        residual: Option<Residual>,
+        width: usize,
+        rows: Span,
+        panels: Span,
+    ) {
+        let args = args::Conv3x3 {
+            src,
+            row,
+            dst,
+            residual,
+            weights: self.packed.weights.as_ptr(),
+            bias: self.packed.bias.as_ptr(),
+            cin: self.cin,
+            cout: self.cout,
+            width,
+            rows,
+            panels,
+            clamp: self.clamp,
+        };
+        // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
+        unsafe { (kernels.conv3x3(self.stride).run)(&args) }
+    }
+}
+
+/// Dense 3x3 or 7x7 convolution of an NCHW input with batch norm folded in, bias and clamp: a network's stem.
+#[derive(Clone, Debug)]
+pub struct Dense<'w> {
+    packed: Packed<'w>,
+    cin: usize,
+    cout: usize,
+    kernel: usize,
+    stride: usize,
+    clamp: Clamp,
+}
+
+impl<'w> Dense<'w> {
+    /// From weights and bias packed by [`pack::panels`] (of depth Cin·kernel²) and [`pack::bias`](pack::bias()).
+    /// `kernel` is 3 or 7, `stride` 1 or 2; 7 has stride 2 only.
+    ///
+    /// # Errors
+    /// A packed slice of the wrong length, another kernel or stride.
+    pub fn new(
+        weights: impl Into<Cow<'w, [f32]>>,
+        bias: impl Into<Cow<'w, [f32]>>,
+        cin: usize,
+        cout: usize,
+        kernel: usize,
+        stride: usize,
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
+        check_stride(stride)?;
+        if kernel != 3 && kernel != 7 {
+            return Err(mnx_tensor::Error::Value { what: "kernel", expected: "3 or 7", found: kernel }.into());
+        }
+        if kernel == 7 && stride != 2 {
+            return Err(mnx_tensor::Error::Value { what: "stride of a 7x7", expected: "2", found: stride }.into());
+        }
+        let depth = cin.saturating_mul(kernel * kernel);
+        let packed = Packed::new(weights, pack::panels_len(cout, depth), bias, pack::bias_len(cout))?;
+        Ok(Dense { packed, cin, cout, kernel, stride, clamp })
     }
 
     /// The layer on a plain tensor `[N, Cin, H, W]`; `options` gives padding, residual and ISA.
@@ -208,7 +292,8 @@ impl<'w> Dense3x3<'w> {
     pub fn forward(&self, input: TensorView, options: &Conv) -> Result<Tensor, Error> {
         let options = Conv { stride: self.stride, clamp: self.clamp, ..*options };
         check_channels(self.cin, input)?;
-        Ok(ops::dense3x3_packed(input, self.cout, &self.packed.weights, &self.packed.bias, &options)?)
+        let run = if self.kernel == 3 { ops::dense3x3_packed } else { ops::dense7x7_packed };
+        Ok(run(input, self.cout, &self.packed.weights, &self.packed.bias, &options)?)
     }
 
     /// Output rows `rows` of one picture whose channels lie one after the other at `src`.
@@ -238,7 +323,7 @@ impl<'w> Dense3x3<'w> {
             clamp: self.clamp,
         };
         // SAFETY: the caller's promise; the weights' lengths were checked when the layer was made.
-        unsafe { (kernels.dense(self.stride).run)(&args) }
+        unsafe { (kernels.dense(self.kernel, self.stride).run)(&args) }
     }
 }
 

@@ -62,6 +62,9 @@ pub trait Simd: Copy {
     /// `x` between `lo` and `hi`; NaN stays NaN.
     fn clamp8(self, x: Self::C8, lo: Self::C8, hi: Self::C8) -> Self::C8;
 
+    /// The larger of `x` and `y`; NaN where either is NaN; of +0 and −0 either.
+    fn max8(self, x: Self::C8, y: Self::C8) -> Self::C8;
+
     /// The first `n` lanes of `x`, then lanes of `y`.
     fn first8(self, n: usize, x: Self::C8, y: Self::C8) -> Self::C8;
 
