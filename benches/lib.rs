@@ -230,7 +230,7 @@ impl fmt::Display for Shape {
 /// Pairs of `rows` output rows that each read `row_bytes` more of the input, as many as leave room for weights in the L2
 /// cache: as a plan gives them to `conv3x3`.
 fn strips(rows: usize, row_bytes: usize) -> impl Iterator<Item = Span> {
-    const STRIP_BYTES: usize = 192 << 10;
+    const STRIP_BYTES: usize = 384 << 10;
     let some = (STRIP_BYTES / row_bytes).max(2) / 2 * 2;
     (0..rows).step_by(some).map(move |start| (start..rows.min(start + some)).into())
 }

@@ -405,3 +405,48 @@ fn check_channels(expected: usize, input: TensorView) -> Result<(), Error> {
     let expected = [found[0], expected, found[2], found[3]];
     Err(mnx_tensor::Error::Shape { what: "input", expected, found }.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mnx_tensor::ops::Padding;
+
+    fn values(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i * 7919 % 1999) as f32 / 999.0 - 1.0).collect()
+    }
+
+    /// The two kinds of dense 3x3 have the same bits, and `forward` is what `ops` does with unpacked weights.
+    #[test]
+    fn dense_layers_are_their_convolutions() {
+        let (cin, cout, bias) = (9, 19, values(19));
+        let input = Tensor::from_slice([2, cin, 11, 8], &values(2 * cin * 88)).unwrap();
+        let packed_bias = pack::bias(&bias, cout).unwrap();
+        for (kernel, stride, padding) in [(3, 1, Padding::ONE), (3, 2, Padding::ONE), (7, 2, Padding::THREE)] {
+            let weights = values(cout * cin * kernel * kernel);
+            let packed = pack::panels(&weights, cout, cin * kernel * kernel).unwrap();
+            let options = Conv { padding, ..Conv::default() };
+            let all = Conv { stride, clamp: Clamp::RELU, ..options };
+            let layer = Dense::new(&packed[..], &packed_bias[..], cin, cout, kernel, stride, Clamp::RELU).unwrap();
+            let found = layer.forward(input.view(), &options).unwrap();
+            let run = if kernel == 3 { ops::dense3x3 } else { ops::dense7x7 };
+            assert_eq!(found.data(), run(input.view(), &weights, Some(&bias), &all).unwrap().data());
+            if kernel == 3 {
+                let layer = Conv3x3::new(&packed[..], &packed_bias[..], cin, cout, stride, Clamp::RELU).unwrap();
+                assert_eq!(layer.forward(input.view(), &options).unwrap().data(), found.data());
+                assert!(layer.forward(Tensor::zeros([1, 8, 5, 5]).unwrap().view(), &options).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_strides_and_lengths_are_checked() {
+        let bias = [0.0; 16];
+        let dense =
+            |kernel, stride, len: usize| Dense::new(vec![0.0; len], &bias[..], 3, 16, kernel, stride, Clamp::NONE);
+        assert!(dense(3, 1, 16 * 27).is_ok() && dense(7, 2, 16 * 147).is_ok());
+        assert!(dense(7, 1, 16 * 147).is_err() && dense(5, 2, 16 * 75).is_err() && dense(3, 3, 16 * 27).is_err());
+        assert!(dense(7, 2, 16 * 27).is_err());
+        assert!(Conv3x3::new(vec![0.0; 16 * 27], &bias[..], 3, 16, 3, Clamp::NONE).is_err());
+        assert!(Conv3x3::new(vec![0.0; 16 * 26], &bias[..], 3, 16, 1, Clamp::NONE).is_err());
+    }
+}

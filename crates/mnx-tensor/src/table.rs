@@ -231,7 +231,7 @@ macro_rules! instantiate {
 
 // Tiles are register budgets. Sixteen registers: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15;
 // of half a panel 5 pixels, since with more of them the compiler puts sums on the stack (tools/check_kernels);
-// depthwise 8 sums + 3 weights + 1 input = 12, at stride 2 with two inputs a sum as fast with 6.
+// conv two rows of 3 pixels, the same 15; depthwise 8 sums + 3 weights + 1 input = 12, at stride 2 with two inputs a sum as fast with 6.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
@@ -239,7 +239,8 @@ instantiate!(
 );
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
-// with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Depthwise
+// with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Conv two rows
+// of 7 (every plane of ResNet's divides by 7) + 1 weights = 15, with long sums that hide start and end. Depthwise
 // 14 sums (a row of 14 or two of 7) + 9 weights + 1 input = 24.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
@@ -248,7 +249,7 @@ instantiate!(
 );
 
 // Thirty-two registers, four to a panel, two to a block. 5 pixels x 4 sums + 4 weights + 5 quads = 29, 8 x 2 + 2 + 8 = 26
-// for half a panel; depthwise 7 x 2 sums (every row of MobileNeXt's divides by 7) + 6 weights + 2 bounds + 2 bias + 6 for
+// for half a panel; conv two rows of 3 pixels x 4 sums + 4 weights + inputs = 29 and more; depthwise 7 x 2 sums (every row of MobileNeXt's divides by 7) + 6 weights + 2 bounds + 2 bias + 6 for
 // three inputs = 30.
 #[cfg(target_arch = "aarch64")]
 instantiate!(

@@ -98,6 +98,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
         let mut channels = a.cin;
         while channels > 0 {
             let lanes = channels.min(8);
+            // Among the multiply-adds they would make the compiler put sums on the stack (tools/check_kernels).
             for line in 0..lanes * 3 {
                 s.prefetch(ahead.wrapping_add(line * 16));
             }

@@ -128,6 +128,8 @@ impl Simd for Avx512 {
         unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
     }
 
+    /// Here it keeps broadcasts in the multiply-adds, which take them from memory for free: taps of neighbouring pixels
+    /// would share one in a register.
     #[inline(always)]
     fn settle(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);

@@ -104,8 +104,8 @@ pub trait Simd: Copy {
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
-    /// Between two input channels of a tile that fills the registers: an ISA with few of them keeps the compiler from
-    /// loading for the second one before the first is done, for which it would put a sum on the stack.
+    /// Between two weights of a tile that fills the registers: keeps the compiler from loading for the second one before
+    /// the first is done, for which it would put a sum on the stack, and from loading an input once for both.
     #[inline(always)]
     fn settle(self) {}
 
