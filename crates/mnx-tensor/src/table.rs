@@ -249,7 +249,7 @@ instantiate!(
 );
 
 // Thirty-two registers, four to a panel, two to a block. 5 pixels x 4 sums + 4 weights + 5 quads = 29, 8 x 2 + 2 + 8 = 26
-// for half a panel; conv two rows of 3 pixels x 4 sums + 4 weights + inputs = 29 and more; depthwise 7 x 2 sums (every row of MobileNeXt's divides by 7) + 6 weights + 2 bounds + 2 bias + 6 for
+// for half a panel; conv two rows of 3 pixels x 4 sums + 4 weights + up to 4 inputs = 32; depthwise 7 x 2 sums (every row of MobileNeXt's divides by 7) + 6 weights + 2 bounds + 2 bias + 6 for
 // three inputs = 30.
 #[cfg(target_arch = "aarch64")]
 instantiate!(

@@ -169,6 +169,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn settle(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
     fn settle_quad(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }
