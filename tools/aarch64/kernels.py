@@ -39,6 +39,8 @@ KERNELS = [
     ("dw_s1", "dw3x3s1", None, 75),
     ("dw_s2", "dw3x3s2", None, 75),
     ("dense_s2", "dense3x3s2", None, None),
+    ("conv_s1", "conv3x3s1", None, None),
+    ("conv_s2", "conv3x3s2", None, None),
     ("linear", "linear, batch 1", 16, None),
     ("linear", "linear, batch 5", 20, None),
 ]

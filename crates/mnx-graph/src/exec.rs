@@ -1,6 +1,7 @@
 //! Running a plan: from a step and a unit to the kernel calls.
 
-use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
+use mnx_conv::{Dense, Depthwise3x3, Linear, Pointwise};
+use mnx_tensor::Clamp;
 use mnx_tensor::args::{Geometry, Planes, PlanesMut, Pool, Residual, Span};
 use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, BLOCK, PANEL, TensorView};
@@ -227,9 +228,9 @@ impl<'a> Exec<'a> {
         [shape.channels, shape.height, shape.width]
     }
 
-    fn dense(&self, l: LayerRef) -> Dense3x3<'_> {
+    fn dense(&self, l: LayerRef) -> Dense<'_> {
         let (weights, bias) = self.model.weights(l.index);
-        Dense3x3::new(weights, bias, l.cin, l.cout, l.stride, l.clamp).expect(CHECKED)
+        Dense::new(weights, bias, l.cin, l.cout, 3, l.stride, l.clamp).expect(CHECKED)
     }
 }
 
@@ -281,7 +282,7 @@ fn out(lane: *mut f32, slot: Slot) -> PlanesMut {
 }
 
 fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
-    step.residual.map(|(slot, channels)| Residual { planes: planes(lane, slot), channels })
+    step.residual.map(|(slot, channels)| Residual { planes: planes(lane, slot), channels, clamp: Clamp::NONE })
 }
 
 /// Scratch as planes of which block `block` and pixel `pixel` come first.

@@ -293,7 +293,7 @@ impl<'a> Describe<'a> {
             (kernel.name, kernel.tile)
         }
         match layer.kind {
-            LayerKind::Dense3x3 => of(self.kernels.dense(layer.stride)),
+            LayerKind::Dense3x3 => of(self.kernels.dense(3, layer.stride)),
             LayerKind::Depthwise3x3 => of(self.kernels.depthwise(layer.stride)),
             LayerKind::Pointwise => of(self.kernels.pointwise_of(layer.cout)),
             LayerKind::Linear => of(&self.kernels.linear),

@@ -1,6 +1,6 @@
 //! Random weights keep activations at a trained network's scale.
 
-use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
+use mnx_conv::{Dense, Depthwise3x3, Linear, Pointwise};
 use mnx_graph::{Activation, Block, LayerKind, Model, Spec, init};
 use mnx_tensor::ops::{Conv, Padding};
 use mnx_tensor::{Clamp, Tensor};
@@ -25,7 +25,7 @@ fn run_block(model: &Model, block: &Block, first: usize, input: &Tensor) -> Tens
         let (view, options) = (value.view(), Conv { padding: Padding::ONE, ..Conv::default() });
         value = match layer.kind {
             LayerKind::Dense3x3 => {
-                Dense3x3::new(weight, bias, layer.cin, layer.cout, layer.stride, clamp).unwrap().forward(view, &options)
+                Dense::new(weight, bias, layer.cin, layer.cout, 3, layer.stride, clamp).unwrap().forward(view, &options)
             }
             LayerKind::Depthwise3x3 => {
                 Depthwise3x3::new(weight, bias, layer.cout, layer.stride, clamp).unwrap().forward(view, &options)

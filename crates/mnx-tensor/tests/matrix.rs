@@ -24,9 +24,10 @@ fn tested(name: &str) -> &'static str {
     match name {
         "dw3x3s1" | "dw3x3s2" => "naive loops, exactly: every plane size and padding, every channel count",
         "pw" | "pw8" => "naive loops, exactly: every pair of channel counts, every plane size",
-        "dense3x3s1" | "dense3x3s2" => {
+        "dense3x3s1" | "dense3x3s2" | "dense7x7s2" | "conv3x3s1" | "conv3x3s2" => {
             "naive loops, exactly: every plane size and padding, every pair of channel counts"
         }
+        "maxpool3x3s2" => "naive loops, exactly: every plane size and padding",
         "pool" => "naive loops, exactly: every plane size",
         "linear" => "naive loops, exactly: every channel count and batch",
         _ => "not stated yet",

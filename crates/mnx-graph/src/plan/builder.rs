@@ -127,7 +127,7 @@ impl<'a> Builder<'a> {
         links.reverse();
         let window = scratch_len;
         for Conv { layer, .. } in convs.iter().filter(|conv| conv.layer.kind == LayerKind::Dense3x3) {
-            scratch_len = scratch_len.saturating_add(Dense::scratch_len(layer.cin, layer.stride));
+            scratch_len = scratch_len.saturating_add(Dense::scratch_len(layer.cin, 3, layer.stride));
         }
         self.scratch_len = self.scratch_len.max(scratch_len);
         Ok((StepKind::Chain(Chain { links, window }), split))

@@ -67,6 +67,9 @@ pub trait Simd: Copy {
     /// `x` between `lo` and `hi`; NaN stays NaN.
     fn clamp8(self, x: Self::C8, lo: Self::C8, hi: Self::C8) -> Self::C8;
 
+    /// The larger of `x` and `y`; NaN where either is NaN; of +0 and −0 either.
+    fn max8(self, x: Self::C8, y: Self::C8) -> Self::C8;
+
     /// The first `n` lanes of `x`, then lanes of `y`.
     fn first8(self, n: usize, x: Self::C8, y: Self::C8) -> Self::C8;
 
@@ -106,8 +109,8 @@ pub trait Simd: Copy {
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
-    /// Between two input channels of a tile that fills the registers: an ISA with few of them keeps the compiler from
-    /// loading for the second one before the first is done, for which it would put a sum on the stack.
+    /// Between two weights of a tile that fills the registers: keeps the compiler from loading for the second one before
+    /// the first is done, for which it would put a sum on the stack, and from loading an input once for both.
     #[inline(always)]
     fn settle(self) {}
 

@@ -87,6 +87,11 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    fn max8(self, x: [v128; 2], y: [v128; 2]) -> [v128; 2] {
+        [f32x4_max(x[0], y[0]), f32x4_max(x[1], y[1])]
+    }
+
+    #[inline(always)]
     fn first8(self, n: usize, x: [v128; 2], y: [v128; 2]) -> [v128; 2] {
         let mask = FIRST[8 - n.min(8)..].as_ptr();
         // SAFETY: eight of the sixteen masks follow index 8 − n.
