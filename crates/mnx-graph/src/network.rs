@@ -4,14 +4,22 @@ mod builder;
 
 use builder::Builder;
 
+use mnx_conv::Packing;
+use mnx_tensor::Clamp;
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Limits, Spec};
 
 /// What a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
-    /// Dense 3x3 convolution.
+    /// Dense 3x3 convolution of the picture: a stem.
     Dense3x3,
+    /// Dense 7x7 convolution of the picture: ResNet's stem.
+    Dense7x7,
+    /// Dense 3x3 convolution of features.
+    Conv3x3,
     /// Depthwise 3x3 convolution.
     Depthwise3x3,
     /// 1x1 convolution.
@@ -21,13 +29,28 @@ pub enum LayerKind {
 }
 
 /// What follows the bias.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activation {
     /// Nothing.
     Linear,
     /// Clamp to 0…6; NaN passes.
+    #[default]
     Relu6,
+    /// Clamp to 0…∞; NaN passes.
+    Relu,
+}
+
+impl Activation {
+    /// As bounds.
+    pub(crate) fn clamp(self) -> Clamp {
+        match self {
+            Activation::Linear => Clamp::NONE,
+            Activation::Relu6 => Clamp::RELU6,
+            Activation::Relu => Clamp::RELU,
+        }
+    }
 }
 
 /// One convolution (with its batch norm folded in) or the classifier.
@@ -56,16 +79,42 @@ pub struct Block {
     pub name: String,
     /// In order of execution.
     pub layers: Vec<Layer>,
-    /// The block's input is added to this many first channels of its output; 0: no shortcut.
+    /// The block's input, or what the projection makes of it, is added to this many first channels of its output; 0: no
+    /// shortcut.
     pub identity_channels: usize,
+    /// A layer on the shortcut, where the block changes the size or the channels.
+    pub projection: Option<Layer>,
+    /// What follows the addition.
+    pub activation: Activation,
+    /// Whether a 3x3 max pool of stride 2 follows.
+    pub max_pool: bool,
+}
+
+impl Block {
+    /// Without layers, shortcut and pool.
+    pub(crate) fn named(name: impl Into<String>) -> Block {
+        Block {
+            name: name.into(),
+            layers: Vec::new(),
+            identity_channels: 0,
+            projection: None,
+            activation: Activation::Linear,
+            max_pool: false,
+        }
+    }
+
+    /// Every layer in the order of the weight file, that on the shortcut last.
+    pub fn all_layers(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().chain(&self.projection)
+    }
 }
 
 /// Blocks in a row, then global average pool, then the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// `features.N`, the stem first.
+    /// The stem, then the stages' blocks one by one, then the head, if there is one.
     pub blocks: Vec<Block>,
-    /// The classifier, `classifier.1`.
+    /// The classifier.
     pub classifier: Layer,
 }
 
@@ -80,10 +129,21 @@ impl Layer {
     /// kernel height and width; of the classifier outputs and inputs only.
     pub fn weight_dims(&self) -> Vec<usize> {
         match self.kind {
-            LayerKind::Dense3x3 => vec![self.cout, self.cin, 3, 3],
+            LayerKind::Dense3x3 | LayerKind::Conv3x3 => vec![self.cout, self.cin, 3, 3],
+            LayerKind::Dense7x7 => vec![self.cout, self.cin, 7, 7],
             LayerKind::Depthwise3x3 => vec![self.cout, 1, 3, 3],
             LayerKind::Pointwise => vec![self.cout, self.cin, 1, 1],
             LayerKind::Linear => vec![self.cout, self.cin],
+        }
+    }
+
+    /// How a weight file stores the weight.
+    pub fn packing(&self) -> Packing {
+        match self.kind {
+            LayerKind::Dense3x3 | LayerKind::Dense7x7 | LayerKind::Conv3x3 => Packing::Dense16,
+            LayerKind::Depthwise3x3 => Packing::Depthwise8,
+            LayerKind::Pointwise => Packing::Pointwise16,
+            LayerKind::Linear => Packing::Linear16,
         }
     }
 
@@ -109,8 +169,12 @@ impl Layer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlacedLayer<'a> {
+    /// Place in [`Network::layers`].
+    pub index: usize,
     /// Index in [`Network::blocks`]; of the classifier, their number.
     pub block: usize,
+    /// Whether it is the layer on the block's shortcut.
+    pub projection: bool,
     /// The layer.
     pub layer: &'a Layer,
     /// Height and width of its input.
@@ -145,22 +209,35 @@ impl Network {
         Builder::new(spec, limits).build()
     }
 
-    /// Every layer in order of execution, the classifier last.
+    /// Every layer in the order of the weight file: block by block, in a block first those in a row, the classifier last.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.blocks.iter().flat_map(|block| &block.layers).chain([&self.classifier])
+        self.blocks.iter().flat_map(Block::all_layers).chain([&self.classifier])
     }
 
-    /// Every layer in order of execution, with its sizes for an input of `h` x `w`. The classifier,
+    /// Every layer in that order, with its sizes for an input of `h` x `w`. The classifier,
     /// last, sees the 1 x 1 that the pool leaves.
     pub fn place(&self, h: usize, w: usize) -> impl Iterator<Item = PlacedLayer<'_>> {
-        let in_blocks = self.blocks.iter().enumerate();
-        let in_blocks = in_blocks.flat_map(|(i, block)| block.layers.iter().map(move |l| (i, l)));
-        let placed = in_blocks.scan((h, w), |size, (block, layer)| {
-            let input = *size;
-            *size = layer.output_size(input.0, input.1);
-            Some(PlacedLayer { block, layer, input, output: *size })
-        });
-        placed.chain([PlacedLayer { block: self.blocks.len(), layer: &self.classifier, input: (1, 1), output: (1, 1) }])
+        let mut placed = Vec::new();
+        let mut push = |block, projection, layer, input, output| {
+            placed.push(PlacedLayer { index: placed.len(), block, projection, layer, input, output });
+        };
+        let mut size = (h, w);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let before = size;
+            for layer in &block.layers {
+                let input = size;
+                size = layer.output_size(input.0, input.1);
+                push(index, false, layer, input, size);
+            }
+            if let Some(layer) = &block.projection {
+                push(index, true, layer, before, layer.output_size(before.0, before.1));
+            }
+            if block.max_pool {
+                size = max_pool_size(size);
+            }
+        }
+        push(self.blocks.len(), false, &self.classifier, (1, 1), (1, 1));
+        placed.into_iter()
     }
 
     /// Trained parameters before batch norms are folded.
@@ -172,6 +249,11 @@ impl Network {
     pub fn macs(&self, h: usize, w: usize) -> u64 {
         self.place(h, w).map(|placed| placed.macs()).fold(0, u64::saturating_add)
     }
+}
+
+/// Height and width that a 3x3 max pool of stride 2 leaves.
+pub(crate) fn max_pool_size((h, w): (usize, usize)) -> (usize, usize) {
+    (h.div_ceil(2), w.div_ceil(2))
 }
 
 #[cfg(test)]

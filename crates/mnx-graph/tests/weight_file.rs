@@ -6,17 +6,7 @@ use std::borrow::Cow;
 
 use common::{numbered, small_file, small_spec};
 use mnx_conv::Packing;
-use mnx_graph::{Error, LayerKind, Limits, Model, Network, OpenOptions, Spec, init, write_model};
-
-fn packing(kind: LayerKind) -> Packing {
-    match kind {
-        LayerKind::Dense3x3 => Packing::Dense16,
-        LayerKind::Depthwise3x3 => Packing::Depthwise8,
-        LayerKind::Pointwise => Packing::Pointwise16,
-        LayerKind::Linear => Packing::Linear16,
-        other => panic!("no packing for {other:?}"),
-    }
-}
+use mnx_graph::{Error, Limits, Model, Network, OpenOptions, Spec, init, write_model};
 
 /// The model holds the small network's numbered weights, aligned.
 fn assert_numbered(model: &Model) {
@@ -24,7 +14,7 @@ fn assert_numbered(model: &Model) {
     for (index, layer) in model.network().layers().enumerate() {
         let expected = source(layer);
         let (weight, bias) = model.weights(index);
-        assert_eq!(packing(layer.kind).unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
+        assert_eq!(layer.packing().unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
         assert_eq!(Packing::Bias16.unpack(bias, &[layer.cout]).unwrap(), expected.bias);
         assert_eq!(weight.as_ptr() as usize % 64, 0, "{}", layer.name);
         assert_eq!(bias.as_ptr() as usize % 64, 0, "{}", layer.name);

@@ -8,19 +8,18 @@
 //! Names are torchvision's.
 
 use super::{Place, conv};
-use crate::Activation::Relu6;
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
 pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
-    let Place { name, cin, cout, stride, ratio, .. } = *place;
+    let Place { name, cin, cout, stride, ratio, activation, .. } = *place;
     let hidden = cin.saturating_mul(ratio);
-    // Convolution, batch norm and ReLU6 are a module of their own, the last convolution and its norm are not.
+    // Convolution, batch norm and activation are a module of their own, the last convolution and its norm are not.
     let mut layers = Vec::with_capacity(3);
     let mut module = |kind, cin, cout, stride| {
         let at = format!("{name}.conv.{}", layers.len());
         let plain = conv(kind, format!("{at}.0"), format!("{at}.1"), cin, cout);
-        layers.push(Layer { stride, activation: Relu6, ..plain });
+        layers.push(Layer { stride, activation, ..plain });
     };
     if ratio > 1 {
         module(Pointwise, cin, hidden, 1);
@@ -29,5 +28,5 @@ pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
     let last = layers.len();
     layers.push(conv(Pointwise, format!("{name}.conv.{last}"), format!("{name}.conv.{}", last + 1), hidden, cout));
     let shortcut = stride == 1 && cin == cout;
-    Block { name: name.into(), layers, identity_channels: if shortcut { cout } else { 0 } }
+    Block { layers, identity_channels: if shortcut { cout } else { 0 }, ..Block::named(name) }
 }

@@ -1,9 +1,11 @@
 //! The kinds of block that networks repeat, a file each, to be read side by side.
 
 mod inverted_residual;
+mod residual;
 mod sandglass;
 
 pub(crate) use inverted_residual::inverted_residual;
+pub(crate) use residual::{basic, bottleneck};
 pub(crate) use sandglass::sandglass;
 
 use crate::{Activation, Layer, LayerKind};
@@ -22,6 +24,8 @@ pub(crate) struct Place<'a> {
     pub(crate) ratio: usize,
     /// Whether the stage has no other block.
     pub(crate) only: bool,
+    /// The network's.
+    pub(crate) activation: Activation,
 }
 
 /// A convolution of stride 1 that no activation follows.

@@ -8,13 +8,12 @@
 //! As in the authors' code, which of the depthwise layers and whether the shortcut exists depends on the block's place.
 
 use super::{Place, conv, round_channels};
-use crate::Activation::Relu6;
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
 /// `identity`: the share of the channels that the shortcut covers.
 pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
-    let Place { name, cin, cout, stride, ratio, only } = *place;
+    let Place { name, cin, cout, stride, ratio, only, activation } = *place;
     let narrow = cin / ratio;
     let sixth = cout.div_ceil(6);
     // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.
@@ -26,13 +25,13 @@ pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
     let last_stride = if ratio == 2 || changes { stride } else { 1 };
     let shortcut = ratio != 2 && !changes && !alone;
 
-    // A flat list of convolution, batch norm and, where there is one, ReLU6.
+    // A flat list of convolution, batch norm and, where there is one, activation.
     let mut modules = 0;
-    let mut layer = |kind, cin, cout, relu6: bool| {
+    let mut layer = |kind, cin, cout, activates: bool| {
         let at = |module: usize| format!("{name}.conv.{module}");
         let plain = conv(kind, at(modules), at(modules + 1), cin, cout);
-        modules += if relu6 { 3 } else { 2 };
-        if relu6 { Layer { activation: Relu6, ..plain } } else { plain }
+        modules += if activates { 3 } else { 2 };
+        if activates { Layer { activation, ..plain } } else { plain }
     };
     let mut layers = Vec::with_capacity(4);
     if first_dw {
@@ -44,5 +43,5 @@ pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
         layers.push(Layer { stride: last_stride, ..layer(Depthwise3x3, cout, cout, false) });
     }
     let covered = (cin as f64 * identity).round_ties_even() as usize;
-    Block { name: name.into(), layers, identity_channels: if shortcut { covered } else { 0 } }
+    Block { layers, identity_channels: if shortcut { covered } else { 0 }, ..Block::named(name) }
 }

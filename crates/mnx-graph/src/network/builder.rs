@@ -2,7 +2,7 @@
 
 use crate::blocks::{self, Place, round_channels};
 use crate::network::{Activation, Block, Layer, LayerKind, Network};
-use crate::{BlockKind, Error, Limits, Spec};
+use crate::{BlockKind, Error, Limits, Spec, Stem};
 
 /// Appends blocks, and refuses to grow past the limits.
 pub(super) struct Builder<'a> {
@@ -29,7 +29,7 @@ impl<'a> Builder<'a> {
             cin = self.head(channels, cin)?;
         }
         let classifier = Layer {
-            name: "classifier.1".into(),
+            name: if self.is_resnet() { "fc" } else { "classifier.1" }.into(),
             norm: None,
             kind: LayerKind::Linear,
             cin,
@@ -39,6 +39,11 @@ impl<'a> Builder<'a> {
         };
         self.admit(&classifier)?;
         Ok(Network { blocks: self.blocks, classifier })
+    }
+
+    /// Whether names are as in torchvision's ResNet, or else as in its MobileNetV2, which MobileNeXt follows.
+    fn is_resnet(&self) -> bool {
+        self.spec.stages.first().is_some_and(|stage| matches!(stage.block, BlockKind::Basic | BlockKind::Bottleneck))
     }
 
     /// Channels are multiples of this: of 8, but as the authors have it of 4 in MobileNeXt-0.1.
@@ -68,7 +73,7 @@ impl<'a> Builder<'a> {
 
     /// Adds a block, if the limits allow its layers.
     fn push(&mut self, block: Block) -> Result<(), Error> {
-        block.layers.iter().try_for_each(|layer| self.admit(layer))?;
+        block.all_layers().try_for_each(|layer| self.admit(layer))?;
         self.blocks.push(block);
         Ok(())
     }
@@ -99,8 +104,10 @@ impl<'a> Builder<'a> {
     /// Adds the first layer; returns its output channels.
     fn stem(&mut self) -> Result<usize, Error> {
         let cout = self.scaled(self.spec.stem.channels, || "stem.channels".into())?;
-        let stride = self.spec.stem.stride;
-        self.push(self.single(LayerKind::Dense3x3, self.spec.channels, cout, stride))?;
+        let Stem { kernel, stride, max_pool, .. } = self.spec.stem;
+        let kind = if kernel == 7 { LayerKind::Dense7x7 } else { LayerKind::Dense3x3 };
+        let block = self.single(kind, self.spec.channels, cout, stride);
+        self.push(Block { max_pool, ..block })?;
         Ok(cout)
     }
 
@@ -113,22 +120,15 @@ impl<'a> Builder<'a> {
 
     /// The next block, of one layer with an activation.
     fn single(&self, kind: LayerKind, cin: usize, cout: usize, stride: usize) -> Block {
-        let name = self.next_name();
-        let layer = Layer {
-            name: format!("{name}.0"),
-            norm: Some(format!("{name}.1")),
-            kind,
-            cin,
-            cout,
-            stride,
-            activation: Activation::Relu6,
+        let block = format!("features.{}", self.blocks.len());
+        let (block, name, norm) = if self.is_resnet() && self.blocks.is_empty() {
+            ("conv1".into(), "conv1".into(), "bn1".into())
+        } else {
+            let (name, norm) = (format!("{block}.0"), format!("{block}.1"));
+            (block, name, norm)
         };
-        Block { name, layers: vec![layer], identity_channels: 0 }
-    }
-
-    /// Name of the next block.
-    fn next_name(&self) -> String {
-        format!("features.{}", self.blocks.len())
+        let layer = Layer { name, norm: Some(norm), kind, cin, cout, stride, activation: self.spec.activation };
+        Block { layers: vec![layer], ..Block::named(block) }
     }
 
     /// Adds a stage's blocks; returns their output channels.
@@ -138,12 +138,25 @@ impl<'a> Builder<'a> {
         let last = index + 1 == self.spec.stages.len() && self.spec.head.is_none();
         let cout = if last { self.features(stage.channels, field)? } else { self.scaled(stage.channels, field)? };
         for repeat in 0..stage.repeats {
-            let name = self.next_name();
-            let stride = if repeat == 0 { stage.stride } else { 1 };
-            let place = Place { name: &name, cin, cout, stride, ratio: stage.ratio, only: stage.repeats == 1 };
+            let name = if self.is_resnet() {
+                format!("layer{}.{repeat}", index + 1)
+            } else {
+                format!("features.{}", self.blocks.len())
+            };
+            let place = Place {
+                name: &name,
+                cin,
+                cout,
+                stride: if repeat == 0 { stage.stride } else { 1 },
+                ratio: stage.ratio,
+                only: stage.repeats == 1,
+                activation: self.spec.activation,
+            };
             self.push(match stage.block {
                 BlockKind::Sandglass => blocks::sandglass(&place, self.spec.identity),
                 BlockKind::InvertedResidual => blocks::inverted_residual(&place),
+                BlockKind::Basic => blocks::basic(&place),
+                BlockKind::Bottleneck => blocks::bottleneck(&place),
             })?;
             cin = cout;
         }

@@ -1,9 +1,10 @@
 use super::*;
 
 /// What PyTorch has; the files' heads say how to read them.
-const EXPECTED: [&str; 2] = [
+const EXPECTED: [&str; 3] = [
     include_str!("../../../../testdata/mobilenext-layers.txt"),
     include_str!("../../../../testdata/mobilenetv2-layers.txt"),
+    include_str!("../../../../testdata/resnet-layers.txt"),
 ];
 
 fn spec(family: &str, width: f64) -> Spec {
@@ -34,6 +35,7 @@ fn describe(family: &str, width: &str, classes: &str) -> Vec<String> {
         let activation = match layer.activation {
             Activation::Linear => "linear",
             Activation::Relu6 => "relu6",
+            Activation::Relu => "relu",
         };
         lines.push(format!(
             "{} {} {} {} {} {activation} {}",
@@ -67,7 +69,7 @@ fn every_layer_is_pytorchs() {
         assert!(next.is_none_or(|line| line.starts_with("network ")), "{head} lacks {next:?}");
         networks += 1;
     }
-    assert_eq!(networks, 8 + 6);
+    assert_eq!(networks, 8 + 6 + 3);
 }
 
 #[test]
