@@ -49,7 +49,10 @@ fn input_scales(network: &Network) -> Vec<f64> {
         }
         let channels = block.layers.last().map_or(1, |layer| layer.cout);
         square += shortcut * block.identity_channels as f64 / channels as f64;
-        square = activated(block.activation, square);
+        // What a ReLU left on a bare shortcut is not negative: of the sum hardly anything is cut off.
+        if block.projection.is_some() {
+            square = activated(block.activation, square);
+        }
         if block.max_pool {
             // The largest of nine normal values: 1.49² + 0.36, of which hardly anything is negative.
             square = 2.56 * linear;

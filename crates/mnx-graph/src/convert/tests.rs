@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 
-use mnx_conv::Packing;
 use proptest::prelude::*;
 use safetensors::serialize;
 
 use super::*;
-use crate::{LayerKind, Model};
+use crate::Model;
 
 /// A tensor of a checkpoint: dtype, shape, bytes.
 #[derive(Clone)]
