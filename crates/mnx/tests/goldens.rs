@@ -28,7 +28,11 @@ fn read_npy(path: &Path) -> (Vec<usize>, Vec<f32>) {
 impl Case {
     fn open(folder: PathBuf) -> Case {
         let meta: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("meta.json")).unwrap()).unwrap();
-        let mut spec = Spec::family(meta["arch"].as_str().unwrap()).unwrap();
+        let table = folder.join("../table.json");
+        let mut spec = match meta["arch"].as_str().unwrap() {
+            "table.json" => Spec::from_json(&fs::read_to_string(table).unwrap()).unwrap(),
+            family => Spec::family(family).unwrap(),
+        };
         spec.width = meta["width"].as_f64().unwrap();
         spec.identity = meta["identity"].as_f64().unwrap();
         spec.padding = if meta["padding"] == "same" { Padding::Tf } else { Padding::Torch };
