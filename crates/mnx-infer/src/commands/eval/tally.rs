@@ -22,7 +22,7 @@ pub(super) struct Class {
 
 /// A file of a class that is not scored.
 #[derive(Debug, Serialize)]
-pub(super) struct Unreadable {
+pub(in crate::commands) struct Unreadable {
     file: String,
     pub(super) error: String,
 }
