@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{OsStringValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::values::{Arch, Channels, eps, identity, mean, std_dev, width};
+use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
 
 /// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
 #[derive(Debug, Parser)]
@@ -41,7 +41,7 @@ const COMMON: &str = "Common options";
 /// Flags of every command.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Threads that work on an inference, 1 to 1024; a list for `bench` [default: physical cores]
+    /// Threads that work on an inference, 1 to 1024; a list for `bench` and `compare` [default: physical cores]
     #[arg(long, global = true, help_heading = COMMON, value_name = "N[,N]", value_delimiter = ',', value_parser = count_to(1024))]
     pub(crate) threads: Vec<usize>,
     /// Instruction set of the kernels; beats the environment variable MNX_ISA [default: MNX_ISA, else auto]
@@ -76,6 +76,8 @@ pub(crate) enum Format {
     Text,
     /// For programs: one JSON value
     Json,
+    /// For documents: a table, of `compare`
+    Markdown,
 }
 
 /// What to do.
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Init(Init),
     /// Measure the network's speed beside the CPU's peak
     Bench(Bench),
+    /// Measure networks in turn and print the table that compares them
+    Compare(Compare),
     /// Count right answers on folders of pictures, one folder per class
     Eval(Eval),
     /// Show a network's layers and memory, or the kernels of this program
@@ -286,6 +290,54 @@ impl Bench {
     pub(crate) fn wants_profile(&self) -> bool {
         self.per_block || self.per_layer || self.plot.is_some()
     }
+}
+
+/// `compare`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mnx-infer compare mobilenext:1.0 mobilenext:0.5 --plot compare.svg
+  mnx-infer compare a.mnx b.mnx --eval imagenet/val --threads 1,2 --format markdown
+  mnx-infer compare mobilenext --identity 1,0.5,0.25
+
+Each number of threads is measured, by default 1 and that of the physical cores. All networks take \
+turns, in rounds that each begin with another one, so that drift in the machine's speed hits all of \
+them; the peak is what the same threads reach with multiply-adds alone, measured in every round. \
+Times are medians, per batch; x is the ratio to the first network's.")]
+pub(crate) struct Compare {
+    /// Weight files; names of networks or stage tables, with a width multiplier or their own, for random weights
+    ///
+    /// Weight files are mapped into memory, not copied: they must not change while the program runs. One whose name has
+    /// neither a dot nor a slash is written ./NAME.
+    #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
+    pub(crate) subjects: Vec<Subject>,
+    /// Also count right answers on this folder, with a sub-folder per class; for weight files only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) eval: Option<PathBuf>,
+    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
+    #[arg(long, value_name = "FILE", requires = "eval")]
+    pub(crate) class_map: Option<PathBuf>,
+    /// Draw accuracy (with --eval), else multiply-adds, against latency: a line per family
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Pictures per inference
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
+    pub(crate) batch: usize,
+    /// Inferences before the measured ones, per network
+    #[arg(long, value_name = "N", default_value = "10", value_parser = count_from(0, 1_000_000))]
+    pub(crate) warmup: usize,
+    /// Measured inferences, per network
+    #[arg(long, value_name = "N", default_value = "100", value_parser = count_from(1, 1_000_000))]
+    pub(crate) iterations: usize,
+    /// Side of the pictures that each ARCH takes [default: its own]
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub(crate) resolution: Option<usize>,
+    /// Identity tensor multipliers: a row for each of them, of each ARCH that has one
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', allow_negative_numbers = true, value_parser = identity)]
+    pub(crate) identity: Vec<f64>,
+    /// Seed of the random weights
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
 }
 
 /// `inspect`.

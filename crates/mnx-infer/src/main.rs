@@ -37,13 +37,14 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), Error> {
-    let context = Context::new(&cli.global, matches!(cli.command, Command::Bench(_)))?;
+    let context = Context::new(&cli.global, &cli.command)?;
     match cli.command {
         Command::Classify(args) => commands::classify::run(&args, &context),
         Command::Run(args) => commands::run::run(&args, &context),
         Command::Convert(args) => commands::convert::run(&args, &context),
         Command::Init(args) => commands::init::run(&args, &context),
         Command::Bench(args) => commands::bench::run(&args, &context),
+        Command::Compare(args) => commands::compare::run(&args, &context),
         Command::Eval(args) => commands::eval::run(&args, &context),
         Command::Inspect(args) => commands::inspect::run(&args, &context),
         Command::Completions(args) => commands::completions::run(&args),

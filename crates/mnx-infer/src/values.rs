@@ -1,5 +1,6 @@
 //! Values of flags that clap has no parser for.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// `--arch`.
@@ -14,14 +15,40 @@ pub(crate) enum Arch {
 impl Arch {
     /// A known name, or a path that ends in `.json`.
     pub(crate) fn parse(text: &str) -> Result<Arch, String> {
-        let is_json = Path::new(text).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
         if mnx::families().any(|name| name == text) {
             Ok(Arch::Family(text.to_owned()))
-        } else if is_json {
+        } else if is_json(text) {
             Ok(Arch::File(text.into()))
         } else {
             let known: Vec<_> = mnx::families().collect();
             Err(format!("expected {} or a FILE.json", known.join(", ")))
+        }
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    Path::new(text).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
+}
+
+/// What `compare` is given.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Subject {
+    /// A weight file.
+    Weights(PathBuf),
+    /// An architecture, to have random weights; without a width, it has its own.
+    Arch(Arch, Option<f64>),
+}
+
+impl Subject {
+    /// `NAME[:WIDTH]` or `FILE.json[:WIDTH]`; what else has a dot or a slash is a weight file.
+    pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
+        let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);
+        let arch = |text: &str| Arch::parse(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
+        let Some(text) = given.to_str() else { return Ok(Subject::Weights(given.into())) };
+        match text.rsplit_once(':') {
+            Some((name, factor)) if is_arch(name) => Ok(Subject::Arch(arch(name)?, Some(width(factor)?))),
+            _ if is_arch(text) => Ok(Subject::Arch(arch(text)?, None)),
+            _ => Ok(Subject::Weights(given.into())),
         }
     }
 }
@@ -94,5 +121,22 @@ mod tests {
         assert_eq!(Arch::parse("mobilenext"), Ok(Arch::Family("mobilenext".into())));
         assert_eq!(Arch::parse("my/net.JSON"), Ok(Arch::File("my/net.JSON".into())));
         assert!(Arch::parse("mobilenext2").unwrap_err().contains("mobilenext-cifar"));
+    }
+
+    #[test]
+    fn a_word_is_an_arch_and_a_path_a_weight_file() {
+        let subject = |text: &str| Subject::parse(text.into());
+        let family = || Arch::Family("mobilenext".into());
+        assert_eq!(subject("mobilenext"), Ok(Subject::Arch(family(), None)));
+        assert_eq!(subject("mobilenext:0.35"), Ok(Subject::Arch(family(), Some(0.35))));
+        assert_eq!(subject("a.b/net.json"), Ok(Subject::Arch(Arch::File("a.b/net.json".into()), None)));
+        assert_eq!(subject("net.json:2"), Ok(Subject::Arch(Arch::File("net.json".into()), Some(2.0))));
+        for path in ["w.mnx", "./mobilenext", "C:\\w.mnx", "a:1/w", "w.mnx:0.5", "net.json.mnx"] {
+            assert_eq!(subject(path), Ok(Subject::Weights(path.into())));
+        }
+        for wrong in ["", ":1", "mobilenetx", "mobilenext:", "mobilenext:0", "mobilenext:nan", "net.json:-1", "w:1"] {
+            assert!(subject(wrong).is_err(), "{wrong}");
+        }
+        assert!(subject("w").unwrap_err().contains("W.mnx"));
     }
 }

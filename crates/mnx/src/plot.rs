@@ -1,7 +1,11 @@
-//! Pictures of profiles, as SVG.
+//! Pictures of profiles and comparisons, as SVG.
+
+mod scatter;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub use scatter::{Chart, Point, Series, scatter};
 
 /// Width of every picture in pixels.
 const WIDTH: u32 = 900;
@@ -78,22 +82,27 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// number above 0 is drawn as 0.
 pub fn blocks(panels: &[Panel]) -> String {
     let heights: Vec<i32> = panels.iter().map(|panel| TOP + ROW * rows(panel.bars.len()) + BOTTOM).collect();
+    document(panels, &heights, draw)
+}
+
+/// Parts of these heights below each other, on white.
+fn document<P>(parts: &[P], heights: &[i32], draw: impl Fn(&Area, &P) -> Drawn) -> String {
     let height = heights.iter().fold(0_i32, |sum, &height| sum.saturating_add(height)).max(1);
     let mut svg = String::new();
     let drawn = {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height.unsigned_abs())).into_drawing_area();
-        draw_all(&root, panels, &heights)
+        draw_all(&root, parts, heights, draw)
     };
     // Nothing can fail where only a string is written; were it otherwise, an empty picture is still a document.
     if drawn.is_ok() { svg } else { String::from(r#"<svg xmlns="http://www.w3.org/2000/svg"/>"#) }
 }
 
-fn draw_all(root: &Area, panels: &[Panel], heights: &[i32]) -> Drawn {
+fn draw_all<P>(root: &Area, parts: &[P], heights: &[i32], draw: impl Fn(&Area, &P) -> Drawn) -> Drawn {
     root.fill(&WHITE)?;
     let mut rest = root.clone();
-    for (panel, &height) in panels.iter().zip(heights) {
+    for (part, &height) in parts.iter().zip(heights) {
         let (area, below) = rest.split_vertically(height);
-        draw(&area, panel)?;
+        draw(&area, part)?;
         rest = below;
     }
     root.present()?;
@@ -114,7 +123,7 @@ struct Scale {
 
 impl Scale {
     fn new(bars: &[Bar]) -> Scale {
-        let letters = bars.iter().map(|bar| name(bar).chars().count()).max().unwrap_or(0);
+        let letters = bars.iter().map(|bar| cut(&bar.name).chars().count()).max().unwrap_or(0);
         let left = MARGIN + CHARACTER * i32::try_from(letters.max(8)).unwrap_or(0) + 8;
         let longest = bars.iter().map(|bar| finite(bar.microseconds).max(finite(bar.bound_microseconds)));
         let longest = longest.fold(0.0, f64::max);
@@ -142,9 +151,9 @@ fn allowed(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// A bar's name, cut to what there is room for.
-fn name(bar: &Bar) -> String {
-    let mut name: String = allowed(&bar.name).take(LONGEST_NAME + 1).collect();
+/// A name, cut to what there is room for.
+fn cut(name: &str) -> String {
+    let mut name: String = allowed(name).take(LONGEST_NAME + 1).collect();
     if let Some((end, _)) = name.char_indices().nth(LONGEST_NAME) {
         name.truncate(end);
         name.push('…');
@@ -206,7 +215,7 @@ fn grid(area: &Area, scale: &Scale, bottom: i32) -> Drawn {
 fn draw_bar(area: &Area, scale: &Scale, bar: &Bar, top: i32) -> Drawn {
     let middle = top + ROW / 2;
     let (end, bound) = (scale.x(bar.microseconds), scale.x(bar.bound_microseconds));
-    text(area, &name(bar), (scale.left - 8, middle), style(INK, HPos::Right))?;
+    text(area, &cut(&bar.name), (scale.left - 8, middle), style(INK, HPos::Right))?;
     let corners = [(scale.left, middle - BAR / 2), (end.max(scale.left + 1), middle + BAR / 2)];
     area.draw(&Rectangle::new(corners, MEASURED.filled()))?;
     let color = if bar.bound == Bound::Compute { COMPUTE } else { MEMORY };

@@ -1,11 +1,8 @@
 //! `bench`: how long an inference takes, beside what the CPU could do.
 
-mod cpu;
-mod machine;
 mod measure;
 mod profile;
 mod report;
-mod statistics;
 
 use serde_json::json;
 

@@ -5,7 +5,11 @@ mod dataset;
 mod report;
 mod tally;
 
+use std::path::Path;
 use std::time::Instant;
+
+use mnx::Model;
+use serde::Serialize;
 
 use super::{Context, Source};
 use crate::args::Eval;
@@ -16,46 +20,104 @@ use crate::stdout;
 use classes::{ClassMap, Classes};
 use dataset::Dataset;
 use report::Report;
+pub(super) use report::Score;
+pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
-    let classes = Classes::new(model.spec());
-    let map = args.class_map.as_deref().map(|path| ClassMap::open(path, &classes)).transpose()?;
-    let dataset = Dataset::find(&args.folder, &classes, &map.unwrap_or_default())?;
-
+    let evaluation = Evaluation::find(&model, &args.folder, args.class_map.as_deref())?;
+    let dataset = &evaluation.dataset;
     let pipeline = Pipeline::new(&model, context, dataset.candidates.len(), TOP)?;
-    let progress = progress::pictures(dataset.candidates.len());
-    let mut tally = Tally::default();
-    for entry in &dataset.unvisited {
-        tally.add_unreadable(&entry.path, entry.trouble.as_deref().unwrap_or_default());
-    }
     let start = Instant::now();
-    pipeline.run(&dataset.candidates, |candidate, answer| {
-        progress.inc(1);
-        match answer {
-            Ok(answer) => tally.add(candidate.class, &answer.top),
-            Err(e) => tally.add_unreadable(&candidate.entry.path, &e.to_string()),
-        }
-        Ok(())
-    })?;
-    let elapsed = start.elapsed();
-    progress.finish_and_clear();
-
-    let report = Report::new(&model, &dataset, &tally, elapsed);
+    let tally = evaluation.run(pipeline)?;
+    let report = Report::new(&model, dataset, &tally, start.elapsed());
     let told = if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text(&args.folder)) };
-    match (told, failure(args, &dataset, &tally)) {
+    match (told, failure(args, dataset, &tally)) {
         (Ok(()) | Err(Error::Closed), Some(failure)) => Err(failure),
         (told, _) => told,
     }
+}
+
+/// A folder of pictures whose classes are those of a model.
+pub(super) struct Evaluation {
+    dataset: Dataset,
+}
+
+impl Evaluation {
+    /// What there is in `folder` for `model`.
+    ///
+    /// # Errors
+    /// As [`ClassMap::open`] and [`Dataset::find`].
+    pub(super) fn find(model: &Model, folder: &Path, class_map: Option<&Path>) -> Result<Evaluation, Error> {
+        let classes = Classes::new(model.spec());
+        let map = class_map.map(|path| ClassMap::open(path, &classes)).transpose()?;
+        Ok(Evaluation { dataset: Dataset::find(folder, &classes, &map.unwrap_or_default())? })
+    }
+
+    /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    fn run(&self, pipeline: Pipeline) -> Result<Tally, Error> {
+        let progress = progress::pictures(self.dataset.candidates.len());
+        let mut tally = Tally::default();
+        for entry in &self.dataset.unvisited {
+            tally.add_unreadable(&entry.path, entry.trouble.as_deref().unwrap_or_default());
+        }
+        pipeline.run(&self.dataset.candidates, |candidate, answer| {
+            progress.inc(1);
+            match answer {
+                Ok(answer) => tally.add(candidate.class, &answer.top),
+                Err(e) => tally.add_unreadable(&candidate.entry.path, &e.to_string()),
+            }
+            Ok(())
+        })?;
+        progress.finish_and_clear();
+        Ok(tally)
+    }
+
+    /// Classifies all pictures of `folder`, in which they were found, and counts the right answers.
+    ///
+    /// # Errors
+    /// As [`Pipeline::new`] and [`Pipeline::run`], and [`Error::File`] where no picture could be read.
+    pub(super) fn accuracy(self, model: &Model, folder: &Path, context: &Context) -> Result<Accuracy, Error> {
+        let tally = self.run(Pipeline::new(model, context, self.dataset.candidates.len(), TOP)?)?;
+        let pictures = tally.pictures();
+        if pictures == 0 {
+            return Err(nothing(folder, &self.dataset));
+        }
+        Ok(Accuracy {
+            pictures,
+            top1: Score::new(tally.top1(), pictures),
+            top5: Score::new(tally.top5(), pictures),
+            unreadable: tally.unreadable,
+            unknown_folders: self.dataset.unknown_folders,
+        })
+    }
+}
+
+/// How many pictures a network gets right; the fields are those of the command's JSON.
+#[derive(Serialize)]
+pub(super) struct Accuracy {
+    /// Those that were read and classified, at least one.
+    pub(super) pictures: u64,
+    pub(super) top1: Score,
+    pub(super) top5: Score,
+    pub(super) unreadable: Vec<Unreadable>,
+    pub(super) unknown_folders: Vec<String>,
+}
+
+/// That no file of the folder could be read.
+fn nothing(folder: &Path, dataset: &Dataset) -> Error {
+    Error::expected(folder, "files that can be read", format_args!("none among {}", dataset.files()))
 }
 
 /// Why the command fails although the answers are there.
 fn failure(args: &Eval, dataset: &Dataset, tally: &Tally) -> Option<Error> {
     let (files, unreadable) = (dataset.files(), tally.unreadable.len());
     if tally.pictures() == 0 {
-        let found = format!("none among {files}");
-        Some(Error::expected(&args.folder, "files that can be read", found))
+        Some(nothing(&args.folder, dataset))
     } else if args.strict && unreadable > 0 {
         let found = format!("{unreadable} of {files} that cannot");
         Some(Error::expected(&args.folder, "only files that can be read (--strict)", found))

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod classify;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod eval;
@@ -9,13 +10,14 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 mod network;
 pub(crate) mod run;
+mod timing;
 
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Isa, Model, Session, SessionOptions};
 
-use crate::args::{Format, Global, IsaChoice};
+use crate::args::{Command, Format, Global, IsaChoice};
 use crate::error::{Error, printable};
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -33,15 +35,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// `several`: whether the command takes a list of threads.
-    ///
     /// # Errors
-    /// [`Error::Usage`] for a list that the command does not take, [`Error::Failed`] for an ISA that the
-    /// CPU lacks or that `MNX_ISA` misspells.
-    pub(crate) fn new(global: &Global, several: bool) -> Result<Context, Error> {
-        if global.threads.len() > 1 && !several {
+    /// [`Error::Usage`] for a list of threads or a format that the command does not take, [`Error::Failed`] for an ISA
+    /// that the CPU lacks or that `MNX_ISA` misspells.
+    pub(crate) fn new(global: &Global, command: &Command) -> Result<Context, Error> {
+        if global.threads.len() > 1 && !matches!(command, Command::Bench(_) | Command::Compare(_)) {
             let found = global.threads.len();
             return Err(Error::Usage(format!("--threads: expected one number for this command, found {found}")));
+        }
+        if global.format == Format::Markdown && !matches!(command, Command::Compare(_)) {
+            return Err(Error::Usage("--format: expected text or json for this command, found markdown".into()));
         }
         let wanted = match global.isa {
             None => None,
@@ -53,6 +56,11 @@ impl Context {
         };
         let isa = Isa::choose(wanted).map_err(Error::failed)?;
         Ok(Context { threads: global.threads.clone(), isa, format: global.format })
+    }
+
+    /// The same with this number of threads.
+    fn with_threads(&self, threads: usize) -> Context {
+        Context { threads: vec![threads], isa: self.isa, format: self.format }
     }
 
     fn is_json(&self) -> bool {

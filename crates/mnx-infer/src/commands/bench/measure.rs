@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use mnx::{Model, Profile, Session, Tensor};
+use mnx::{Profile, Session, Tensor};
 use serde::Serialize;
 
-use super::cpu;
-use super::machine::Machine;
 use super::profile::Profiled;
-use super::statistics::Latency;
 use crate::args::Bench;
+use crate::commands::timing::machine::Machine;
+use crate::commands::timing::statistics::Latency;
+use crate::commands::timing::{cpu, input, milliseconds};
 use crate::commands::{Context, Source};
 use crate::error::Error;
 use crate::progress;
@@ -136,32 +136,4 @@ impl Samples {
             row.waiting.extend(more.waiting);
         }
     }
-}
-
-/// Values as a normalised picture has them, by a fixed seed: about normal, none of them special.
-fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
-    let spec = model.spec();
-    let shape = [batch, spec.channels, spec.resolution, spec.resolution];
-    let bytes = shape.iter().try_fold(4, |n: u64, &d| n.checked_mul(d as u64)).unwrap_or(u64::MAX);
-    let limit = model.limits().arena_bytes;
-    if bytes > limit {
-        let what = format!("--batch {batch}: the input: expected at most {limit} bytes, found {bytes}");
-        return Err(Error::failed(what));
-    }
-    let mut tensor = Tensor::zeros(shape).map_err(Error::failed)?;
-    let mut state = 0_u64;
-    for value in tensor.data_mut() {
-        // A linear congruential generator (Knuth's constants); the sum of four uniform values is near normal.
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        // A uniform value has variance 1/12.
-        *value = (next() + next() + next() + next() - 2.0) * 3_f32.sqrt();
-    }
-    Ok(tensor)
-}
-
-fn milliseconds(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e3
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use mnx::{Profile, StepProfile};
 use serde::Serialize;
 
-use super::machine::{Bandwidth, Machine};
-use super::statistics::median;
 use crate::args::Bench;
+use crate::commands::timing::machine::{Bandwidth, Machine};
+use crate::commands::timing::statistics::median;
 
 /// Where the time goes. Times are per batch.
 #[derive(Serialize)]

@@ -3,10 +3,10 @@
 use mnx::Spec;
 use mnx::plot::{Bar, Bound, Panel};
 
-use super::machine::Bandwidth;
 use super::measure::Measurement;
 use super::profile::{Limit, Profiled, Row};
-use super::statistics::Latency;
+use crate::commands::timing::machine::Bandwidth;
+use crate::commands::timing::statistics::Latency;
 use crate::commands::{plain_table, shape};
 use crate::error::printable;
 use crate::stdout::HEADER;

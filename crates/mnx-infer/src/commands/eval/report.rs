@@ -34,17 +34,17 @@ pub(super) struct Report<'a> {
 
 /// `rate` is a share of all pictures; none, and null in JSON, where there are no pictures.
 #[derive(Serialize)]
-struct Score {
-    correct: u64,
-    rate: Option<f64>,
+pub(in crate::commands) struct Score {
+    pub(in crate::commands) correct: u64,
+    pub(in crate::commands) rate: Option<f64>,
 }
 
 impl Score {
-    fn new(correct: u64, pictures: u64) -> Score {
+    pub(super) fn new(correct: u64, pictures: u64) -> Score {
         Score { correct, rate: (pictures > 0).then(|| correct as f64 / pictures as f64) }
     }
 
-    fn percent(&self) -> String {
+    pub(in crate::commands) fn percent(&self) -> String {
         self.rate.map_or_else(|| "-".into(), |rate| format!("{:.1} %", 100.0 * rate))
     }
 }

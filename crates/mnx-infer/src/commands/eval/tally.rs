@@ -22,9 +22,9 @@ pub(super) struct Class {
 
 /// A file of a class that is not scored.
 #[derive(Debug, Serialize)]
-pub(super) struct Unreadable {
+pub(in crate::commands) struct Unreadable {
     file: String,
-    pub(super) error: String,
+    pub(in crate::commands) error: String,
 }
 
 /// What is kept of all answers: as much as there are classes, pairs of them that were confused, and unreadable files.

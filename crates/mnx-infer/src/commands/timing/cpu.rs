@@ -1,7 +1,7 @@
 //! What the machine calls its CPU.
 
 /// The model's name, or where the system does not tell, the architecture's.
-pub(super) fn name() -> String {
+pub(crate) fn name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     model_name(&info).unwrap_or_else(|| format!("unknown {}", std::env::consts::ARCH))
 }

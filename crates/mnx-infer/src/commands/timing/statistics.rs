@@ -4,18 +4,18 @@ use serde::Serialize;
 
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Latency {
-    pub(super) min: f64,
-    pub(super) median: f64,
+pub(crate) struct Latency {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
     /// 90 % of the samples are this or less.
-    pub(super) p90: f64,
+    pub(crate) p90: f64,
     /// 99 % of the samples are this or less.
-    pub(super) p99: f64,
+    pub(crate) p99: f64,
 }
 
 impl Latency {
     /// Of at least one sample.
-    pub(super) fn of(samples: &[f64]) -> Latency {
+    pub(crate) fn of(samples: &[f64]) -> Latency {
         let sorted = sorted(samples);
         let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).saturating_sub(1);
         Latency { min: sorted[0], median: median(&sorted), p90: sorted[rank(90)], p99: sorted[rank(99)] }
@@ -23,7 +23,7 @@ impl Latency {
 }
 
 /// The middle one of at least one value, or the mean of the two in the middle.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let sorted = sorted(values);
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }

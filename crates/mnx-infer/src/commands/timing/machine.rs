@@ -17,8 +17,13 @@ const SIZES: RangeInclusive<u32> = 14..=26;
 /// After an inference the session's threads look out for another one for a moment.
 const FALL_ASLEEP: Duration = Duration::from_millis(5);
 
+/// Waits until the threads of the session that ran last sleep.
+pub(crate) fn settle() {
+    std::thread::sleep(FALL_ASLEEP);
+}
+
 /// Measurements that come in turn with inferences.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     threads: usize,
     /// GFLOP/s, per round.
     peaks: Vec<f64>,
@@ -28,19 +33,19 @@ pub(super) struct Machine {
 
 impl Machine {
     /// At most one thread per CPU: those that take turns on one have no more.
-    pub(super) fn new(threads: usize) -> Machine {
+    pub(crate) fn new(threads: usize) -> Machine {
         let cpus = std::thread::available_parallelism().map_or(threads, usize::from);
         Machine { threads: threads.min(cpus), peaks: Vec::new(), copies: vec![Vec::new(); SIZES.count()] }
     }
 
-    pub(super) fn measure_peak(&mut self) {
+    pub(crate) fn measure_peak(&mut self) {
         if self.threads > 1 {
-            std::thread::sleep(FALL_ASLEEP);
+            settle();
         }
         self.peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0));
     }
 
-    pub(super) fn measure_bandwidth(&mut self) {
+    pub(crate) fn measure_bandwidth(&mut self) {
         for (size, rates) in SIZES.zip(&mut self.copies) {
             let share = (1 << size) / self.threads;
             rates.push(together(self.threads, || mnx::copy_bandwidth(share, COPY_TIME)));
@@ -48,12 +53,12 @@ impl Machine {
     }
 
     /// GFLOP/s of multiply-adds alone, of all threads together.
-    pub(super) fn peak(&self) -> f64 {
+    pub(crate) fn peak(&self) -> f64 {
         median(&self.peaks)
     }
 
     /// Medians of what was measured; none without a measurement.
-    pub(super) fn bandwidths(&self) -> Vec<Bandwidth> {
+    pub(crate) fn bandwidths(&self) -> Vec<Bandwidth> {
         let measured = SIZES.zip(&self.copies).filter(|(_, rates)| !rates.is_empty());
         measured.map(|(size, rates)| Bandwidth { bytes: 1 << size, gb_per_second: median(rates) }).collect()
     }
@@ -61,11 +66,11 @@ impl Machine {
 
 /// How fast a working set of a size can be moved.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Bandwidth {
+pub(crate) struct Bandwidth {
     /// Of the working set, which the threads share.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Bytes read and bytes written, of all threads together.
-    pub(super) gb_per_second: f64,
+    pub(crate) gb_per_second: f64,
 }
 
 /// The sum of a rate over threads that begin at once.

@@ -1,0 +1,43 @@
+//! `compare`: the table of papers on mobile networks, measured here.
+
+mod measure;
+mod plot;
+mod report;
+mod schedule;
+mod subjects;
+
+use super::Context;
+use super::eval::Evaluation;
+use crate::args::{Compare, Format};
+use crate::error::Error;
+use crate::output::OutputFile;
+use crate::stdout;
+use measure::Bout;
+use report::Report;
+
+pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
+    let entries = subjects::open(args)?;
+    let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
+    // What is wrong with any of them is said before minutes of measuring: so is all that is wrong with the pictures.
+    let mut bout = Bout::new(&entries, args, context)?;
+    let most = bout.threads().into_iter().max().unwrap_or(1);
+    let mut accuracies = Vec::new();
+    if let Some(folder) = &args.eval {
+        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, args.class_map.as_deref());
+        let evaluations = entries.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        for (entry, evaluation) in entries.iter().zip(evaluations) {
+            accuracies.push(evaluation.accuracy(&entry.model, folder, &context.with_threads(most))?);
+        }
+    }
+    let rounds = bout.measure(args)?;
+    let report = Report::new(&entries, &bout, accuracies, args, context.isa.name(), rounds);
+    if let Some(mut plot) = plot {
+        plot.write(plot::draw(&report).as_bytes())?;
+        plot.finish()?;
+    }
+    match context.format {
+        Format::Json => stdout::print_json(&report),
+        Format::Text => stdout::print(&report.text()),
+        Format::Markdown => stdout::print(&report.markdown()),
+    }
+}

@@ -1,0 +1,169 @@
+//! All networks in turn, on each number of threads.
+
+use std::time::Instant;
+
+use mnx::{Session, Tensor};
+use serde::Serialize;
+
+use super::schedule::{Turn, rounds};
+use super::subjects::Entry;
+use crate::args::Compare;
+use crate::commands::Context;
+use crate::commands::timing::machine::{Machine, settle};
+use crate::commands::timing::statistics::Latency;
+use crate::commands::timing::{input, milliseconds};
+use crate::error::Error;
+use crate::progress;
+
+/// One network on one number of threads. Times are per batch.
+#[derive(Serialize)]
+pub(super) struct Run {
+    pub(super) threads: usize,
+    pub(super) latency_ms: Latency,
+    /// The median, as a multiple of the first network's.
+    pub(super) ratio: f64,
+    /// By the median.
+    pub(super) gflops: f64,
+    /// Of all the threads together; the median of the rounds.
+    pub(super) fma_peak_gflops: f64,
+    pub(super) percent_of_peak: f64,
+    pub(super) peak_arena_bytes: usize,
+    samples_ms: Vec<f64>,
+}
+
+/// Sessions of all networks, laid out before the first of them runs.
+pub(super) struct Bout {
+    /// Per network.
+    inputs: Vec<Tensor>,
+    sections: Vec<Section>,
+}
+
+/// All networks on one number of threads.
+struct Section {
+    threads: usize,
+    machine: Machine,
+    /// Per network.
+    streams: Vec<Stream>,
+}
+
+/// One network on one number of threads.
+struct Stream {
+    session: Session,
+    samples_ms: Vec<f64>,
+}
+
+impl Bout {
+    /// Opens a session per network and number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for a batch or a number of threads that a network or the machine cannot serve.
+    pub(super) fn new(entries: &[Entry], args: &Compare, context: &Context) -> Result<Bout, Error> {
+        let inputs = entries.iter().map(|entry| input(&entry.model, args.batch));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let sections =
+            threads(entries, context)?.into_iter().map(|threads| Section::new(entries, &inputs, threads, context));
+        Ok(Bout { sections: sections.collect::<Result<_, _>>()?, inputs })
+    }
+
+    /// The numbers of threads, in order.
+    pub(super) fn threads(&self) -> Vec<usize> {
+        self.sections.iter().map(|section| section.threads).collect()
+    }
+
+    /// Measures everything; returns in how many rounds.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub(super) fn measure(&mut self, args: &Compare) -> Result<usize, Error> {
+        for section in &mut self.sections {
+            for (stream, input) in section.streams.iter_mut().zip(&self.inputs) {
+                for _ in 0..args.warmup {
+                    stream.session.run(input.view()).map_err(Error::failed)?;
+                }
+            }
+        }
+        let rounds = rounds(self.inputs.len(), args.iterations);
+        let progress = progress::rounds(rounds.len(), format!("{} networks in turn", self.inputs.len()));
+        for (done, round) in (0..).zip(&rounds) {
+            progress.set_position(done);
+            for section in &mut self.sections {
+                settle();
+                section.machine.measure_peak();
+                for &turn in round {
+                    section.streams[turn.network].take(turn, &self.inputs[turn.network])?;
+                }
+            }
+        }
+        progress.finish_and_clear();
+        Ok(rounds.len())
+    }
+
+    /// What was measured of one network of so many multiply-adds a picture.
+    pub(super) fn runs(&self, network: usize, macs: u64, batch: usize) -> Vec<Run> {
+        let run = |section: &Section| {
+            let stream = &section.streams[network];
+            let latency_ms = Latency::of(&stream.samples_ms);
+            let first = Latency::of(&section.streams[0].samples_ms);
+            let gflops = 2.0 * macs as f64 * batch as f64 / (latency_ms.median * 1e6);
+            let fma_peak_gflops = section.machine.peak();
+            Run {
+                threads: section.threads,
+                latency_ms,
+                ratio: latency_ms.median / first.median,
+                gflops,
+                fma_peak_gflops,
+                percent_of_peak: 100.0 * gflops / fma_peak_gflops,
+                peak_arena_bytes: stream.session.arena_bytes(),
+                samples_ms: stream.samples_ms.clone(),
+            }
+        };
+        self.sections.iter().map(run).collect()
+    }
+}
+
+impl Section {
+    fn new(entries: &[Entry], inputs: &[Tensor], threads: usize, context: &Context) -> Result<Section, Error> {
+        let stream = |(entry, input): (&Entry, &Tensor)| {
+            let options = context.options_of(Some(threads));
+            let mut session = Session::with(&entry.model, options).map_err(Error::failed)?;
+            session.prepare(input.shape()).map_err(Error::failed)?;
+            Ok(Stream { session, samples_ms: Vec::new() })
+        };
+        let streams = entries.iter().zip(inputs).map(stream).collect::<Result<_, Error>>()?;
+        Ok(Section { threads, machine: Machine::new(threads), streams })
+    }
+}
+
+impl Stream {
+    fn take(&mut self, turn: Turn, input: &Tensor) -> Result<(), Error> {
+        // One that does not count: the caches hold another network.
+        self.session.run(input.view()).map_err(Error::failed)?;
+        for _ in 0..turn.inferences {
+            let start = Instant::now();
+            let logits = self.session.run(input.view()).map_err(Error::failed)?;
+            std::hint::black_box(logits.data());
+            self.samples_ms.push(milliseconds(start));
+        }
+        Ok(())
+    }
+}
+
+/// Those that were given, else 1 and the number of physical cores.
+fn threads(entries: &[Entry], context: &Context) -> Result<Vec<usize>, Error> {
+    let mut threads = context.threads.clone();
+    if threads.is_empty() {
+        threads.push(1);
+        if let Some(entry) = entries.first() {
+            threads.push(context.threads(&entry.model)?);
+        }
+    }
+    // Twice the same would tell nothing new.
+    let mut seen = Vec::new();
+    threads.retain(|n| {
+        !seen.contains(n) && {
+            seen.push(*n);
+            true
+        }
+    });
+    Ok(threads)
+}

@@ -1,0 +1,213 @@
+//! What a comparison tells: JSON, and one table as text and as Markdown.
+
+use std::path::Path;
+
+use mnx::Spec;
+use serde::Serialize;
+
+use super::measure::{Bout, Run};
+use super::subjects::Entry;
+use crate::args::Compare;
+use crate::commands::eval::Accuracy;
+use crate::commands::timing::cpu;
+use crate::commands::{grouped, plain_table};
+use crate::error::{printable, shown};
+
+/// The fields of the JSON.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) cpu: String,
+    pub(super) isa: &'static str,
+    pub(super) batch: usize,
+    iterations: usize,
+    rounds: usize,
+    pub(super) networks: Vec<Row>,
+}
+
+/// One network.
+#[derive(Serialize)]
+pub(super) struct Row {
+    /// As the table calls it: no two have the same name and file.
+    pub(super) name: String,
+    /// The weight file; none for random weights.
+    file: Option<String>,
+    pub(super) family: String,
+    pub(super) width: f64,
+    pub(super) identity: f64,
+    pub(super) resolution: usize,
+    classes: usize,
+    /// Before batch norms are folded.
+    parameters: u64,
+    /// Of one picture.
+    pub(super) macs: u64,
+    /// Of the first number of threads.
+    peak_arena_bytes: usize,
+    /// One for each number of threads.
+    pub(super) runs: Vec<Run>,
+    #[serde(flatten)]
+    pub(super) accuracy: Option<Accuracy>,
+    /// The file as the table calls it.
+    #[serde(skip)]
+    pub(super) file_name: String,
+}
+
+impl Report {
+    /// `accuracies`: none, or one for each entry.
+    pub(super) fn new(
+        entries: &[Entry],
+        bout: &Bout,
+        accuracies: Vec<Accuracy>,
+        args: &Compare,
+        isa: &'static str,
+        rounds: usize,
+    ) -> Report {
+        let mut accuracies = accuracies.into_iter();
+        let file_names = file_names(entries);
+        let mut networks: Vec<Row> = Vec::new();
+        for (i, (entry, file_name)) in entries.iter().zip(file_names).enumerate() {
+            let (spec, network) = (entry.model.spec(), entry.model.network());
+            let name = name(spec);
+            let macs = network.macs(spec.resolution, spec.resolution);
+            let runs = bout.runs(i, macs, args.batch);
+            networks.push(Row {
+                name,
+                file: entry.file.as_deref().map(|path| path.to_string_lossy().into()),
+                family: spec.family.clone(),
+                width: spec.width,
+                identity: spec.identity,
+                resolution: spec.resolution,
+                classes: spec.classes,
+                parameters: network.parameters(),
+                macs,
+                peak_arena_bytes: runs.first().map_or(0, |run| run.peak_arena_bytes),
+                runs,
+                accuracy: accuracies.next(),
+                file_name,
+            });
+        }
+        number_repeats(&mut networks);
+        Report { cpu: cpu::name(), isa, batch: args.batch, iterations: args.iterations, rounds, networks }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let (columns, header, rows) = self.table();
+        let header: Vec<_> = header.iter().map(String::as_str).collect();
+        format!("{}\n\n{}\n{}", self.head(), plain_table(&columns, &header, rows), self.notes())
+    }
+
+    pub(super) fn markdown(&self) -> String {
+        let (columns, header, rows) = self.table();
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let rule: Vec<_> = columns.chars().map(|side| if side == 'l' { "---" } else { "---:" }.to_owned()).collect();
+        let cell = |text: String| text.replace('\\', "\\\\").replace('|', "\\|");
+        let rows = rows.into_iter().map(|row| line(&row.into_iter().map(cell).collect::<Vec<_>>()));
+        let table = [line(&header), line(&rule)].into_iter().chain(rows).collect::<String>();
+        format!("{table}\n{}. {}", self.head(), self.notes())
+    }
+
+    /// On what all were measured.
+    fn head(&self) -> String {
+        let runs = self.networks.first().map(|row| &row.runs[..]).unwrap_or_default();
+        let peak = |run: &Run| format!("{:.1} ({})", run.fma_peak_gflops, threads(run.threads));
+        let peaks: Vec<_> = runs.iter().map(peak).collect();
+        let cpu = printable(&self.cpu);
+        format!("{} on {cpu}, batch {}; FMA peak in GFLOP/s: {}", self.isa, self.batch, peaks.join(", "))
+    }
+
+    /// How to read the table, and what did not count.
+    fn notes(&self) -> String {
+        let first = self.networks.first().and_then(|row| row.runs.first()).map_or(1, |run| run.threads);
+        let mut text = format!(
+            "ms: the median of {} inferences, all networks in turn in {} rounds; x: the first network's = 1; arena: {}\n",
+            grouped(self.iterations as u64),
+            self.rounds,
+            threads(first),
+        );
+        for row in &self.networks {
+            let Some(accuracy) = &row.accuracy else { continue };
+            text += &format!("{}: {} pictures", row.file_name, grouped(accuracy.pictures));
+            if let Some(first) = accuracy.unreadable.first() {
+                text += &format!("; {} unreadable, the first: {}", accuracy.unreadable.len(), first.error);
+            }
+            if let Some(first) = accuracy.unknown_folders.first() {
+                let count = accuracy.unknown_folders.len();
+                text += &format!("; {count} folders are no class and not scored, the first: {}", printable(first));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Sides of the columns, heads and cells.
+    fn table(&self) -> (String, Vec<String>, Vec<Vec<String>>) {
+        let with_files = self.networks.iter().any(|row| row.file.is_some());
+        let with_accuracy = self.networks.iter().any(|row| row.accuracy.is_some());
+        let mut header = vec!["network".to_owned()];
+        header.extend(with_files.then(|| "file".to_owned()));
+        let mut columns = "l".repeat(header.len());
+        header.extend(["input", "parameters", "M MACs"].map(str::to_owned));
+        for run in self.networks.first().map(|row| &row.runs[..]).unwrap_or_default() {
+            header.extend([format!("{}: ms", threads(run.threads)), "x".into(), "% of peak".into()]);
+        }
+        header.push("arena MB".into());
+        if with_accuracy {
+            header.extend(["top-1", "top-5"].map(str::to_owned));
+        }
+        columns += &"r".repeat(header.len() - columns.len());
+        let rows = self.networks.iter().map(|row| row.cells(with_files)).collect();
+        (columns, header, rows)
+    }
+}
+
+impl Row {
+    fn cells(&self, with_files: bool) -> Vec<String> {
+        let mut cells = vec![printable(&self.name)];
+        cells.extend(with_files.then(|| self.file_name.clone()));
+        cells.extend([self.resolution.to_string(), grouped(self.parameters), format!("{:.2}", self.macs as f64 / 1e6)]);
+        for run in &self.runs {
+            cells.extend([
+                format!("{:.3}", run.latency_ms.median),
+                format!("{:.2}", run.ratio),
+                format!("{:.1}", run.percent_of_peak),
+            ]);
+        }
+        cells.push(format!("{:.2}", self.peak_arena_bytes as f64 / 1e6));
+        cells.extend(self.accuracy.iter().flat_map(|a| [a.top1.percent(), a.top5.percent()]));
+        cells
+    }
+}
+
+/// Family, width, and what is unusual.
+fn name(spec: &Spec) -> String {
+    let identity = if spec.identity == 1.0 { String::new() } else { format!(", identity {:?}", spec.identity) };
+    format!("{} {:?}{identity}", spec.family, spec.width)
+}
+
+/// Tells rows apart that look the same.
+fn number_repeats(rows: &mut [Row]) {
+    let looks = |row: &Row| (row.name.clone(), row.file_name.clone(), row.resolution);
+    let all: Vec<_> = rows.iter().map(looks).collect();
+    for (i, row) in rows.iter_mut().enumerate() {
+        let before = all[..i].iter().filter(|&other| *other == all[i]).count();
+        if before > 0 {
+            row.name += &format!(" ({})", before + 1);
+        }
+    }
+}
+
+/// Each file's name, or its path where another one in another folder is called the same; `-` without a file.
+fn file_names(entries: &[Entry]) -> Vec<String> {
+    let paths: Vec<Option<&Path>> = entries.iter().map(|entry| entry.file.as_deref()).collect();
+    let is_alone =
+        |path: &Path| paths.iter().flatten().all(|other| *other == path || other.file_name() != path.file_name());
+    let name = |path: &Path| match path.file_name() {
+        Some(name) if is_alone(path) => printable(&name.to_string_lossy()),
+        _ => shown(path),
+    };
+    paths.iter().map(|path| path.map_or_else(|| "-".into(), name)).collect()
+}
+
+/// A number of threads in words.
+pub(super) fn threads(n: usize) -> String {
+    if n == 1 { "1 thread".into() } else { format!("{n} threads") }
+}

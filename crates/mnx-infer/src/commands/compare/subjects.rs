@@ -1,0 +1,100 @@
+//! From what the command was given to models.
+
+use std::path::PathBuf;
+
+use mnx::{Model, Network, Spec};
+
+use crate::args::Compare;
+use crate::commands::{network, open as open_weights};
+use crate::error::{Error, printable};
+use crate::values::{Arch, Subject};
+
+/// One row of the comparison.
+pub(super) struct Entry {
+    pub(super) model: Model,
+    /// The weight file; none for random weights.
+    pub(super) file: Option<PathBuf>,
+}
+
+/// All models, in the order of the subjects; an architecture that has identity tensor multipliers has as many as are
+/// wanted.
+///
+/// # Errors
+/// [`Error::Usage`] for flags that fit none of the subjects, for random weights whose accuracy is asked for and for a
+/// width or resolution that makes no network; [`Error::File`] and [`Error::Failed`] for a file that does.
+pub(super) fn open(args: &Compare) -> Result<Vec<Entry>, Error> {
+    check(args)?;
+    let mut entries = Vec::new();
+    let mut identity_used = false;
+    for subject in &args.subjects {
+        match subject {
+            Subject::Weights(path) => entries.push(Entry { model: open_weights(path)?, file: Some(path.clone()) }),
+            Subject::Arch(arch, width) => {
+                let specs = specs(arch, *width, args)?;
+                identity_used |= specs.iter().any(has_identity);
+                for spec in specs {
+                    let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
+                    entries.push(Entry { model: Model::from_bytes(bytes).map_err(Error::failed)?, file: None });
+                }
+            }
+        }
+    }
+    if !args.identity.is_empty() && !identity_used {
+        return Err(Error::Usage("--identity: none of the networks has an identity tensor multiplier".into()));
+    }
+    Ok(entries)
+}
+
+fn check(args: &Compare) -> Result<(), Error> {
+    let mut archs = args.subjects.iter().filter_map(|subject| match subject {
+        Subject::Arch(arch, _) => Some(arch),
+        Subject::Weights(_) => None,
+    });
+    let Some(arch) = archs.next() else {
+        let unfit = [("--resolution", args.resolution.is_some()), ("--identity", !args.identity.is_empty())];
+        return match unfit.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(Error::Usage(format!("{flag}: expected an ARCH to apply it to, found weight files only")))
+            }
+            None => Ok(()),
+        };
+    };
+    if args.eval.is_some() {
+        let name = shown(arch);
+        return Err(Error::Usage(format!("--eval: expected weight files, found {name}, whose weights are random")));
+    }
+    Ok(())
+}
+
+fn shown(arch: &Arch) -> String {
+    match arch {
+        Arch::Family(name) => name.clone(),
+        Arch::File(path) => printable(&path.to_string_lossy()),
+    }
+}
+
+/// One spec, or one for each identity tensor multiplier.
+fn specs(arch: &Arch, width: Option<f64>, args: &Compare) -> Result<Vec<Spec>, Error> {
+    let mut spec = network::base(arch)?;
+    if let Some(width) = width {
+        spec.width = width;
+    }
+    if let Some(resolution) = args.resolution {
+        spec.set_resolution(resolution);
+    }
+    // The network was fine without the flags.
+    Network::new(&spec).map_err(|e| Error::Usage(format!("{} of width {:?}: {e}", shown(arch), spec.width)))?;
+    if args.identity.is_empty() || !has_identity(&spec) {
+        return Ok(vec![spec]);
+    }
+    Ok(args.identity.iter().map(|&identity| Spec { identity, ..spec.clone() }).collect())
+}
+
+/// Whether the multiplier makes a difference to a network of this kind.
+fn has_identity(spec: &Spec) -> bool {
+    let covered = |identity| {
+        let network = Network::new(&Spec { identity, ..spec.clone() }).ok()?;
+        Some(network.blocks.iter().map(|block| block.identity_channels).sum::<usize>())
+    };
+    matches!((covered(0.0), covered(1.0)), (Some(none), Some(all)) if none != all)
+}

@@ -1,0 +1,318 @@
+//! Points over two scales, lines between those that belong together.
+
+use super::{
+    Area, BOTTOM, CHARACTER, Drawn, GREY, GRID, INK, MARGIN, WIDTH, cut, document, number, sized, style, text,
+};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Height of the field of points.
+const FIELD: i32 = 380;
+/// Where the first row of the legend is, and how far apart its rows are.
+const LEGEND: i32 = 66;
+const LEGEND_ROW: i32 = 18;
+/// Space left of the field, for the figures of its scale.
+const LEFT: i32 = 84;
+/// Half of a marker's side.
+const MARKER: i32 = 4;
+/// Height of a label.
+const LINE: i32 = 14;
+/// Values that lie farther apart than this have a logarithmic scale.
+const LOGARITHMIC: f64 = 8.0;
+/// What can be drawn; a margin around it is still a number.
+const LARGEST: f64 = 1e300;
+
+/// One for each line, dark enough for white; together with the shape of the marker they tell 24 lines apart.
+const COLORS: [RGBColor; 6] = [
+    RGBColor(0xc2, 0x41, 0x0c),
+    RGBColor(0x1d, 0x4e, 0xd8),
+    RGBColor(0x15, 0x80, 0x3d),
+    RGBColor(0x6d, 0x28, 0xd9),
+    RGBColor(0xbe, 0x18, 0x5d),
+    RGBColor(0x0e, 0x74, 0x90),
+];
+
+/// Something measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// What is written beside it, e.g. a width multiplier.
+    pub label: String,
+    /// Across.
+    pub x: f64,
+    /// Up.
+    pub y: f64,
+}
+
+/// Points that belong together, e.g. a family of networks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// What the legend calls them.
+    pub name: String,
+    /// In the order in which a line joins them.
+    pub points: Vec<Point>,
+}
+
+/// One field of points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// What is shown.
+    pub title: String,
+    /// In what circumstances.
+    pub subtitle: String,
+    /// What goes across, with its unit.
+    pub x: String,
+    /// What goes up, with its unit.
+    pub y: String,
+    /// The lines; each has a colour and a shape of marker.
+    pub series: Vec<Series>,
+}
+
+/// Draws charts one below the other: points with their labels, a line through those of each series. A scale is
+/// logarithmic where its values span a factor of 8 or more. Returns an SVG document, 900 pixels wide, on white.
+///
+/// ```
+/// use mnx::plot::{Chart, Point, Series, scatter};
+///
+/// let point = |label: &str, x, y| Point { label: label.into(), x, y };
+/// let points = vec![point("0.5", 2.0, 100.0), point("1.0", 6.0, 311.0)];
+/// let chart = Chart {
+///     title: "Multiply-adds against latency".into(),
+///     subtitle: "a CPU, 1 thread".into(),
+///     x: "milliseconds".into(),
+///     y: "millions".into(),
+///     series: vec![Series { name: "a family".into(), points }],
+/// };
+/// assert!(scatter(&[chart]).contains("a family"));
+/// ```
+///
+/// Any text and any number makes a well-formed document: control characters are left out, and so are points with a
+/// coordinate that is no number from 0 to 1e300.
+pub fn scatter(charts: &[Chart]) -> String {
+    let height = |chart: &Chart| field_top(chart) + FIELD + BOTTOM;
+    let heights: Vec<i32> = charts.iter().map(height).collect();
+    document(charts, &heights, draw)
+}
+
+/// Points that can be drawn.
+fn drawable(series: &Series) -> impl Iterator<Item = &Point> {
+    let fits = |value: f64| (0.0..=LARGEST).contains(&value);
+    series.points.iter().filter(move |point| fits(point.x) && fits(point.y))
+}
+
+fn draw(area: &Area, chart: &Chart) -> Drawn {
+    text(area, &chart.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
+    text(area, &chart.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
+    for (i, (name, at)) in legend(chart).into_iter().enumerate() {
+        marker(area, i, (at.0 + 7, at.1))?;
+        text(area, &name, (at.0 + 20, at.1), style(INK, HPos::Left))?;
+    }
+    let top = field_top(chart);
+    let points = || chart.series.iter().flat_map(drawable);
+    let x = Axis::new(points().map(|point| point.x), LEFT, WIDTH as i32 - MARGIN);
+    let y = Axis::new(points().map(|point| point.y), top + FIELD, top);
+    grid(area, chart, &x, &y)?;
+    let place = |point: &Point| (x.at(point.x), y.at(point.y));
+    for (i, series) in chart.series.iter().enumerate() {
+        let line: Vec<_> = drawable(series).map(place).collect();
+        if line.len() > 1 {
+            area.draw(&PathElement::new(line, color(i).stroke_width(2)))?;
+        }
+    }
+    for (i, series) in chart.series.iter().enumerate() {
+        drawable(series).try_for_each(|point| marker(area, i, place(point)))?;
+    }
+    let mut labels = Labels { field: [LEFT, top, WIDTH as i32 - MARGIN, top + FIELD], taken: Vec::new() };
+    labels.taken.extend(points().map(|point| around(place(point))));
+    for (i, series) in chart.series.iter().enumerate() {
+        for point in drawable(series) {
+            let name = cut(&point.label);
+            text(area, &name, labels.place(place(point), &name), style(color(i), HPos::Left))?;
+        }
+    }
+    Ok(())
+}
+
+/// The names of the lines and where they stand.
+fn legend(chart: &Chart) -> Vec<(String, (i32, i32))> {
+    let (mut x, mut y) = (MARGIN, LEGEND);
+    let entry = |series: &Series| {
+        let name = cut(&series.name);
+        let width = 20 + CHARACTER * letters(&name) + 16;
+        if x > MARGIN && x + width > WIDTH as i32 - MARGIN {
+            (x, y) = (MARGIN, y + LEGEND_ROW);
+        }
+        x += width;
+        (name, (x - width, y))
+    };
+    chart.series.iter().map(entry).collect()
+}
+
+fn field_top(chart: &Chart) -> i32 {
+    legend(chart).last().map_or(LEGEND, |(_, (_, y))| *y) + 22
+}
+
+fn letters(text: &str) -> i32 {
+    i32::try_from(text.chars().count()).unwrap_or(0)
+}
+
+fn color(series: usize) -> RGBColor {
+    COLORS[series % COLORS.len()]
+}
+
+/// A circle, a square, a diamond or a triangle.
+fn marker(area: &Area, series: usize, (x, y): (i32, i32)) -> Drawn {
+    let (fill, m) = (color(series).filled(), MARKER);
+    match series / COLORS.len() % 4 {
+        0 => area.draw(&Circle::new((x, y), m, fill))?,
+        1 => area.draw(&Rectangle::new([(x - m, y - m), (x + m, y + m)], fill))?,
+        2 => area.draw(&Polygon::new([(x - m - 1, y), (x, y - m - 1), (x + m + 1, y), (x, y + m + 1)], fill))?,
+        _ => area.draw(&Polygon::new([(x - m, y + m), (x, y - m), (x + m, y + m)], fill))?,
+    }
+    Ok(())
+}
+
+/// Lines at round values, the values, and what they are.
+fn grid(area: &Area, chart: &Chart, x: &Axis, y: &Axis) -> Drawn {
+    for value in x.ticks() {
+        let at = x.at(value);
+        area.draw(&PathElement::new([(at, y.end), (at, y.start + 4)], GRID.stroke_width(1)))?;
+        text(area, &number(value), (at, y.start + 13), style(GREY, HPos::Center))?;
+    }
+    for value in y.ticks() {
+        let at = y.at(value);
+        area.draw(&PathElement::new([(x.start - 4, at), (x.end, at)], GRID.stroke_width(1)))?;
+        text(area, &number(value), (x.start - 8, at), style(GREY, HPos::Right))?;
+    }
+    text(area, &chart.x, ((x.start + x.end) / 2, y.start + 31), style(GREY, HPos::Center))?;
+    let mut upwards = style(GREY, HPos::Center).transform(FontTransform::Rotate270);
+    upwards.pos = Pos::new(HPos::Center, VPos::Center);
+    text(area, &chart.y, (MARGIN, (y.start + y.end) / 2), upwards)
+}
+
+/// From values to pixels.
+struct Axis {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+    /// Pixels of `low` and `high`.
+    start: i32,
+    end: i32,
+}
+
+impl Axis {
+    /// With a margin around the values.
+    fn new(values: impl Iterator<Item = f64>, start: i32, end: i32) -> Axis {
+        let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        let low = low.min(high);
+        let logarithmic = low > 0.0 && high / low >= LOGARITHMIC;
+        if logarithmic {
+            let margin = (high.log10() - low.log10()) * 0.06;
+            let (low, high) = (low.log10() - margin, high.log10() + margin);
+            return Axis { low, high, logarithmic, start, end };
+        }
+        let margin = if high > low { (high - low) * 0.08 } else { (high * 0.1).max(1e-3) };
+        Axis { low: (low - margin).max(0.0), high: high + margin, logarithmic, start, end }
+    }
+
+    fn at(&self, value: f64) -> i32 {
+        let value = if self.logarithmic { value.log10() } else { value };
+        let share = (value - self.low) / (self.high - self.low);
+        self.start + (f64::from(self.end - self.start) * share).round() as i32
+    }
+
+    /// Round values within the scale.
+    fn ticks(&self) -> Vec<f64> {
+        if !self.logarithmic {
+            let decade = 10_f64.powf(((self.high - self.low) / 10.0).log10().floor());
+            let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade);
+            let step = steps.into_iter().find(|step| (self.high - self.low) / step <= 10.0).unwrap_or(decade);
+            let first = (self.low / step).ceil();
+            let ticks = (0..=10).map(|i| (first + f64::from(i)) * step);
+            return ticks.filter(|&value| value <= self.high).collect();
+        }
+        let (first, last) = (self.low.floor() as i32, self.high.floor() as i32);
+        let factors: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        // At most about ten powers of ten.
+        let stride = ((last - first) / 10 + 1).unsigned_abs() as usize;
+        let powers = (first..=last).step_by(stride).map(|power| 10_f64.powi(power));
+        let ticks = powers.flat_map(|power| factors.iter().map(move |factor| factor * power));
+        ticks.filter(|value| (self.low..=self.high).contains(&value.log10())).collect()
+    }
+}
+
+/// A rectangle: left, top, right, bottom.
+type Place = [i32; 4];
+
+/// The square that a marker takes.
+fn around((x, y): (i32, i32)) -> Place {
+    [x - MARKER, y - MARKER, x + MARKER, y + MARKER]
+}
+
+fn overlap(a: &Place, b: &Place) -> bool {
+    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+}
+
+/// Finds places for labels that hide neither each other nor a marker.
+struct Labels {
+    field: Place,
+    taken: Vec<Place>,
+}
+
+impl Labels {
+    /// Where the left end of the label of the point at `(x, y)` goes. Lines mostly rise: the first places that are tried
+    /// are below and above them. Where all are taken, further ones below.
+    fn place(&mut self, (x, y): (i32, i32), label: &str) -> (i32, i32) {
+        let width = CHARACTER * letters(label);
+        let sides = |step: i32| {
+            let (right, left, gap) = (x + 8, x - 8 - width, LINE * step);
+            let centre = x - width / 2;
+            [(right, y + gap), (left, y - gap), (right, y - gap), (left, y + gap), (centre, y + gap), (centre, y - gap)]
+        };
+        let beside = [(x + 8, y), (x - 8 - width, y)];
+        let places = sides(1).into_iter().chain(beside).chain((2..10).flat_map(sides));
+        let bounds = |at: &(i32, i32)| [at.0, at.1 - LINE / 2, at.0 + width, at.1 + LINE / 2];
+        let is_free = |at: &(i32, i32)| {
+            let [left, top, right, bottom] = bounds(at);
+            let within =
+                left >= self.field[0] && top >= self.field[1] && right <= self.field[2] && bottom <= self.field[3];
+            within && !self.taken.iter().any(|taken| overlap(taken, &[left, top, right, bottom]))
+        };
+        let at = places.into_iter().find(is_free).unwrap_or((x + 8, y));
+        self.taken.push(bounds(&at));
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_hold_their_values_and_have_ticks() {
+        for values in
+            [&[1.5, 80.0][..], &[6.1, 6.5], &[3.0], &[0.0], &[], &[0.0, 1e300], &[5e-324, 1e300], &[70.1, 70.2]]
+        {
+            let axis = Axis::new(values.iter().copied(), 10, 510);
+            assert!(values.iter().all(|&v| (10..=510).contains(&axis.at(v))), "{values:?}");
+            let ticks = axis.ticks();
+            assert!((1..=12).contains(&ticks.len()) && ticks.is_sorted(), "{values:?}: {ticks:?}");
+            assert!(ticks.iter().all(|&v| (10..=510).contains(&axis.at(v))), "{values:?}: {ticks:?}");
+        }
+        let decades = Axis::new([1.5, 80.0].into_iter(), 0, 100).ticks();
+        assert_eq!(decades, [2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(Axis::new([0.0, 10.0].into_iter(), 0, 100).ticks(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+    }
+
+    #[test]
+    fn labels_of_points_in_one_place_stand_apart() {
+        let mut labels = Labels { field: [0, 0, 900, 400], taken: vec![around((300, 200))] };
+        let widest = CHARACTER * letters("1.0 (10)");
+        let places: Vec<_> = (0..10).map(|_| labels.place((300, 200), "1.0 (10)")).collect();
+        for (i, a) in labels.taken.iter().enumerate() {
+            assert!(labels.taken[..i].iter().all(|b| !overlap(a, b)), "{places:?}");
+        }
+        assert!(places.iter().all(|at| at.0 >= 0 && at.0 + widest <= 900));
+        // At the edge there is room on one side only.
+        assert!(labels.place((895, 10), "1.0").0 < 895);
+    }
+}
