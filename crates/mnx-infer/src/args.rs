@@ -187,8 +187,6 @@ pub(crate) struct Network {
 Examples:
   mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
-  mnx-infer convert --arch mobilenetv2 --classes 1001 --padding tf --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 \\
-      --input w.safetensors --output w.mnx
 
 `--arch auto` reads family, number of classes and the nearest listed width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
 1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding and \

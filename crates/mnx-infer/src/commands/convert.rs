@@ -42,6 +42,10 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
 fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String {
+    // What was given has turned out right.
+    let width = args.network.width.map_or((detected.width, detected.exact), |width| (width, true));
+    let mut read = detected.clone();
+    (read.width, read.exact) = width;
     let cifar = format!("{}-cifar", detected.family);
     let has_cifar = mnx::families().any(|family| family == cifar);
     let has_identity = spec.stages.iter().any(|stage| stage.block == BlockKind::Sandglass);
@@ -49,12 +53,12 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
         (has_cifar, format!("ImageNet's strides (else --arch {cifar})")),
         (!has_cifar, "ImageNet's strides".into()),
         (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
-        (args.padding.is_none(), "padding torch (--padding)".into()),
+        (args.padding.is_none() && !spec.stem.max_pool, "padding torch (--padding)".into()),
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
         (args.mean.is_none(), "ImageNet's mean and std (--mean, --std)".into()),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
-    format!("read off names and shapes: {detected}\n  assumed, as they do not tell: {}", assumed.join(", "))
+    format!("read off names and shapes: {read}\n  assumed, as they do not tell: {}", assumed.join(", "))
 }
 
 /// The network with what the flags change.
