@@ -1,5 +1,7 @@
 //! Checkpoints (safetensors with the authors' names) into weight files.
 
+mod detect;
+
 use std::collections::BTreeMap;
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
@@ -8,10 +10,22 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::file::{LayerWeights, write_model};
 use crate::{Error, Layer, Limits, Network, Spec};
 
+pub use detect::{Detected, detect};
+
 /// One reason why a checkpoint does not fit a network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
+    /// The spec says otherwise than the names and shapes of the checkpoint.
+    #[error("{field}: expected {expected}, found {found} by names and shapes")]
+    Spec {
+        /// `family`, `width` or `classes`.
+        field: &'static str,
+        /// The spec's.
+        expected: String,
+        /// The checkpoint's, as [`detect`] reads it.
+        found: String,
+    },
     /// A tensor of the network is not in the checkpoint.
     #[error("{name}: missing, expected shape {expected:?}")]
     Missing {
@@ -85,25 +99,27 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
 /// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in PyTorch),
 /// in f64, and rounds once. The same checkpoint and spec give the same bytes.
 ///
-/// Names are the authors', e.g. `features.1.conv.0.weight`, with or without the prefix `module.`;
-/// `num_batches_tracked` is ignored. Tensors are F16, BF16, F32 or F64.
+/// Names are the authors', e.g. `features.1.conv.0.weight`, or torchvision's for MobileNetV2 and ResNet, with or without the
+/// prefix `module.`; `num_batches_tracked` is ignored. Tensors are F16, BF16, F32 or F64.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] lists every missing, unexpected or misshapen tensor and every tensor with values that are not
-/// finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; and as [`write_model`].
+/// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
+/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; and as [`write_model`].
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, Error> {
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
         return Err(Error::Epsilon { found: bn_eps });
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
-    let tensors = SafeTensors::deserialize(checkpoint);
-    let tensors = tensors.map_err(|e| Error::CheckpointFormat { message: e.to_string() })?;
+    let tensors = parse(checkpoint)?;
 
-    let mut checkpoint = Checkpoint::new(&tensors);
-    let folded: Vec<_> = network.layers().filter_map(|layer| checkpoint.layer(layer, bn_eps)).collect();
-    let problems = checkpoint.finish();
+    let mut unused = Checkpoint::new(&tensors);
+    let folded: Vec<_> = network.layers().filter_map(|layer| unused.layer(layer, bn_eps)).collect();
+    let mut problems = unused.finish();
     if !problems.is_empty() {
+        if let Ok(detected) = detect(checkpoint) {
+            problems.splice(..0, detected.disagreements(spec));
+        }
         return Err(Error::Checkpoint { problems });
     }
     let mut folded = folded.into_iter();
@@ -116,6 +132,15 @@ pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, E
     Ok(file)
 }
 
+fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
+    SafeTensors::deserialize(checkpoint).map_err(|e| Error::CheckpointFormat { message: e.to_string() })
+}
+
+/// The name without the prefix that PyTorch's `DataParallel` gives.
+fn stripped(name: &str) -> &str {
+    name.strip_prefix("module.").unwrap_or(name)
+}
+
 /// What of a checkpoint has not been used yet, and what is wrong so far.
 struct Checkpoint<'a> {
     tensors: BTreeMap<String, TensorView<'a>>,
@@ -126,7 +151,7 @@ impl<'a> Checkpoint<'a> {
     fn new(file: &SafeTensors<'a>) -> Self {
         let mut checkpoint = Checkpoint { tensors: BTreeMap::new(), problems: Vec::new() };
         for (name, tensor) in file.tensors() {
-            let name = name.strip_prefix("module.").unwrap_or(&name);
+            let name = stripped(&name);
             if name.ends_with(".num_batches_tracked") {
                 continue;
             }

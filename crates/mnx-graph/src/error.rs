@@ -194,11 +194,20 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A checkpoint whose network does not show in its names and shapes.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: expected {expected}, found {found}")]
+    UnknownCheckpoint {
+        /// What was looked for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A checkpoint whose tensors are not those of the network: every problem, one line each.
     #[cfg(feature = "convert")]
     #[error("checkpoint: found {} problems:{}", .problems.len(), crate::convert::lines(problems))]
     Checkpoint {
-        /// At least one, in the order of the network's layers; unexpected tensors last.
+        /// At least one: what the spec has otherwise, then tensors in the order of the network's layers, unexpected ones last.
         problems: Vec<crate::convert::Problem>,
     },
     /// The epsilon of the batch norms.

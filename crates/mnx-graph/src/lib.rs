@@ -31,7 +31,7 @@ mod spec;
 mod team;
 
 #[cfg(feature = "convert")]
-pub use convert::{Problem, convert};
+pub use convert::{Detected, Problem, convert, detect};
 pub use error::Error;
 pub use families::families;
 pub use file::{LayerWeights, write_model};

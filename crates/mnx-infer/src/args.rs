@@ -167,16 +167,17 @@ pub(crate) struct Run {
 /// Which network; what is not given has the architecture's default.
 #[derive(Args, Debug)]
 pub(crate) struct Network {
-    /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, FILE.json
+    /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar,
+    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto
     #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
     pub(crate) arch: Arch,
-    /// Width multiplier [default: 1, or the stage table's]
+    /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
     pub(crate) width: Option<f64>,
-    /// Side of the pictures that the network takes [default: 224, 32 for mobilenext-cifar]
+    /// Side of the pictures that the network takes [default: 224, 32 for CIFAR networks]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resolution: Option<usize>,
-    /// Outputs of the classifier [default: 1000, 10 for mobilenext-cifar]
+    /// Outputs of the classifier [default: 1000, 10 for CIFAR networks]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) classes: Option<usize>,
     /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]
@@ -188,12 +189,16 @@ pub(crate) struct Network {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  mnx-infer convert --arch mobilenext --input w.safetensors --output w.mnx
+  mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
+
+`--arch auto` reads family, number of classes and the nearest listed width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
+1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding and \
+identity multiplier do not show there. Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py.
 
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of the authors' state dict; batch norms are folded into the weights
+    /// Checkpoint, with the names of the authors' or of torchvision's state dict; batch norms are folded into the weights
     #[arg(long, value_name = "W.safetensors")]
     pub(crate) input: PathBuf,
     /// Weight file to make
@@ -210,14 +215,14 @@ pub(crate) struct Convert {
     /// Text file with the classes' names, one per line [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
-    /// Mean of the pixels in 0…1 [default: ImageNet's, or CIFAR's for mobilenext-cifar]
+    /// Mean of the pixels in 0…1 [default: ImageNet's, or CIFAR's for its networks]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "std", value_parser = mean)]
     pub(crate) mean: Option<Channels>,
-    /// Standard deviation of the pixels in 0…1 [default: ImageNet's, or CIFAR's for mobilenext-cifar]
+    /// Standard deviation of the pixels in 0…1 [default: ImageNet's, or CIFAR's for its networks]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "mean", value_parser = std_dev)]
     pub(crate) std: Option<Channels>,
     /// Short side of pictures before the crop to the resolution [default: resolution * 256 / 224,
-    /// the resolution for mobilenext-cifar]
+    /// the resolution for CIFAR networks]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resize: Option<usize>,
 }

@@ -44,13 +44,23 @@ pub(crate) fn failed(e: &io::Error) -> Error {
     }
 }
 
-/// Says on standard error what is wrong. Where that is closed too there is nobody to tell.
+/// Says on standard error what is wrong.
 pub(crate) fn complain(message: impl std::fmt::Display) {
+    remark(&format!("{ERROR}error:{ERROR:#} "), message);
+}
+
+/// Says on standard error what someone should know, though nothing is wrong.
+pub(crate) fn note(message: impl std::fmt::Display) {
+    remark("", message);
+}
+
+/// Where standard error is closed too there is nobody to tell.
+fn remark(start: &str, message: impl std::fmt::Display) {
     // What a file says may hold anything; a list keeps its lines.
     let text = format!("{message}").lines().map(printable).collect::<Vec<_>>().join("\n");
     let err = io::stderr();
     let mut err = AutoStream::new(err.lock(), color(&err));
-    let _ = writeln!(err, "{ERROR}error:{ERROR:#} {text}");
+    let _ = writeln!(err, "{start}{text}");
 }
 
 /// `NO_COLOR` and the like count on a terminal; nothing forces codes into a pipe.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// `--arch`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Arch {
+    /// The one that the checkpoint is of.
+    Auto,
     /// A network's name.
     Family(String),
     /// A stage table.
@@ -13,15 +15,17 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// A known name, or a path that ends in `.json`.
+    /// `auto`, a known name, or a path that ends in `.json`.
     pub(crate) fn parse(text: &str) -> Result<Arch, String> {
-        if mnx::families().any(|name| name == text) {
+        if text == "auto" {
+            Ok(Arch::Auto)
+        } else if mnx::families().any(|name| name == text) {
             Ok(Arch::Family(text.to_owned()))
         } else if is_json(text) {
             Ok(Arch::File(text.into()))
         } else {
             let known: Vec<_> = mnx::families().collect();
-            Err(format!("expected {} or a FILE.json", known.join(", ")))
+            Err(format!("expected {}, a FILE.json, or of `convert` auto", known.join(", ")))
         }
     }
 }
@@ -118,6 +122,7 @@ mod tests {
 
     #[test]
     fn an_arch_is_a_known_name_or_a_json_file() {
+        assert_eq!(Arch::parse("auto"), Ok(Arch::Auto));
         assert_eq!(Arch::parse("mobilenext"), Ok(Arch::Family("mobilenext".into())));
         assert_eq!(Arch::parse("my/net.JSON"), Ok(Arch::File("my/net.JSON".into())));
         assert!(Arch::parse("mobilenext2").unwrap_err().contains("mobilenext-cifar"));

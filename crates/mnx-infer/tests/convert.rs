@@ -110,6 +110,85 @@ fn flags_reach_the_weight_file() {
 }
 
 #[test]
+fn pixels_go_from_minus_1_to_1_where_tensorflow_trained() {
+    let folder = Folder::new();
+    let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));
+    succeed(convert(&input, &output, &["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]));
+    let pixels = |weights: &Path, scale: f32, shift: f32| {
+        let (dump, picture) = (folder.path("x.npy"), testdata("pictures/rocket.jpg"));
+        succeed(args!["classify", "--weights", weights, "--dump-input", dump, picture]);
+        let values: Vec<f32> = npyz::NpyFile::new(&std::fs::read(dump).unwrap()[..]).unwrap().into_vec().unwrap();
+        // The first channel, as bytes.
+        values[..32 * 32].iter().map(|v| (v * scale + shift).round() as u8).collect::<Vec<_>>()
+    };
+    let expected = pixels(&weights(), 0.2470 * 255.0, 0.4914 * 255.0);
+    assert!(expected.iter().any(|&v| v > 200) && expected.iter().any(|&v| v < 50), "{expected:?}");
+    assert_eq!(pixels(&output, 127.5, 127.5), expected);
+}
+
+/// Standard error of a run that must succeed.
+fn said(args: Vec<OsString>) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stderr)
+}
+
+#[test]
+fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
+    let folder = Folder::new();
+    let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));
+    let auto = |input: &Path, flags: &[&str]| {
+        let mut args = args!["convert", "--arch", "auto", "--input", input, "--output", output].to_vec();
+        args.extend(flags.iter().map(OsString::from));
+        args
+    };
+    let note = said(auto(&input, &[]));
+    assert_eq!(note.lines().count(), 2, "{note}");
+    for part in [
+        input.to_str().unwrap(),
+        "mobilenext, width 0.35, 10 classes\n",
+        "mobilenext-cifar",
+        "resolution 224",
+        "padding torch",
+        "identity 1",
+        "mean and std",
+    ] {
+        assert!(note.contains(part), "{part} in {note}");
+    }
+    let model = mnx::Model::open(&output).unwrap();
+    let spec = model.spec();
+    assert_eq!((spec.family.as_str(), spec.width, spec.classes, spec.stem.stride), ("mobilenext", 0.35, 10, 2));
+    // The same weights as those of the CIFAR network, whose strides do not show.
+    let cifar = mnx::Model::open(weights()).unwrap();
+    (0..model.network().layers().count()).for_each(|i| assert!(model.weights(i) == cifar.weights(i), "layer {i}"));
+
+    // What is given is not assumed.
+    let labels = model_file("labels.txt");
+    let flags = ["--padding", "tf", "--identity", "0.5", "--resolution", "96", "--mean", "0,0,0", "--std", "1,1,1"];
+    let note = said(auto(&input, &[&flags[..], &["--labels", labels.to_str().unwrap()]].concat()));
+    let assumed = note.lines().last().unwrap();
+    assert!(assumed.ends_with(": ImageNet's strides (else --arch mobilenext-cifar)"), "{note}");
+    let spec = mnx::Model::open(&output).unwrap().spec().clone();
+    assert_eq!((spec.padding, spec.identity, spec.resolution), (mnx::Padding::Tf, 0.5, 96));
+    assert_eq!(spec.labels.unwrap()[3], "cat");
+
+    std::fs::remove_file(&output).unwrap();
+    let list = fail_with_list(1, auto(&input, &["--classes", "7", "--width", "0.5"]));
+    let start = format!("error: {}: taken for mobilenext, width 0.35, 10 classes: checkpoint: found ", input.display());
+    assert!(list.starts_with(&start), "{list}");
+    for line in ["  width: expected 0.5, found 0.35 by", "  classes: expected 7, found 10 by"] {
+        assert_eq!(list.lines().filter(|l| l.starts_with(line)).count(), 1, "{line} in {list}");
+    }
+    assert!(list.contains("\n  classifier.1.weight: expected shape [7, 1280], found [10, 1280]"), "{list}");
+    let line = fail(1, auto(&input, &["--labels", folder.file("two.txt", "a\nb\n").to_str().unwrap()]));
+    assert!(line.contains("two.txt") && line.contains("10"), "{line}");
+    let line = fail(1, auto(&folder.file("bad", &checkpoint()[..100]), &[]));
+    assert!(line.contains("bad: checkpoint: expected a safetensors file"), "{line}");
+    fail(1, auto(&folder.path("absent"), &[]));
+    assert!(!output.exists());
+}
+
+#[test]
 fn labels_must_match_the_classes() {
     let folder = Folder::new();
     let (input, output) = (model_file("mobilenext_0.35_cifar10.safetensors"), folder.path("w.mnx"));

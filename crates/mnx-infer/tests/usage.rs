@@ -22,7 +22,7 @@ fn refused_values_are_wrong_usage() {
         ("--isa", &["foo", "AVX2", ""]),
         ("--format", &["xml"]),
         ("--seed", &["-1", "1.5", "18446744073709551616"]),
-        ("--arch", &["mobilenet", "", "net.yaml"]),
+        ("--arch", &["mobilenet", "", "net.yaml", "auto"]),
         ("--unknown", &["1"]),
     ] {
         for value in values {

@@ -21,12 +21,36 @@ fn small_spec() -> Spec {
     Spec::from_json(table).unwrap()
 }
 
+/// A network of every kind of block, each with torchvision's or the authors' names.
+fn specs() -> [Spec; 4] {
+    let mobile = r#""head": 21, "stem": {"channels": 12, "stride": 2}"#;
+    let resnet = r#""stem": {"channels": 12, "stride": 2, "kernel": 7, "max_pool": true}"#;
+    let of = |rest: &str, stages: &str| {
+        Spec::from_json(&format!(r#"{{{rest}, "stages": [{stages}], "resolution": 8, "classes": 3}}"#)).unwrap()
+    };
+    [
+        small_spec(),
+        of(
+            mobile,
+            r#"{"block": "inverted_residual", "ratio": 1, "channels": 8, "repeats": 1, "stride": 1},
+               {"block": "inverted_residual", "ratio": 3, "channels": 16, "repeats": 2, "stride": 2}"#,
+        ),
+        of(resnet, r#"{"block": "basic", "ratio": 1, "channels": 16, "repeats": 2, "stride": 2}"#),
+        of(resnet, r#"{"block": "bottleneck", "ratio": 4, "channels": 16, "repeats": 2, "stride": 1}"#),
+    ]
+}
+
 fn f32s(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
-/// A checkpoint for the small spec: values between 0.25 and 1.25, exact in eleven bits.
+/// A checkpoint for the small spec.
 fn checkpoint() -> Tensors {
+    checkpoint_of(&small_spec())
+}
+
+/// Values between 0.25 and 1.25, exact in eleven bits.
+fn checkpoint_of(spec: &Spec) -> Tensors {
     let mut tensors = Tensors::new();
     let mut number = 0_u32;
     let mut add = |name: String, shape: Vec<usize>| {
@@ -37,18 +61,20 @@ fn checkpoint() -> Tensors {
         let bytes = f32s(values);
         tensors.insert(name, Stored(Dtype::F32, shape, bytes));
     };
-    for layer in Network::new(&small_spec()).unwrap().layers() {
+    let mut counter = None;
+    for layer in Network::new(spec).unwrap().layers() {
         add(format!("{}.weight", layer.name), layer.weight_dims());
         match &layer.norm {
             None => add(format!("{}.bias", layer.name), vec![layer.cout]),
             Some(norm) => {
+                counter.get_or_insert(format!("{norm}.num_batches_tracked"));
                 for part in ["weight", "bias", "running_mean", "running_var"] {
                     add(format!("{norm}.{part}"), vec![layer.cout]);
                 }
             }
         }
     }
-    tensors.insert("features.0.1.num_batches_tracked".into(), Stored(Dtype::I64, vec![], vec![0; 8]));
+    tensors.insert(counter.unwrap(), Stored(Dtype::I64, vec![], vec![0; 8]));
     tensors
 }
 
@@ -73,8 +99,14 @@ fn problems(tensors: &Tensors) -> Vec<String> {
 
 #[test]
 fn weights_are_folded_packed_and_in_their_place() {
-    let (tensors, eps) = (checkpoint(), 1e-3);
-    let model = Model::from_bytes(convert(&file(&tensors), &small_spec(), eps).unwrap()).unwrap();
+    for spec in specs() {
+        in_their_place(&spec);
+    }
+}
+
+fn in_their_place(spec: &Spec) {
+    let (tensors, eps) = (checkpoint_of(spec), 1e-3);
+    let model = Model::from_bytes(convert(&file(&tensors), spec, eps).unwrap()).unwrap();
     for (index, layer) in model.network().layers().enumerate() {
         let weight = values(&tensors, &format!("{}.weight", layer.name));
         let depth = weight.len() / layer.cout;
@@ -97,8 +129,8 @@ fn weights_are_folded_packed_and_in_their_place() {
 }
 
 /// The checkpoint with each value `change`d and stored as another dtype by `bytes`.
-fn stored_as(dtype: Dtype, change: fn(f64) -> f64, bytes: fn(f64) -> Vec<u8>) -> Tensors {
-    let mut tensors = checkpoint();
+fn stored_as(spec: &Spec, dtype: Dtype, change: fn(f64) -> f64, bytes: fn(f64) -> Vec<u8>) -> Tensors {
+    let mut tensors = checkpoint_of(spec);
     for Stored(d, _, b) in tensors.values_mut().filter(|t| t.0 == Dtype::F32) {
         *b = exact(*d, b).unwrap().into_iter().flat_map(|v| bytes(change(v))).collect();
         *d = dtype;
@@ -115,16 +147,22 @@ fn f16_bytes(value: f64) -> Vec<u8> {
 
 #[test]
 fn prefixes_and_dtypes_make_no_difference_and_conversion_is_deterministic() {
-    let converted = |tensors: &Tensors| convert(&file(tensors), &small_spec(), 1e-5).unwrap();
-    let expected = converted(&checkpoint());
-    assert!(expected == converted(&checkpoint()));
-    assert!(expected == converted(&checkpoint().into_iter().map(|(name, t)| (format!("module.{name}"), t)).collect()));
-    assert!(expected == converted(&stored_as(Dtype::F64, |v| v, |v| v.to_le_bytes().to_vec())));
-    assert!(expected == converted(&stored_as(Dtype::F16, |v| v, f16_bytes)));
-    // Eight bits at most are left of each value.
-    let coarse = |v: f64| (v * 64.0).floor() / 64.0;
-    let expected = converted(&stored_as(Dtype::F32, coarse, |v| f32s([v as f32])));
-    assert!(expected == converted(&stored_as(Dtype::BF16, coarse, |v| (v as f32).to_le_bytes()[2..].to_vec())));
+    for spec in specs() {
+        let converted = |tensors: &Tensors| convert(&file(tensors), &spec, 1e-5).unwrap();
+        let mut tensors = checkpoint_of(&spec);
+        let expected = converted(&tensors);
+        assert!(expected == converted(&tensors));
+        assert!(expected == converted(&tensors.iter().map(|(n, t)| (format!("module.{n}"), t.clone())).collect()));
+        tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        assert!(expected == converted(&tensors));
+        let stored_as = |dtype, change, bytes| converted(&stored_as(&spec, dtype, change, bytes));
+        assert!(expected == stored_as(Dtype::F64, |v| v, |v| v.to_le_bytes().to_vec()));
+        assert!(expected == stored_as(Dtype::F16, |v| v, f16_bytes));
+        // Eight bits at most are left of each value.
+        let coarse = |v: f64| (v * 64.0).floor() / 64.0;
+        let expected = stored_as(Dtype::F32, coarse, |v| f32s([v as f32]));
+        assert!(expected == stored_as(Dtype::BF16, coarse, |v| (v as f32).to_le_bytes()[2..].to_vec()));
+    }
 }
 
 #[test]
@@ -224,8 +262,8 @@ proptest! {
         let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let at = at.index(header + 8);
         bytes[at] = byte;
-        let _ = convert(&bytes, &small_spec(), 1e-5);
+        let _ = (convert(&bytes, &small_spec(), 1e-5), detect(&bytes));
         bytes.truncate(len.index(bytes.len()));
-        prop_assert!(convert(&bytes, &small_spec(), 1e-5).is_err());
+        prop_assert!(convert(&bytes, &small_spec(), 1e-5).is_err() && detect(&bytes).is_err());
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use mnx::{Padding, Spec};
+use mnx::{BlockKind, Detected, Padding, Spec};
 
 use super::{Context, network};
 use crate::args::{Convert, PaddingChoice};
-use crate::error::{Error, printable};
+use crate::error::{Error, printable, shown};
 use crate::output::{OutputFile, read_limited, read_text};
+use crate::stdout;
+use crate::values::Arch;
 
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
@@ -15,19 +17,53 @@ const LARGEST_LABELS: u64 = 16 << 20;
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
-    let spec = spec(args)?;
-    let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
+    // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
+    let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
+        let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
+        let detected = mnx::detect(&checkpoint).map_err(|e| Error::file(&args.input, e))?;
+        (spec(args, detected.spec())?, checkpoint, Some(detected))
+    } else {
+        let spec = spec(args, network::base(&args.network.arch)?)?;
+        (spec, read_limited(&args.input, LARGEST_CHECKPOINT)?, None)
+    };
     let output = OutputFile::create(&args.output)?;
     let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
         // A line per problem; tensors can have any name.
         let lines: Vec<_> = e.to_string().lines().map(printable).collect();
-        Error::file(&args.input, lines.join("\n"))
+        let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
+        Error::file(&args.input, taken + &lines.join("\n"))
     })?;
-    network::write(&args.output, output, &bytes, &spec, context)
+    network::write(&args.output, output, &bytes, &spec, context)?;
+    if let Some(detected) = &detected {
+        stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, detected, &spec)));
+    }
+    Ok(())
 }
 
-fn spec(args: &Convert) -> Result<Spec, Error> {
-    let mut spec = network::base(&args.network.arch)?;
+/// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
+fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String {
+    // What was given has turned out right.
+    let width = args.network.width.map_or((detected.width, detected.exact), |width| (width, true));
+    let mut read = detected.clone();
+    (read.width, read.exact) = width;
+    let cifar = format!("{}-cifar", detected.family);
+    let has_cifar = mnx::families().any(|family| family == cifar);
+    let has_identity = spec.stages.iter().any(|stage| stage.block == BlockKind::Sandglass);
+    let rows = [
+        (has_cifar, format!("ImageNet's strides (else --arch {cifar})")),
+        (!has_cifar, "ImageNet's strides".into()),
+        (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
+        (args.padding.is_none() && !spec.stem.max_pool, "padding torch (--padding)".into()),
+        (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
+        (args.mean.is_none(), "ImageNet's mean and std (--mean, --std)".into()),
+    ];
+    let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+    format!("read off names and shapes: {read}\n  assumed, as they do not tell: {}", assumed.join(", "))
+}
+
+/// The network with what the flags change.
+fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
+    let mut spec = base;
     network::apply(&args.network, &mut spec);
     if let Some(path) = &args.labels {
         spec.labels = Some(labels(path, spec.classes)?);

@@ -18,9 +18,12 @@ const LARGEST_TABLE: u64 = 1 << 20;
 /// The architecture at its defaults.
 ///
 /// # Errors
-/// [`Error::File`] for a stage table that cannot be read or makes no network.
+/// [`Error::File`] for a stage table that cannot be read or makes no network; [`Error::Usage`] for `auto`.
 pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
     match arch {
+        Arch::Auto => {
+            Err(Error::Usage("--arch: expected a network, found auto, for which there is no checkpoint".into()))
+        }
         Arch::Family(name) => Spec::family(name).ok_or_else(|| Error::Usage(format!("--arch: unknown name {name}"))),
         Arch::File(path) => {
             let text = read_text(path, LARGEST_TABLE)?;

@@ -68,6 +68,7 @@ fn check(args: &Compare) -> Result<(), Error> {
 
 fn shown(arch: &Arch) -> String {
     match arch {
+        Arch::Auto => "auto".into(),
         Arch::Family(name) => name.clone(),
         Arch::File(path) => printable(&path.to_string_lossy()),
     }

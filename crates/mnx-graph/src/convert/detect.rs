@@ -1,0 +1,194 @@
+//! Which network a checkpoint is of, read off its tensors' names and shapes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Problem, parse, stripped};
+use crate::{Error, Layer, Network, Spec};
+
+/// Name of a family, and widths.
+type Listed = (&'static str, &'static [f64]);
+
+/// Networks that are looked for, with the widths that people train. The CIFAR families have the same tensors as these.
+const LISTED: &[Listed] = &[
+    ("mobilenext", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.4]),
+    ("mobilenetv2", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
+    ("resnet18", &[1.0]),
+    ("resnet34", &[1.0]),
+    ("resnet50", &[1.0]),
+];
+
+/// Of a stranger's names in a message, so many, and of each so many characters.
+const SHOWN_NAMES: usize = 3;
+const SHOWN_CHARACTERS: usize = 40;
+
+/// What the names and shapes of a checkpoint tell. Strides, padding and identity tensor multiplier do not show in them.
+///
+/// It displays as, e.g., `mobilenetv2, width 1, 1001 classes`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Detected {
+    /// Name of the family, one of [`families`](crate::families) at ImageNet's strides.
+    pub family: &'static str,
+    /// Width multiplier: the listed one whose channels are nearest. 1 for ResNets, which have none.
+    pub width: f64,
+    /// Whether every convolution has the shape that family and width ask for.
+    pub exact: bool,
+    /// Outputs of the classifier.
+    pub classes: usize,
+}
+
+impl fmt::Display for Detected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.family)?;
+        if has_widths(self.family) {
+            let nearest = if self.exact { "" } else { " (the nearest listed one)" };
+            write!(f, ", width {}{nearest}", self.width)?;
+        }
+        write!(f, ", {} classes", self.classes)
+    }
+}
+
+/// Reads family, width and class count off the names and shapes of a safetensors checkpoint, whose values are not looked
+/// at. Names may have the prefix `module.`; tensors that the network does not have, or lacks, are for
+/// [`convert`](crate::convert) to list.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let checkpoint = std::fs::read("checkpoint.safetensors")?;
+/// let mut spec = mnx_graph::detect(&checkpoint)?.spec();
+/// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
+/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::CheckpointFormat`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors there, or the
+/// classifier does not tell the number of classes.
+pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
+    let tensors = parse(checkpoint)?;
+    let tensors = tensors.iter();
+    Shapes(tensors.map(|(name, tensor)| (stripped(name).to_owned(), tensor.shape().to_vec())).collect()).detect()
+}
+
+impl Detected {
+    /// The family's spec with this width and this number of classes, its defaults otherwise: ImageNet's strides,
+    /// resolution and preprocessing, padding `torch`, identity 1.
+    pub fn spec(&self) -> Spec {
+        Spec { width: self.width, classes: self.classes, ..spec_of(self.family) }
+    }
+
+    /// Where `spec`, of a listed family, says otherwise.
+    pub(super) fn disagreements(&self, spec: &Spec) -> Vec<Problem> {
+        let given = spec.family.strip_suffix("-cifar").unwrap_or(&spec.family);
+        if !LISTED.iter().any(|(family, _)| *family == given) {
+            return Vec::new();
+        }
+        let rows = [
+            ("family", given.to_owned(), self.family.to_owned()),
+            ("width", spec.width.to_string(), self.width.to_string()),
+            ("classes", spec.classes.to_string(), self.classes.to_string()),
+        ];
+        // A width that is near the checkpoint's and not listed is no disagreement.
+        let differ = rows.into_iter().filter(|(field, e, f)| e != f && (*field != "width" || self.exact));
+        differ.map(|(field, expected, found)| Problem::Spec { field, expected, found }).collect()
+    }
+}
+
+/// Shapes by name.
+struct Shapes(BTreeMap<String, Vec<usize>>);
+
+impl Shapes {
+    fn detect(&self) -> Result<Detected, Error> {
+        let (family, widths) = self.family()?;
+        let mut nearest: Option<(usize, f64)> = None;
+        for &width in *widths {
+            let distance = self.distance(&Network::new(&Spec { width, ..spec_of(family) })?);
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, width));
+            }
+        }
+        let width = nearest.map_or(1.0, |(_, width)| width);
+        let network = Network::new(&Spec { width, ..spec_of(family) })?;
+        let exact = convolutions(&network).all(|layer| self.weight(layer) == Some(&layer.weight_dims()[..]));
+        Ok(Detected { family, width, exact, classes: self.classes(&network.classifier.name)? })
+    }
+
+    /// The family with the fewest names that are missing or left over.
+    fn family(&self) -> Result<&'static Listed, Error> {
+        let mut scores = Vec::new();
+        for row in LISTED {
+            let network = Network::new(&spec_of(row.0))?;
+            let all = network.layers().count();
+            let there = network.layers().filter(|layer| self.weight(layer).is_some()).count();
+            // `all - there` are missing, and left over are all the file's less `there`.
+            scores.push((all as isize - 2 * there as isize, row));
+        }
+        let best = scores.into_iter().min_by_key(|(score, _)| *score);
+        best.filter(|(score, _)| *score <= 0).map(|(_, row)| row).ok_or_else(|| self.unknown())
+    }
+
+    fn unknown(&self) -> Error {
+        let families: Vec<_> = LISTED.iter().map(|(family, _)| *family).collect();
+        let names: Vec<_> = self.0.keys().take(SHOWN_NAMES).map(|name| shown(name)).collect();
+        let more = if self.0.len() > names.len() { ", …" } else { "" };
+        Error::UnknownCheckpoint {
+            expected: format!("tensors named as in {}", families.join(", ")),
+            found: match self.0.len() {
+                0 => "none".into(),
+                count => format!("{count} others: {}{more}", names.join(", ")),
+            },
+        }
+    }
+
+    fn weight(&self, layer: &Layer) -> Option<&[usize]> {
+        self.0.get(&format!("{}.weight", layer.name)).map(Vec::as_slice)
+    }
+
+    /// By how many output channels all convolutions together differ, those that are missing left out.
+    fn distance(&self, network: &Network) -> usize {
+        let channels = |layer: &Layer| self.weight(layer)?.first().map(|found| found.abs_diff(layer.cout));
+        convolutions(network).filter_map(channels).fold(0, usize::saturating_add)
+    }
+
+    /// As many as the classifier's bias has values, or else its weight rows.
+    fn classes(&self, classifier: &str) -> Result<usize, Error> {
+        let [bias, weight] = ["bias", "weight"].map(|part| self.0.get(&format!("{classifier}.{part}")));
+        match (bias.map(Vec::as_slice), weight.map(Vec::as_slice)) {
+            (Some(&[classes]), _) | (_, Some(&[classes, _])) if classes > 0 => Ok(classes),
+            (bias, weight) => {
+                let of = |shape: Option<&[usize]>| shape.map_or("none".into(), |shape| format!("{shape:?}"));
+                Err(Error::UnknownCheckpoint {
+                    expected: format!("`{classifier}.bias` [classes] or `{classifier}.weight` [classes, features]"),
+                    found: format!("{} and {}", of(bias), of(weight)),
+                })
+            }
+        }
+    }
+}
+
+fn convolutions(network: &Network) -> impl Iterator<Item = &Layer> {
+    network.layers().filter(|layer| layer.norm.is_some())
+}
+
+fn has_widths(family: &str) -> bool {
+    LISTED.iter().any(|(name, widths)| *name == family && widths.len() > 1)
+}
+
+/// Of a listed family: a test looks every one up.
+fn spec_of(family: &str) -> Spec {
+    Spec::family(family).expect("a family of the list")
+}
+
+/// A stranger's name: short, and on one line.
+fn shown(name: &str) -> String {
+    let mut text = name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_default().to_string();
+    if name.chars().nth(SHOWN_CHARACTERS).is_some() {
+        text.push('…');
+    }
+    format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests;

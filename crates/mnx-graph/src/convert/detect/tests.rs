@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+use safetensors::serialize;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::*;
+use crate::convert;
+
+/// Names and shapes of a checkpoint of `spec`.
+fn shapes(spec: &Spec) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    for layer in Network::new(spec).unwrap().layers() {
+        shapes.insert(format!("{}.weight", layer.name), layer.weight_dims());
+        let (module, parts) = match &layer.norm {
+            None => (&layer.name, &["bias"][..]),
+            Some(norm) => (norm, &["weight", "bias", "running_mean", "running_var"][..]),
+        };
+        shapes.extend(parts.iter().map(|part| (format!("{module}.{part}"), vec![layer.cout])));
+    }
+    shapes
+}
+
+fn listed(family: &str, width: f64, classes: usize) -> Spec {
+    Spec { width, classes, ..Spec::family(family).unwrap() }
+}
+
+/// A file of these tensors, of a byte per element.
+fn file(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<u8> {
+    let size = |shape: &[usize]| shape.iter().product::<usize>();
+    let zeros = vec![0; shapes.values().map(|shape| size(shape)).max().unwrap_or(0)];
+    let views = shapes
+        .iter()
+        .map(|(name, shape)| (name, TensorView::new(Dtype::U8, shape.clone(), &zeros[..size(shape)]).unwrap()));
+    serialize(views, None).unwrap()
+}
+
+fn detected(shapes: &BTreeMap<String, Vec<usize>>) -> String {
+    Shapes(shapes.clone()).detect().map_or_else(|e| e.to_string(), |detected| detected.to_string())
+}
+
+#[test]
+fn every_listed_network_is_told_from_the_others() {
+    for &(family, widths) in LISTED {
+        for &width in widths {
+            let spec = listed(family, width, 7);
+            let found = Shapes(shapes(&spec)).detect().unwrap();
+            assert_eq!(found, Detected { family, width, exact: true, classes: 7 });
+            assert_eq!(found.spec(), spec);
+        }
+    }
+    assert_eq!(detected(&shapes(&listed("mobilenetv2", 1.0, 1001))), "mobilenetv2, width 1, 1001 classes");
+    assert_eq!(detected(&shapes(&listed("resnet34", 1.0, 10))), "resnet34, 10 classes");
+    // What the CIFAR families have otherwise does not show.
+    assert_eq!(detected(&shapes(&listed("mobilenext-cifar", 0.5, 10))), "mobilenext, width 0.5, 10 classes");
+    assert_eq!(detected(&shapes(&listed("mobilenetv2-cifar", 1.4, 10))), "mobilenetv2, width 1.4, 10 classes");
+}
+
+#[test]
+fn every_family_can_be_told() {
+    let found = |family: &str| Shapes(shapes(&Spec::family(family).unwrap())).detect().unwrap().family;
+    crate::families().for_each(|family| assert_eq!(found(family), family.trim_end_matches("-cifar")));
+}
+
+#[test]
+fn a_width_that_is_not_listed_gives_the_nearest() {
+    for (width, nearest) in [(0.13, 0.1), (0.4, 0.35), (0.9, 1.0), (1.1, 1.0), (2.0, 1.4)] {
+        let found = detected(&shapes(&listed("mobilenext", width, 3)));
+        assert_eq!(found, format!("mobilenext, width {nearest} (the nearest listed one), 3 classes"));
+    }
+}
+
+#[test]
+fn a_file_is_read_with_its_prefixes_counters_and_strays() {
+    let mut tensors: BTreeMap<_, _> =
+        shapes(&listed("mobilenetv2", 0.35, 5)).into_iter().map(|(name, s)| (format!("module.{name}"), s)).collect();
+    tensors.insert("module.features.0.1.num_batches_tracked".into(), vec![]);
+    tensors.insert("epoch".into(), vec![1]);
+    tensors.remove("module.features.5.conv.1.0.weight");
+    tensors.insert("module.features.3.conv.2.weight".into(), vec![]);
+    let found = detect(&file(&tensors)).unwrap();
+    let expected = Detected { family: "mobilenetv2", width: 0.35, exact: false, classes: 5 };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_contradicts_the_spec_is_listed_before_the_tensors() {
+    let file = file(&shapes(&listed("mobilenetv2", 0.35, 7)));
+    let lines = |family, width, classes| {
+        let error = convert(&file, &listed(family, width, classes), 1e-5).unwrap_err().to_string();
+        error.lines().skip(1).take(3).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let all = lines("resnet50", 1.0, 1000);
+    assert_eq!(all[0], "family: expected resnet50, found mobilenetv2 by names and shapes");
+    assert_eq!(all[1], "width: expected 1, found 0.35 by names and shapes");
+    assert_eq!(all[2], "classes: expected 1000, found 7 by names and shapes");
+    assert_eq!(lines("mobilenetv2", 0.35, 8)[0], "classes: expected 8, found 7 by names and shapes");
+    assert!(lines("mobilenetv2-cifar", 0.35, 7)[0].starts_with("features.0.0.weight: expected dtype"));
+}
+
+#[test]
+fn what_is_no_known_network_is_one_line() {
+    assert!(matches!(detect(b"no checkpoint"), Err(Error::CheckpointFormat { .. })));
+    let networks = "tensors named as in mobilenext, mobilenetv2, resnet18, resnet34, resnet50";
+    let strange = |names: &[&str]| detected(&names.iter().map(|name| ((*name).to_owned(), vec![1])).collect());
+    assert_eq!(strange(&[]), format!("checkpoint: expected {networks}, found none"));
+    let names = ["a\nb\u{1b}[2J", "b", "c", "d"];
+    let found = "found 4 others: `a\\nb\\u{1b}[2J`, `b`, `c`, …";
+    assert_eq!(strange(&names), format!("checkpoint: expected {networks}, {found}"));
+    let long = strange(&[&"é".repeat(1 << 20)]);
+    assert!(long.len() < 500 && long.ends_with("…`"), "{long}");
+
+    let mut tensors = shapes(&listed("resnet18", 1.0, 9));
+    tensors.insert("fc.bias".into(), vec![3, 3]);
+    assert_eq!(detected(&tensors), "resnet18, 9 classes");
+    tensors.insert("fc.weight".into(), vec![0, 512]);
+    let expected = "`fc.bias` [classes] or `fc.weight` [classes, features]";
+    assert_eq!(detected(&tensors), format!("checkpoint: expected {expected}, found [3, 3] and [0, 512]"));
+    tensors.retain(|name, _| !name.starts_with("fc"));
+    assert_eq!(detected(&tensors), format!("checkpoint: expected {expected}, found none and none"));
+    // Half of a network's tensors are needed.
+    let network = shapes(&listed("mobilenext", 1.0, 9));
+    tensors = network.into_iter().filter(|(name, _)| name.starts_with("features.2")).collect();
+    assert!(detected(&tensors).contains("others: `features.2."), "{}", detected(&tensors));
+}
+
+proptest! {
+    /// Any shapes under a network's names: an answer or an error.
+    #[test]
+    fn hostile_shapes_do_not_panic(dims in prop::collection::vec(prop::collection::vec(prop_oneof![0..4_usize, Just(usize::MAX)], 0..5), 1..9)) {
+        let mut tensors = shapes(&listed("mobilenetv2", 0.1, 3));
+        tensors.values_mut().zip(dims.iter().cycle()).for_each(|(shape, dims)| shape.clone_from(dims));
+        if let Ok(found) = Shapes(tensors).detect() {
+            prop_assert!(found.family == "mobilenetv2" && !found.exact && found.classes > 0);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Tests of pth_to_safetensors.py: python3 tools/test_pth_to_safetensors.py (skipped, and says so, without PyTorch)."""
+
+import argparse
+import collections
+import contextlib
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tempfile
+import unittest
+
+try:
+    import numpy
+    import safetensors.torch
+    import torch
+
+    import pth_to_safetensors
+except ImportError as e:
+    print(f"SKIPPED: {pathlib.Path(__file__).name} needs PyTorch, NumPy and safetensors: {e}", file=sys.stderr)
+    sys.exit(0)
+
+
+class Evil:
+    """What a hostile pickle runs."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def weights() -> dict:
+    torch.manual_seed(0)
+    weight = torch.randn(4, 3, 2)
+    state = {"a.weight": weight, "a.half": weight.half(), "a.bf16": weight.bfloat16(), "a.double": weight.double()}
+    return collections.OrderedDict(state, **{"bn.num_batches_tracked": torch.tensor(7), "a.bias": torch.nn.Parameter(torch.ones(4))})
+
+
+class Script(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+        self.folder = pathlib.Path(self.temporary.name)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+
+    def save(self, content: object, name: str = "w.pth", **options) -> str:
+        torch.save(content, self.folder / name, **options)
+        return name
+
+    def run_script(self, *args: str) -> subprocess.CompletedProcess:
+        """As a process would, without PyTorch's long start."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = pth_to_safetensors.main(list(args))
+        return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+    def convert(self, *args: str, output: str = "w.safetensors") -> tuple[dict, str]:
+        done = self.run_script(*args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return safetensors.torch.load_file(self.folder / output), done.stderr
+
+    def refuse(self, *args: str) -> str:
+        before = sorted(os.listdir(self.folder))
+        done = self.run_script(*args)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        lines = done.stderr.splitlines()
+        self.assertTrue(len(lines) == 1 and lines[0].startswith("error: "), done.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), before)
+        return lines[0]
+
+    def assert_weights(self, found: dict, prefix: str = ""):
+        expected = {prefix + name: tensor.detach() for name, tensor in weights().items()}
+        self.assertEqual(found.keys(), expected.keys())
+        for name, tensor in expected.items():
+            self.assertEqual(found[name].dtype, tensor.dtype, name)
+            self.assertTrue(torch.equal(found[name], tensor), name)
+
+    def test_new_and_old_serialisation(self):
+        for new in (True, False):
+            name = self.save(weights(), "w.pth.tar", _use_new_zipfile_serialization=new)
+            found, said = self.convert(name)
+            self.assert_weights(found)
+            self.assertEqual(said, "")
+
+    def test_nested_state_dicts(self):
+        for key in ("state_dict", "model", "ema", "model_ema", "state_dict_ema"):
+            found, _ = self.convert(self.save({"epoch": 3, "best": torch.tensor(0.5), key: weights()}))
+            self.assert_weights(found)
+        found, _ = self.convert(self.save({"model": {"state_dict": weights()}}))
+        self.assert_weights(found)
+        two = self.save({"state_dict": {"other": torch.ones(1)}, "ema": {"state_dict": weights()}, "args": argparse.Namespace(lr=1)})
+        found, said = self.convert(two)
+        self.assertEqual(list(found), ["other"])
+        self.assertIn("not taken: ema (--key)", said)
+        found, _ = self.convert(two, "--key", "ema.state_dict")
+        self.assert_weights(found)
+        self.assertIn("'absent'", self.refuse(two, "--key", "ema.absent"))
+        self.assertIn("without any", self.refuse(two, "--key", "ema"))
+
+    def test_prefixes(self):
+        name = self.save({"module." + name: tensor for name, tensor in weights().items()})
+        self.assert_weights(self.convert(name)[0])
+        self.assert_weights(self.convert(name, "--keep-prefix")[0], "module.")
+        self.assertIn("once", self.refuse(self.save({"a": torch.ones(1), "module.a": torch.ones(1)}), "-o", "no"))
+
+    def test_shared_and_strided_tensors(self):
+        base = torch.arange(12.0).reshape(3, 4)
+        found, _ = self.convert(self.save({"a": base, "b": base, "t": base.t(), "row": base[1]}))
+        self.assertTrue(torch.equal(found["a"], base) and torch.equal(found["b"], base))
+        self.assertTrue(torch.equal(found["t"], base.t()) and torch.equal(found["row"], base[1]))
+
+    def test_what_is_no_tensor_is_left_out_and_said(self):
+        found, said = self.convert(self.save({**weights(), "epoch": 3, "a\nb": "text", 5: torch.ones(1), "n_averaged": torch.tensor(2)}))
+        self.assert_weights(found)
+        self.assertEqual(len(said.splitlines()), 4, said)
+        self.assertIn("'epoch', no tensor (int)", said)
+
+    def test_no_code_runs(self):
+        for new in (True, False):
+            line = self.refuse(self.save({"state_dict": weights(), "x": Evil()}, _use_new_zipfile_serialization=new))
+            self.assertIn("system", line)
+            self.assertIn("would run code", line)
+        with open(self.folder / "plain.pth", "wb") as file:
+            pickle.dump(Evil(), file)
+        self.refuse("plain.pth")
+        self.assertFalse((self.folder / "ran").exists())
+        self.assertIn("Linear", self.refuse(self.save(torch.nn.Linear(2, 2))))
+        self.refuse(self.save({"state_dict": weights(), "best": numpy.float64(1)}))
+
+    def test_what_cannot_be_read_or_written_is_one_line(self):
+        (self.folder / "text.pth").write_text("no checkpoint\nat all")
+        (self.folder / "empty.pth").write_bytes(b"")
+        whole = (self.folder / self.save(weights())).read_bytes()
+        (self.folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
+        (self.folder / "folder.pth").mkdir()
+        for name in ("text.pth", "empty.pth", "cut.pth", "folder.pth", "absent.pth"):
+            self.assertIn(name, self.refuse(name))
+        self.assertIn("'lr'", self.refuse(self.save({"lr": 1, "name": "x"})))
+        self.assertIn("int", self.refuse(self.save(5)))
+        self.assertIn("list", self.refuse(self.save([torch.ones(1)])))
+        sparse = torch.eye(2).to_sparse()
+        self.assertIn("dense", self.refuse(self.save({"a": sparse})))
+        self.assertIn("real", self.refuse(self.save({"a": torch.ones(1, dtype=torch.complex64)})))
+        good = self.save(weights())
+        self.assertIn("written", self.refuse(good, "-o", "no/w.safetensors"))
+        self.assertIn("written", self.refuse(good, "-o", "folder.pth"))
+        self.assertIn("same", self.refuse(good, "-o", good))
+
+    def test_help(self):
+        script = pathlib.Path(pth_to_safetensors.__file__)
+        done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("--keep-prefix", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
