@@ -24,7 +24,7 @@ pub(super) struct Class {
 #[derive(Debug, Serialize)]
 pub(in crate::commands) struct Unreadable {
     file: String,
-    pub(super) error: String,
+    pub(in crate::commands) error: String,
 }
 
 /// What is kept of all answers: as much as there are classes, pairs of them that were confused, and unreadable files.
