@@ -1,4 +1,5 @@
-//! One group per kernel, on the layer shapes of MobileNeXt 0.35, 1.0 and 1.4 at 224 x 224, for every ISA of this CPU.
+//! One group per kernel, on the layer shapes of MobileNeXt 0.35, 1.0 and 1.4 and of ResNet-50's dense layers at 224 x 224,
+//! for every ISA of this CPU.
 //!
 //! Names are `kernel/isa/Cin-Cout@size`, and any part of one is a filter:
 //!

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, SamplingMode};
-use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
+use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
 use mnx_graph::{LayerKind, Model, Network, PlacedLayer, Spec, init};
 use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
 use mnx_tensor::table::Kernels;
@@ -64,6 +64,10 @@ fn fill(len: usize) -> AlignedBuf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Dense,
+    /// 7x7.
+    Dense7,
+    Conv3x3,
+    MaxPool,
     Depthwise,
     Pointwise,
     Pool,
@@ -80,10 +84,20 @@ pub struct Shape {
     stride: usize,
 }
 
-/// The shapes of the layers of all [`widths`], each once, by size. None of them has a dense layer at stride 1: that is
-/// the stem of the CIFAR network.
+/// The dense layers of ResNet-50 and its max pool.
+fn resnet50() -> impl Iterator<Item = Shape> {
+    let conv = |(size, channels, stride)| Shape { kind: Kind::Conv3x3, size, cin: channels, cout: channels, stride };
+    let conv3x3 = [(56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (14, 512, 2), (7, 512, 1)];
+    let stem = Shape { kind: Kind::Dense7, size: SIDE, cin: 3, cout: 64, stride: 2 };
+    let pool = Shape { kind: Kind::MaxPool, size: SIDE / 2, cin: 64, cout: 64, stride: 2 };
+    conv3x3.into_iter().map(conv).chain([stem, pool])
+}
+
+/// The shapes of the layers of all [`widths`] and of ResNet-50, each once, by size. MobileNeXt has no dense layer at
+/// stride 1: that is the stem of the CIFAR network.
 pub fn shapes() -> Vec<Shape> {
     let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1 }];
+    shapes.extend(resnet50());
     for &width in widths() {
         let network = Network::new(&spec(width)).expect("a network within the limits");
         let layers: Vec<PlacedLayer> = network.place(SIDE, SIDE).collect();
@@ -115,7 +129,10 @@ impl Shape {
     /// Name of the kernel that computes it.
     pub fn kernel(&self, kernels: &Kernels) -> &'static str {
         match self.kind {
-            Kind::Dense => kernels.dense(self.stride).name,
+            Kind::Dense => kernels.dense(3, self.stride).name,
+            Kind::Dense7 => kernels.dense(7, self.stride).name,
+            Kind::Conv3x3 => kernels.conv3x3(self.stride).name,
+            Kind::MaxPool => kernels.maxpool3x3s2.name,
             Kind::Depthwise => kernels.depthwise(self.stride).name,
             Kind::Pointwise => kernels.pointwise_of(self.cout).name,
             Kind::Pool => kernels.pool.name,
@@ -123,12 +140,14 @@ impl Shape {
         }
     }
 
-    /// Floating-point operations: two per multiply-add; of the pool, its additions.
+    /// Floating-point operations: two per multiply-add; of the pools, their additions or comparisons.
     pub fn operations(&self) -> u64 {
         let Shape { kind, size, cin, cout, stride } = *self;
         let pixels = size.div_ceil(stride).pow(2);
         let operations = match kind {
-            Kind::Dense => 2 * pixels * cin * cout * 9,
+            Kind::Dense | Kind::Conv3x3 => 2 * pixels * cin * cout * 9,
+            Kind::Dense7 => 2 * pixels * cin * cout * 49,
+            Kind::MaxPool => pixels * cout * 9,
             Kind::Depthwise => 2 * pixels * cout * 9,
             Kind::Pointwise | Kind::Linear => 2 * pixels * cin * cout,
             Kind::Pool => pixels * cin,
@@ -141,16 +160,20 @@ impl Shape {
         let Shape { kind, size, cin, cout, stride } = self;
         let side = size.div_ceil(stride);
         let blocked = |channels, side| BlockedShape::new(channels, side, side).expect("a small shape");
-        let (from, to) = (blocked(cin, size), blocked(cout, side));
+        // Of what conv3x3 reads: the zeros around it are there already.
+        let around = if kind == Kind::Conv3x3 { (side - 1) * stride + 3 } else { size };
+        let (from, to) = (blocked(cin, around), blocked(cout, side));
         let (src, mut dst, bias) = (fill(from.len()), fill(to.len()), fill(pack::bias_len(cout)));
         let weights = fill(match kind {
-            Kind::Dense => pack::panels_len(cout, cin * 9),
+            Kind::Dense | Kind::Conv3x3 => pack::panels_len(cout, cin * 9),
+            Kind::Dense7 => pack::panels_len(cout, cin * 49),
             Kind::Depthwise => pack::depthwise_len(cin),
             Kind::Pointwise | Kind::Linear => pack::panels_len(cout, cin),
-            Kind::Pool => 0,
+            Kind::Pool | Kind::MaxPool => 0,
         });
-        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, stride));
-        let g = Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: 1, pad_left: 1 };
+        let (k, pad) = if kind == Kind::Dense7 { (7, 3) } else { (3, 1) };
+        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, k, stride));
+        let g = Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: pad, pad_left: pad };
         let units = [side, side * side, from.blocks(), cout.div_ceil(PANEL)];
         let [rows, pixels, blocks, panels] = units.map(|n| Span::from(0..n));
         move || {
@@ -161,10 +184,20 @@ impl Shape {
             // Layers borrow their weights and are made on the spot, as in an inference.
             unsafe {
                 match kind {
-                    Kind::Dense => {
-                        let layer = Dense3x3::new(w, b, cin, cout, stride, clamp).expect(FITS);
+                    Kind::Dense | Kind::Dense7 => {
+                        let layer = Dense::new(w, b, cin, cout, k, stride, clamp).expect(FITS);
                         // The blocked input has room for the planar one.
                         layer.run_part(kernels, &g, src.as_ptr(), output, scratch.as_mut_ptr(), rows);
+                    }
+                    Kind::Conv3x3 => {
+                        let layer = Conv3x3::new(w, b, cin, cout, stride, clamp).expect(FITS);
+                        for rows in strips(side, stride * around * cin * 4) {
+                            layer.run_part(kernels, input, around, output, None, side, rows, panels);
+                        }
+                    }
+                    Kind::MaxPool => {
+                        let args = args::MaxPool { src: input, dst: output, geometry: g, rows, blocks };
+                        (kernels.maxpool3x3s2.run)(&args);
                     }
                     Kind::Depthwise => {
                         let layer = Depthwise3x3::new(w, b, cin, stride, clamp).expect(FITS);
@@ -192,6 +225,14 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}@{}", self.cin, self.cout, self.size)
     }
+}
+
+/// Pairs of `rows` output rows that each read `row_bytes` more of the input, as many as leave room for weights in the L2
+/// cache: as a plan gives them to `conv3x3`.
+fn strips(rows: usize, row_bytes: usize) -> impl Iterator<Item = Span> {
+    const STRIP_BYTES: usize = 384 << 10;
+    let some = (STRIP_BYTES / row_bytes).max(2) / 2 * 2;
+    (0..rows).step_by(some).map(move |start| (start..rows.min(start + some)).into())
 }
 
 /// Why a layer can be made from the weights of a shape.

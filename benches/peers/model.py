@@ -1,4 +1,5 @@
-"""MobileNeXt in PyTorch, as the engines get it: the network of the paper with seeded weights.
+"""The networks in PyTorch, as the engines get them, with seeded weights: MobileNeXt of its paper, MobileNetV2 and ResNet as
+torchvision has them.
 
 Zhou et al., "Rethinking Bottleneck Structure for Efficient Mobile Network Design", ECCV 2020. Layers, quirks and
 parameter names (`features.N.conv.M`, `classifier.1`) are those of the authors' released model.
@@ -7,6 +8,7 @@ parameter names (`features.N.conv.M`, `classifier.1`) are those of the authors' 
 import math
 
 import torch
+import torchvision
 from torch import nn
 
 RESOLUTION = 224
@@ -87,7 +89,21 @@ class MobileNeXt(nn.Module):
         return self.classifier(x.flatten(1))
 
 
-ARCHITECTURES = {"mobilenext": MobileNeXt}
+def resnet(build):
+    def only(width: float):
+        if width != 1:
+            raise ValueError(f"width {width}: expected 1, ResNet has no width multiplier")
+        return build()
+
+    return only
+
+
+ARCHITECTURES = {
+    "mobilenext": MobileNeXt,
+    "mobilenetv2": lambda width: torchvision.models.mobilenet_v2(width_mult=width),
+    "resnet18": resnet(torchvision.models.resnet18),
+    "resnet50": resnet(torchvision.models.resnet50),
+}
 
 
 def build(name: str) -> nn.Module:
@@ -109,7 +125,8 @@ def seed_weights(model: nn.Module, seed: int = 0) -> None:
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)):
             m.weight.normal_(0, m.weight[0].numel() ** -0.5, generator=random)
-    model.classifier[1].bias.normal_(0, 0.1, generator=random)
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    linear.bias.normal_(0, 0.1, generator=random)
     for norm in norms:
         norm.weight.uniform_(0.5, 1.5, generator=random)
         norm.bias.normal_(0, 0.3, generator=random)
@@ -121,11 +138,13 @@ def seed_weights(model: nn.Module, seed: int = 0) -> None:
 
 def fold(model: nn.Module) -> nn.Module:
     """In place: every batch norm goes into the convolution before it."""
-    for layers in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
-        for i in range(len(layers) - 1):
-            if isinstance(layers[i], nn.Conv2d) and isinstance(layers[i + 1], nn.BatchNorm2d):
-                layers[i] = nn.utils.fuse_conv_bn_eval(layers[i], layers[i + 1])
-                layers[i + 1] = nn.Identity()
+    for parent in list(model.modules()):
+        # Each norm stands right after its convolution: a sequence's next member, or ResNet's conv1, bn1, conv2, …
+        children = list(parent.named_children())
+        for (name, conv), (next_name, norm) in zip(children, children[1:]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, nn.utils.fuse_conv_bn_eval(conv, norm))
+                setattr(parent, next_name, nn.Identity())
     return model.requires_grad_(False)
 
 

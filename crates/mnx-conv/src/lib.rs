@@ -25,5 +25,5 @@ mod pack;
 
 pub use error::{Error, Fault, FaultList, Parameter, Rule};
 pub use fold::{BatchNorm, Folded, fold};
-pub use layers::{Dense3x3, Depthwise3x3, Linear, Pointwise};
+pub use layers::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
 pub use pack::Packing;

@@ -11,7 +11,7 @@ use crate::Error;
 pub enum Packing {
     /// `pw16`: `[Cout, Cin, 1, 1]` as `[⌈Cout/16⌉][Cin][16]`.
     Pointwise16,
-    /// `dense16`: `[Cout, Cin, 3, 3]` as `[⌈Cout/16⌉][Cin·9][16]`.
+    /// `dense16`: `[Cout, Cin, K, K]` as `[⌈Cout/16⌉][Cin·K²][16]`, K = 3 or 7.
     Dense16,
     /// `dw8`: `[C, 1, 3, 3]` as `[⌈C/8⌉][9][8]`.
     Depthwise8,
@@ -46,7 +46,7 @@ impl Packing {
     fn rows(self, dims: &[usize]) -> Result<(usize, usize), Error> {
         let (suits, expected) = match self {
             Packing::Pointwise16 => (matches!(dims, [_, _, 1, 1]), "[Cout, Cin, 1, 1]"),
-            Packing::Dense16 => (matches!(dims, [_, _, 3, 3]), "[Cout, Cin, 3, 3]"),
+            Packing::Dense16 => (matches!(dims, [_, _, 3, 3] | [_, _, 7, 7]), "[Cout, Cin, K, K], K = 3 or 7"),
             Packing::Depthwise8 => (matches!(dims, [_, 1, 3, 3]), "[C, 1, 3, 3]"),
             Packing::Linear16 => (matches!(dims, [_, _]), "[Cout, Cin]"),
             Packing::Bias16 => (matches!(dims, [_]), "[C]"),
@@ -170,15 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn dense_filters_may_have_seven_rows() {
+        let values: Vec<f32> = (0..17 * 3 * 49).map(|v| v as f32).collect();
+        let packed = Packing::Dense16.pack(&values, &[17, 3, 7, 7]).unwrap();
+        assert_eq!(packed.len(), 32 * 3 * 49);
+        // Input channel 2, last row and column, of output channel 16: the second panel's first lane.
+        assert_eq!(packed[(3 * 49 + 2 * 49 + 48) * 16], values[16 * 3 * 49 + 2 * 49 + 48]);
+        assert_eq!(Packing::Dense16.unpack(&packed, &[17, 3, 7, 7]).unwrap(), values);
+    }
+
+    #[test]
     fn dimensions_and_lengths_are_checked() {
-        let wrong: [(Packing, &[usize]); 8] = [
+        let wrong: [(Packing, &[usize]); 10] = [
             (Packing::Pointwise16, &[8, 8, 3, 3]),
             (Packing::Pointwise16, &[8, 0, 1, 1]),
             (Packing::Pointwise16, &[usize::MAX - 3, 8, 1, 1]),
+            (Packing::Dense16, &[8, 8, 3, 7]),
+            (Packing::Dense16, &[8, 8, 5, 5]),
             (Packing::Dense16, &[usize::MAX / 16, usize::MAX / 16, 3, 3]),
             (Packing::Depthwise8, &[8, 2, 3, 3]),
             (Packing::Linear16, &[8]),
-            (Packing::Linear16, &[1 << 40, 1 << 21]),
+            (Packing::Linear16, &[1 << (usize::BITS - 24), 1 << 21]),
             (Packing::Bias16, &[]),
         ];
         for (packing, dims) in wrong {

@@ -1,12 +1,13 @@
 //! Running a plan: from a step and a unit to the kernel calls.
 
-use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
-use mnx_tensor::args::{Geometry, Planes, PlanesMut, Pool, Residual, Span};
+use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
+use mnx_tensor::args::{Geometry, MaxPool, Planes, PlanesMut, Pool, Residual, Span};
+use mnx_tensor::strip::{pad_rows, sample_rows};
 use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, BLOCK, PANEL, TensorView};
 
 use crate::arena::Slot;
-use crate::plan::{Conv, LayerRef, Link, Plan, Step, StepKind};
+use crate::plan::{Conv, LayerRef, Link, Plan, Shortcut, Step, StepKind};
 use crate::{LayerKind, Model};
 
 /// How a session's memory is divided, in floats.
@@ -87,7 +88,17 @@ impl<'a> Exec<'a> {
                 StepKind::Chain(chain) => {
                     let input = self.input.picture(picture).as_ptr();
                     let held = before.map(|unit| step.split.unit(unit).0);
-                    self.chain(&chain.links, part, held, &Scratch { input, strips: scratch, window: chain.window });
+                    self.chain(
+                        &chain.links,
+                        part,
+                        held,
+                        &Scratch {
+                            input,
+                            strips: scratch,
+                            window: scratch.wrapping_add(chain.window),
+                            window_plane: chain.window_plane,
+                        },
+                    );
                 }
                 StepKind::Channels([pw, dw], plane) => {
                     const BLOCKS: usize = PANEL / BLOCK;
@@ -98,6 +109,7 @@ impl<'a> Exec<'a> {
                     self.pointwise(pw, Part { dst: strip, residual: None, pixels: between, ..part });
                     self.depthwise(dw, Part { src: strip.read(), channels: blocks, ..part });
                 }
+                StepKind::MaxPool(geometry) => self.max_pool(step, geometry, part),
                 StepKind::Pool(geometry) => self.pool(step, geometry, lane, picture, channels),
             }
         }
@@ -132,21 +144,45 @@ impl<'a> Exec<'a> {
                 part.src = dst.read();
             }
             match conv.layer.kind {
-                LayerKind::Dense3x3 => {
-                    let window = scratch.strips.wrapping_add(scratch.window);
+                LayerKind::Dense3x3 | LayerKind::Dense7x7 => {
                     let rows = conv.rows(part.pixels);
                     self.dense(conv.layer).run_part(
                         self.kernels,
                         &conv.geometry,
                         scratch.input,
                         part.dst,
-                        window,
+                        scratch.window,
                         rows,
                     );
                 }
                 LayerKind::Depthwise3x3 => self.depthwise(conv, part),
-                LayerKind::Pointwise | LayerKind::Linear => self.pointwise(conv, part),
+                LayerKind::Conv3x3 => self.conv3x3(conv, part, scratch),
+                LayerKind::Pointwise | LayerKind::Linear => {
+                    if conv.layer.copies() {
+                        part.src = sampled(conv, part, scratch);
+                    }
+                    self.pointwise(conv, part);
+                }
             }
+        }
+    }
+
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn conv3x3(&self, conv: &Conv, part: Part, scratch: &Scratch) {
+        let Conv { layer: l, geometry, .. } = conv;
+        let (weights, bias) = self.model.weights(l.index);
+        let layer = Conv3x3::new(weights, bias, l.cin, l.cout, l.stride, l.clamp).expect(CHECKED);
+        let Part { src, dst, residual, pixels, channels } = part;
+        let (rows, width) = (conv.rows(pixels), geometry.out_width);
+        let padded = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
+        let row = (width - 1) * l.stride + 3;
+        // SAFETY: the window has room for the rows that the unit's pixels read; the rest is the caller's promise.
+        unsafe {
+            pad_rows(src, geometry, l.stride, rows, l.cin.div_ceil(BLOCK), padded);
+            let first = padded.ptr.wrapping_sub(rows.start * l.stride * row * BLOCK);
+            let padded = Planes { ptr: first, stride: padded.stride };
+            layer.run_part(self.kernels, padded, row, dst, residual, width, rows, channels);
         }
     }
 
@@ -169,6 +205,16 @@ impl<'a> Exec<'a> {
         let Part { src, dst, residual, pixels, channels } = part;
         // SAFETY: the caller's promise.
         unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, channels) }
+    }
+
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn max_pool(&self, step: &Step, geometry: &Geometry, part: Part) {
+        let Part { src, dst, pixels, channels: blocks, .. } = part;
+        let width = step.dst.shape.width;
+        let rows = (pixels.start / width..pixels.end / width).into();
+        // SAFETY: the caller's promise.
+        unsafe { (self.kernels.maxpool3x3s2.run)(&MaxPool { src, dst, geometry: *geometry, rows, blocks }) }
     }
 
     /// # Safety
@@ -227,9 +273,9 @@ impl<'a> Exec<'a> {
         [shape.channels, shape.height, shape.width]
     }
 
-    fn dense(&self, l: LayerRef) -> Dense3x3<'_> {
+    fn dense(&self, l: LayerRef) -> Dense<'_> {
         let (weights, bias) = self.model.weights(l.index);
-        Dense3x3::new(weights, bias, l.cin, l.cout, l.stride, l.clamp).expect(CHECKED)
+        Dense::new(weights, bias, l.cin, l.cout, l.kernel(), l.stride, l.clamp).expect(CHECKED)
     }
 }
 
@@ -253,8 +299,10 @@ struct Scratch {
     /// The caller's picture.
     input: *const f32,
     strips: *mut f32,
-    /// Floats from there to a dense layer's scratch.
-    window: usize,
+    /// For what a layer reads, copied.
+    window: *mut f32,
+    /// Floats from one block of a copy to the next.
+    window_plane: usize,
 }
 
 /// What one call of a layer reads and writes.
@@ -281,12 +329,25 @@ fn out(lane: *mut f32, slot: Slot) -> PlanesMut {
 }
 
 fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
-    step.residual.map(|(slot, channels)| Residual { planes: planes(lane, slot), channels })
+    step.shortcut.map(|Shortcut { slot, channels, clamp }| Residual { planes: planes(lane, slot), channels, clamp })
 }
 
 /// Scratch as planes of which block `block` and pixel `pixel` come first.
 fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesMut {
     PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * BLOCK), stride: plane }
+}
+
+/// The pixels that a strided pointwise layer reads, side by side, so that it has no stride any more.
+///
+/// # Safety
+/// As [`Exec::step`].
+unsafe fn sampled(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
+    let (rows, LayerRef { cin, stride, .. }) = (conv.rows(part.pixels), conv.layer);
+    let copy = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
+    // SAFETY: the window has room for the unit's pixels.
+    unsafe { sample_rows(part.src, &conv.geometry, stride, rows, cin.div_ceil(BLOCK), copy) };
+    let first = copy.ptr.wrapping_sub(rows.start * conv.geometry.out_width * BLOCK);
+    Planes { ptr: first, stride: copy.stride }
 }
 
 /// Moves `len` pixels of each block from pixel `by` of its plane to the plane's beginning.

@@ -2,13 +2,15 @@
 
 use serde::Deserialize;
 
-use crate::{BlockKind, Error, Padding, Preprocessing, Spec, Stage, Stem};
+use crate::{Activation, BlockKind, Error, Padding, Preprocessing, Spec, Stage, Stem};
 
 /// A named network and its defaults.
 struct Family {
     name: &'static str,
     stem: Stem,
     stages: &'static [Stage],
+    activation: Activation,
+    head: Option<usize>,
     classes: usize,
     resolution: usize,
     normalisation: Normalisation,
@@ -42,6 +44,11 @@ impl Resize {
 const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const CIFAR: Normalisation = Normalisation { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
 
+/// Both MobileNets'.
+const fn mobile_stem(stride: usize) -> Stem {
+    Stem { channels: 32, stride, kernel: 3, max_pool: false }
+}
+
 const fn sandglass(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
     Stage { block: BlockKind::Sandglass, ratio, channels, repeats, stride }
 }
@@ -60,12 +67,58 @@ const fn mobilenext(first_stride: usize) -> [Stage; 8] {
     ]
 }
 
+const fn inverted_residual(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
+    Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride }
+}
+
+/// Table 2 of the paper, as torchvision has it.
+const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
+    [
+        inverted_residual(1, 16, 1, 1),
+        inverted_residual(6, 24, 2, first_stride),
+        inverted_residual(6, 32, 3, 2),
+        inverted_residual(6, 64, 4, 2),
+        inverted_residual(6, 96, 3, 1),
+        inverted_residual(6, 160, 3, 2),
+        inverted_residual(6, 320, 1, 1),
+    ]
+}
+
+/// Table 1 of the paper: `repeats` of blocks of this kind, whose hidden channels are the output channels by `ratio`.
+const fn resnet(block: BlockKind, ratio: usize, repeats: [usize; 4]) -> [Stage; 4] {
+    const fn stage(block: BlockKind, ratio: usize, hidden: usize, repeats: usize, stride: usize) -> Stage {
+        Stage { block, ratio, channels: hidden * ratio, repeats, stride }
+    }
+    [
+        stage(block, ratio, 64, repeats[0], 1),
+        stage(block, ratio, 128, repeats[1], 2),
+        stage(block, ratio, 256, repeats[2], 2),
+        stage(block, ratio, 512, repeats[3], 2),
+    ]
+}
+
+const fn resnet_family(name: &'static str, stages: &'static [Stage]) -> Family {
+    Family {
+        name,
+        stem: Stem { channels: 64, stride: 2, kernel: 7, max_pool: true },
+        stages,
+        activation: Activation::Relu,
+        head: None,
+        classes: 1000,
+        resolution: 224,
+        normalisation: IMAGENET,
+        resize: Resize::Margin,
+    }
+}
+
 /// Another family is another entry. The first one's defaults serve stage tables of the user's own.
 const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenext",
-        stem: Stem { channels: 32, stride: 2 },
+        stem: mobile_stem(2),
         stages: &mobilenext(2),
+        activation: Activation::Relu6,
+        head: None,
         classes: 1000,
         resolution: 224,
         normalisation: IMAGENET,
@@ -73,13 +126,40 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         name: "mobilenext-cifar",
-        stem: Stem { channels: 32, stride: 1 },
+        stem: mobile_stem(1),
         stages: &mobilenext(1),
+        activation: Activation::Relu6,
+        head: None,
         classes: 10,
         resolution: 32,
         normalisation: CIFAR,
         resize: Resize::Exact,
     },
+    Family {
+        name: "mobilenetv2",
+        stem: mobile_stem(2),
+        stages: &mobilenetv2(2),
+        activation: Activation::Relu6,
+        head: Some(1280),
+        classes: 1000,
+        resolution: 224,
+        normalisation: IMAGENET,
+        resize: Resize::Margin,
+    },
+    Family {
+        name: "mobilenetv2-cifar",
+        stem: mobile_stem(1),
+        stages: &mobilenetv2(1),
+        activation: Activation::Relu6,
+        head: Some(1280),
+        classes: 10,
+        resolution: 32,
+        normalisation: CIFAR,
+        resize: Resize::Exact,
+    },
+    resnet_family("resnet18", &resnet(BlockKind::Basic, 1, [2, 2, 2, 2])),
+    resnet_family("resnet34", &resnet(BlockKind::Basic, 1, [3, 4, 6, 3])),
+    resnet_family("resnet50", &resnet(BlockKind::Bottleneck, 4, [3, 4, 6, 3])),
 ];
 
 /// Names that [`Spec::family`] knows.
@@ -102,6 +182,8 @@ struct Table {
     family: Option<String>,
     stem: Stem,
     stages: Vec<Stage>,
+    activation: Option<Activation>,
+    head: Option<usize>,
     width: Option<f64>,
     identity: Option<f64>,
     resolution: Option<usize>,
@@ -131,6 +213,8 @@ impl From<Table> for Spec {
             family: name,
             stem: table.stem,
             stages: table.stages,
+            activation: table.activation.unwrap_or(defaults.activation),
+            head: table.head,
             width: table.width.unwrap_or(1.0),
             identity: table.identity.unwrap_or(1.0),
             resolution,
@@ -165,6 +249,8 @@ impl Spec {
             family: family.name.into(),
             stem: family.stem.clone(),
             stages: family.stages.to_vec(),
+            activation: family.activation,
+            head: family.head,
             width: 1.0,
             identity: 1.0,
             resolution: family.resolution,

@@ -38,17 +38,33 @@ fn input_scales(network: &Network) -> Vec<f64> {
     let mut scales = Vec::new();
     let mut square = 1.0_f64;
     for block in &network.blocks {
-        let shortcut = square;
+        let mut shortcut = square;
         for layer in &block.layers {
             scales.push(square.sqrt());
-            // A half of what is symmetric about zero is cut off; the few values above 6 hardly count.
-            square = if layer.activation == Activation::Relu6 { linear / 2.0 } else { linear };
+            square = activated(layer.activation, linear);
+        }
+        if block.projection.is_some() {
+            scales.push(shortcut.sqrt());
+            shortcut = linear;
         }
         let channels = block.layers.last().map_or(1, |layer| layer.cout);
         square += shortcut * block.identity_channels as f64 / channels as f64;
+        // What a ReLU left on a bare shortcut is not negative: of the sum hardly anything is cut off.
+        if block.projection.is_some() {
+            square = activated(block.activation, square);
+        }
+        if block.max_pool {
+            // The largest of nine normal values: 1.49² + 0.36, of which hardly anything is negative.
+            square = 2.56 * linear;
+        }
     }
     scales.push(square.sqrt());
     scales
+}
+
+/// Mean square of symmetric values after an activation: a half is cut off; the few values above 6 hardly count.
+fn activated(activation: Activation, square: f64) -> f64 {
+    if activation == Activation::Linear { square } else { square / 2.0 }
 }
 
 /// Sebastiano Vigna's SplitMix64 (2015).

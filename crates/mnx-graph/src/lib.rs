@@ -4,8 +4,11 @@
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
 mod arena;
+mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "rayon")]
+mod cores;
 mod error;
 mod exec;
 mod families;

@@ -1,13 +1,25 @@
 //! A [`Spec`](crate::Spec) spelled out: every block and layer with its channels, independent of the input's size.
 
-use crate::{BlockKind, Error, Limits, Spec, Stage};
+mod builder;
+
+use builder::Builder;
+
+use mnx_conv::Packing;
+use mnx_tensor::Clamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Limits, Spec};
 
 /// What a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
-    /// Dense 3x3 convolution.
+    /// Dense 3x3 convolution of the picture: a stem.
     Dense3x3,
+    /// Dense 7x7 convolution of the picture: ResNet's stem.
+    Dense7x7,
+    /// Dense 3x3 convolution of features.
+    Conv3x3,
     /// Depthwise 3x3 convolution.
     Depthwise3x3,
     /// 1x1 convolution.
@@ -17,13 +29,28 @@ pub enum LayerKind {
 }
 
 /// What follows the bias.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activation {
     /// Nothing.
     Linear,
     /// Clamp to 0…6; NaN passes.
+    #[default]
     Relu6,
+    /// Clamp to 0…∞; NaN passes.
+    Relu,
+}
+
+impl Activation {
+    /// As bounds.
+    pub(crate) fn clamp(self) -> Clamp {
+        match self {
+            Activation::Linear => Clamp::NONE,
+            Activation::Relu6 => Clamp::RELU6,
+            Activation::Relu => Clamp::RELU,
+        }
+    }
 }
 
 /// One convolution (with its batch norm folded in) or the classifier.
@@ -52,16 +79,42 @@ pub struct Block {
     pub name: String,
     /// In order of execution.
     pub layers: Vec<Layer>,
-    /// The block's input is added to this many first channels of its output; 0: no shortcut.
+    /// The block's input, or what the projection makes of it, is added to this many first channels of its output; 0: no
+    /// shortcut.
     pub identity_channels: usize,
+    /// A layer on the shortcut, where the block changes the size or the channels.
+    pub projection: Option<Layer>,
+    /// What follows the addition.
+    pub activation: Activation,
+    /// Whether a 3x3 max pool of stride 2 follows.
+    pub max_pool: bool,
+}
+
+impl Block {
+    /// Without layers, shortcut and pool.
+    pub(crate) fn named(name: impl Into<String>) -> Block {
+        Block {
+            name: name.into(),
+            layers: Vec::new(),
+            identity_channels: 0,
+            projection: None,
+            activation: Activation::Linear,
+            max_pool: false,
+        }
+    }
+
+    /// Every layer in the order of the weight file, that on the shortcut last.
+    pub fn all_layers(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().chain(&self.projection)
+    }
 }
 
 /// Blocks in a row, then global average pool, then the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// `features.N`, the stem first.
+    /// The stem, then the stages' blocks one by one, then the head, if there is one.
     pub blocks: Vec<Block>,
-    /// The classifier, `classifier.1`.
+    /// The classifier.
     pub classifier: Layer,
 }
 
@@ -76,10 +129,21 @@ impl Layer {
     /// kernel height and width; of the classifier outputs and inputs only.
     pub fn weight_dims(&self) -> Vec<usize> {
         match self.kind {
-            LayerKind::Dense3x3 => vec![self.cout, self.cin, 3, 3],
+            LayerKind::Dense3x3 | LayerKind::Conv3x3 => vec![self.cout, self.cin, 3, 3],
+            LayerKind::Dense7x7 => vec![self.cout, self.cin, 7, 7],
             LayerKind::Depthwise3x3 => vec![self.cout, 1, 3, 3],
             LayerKind::Pointwise => vec![self.cout, self.cin, 1, 1],
             LayerKind::Linear => vec![self.cout, self.cin],
+        }
+    }
+
+    /// How a weight file stores the weight.
+    pub fn packing(&self) -> Packing {
+        match self.kind {
+            LayerKind::Dense3x3 | LayerKind::Dense7x7 | LayerKind::Conv3x3 => Packing::Dense16,
+            LayerKind::Depthwise3x3 => Packing::Depthwise8,
+            LayerKind::Pointwise => Packing::Pointwise16,
+            LayerKind::Linear => Packing::Linear16,
         }
     }
 
@@ -105,8 +169,12 @@ impl Layer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlacedLayer<'a> {
+    /// Place in [`Network::layers`].
+    pub index: usize,
     /// Index in [`Network::blocks`]; of the classifier, their number.
     pub block: usize,
+    /// Whether it is the layer on the block's shortcut.
+    pub projection: bool,
     /// The layer.
     pub layer: &'a Layer,
     /// Height and width of its input.
@@ -138,40 +206,38 @@ impl Network {
     /// says which layer or field goes over `limits`.
     pub fn new_with(spec: &Spec, limits: &Limits) -> Result<Network, Error> {
         spec.check(limits)?;
-        let mut builder = Builder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() };
-        let mut cin = builder.stem()?;
-        for index in 0..spec.stages.len() {
-            cin = builder.stage(index, cin)?;
-        }
-        let classifier = Layer {
-            name: "classifier.1".into(),
-            norm: None,
-            kind: LayerKind::Linear,
-            cin,
-            cout: spec.classes,
-            stride: 1,
-            activation: Activation::Linear,
-        };
-        builder.admit(&classifier)?;
-        Ok(Network { blocks: builder.blocks, classifier })
+        Builder::new(spec, limits).build()
     }
 
-    /// Every layer in order of execution, the classifier last.
+    /// Every layer in the order of the weight file: block by block, in a block first those in a row, the classifier last.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.blocks.iter().flat_map(|block| &block.layers).chain([&self.classifier])
+        self.blocks.iter().flat_map(Block::all_layers).chain([&self.classifier])
     }
 
-    /// Every layer in order of execution, with its sizes for an input of `h` x `w`. The classifier,
+    /// Every layer in that order, with its sizes for an input of `h` x `w`. The classifier,
     /// last, sees the 1 x 1 that the pool leaves.
     pub fn place(&self, h: usize, w: usize) -> impl Iterator<Item = PlacedLayer<'_>> {
-        let in_blocks = self.blocks.iter().enumerate();
-        let in_blocks = in_blocks.flat_map(|(i, block)| block.layers.iter().map(move |l| (i, l)));
-        let placed = in_blocks.scan((h, w), |size, (block, layer)| {
-            let input = *size;
-            *size = layer.output_size(input.0, input.1);
-            Some(PlacedLayer { block, layer, input, output: *size })
-        });
-        placed.chain([PlacedLayer { block: self.blocks.len(), layer: &self.classifier, input: (1, 1), output: (1, 1) }])
+        let mut placed = Vec::new();
+        let mut push = |block, projection, layer, input, output| {
+            placed.push(PlacedLayer { index: placed.len(), block, projection, layer, input, output });
+        };
+        let mut size = (h, w);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let before = size;
+            for layer in &block.layers {
+                let input = size;
+                size = layer.output_size(input.0, input.1);
+                push(index, false, layer, input, size);
+            }
+            if let Some(layer) = &block.projection {
+                push(index, true, layer, before, layer.output_size(before.0, before.1));
+            }
+            if block.max_pool {
+                size = max_pool_size(size);
+            }
+        }
+        push(self.blocks.len(), false, &self.classifier, (1, 1), (1, 1));
+        placed.into_iter()
     }
 
     /// Trained parameters before batch norms are folded.
@@ -185,176 +251,9 @@ impl Network {
     }
 }
 
-/// Nearest multiple (halves go up), never under 90 % of `value` nor under `multiple`.
-fn round_channels(value: f64, multiple: usize) -> usize {
-    let halfway_up = (value + multiple as f64 / 2.0) as usize;
-    let nearest = (halfway_up / multiple * multiple).max(multiple);
-    if (nearest as f64) < 0.9 * value { nearest.saturating_add(multiple) } else { nearest }
-}
-
-/// Which layers a SandGlass block has; it depends on the block's place.
-struct Sandglass {
-    hidden: usize,
-    first_dw: bool,
-    /// Stride of the second depthwise layer, if there is one.
-    last_dw: Option<usize>,
-    shortcut: bool,
-}
-
-impl Sandglass {
-    /// `alone`: the only block of a stage at stride 1.
-    fn new(cin: usize, cout: usize, stride: usize, ratio: usize, alone: bool) -> Sandglass {
-        let narrow = cin / ratio;
-        let sixth = cout.div_ceil(6);
-        // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.
-        let hidden = if narrow < sixth { round_channels(sixth as f64, 16) } else { narrow };
-        let changes = cin != cout && !alone;
-        let first_dw = ratio == 2 || !changes;
-        // Where the channels stay, so does the size: a stage of equal channels loses its stride.
-        let last_stride = if ratio == 2 || changes { stride } else { 1 };
-        Sandglass {
-            hidden,
-            first_dw,
-            last_dw: (first_dw || stride == 2).then_some(last_stride),
-            shortcut: ratio != 2 && !changes && !alone,
-        }
-    }
-}
-
-/// Appends blocks, and refuses to grow past the limits.
-struct Builder<'a> {
-    spec: &'a Spec,
-    limits: &'a Limits,
-    layers: usize,
-    /// Of all weights so far.
-    elements: u64,
-    blocks: Vec<Block>,
-}
-
-impl Builder<'_> {
-    /// Channels are multiples of this.
-    fn multiple(&self) -> usize {
-        if self.spec.width == 0.1 { 4 } else { 8 }
-    }
-
-    /// `channels` times the width multiplier.
-    fn scaled(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
-        let scaled = round_channels(channels as f64 * self.spec.width, self.multiple());
-        self.limit(scaled, || format!("`{}` times the width", field()))
-    }
-
-    fn limit(&self, channels: usize, what: impl FnOnce() -> String) -> Result<usize, Error> {
-        let limit = self.limits.channels;
-        if channels <= limit {
-            return Ok(channels);
-        }
-        Err(Error::Limit { what: what(), limit: limit as u64, found: channels as u64 })
-    }
-
-    /// Counts a layer in, if the limits allow it.
-    fn admit(&mut self, layer: &Layer) -> Result<(), Error> {
-        self.limit(layer.cout, || format!("output channels of `{}`", layer.name))?;
-        let elements = layer.weight_elements();
-        if elements > self.limits.elements {
-            let what = format!("elements of `{}.weight`", layer.name);
-            return Err(Error::Limit { what, limit: self.limits.elements, found: elements });
-        }
-        self.elements = self.elements.saturating_add(elements);
-        if self.elements > self.limits.weights {
-            let what = format!("elements of all weights up to `{}`", layer.name);
-            return Err(Error::Limit { what, limit: self.limits.weights, found: self.elements });
-        }
-        self.layers += 1;
-        let tensors = self.layers.saturating_mul(2);
-        if tensors > self.limits.tensors {
-            let what = format!("tensors of the network up to `{}`", layer.name);
-            let limit = self.limits.tensors as u64;
-            return Err(Error::Limit { what, limit, found: tensors as u64 });
-        }
-        Ok(())
-    }
-
-    /// Adds the first layer; returns its output channels.
-    fn stem(&mut self) -> Result<usize, Error> {
-        let stem = &self.spec.stem;
-        let cout = self.scaled(stem.channels, || "stem.channels".into())?;
-        let layer = Layer {
-            name: "features.0.0".into(),
-            norm: Some("features.0.1".into()),
-            kind: LayerKind::Dense3x3,
-            cin: self.spec.channels,
-            cout,
-            stride: stem.stride,
-            activation: Activation::Relu6,
-        };
-        self.admit(&layer)?;
-        self.blocks.push(Block { name: "features.0".into(), layers: vec![layer], identity_channels: 0 });
-        Ok(cout)
-    }
-
-    /// Adds a stage's blocks; returns their output channels.
-    fn stage(&mut self, index: usize, mut cin: usize) -> Result<usize, Error> {
-        let stage = &self.spec.stages[index];
-        let field = || format!("stages[{index}].channels");
-        // The features before the classifier do not shrink with the width.
-        let cout = if index + 1 == self.spec.stages.len() && self.spec.width < 1.0 {
-            self.limit(stage.channels, field)?
-        } else {
-            self.scaled(stage.channels, field)?
-        };
-        for repeat in 0..stage.repeats {
-            let stride = if repeat == 0 { stage.stride } else { 1 };
-            let block = match stage.block {
-                BlockKind::Sandglass => self.sandglass(stage, cin, cout, stride)?,
-            };
-            self.blocks.push(block);
-            cin = cout;
-        }
-        Ok(cout)
-    }
-
-    fn sandglass(&mut self, stage: &Stage, cin: usize, cout: usize, stride: usize) -> Result<Block, Error> {
-        let alone = stage.repeats == 1 && stride == 1;
-        let shape = Sandglass::new(cin, cout, stride, stage.ratio, alone);
-        let name = format!("features.{}", self.blocks.len());
-        let mut flat = Flat { prefix: format!("{name}.conv"), modules: 0, layers: Vec::new() };
-        if shape.first_dw {
-            flat.push(LayerKind::Depthwise3x3, cin, cin, 1, Activation::Relu6);
-        }
-        flat.push(LayerKind::Pointwise, cin, shape.hidden, 1, Activation::Linear);
-        flat.push(LayerKind::Pointwise, shape.hidden, cout, 1, Activation::Relu6);
-        if let Some(stride) = shape.last_dw {
-            flat.push(LayerKind::Depthwise3x3, cout, cout, stride, Activation::Linear);
-        }
-        for layer in &flat.layers {
-            self.admit(layer)?;
-        }
-        let covered = (cin as f64 * self.spec.identity).round_ties_even() as usize;
-        let identity_channels = if shape.shortcut { covered } else { 0 };
-        Ok(Block { name, layers: flat.layers, identity_channels })
-    }
-}
-
-/// Names layers as a flat list of convolution, batch norm and, where there is one, ReLU6.
-struct Flat {
-    prefix: String,
-    modules: usize,
-    layers: Vec<Layer>,
-}
-
-impl Flat {
-    fn push(&mut self, kind: LayerKind, cin: usize, cout: usize, stride: usize, activation: Activation) {
-        self.layers.push(Layer {
-            name: format!("{}.{}", self.prefix, self.modules),
-            norm: Some(format!("{}.{}", self.prefix, self.modules + 1)),
-            kind,
-            cin,
-            cout,
-            stride,
-            activation,
-        });
-        self.modules += if activation == Activation::Relu6 { 3 } else { 2 };
-    }
+/// Height and width that a 3x3 max pool of stride 2 leaves.
+pub(crate) fn max_pool_size((h, w): (usize, usize)) -> (usize, usize) {
+    (h.div_ceil(2), w.div_ceil(2))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use mnx_tensor::args::Geometry;
 use mnx_tensor::table::{Kernel, Kernels};
 use mnx_tensor::{Isa, TensorView};
 
+use crate::arena::Slot;
 use crate::exec::Exec;
-use crate::plan::{Conv, Plan, StepKind};
+use crate::plan::{Conv, Plan, Shortcut, StepKind};
 use crate::run::{Prepared, Watch};
 use crate::{Error, Layer, LayerKind, Model, PlacedLayer, Session};
 
@@ -218,16 +220,27 @@ impl<'a> Describe<'a> {
         let regions = self.prepared.regions;
         let mut described = Vec::with_capacity(steps.len() + 1);
         for step in steps {
-            if let StepKind::Pool(_) = step.kind {
-                described.push(self.pool(regions.features_start));
-                continue;
+            match &step.kind {
+                StepKind::MaxPool(geometry) => {
+                    let block = step.ends_block.map_or("", |block| &self.model.network().blocks[block].name);
+                    let offset = bytes_of(step.dst.offset);
+                    described.push(step_info(block.into(), vec![self.max_pool(geometry, step.dst, offset)], 0));
+                    continue;
+                }
+                StepKind::Pool(geometry) => {
+                    described.push(self.pool(geometry, regions.features_start));
+                    continue;
+                }
+                StepKind::Chain(_) | StepKind::Channels(..) => {}
             }
             let convs = step.kind.convs();
             let mut layers: Vec<_> = convs.iter().map(|conv| self.layer(conv.layer.index)).collect();
             if let Some(last) = layers.last_mut() {
                 last.arena_offset = Some(bytes_of(step.dst.offset));
             }
-            let shortcut = step.residual.map_or(0, |(slot, channels)| channels * slot.shape.height * slot.shape.width);
+            let shortcut = step
+                .shortcut
+                .map_or(0, |Shortcut { slot, channels, .. }| channels * slot.shape.height * slot.shape.width);
             described.push(step_info(self.block(&convs), layers, shortcut));
         }
         let mut layer = self.layer(classifier.index);
@@ -245,8 +258,7 @@ impl<'a> Describe<'a> {
         let mut blocks = blocks_of(convs);
         for step in &self.prepared.plan.steps {
             let other = blocks_of(&step.kind.convs());
-            if !matches!(step.kind, StepKind::Pool(_)) && other.start() <= blocks.end() && blocks.start() <= other.end()
-            {
+            if !step.kind.convs().is_empty() && other.start() <= blocks.end() && blocks.start() <= other.end() {
                 blocks = *blocks.start().min(other.start())..=*blocks.end().max(other.end());
             }
         }
@@ -270,10 +282,26 @@ impl<'a> Describe<'a> {
         }
     }
 
-    fn pool(&self, offset: usize) -> StepInfo {
+    fn max_pool(&self, geometry: &Geometry, dst: Slot, offset: u64) -> LayerInfo {
+        let kernel = &self.kernels.maxpool3x3s2;
+        let channels = dst.shape.channels;
+        LayerInfo {
+            name: "maxpool".into(),
+            kernel: kernel.name,
+            tile: kernel.tile,
+            input: [channels, geometry.height, geometry.width],
+            output: [channels, geometry.out_height, geometry.out_width],
+            parameters: 0,
+            macs: 0,
+            weight_bytes: 0,
+            arena_offset: Some(offset),
+        }
+    }
+
+    fn pool(&self, geometry: &Geometry, offset: usize) -> StepInfo {
         let kernel = &self.kernels.pool;
         let classifier = &self.model.network().classifier;
-        let (height, width) = self.layers.iter().rev().nth(1).map_or((1, 1), |last| last.output);
+        let (height, width) = (geometry.height, geometry.width);
         let layer = LayerInfo {
             name: "pool".into(),
             kernel: kernel.name,
@@ -293,7 +321,9 @@ impl<'a> Describe<'a> {
             (kernel.name, kernel.tile)
         }
         match layer.kind {
-            LayerKind::Dense3x3 => of(self.kernels.dense(layer.stride)),
+            LayerKind::Dense3x3 => of(self.kernels.dense(3, layer.stride)),
+            LayerKind::Dense7x7 => of(self.kernels.dense(7, layer.stride)),
+            LayerKind::Conv3x3 => of(self.kernels.conv3x3(layer.stride)),
             LayerKind::Depthwise3x3 => of(self.kernels.depthwise(layer.stride)),
             LayerKind::Pointwise => of(self.kernels.pointwise_of(layer.cout)),
             LayerKind::Linear => of(&self.kernels.linear),

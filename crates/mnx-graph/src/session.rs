@@ -25,7 +25,8 @@ pub const MAX_THREADS: usize = 1024;
 #[non_exhaustive]
 pub struct SessionOptions {
     /// Threads that work on an inference, the calling one included, 1 to [`MAX_THREADS`]. `None`: as many as
-    /// there are physical cores (1 without the feature `rayon`). The result has the same bits for every number.
+    /// there are physical cores that the calling thread may run on, slow ones of big.LITTLE left out (1 without the
+    /// feature `rayon`). The result has the same bits for every number.
     pub threads: Option<usize>,
     /// Which kernels run. `None`: those that the environment variable `MNX_ISA` names, else the fastest.
     pub isa: Option<Isa>,
@@ -118,7 +119,13 @@ impl Session {
     /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let kernels = table::choose(options.isa)?;
-        let threads = options.threads.unwrap_or_else(default_threads);
+        let threads = match options.threads {
+            Some(threads) => threads,
+            #[cfg(feature = "rayon")]
+            None => crate::cores::default_threads(),
+            #[cfg(not(feature = "rayon"))]
+            None => 1,
+        };
         let most = if cfg!(feature = "rayon") { MAX_THREADS } else { 1 };
         if !(1..=most).contains(&threads) {
             return Err(Error::Threads { most, found: threads });
@@ -355,17 +362,6 @@ impl<F: FnMut(BlockOutput<'_>)> Watch for Observer<'_, F> {
         let name = &self.blocks[block].name;
         (self.observe)(BlockOutput { block, name, picture, shape, values: &self.values });
     }
-}
-
-/// Physical cores, as far as this process may use them.
-fn default_threads() -> usize {
-    #[cfg(feature = "rayon")]
-    {
-        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-        num_cpus::get_physical().min(allowed).clamp(1, MAX_THREADS)
-    }
-    #[cfg(not(feature = "rayon"))]
-    1
 }
 
 impl std::fmt::Debug for Session {

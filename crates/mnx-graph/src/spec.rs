@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Limits};
+use crate::{Activation, Error, Limits};
 
 /// What kind of block a stage repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,12 @@ pub enum BlockKind {
     /// MobileNeXt's block (section 3.2 of the paper).
     #[default]
     Sandglass,
+    /// MobileNetV2's block (section 3.3 of its paper).
+    InvertedResidual,
+    /// ResNet's block of two dense 3x3 layers.
+    Basic,
+    /// ResNet's block of a dense 3x3 layer between two pointwise ones.
+    Bottleneck,
 }
 
 /// One row of the stage table: `repeats` blocks, of which the first has `stride`.
@@ -21,9 +27,11 @@ pub struct Stage {
     /// Kind of the stage's blocks; a SandGlass block where a stage table does not say.
     #[serde(default)]
     pub block: BlockKind,
-    /// Hidden channels are input channels divided by this (rounded down), or where that is less
-    /// than a sixth of the output channels, that sixth rounded to a multiple of 16. A SandGlass
+    /// SandGlass block: hidden channels are input channels divided by this (rounded down), or where that is less
+    /// than a sixth of the output channels, that sixth rounded to a multiple of 16. A
     /// stage of ratio 2 has both depthwise layers, the second one strided, and no shortcut.
+    /// Inverted residual block: hidden channels are input channels times this; at 1 there is no layer that expands them.
+    /// Bottleneck: hidden channels are output channels divided by this (rounded down, at least 1). Basic block: 1.
     pub ratio: usize,
     /// Output channels before the width multiplier.
     pub channels: usize,
@@ -33,7 +41,7 @@ pub struct Stage {
     pub stride: usize,
 }
 
-/// The first layer: dense 3x3 with ReLU6.
+/// The first layer, a dense convolution with an activation, and the pool after it, if there is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
@@ -41,13 +49,27 @@ pub struct Stem {
     pub channels: usize,
     /// 1 or 2.
     pub stride: usize,
+    /// Rows and columns of the convolution: 3, or at stride 2 also 7.
+    #[serde(default = "three", skip_serializing_if = "is_three")]
+    pub kernel: usize,
+    /// Whether a 3x3 max pool of stride 2 follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub max_pool: bool,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn is_three(kernel: &usize) -> bool {
+    *kernel == 3
 }
 
 /// Where the zeros of a padded convolution go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// One row or column on each side, as PyTorch's `padding=1`.
+    /// As many rows or columns on each side, as PyTorch's `padding=1` of a 3x3 layer.
     #[default]
     Torch,
     /// TensorFlow's SAME: at stride 2 on an even size, none before and one after.
@@ -55,11 +77,12 @@ pub enum Padding {
 }
 
 impl Padding {
-    /// `(before, after)` of a 3-wide kernel along an axis of `size` at `stride` 1 or 2.
-    pub fn of(self, size: usize, stride: usize) -> (usize, usize) {
+    /// `(before, after)` of a `kernel` wide layer (an odd number) along an axis of `size` at `stride` 1 or 2.
+    pub fn of(self, kernel: usize, size: usize, stride: usize) -> (usize, usize) {
+        let half = kernel / 2;
         match self {
-            Padding::Tf if stride == 2 && size.is_multiple_of(2) => (0, 1),
-            _ => (1, 1),
+            Padding::Tf if stride == 2 && kernel > 1 && size.is_multiple_of(2) => (half - 1, half),
+            _ => (half, half),
         }
     }
 }
@@ -86,6 +109,14 @@ pub struct Spec {
     pub stem: Stem,
     /// Stage table, channels before the width multiplier.
     pub stages: Vec<Stage>,
+    /// What follows the layers that have an activation: ReLU6 or ReLU.
+    #[serde(default, skip_serializing_if = "is_relu6")]
+    pub activation: Activation,
+    /// Output channels, before the width multiplier, of a pointwise layer between the last stage and the
+    /// pool; `None`: there is no such layer. They, or else the last stage's, grow with a width above 1, but do not
+    /// shrink with one below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
     /// Width multiplier.
     pub width: f64,
     /// Identity tensor multiplier: the share of channels that a shortcut covers, 0…1.
@@ -105,6 +136,10 @@ pub struct Spec {
     pub preprocessing: Preprocessing,
 }
 
+fn is_relu6(activation: &Activation) -> bool {
+    *activation == Activation::Relu6
+}
+
 /// Error of a field of the spec.
 fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
     Error::Spec { field: field.into(), expected: expected.into(), found: found.to_string() }
@@ -122,9 +157,24 @@ impl Stage {
     fn check(&self, index: usize) -> Result<(), Error> {
         let field = |name: &str| format!("stages[{index}].{name}");
         expect_count(field("ratio"), self.ratio)?;
+        if self.block == BlockKind::Basic && self.ratio != 1 {
+            return Err(invalid(field("ratio"), "1 for a basic block", self.ratio));
+        }
         expect_count(field("channels"), self.channels)?;
         expect_count(field("repeats"), self.repeats)?;
         expect_stride(field("stride"), self.stride)
+    }
+}
+
+impl Stem {
+    fn check(&self) -> Result<(), Error> {
+        expect_count("stem.channels", self.channels)?;
+        expect_stride("stem.stride", self.stride)?;
+        match (self.kernel, self.stride) {
+            (3, _) | (7, 2) => Ok(()),
+            (7, _) => Err(invalid("stem.stride", "2 for a kernel of 7", self.stride)),
+            (kernel, _) => Err(invalid("stem.kernel", "3 or 7", kernel)),
+        }
     }
 }
 
@@ -150,20 +200,21 @@ impl Spec {
     /// Checks every field by itself; what follows from them together is
     /// [`Network::new_with`](crate::Network::new_with)'s to check.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), Error> {
-        expect_count("stem.channels", self.stem.channels)?;
-        expect_stride("stem.stride", self.stem.stride)?;
+        self.stem.check()?;
         if self.stages.is_empty() {
             return Err(invalid("stages", "at least one stage", "none"));
         }
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check(i)?;
         }
+        self.head.map_or(Ok(()), |channels| expect_count("head", channels))?;
         if !(self.width.is_finite() && self.width > 0.0) {
             return Err(invalid("width", "finite and above 0", self.width));
         }
         if !(0.0..=1.0).contains(&self.identity) {
             return Err(invalid("identity", "between 0 and 1", self.identity));
         }
+        self.check_family()?;
         if self.channels != 3 {
             return Err(invalid("channels", "3", self.channels));
         }
@@ -171,6 +222,25 @@ impl Spec {
         expect_count("resolution", self.resolution)?;
         self.preprocessing.check(self.resolution)?;
         self.check_picture(limits)
+    }
+
+    /// What only some kinds of block have.
+    fn check_family(&self) -> Result<(), Error> {
+        let has = |kinds: &[BlockKind]| self.stages.iter().any(|stage| kinds.contains(&stage.block));
+        if self.activation == Activation::Linear {
+            return Err(invalid("activation", "relu6 or relu", "linear"));
+        }
+        if self.width != 1.0 && has(&[BlockKind::Basic, BlockKind::Bottleneck]) {
+            return Err(invalid("width", "1 for residual blocks, which have no width multiplier", self.width));
+        }
+        if self.identity != 1.0 && !has(&[BlockKind::Sandglass]) {
+            let expected = "1 without SandGlass blocks, which alone have an identity tensor multiplier";
+            return Err(invalid("identity", expected, self.identity));
+        }
+        if self.padding == Padding::Tf && self.stem.max_pool {
+            return Err(invalid("padding", "torch for a stem with a max pool", "tf"));
+        }
+        Ok(())
     }
 
     fn check_classes(&self, limits: &Limits) -> Result<(), Error> {

@@ -1,8 +1,8 @@
 //! Random weights keep activations at a trained network's scale.
 
-use mnx_conv::{Dense3x3, Depthwise3x3, Linear, Pointwise};
-use mnx_graph::{Activation, Block, LayerKind, Model, Spec, init};
-use mnx_tensor::ops::{Conv, Padding};
+use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
+use mnx_graph::{Activation, Block, Layer, LayerKind, Model, Spec, init};
+use mnx_tensor::ops::{Conv, Padding, max_pool3x3};
 use mnx_tensor::{Clamp, Tensor};
 
 /// Normal enough: the sum of twelve uniform values of a linear congruential generator.
@@ -16,30 +16,62 @@ fn noise(shape: [usize; 4]) -> Tensor {
     Tensor::from_slice(shape, &values).unwrap()
 }
 
+fn clamp(activation: Activation) -> Clamp {
+    match activation {
+        Activation::Relu6 => Clamp::RELU6,
+        Activation::Relu => Clamp::RELU,
+        _ => Clamp::NONE,
+    }
+}
+
+/// Layer number `index` of the model.
+fn run_layer(model: &Model, index: usize, layer: &Layer, input: &Tensor) -> Tensor {
+    let (weight, bias) = model.weights(index);
+    let (&Layer { cin, cout, stride, .. }, clamp) = (layer, clamp(layer.activation));
+    let (view, options) = (input.view(), Conv { padding: Padding::ONE, ..Conv::default() });
+    let three = Padding { top: 3, bottom: 3, left: 3, right: 3 };
+    match layer.kind {
+        LayerKind::Dense3x3 => Dense::new(weight, bias, cin, cout, 3, stride, clamp).unwrap().forward(view, &options),
+        LayerKind::Dense7x7 => {
+            let options = Conv { padding: three, ..options };
+            Dense::new(weight, bias, cin, cout, 7, stride, clamp).unwrap().forward(view, &options)
+        }
+        LayerKind::Conv3x3 => Conv3x3::new(weight, bias, cin, cout, stride, clamp).unwrap().forward(view, &options),
+        LayerKind::Depthwise3x3 => {
+            Depthwise3x3::new(weight, bias, cout, stride, clamp).unwrap().forward(view, &options)
+        }
+        LayerKind::Pointwise => {
+            let sampled = sample(input, stride);
+            Pointwise::new(weight, bias, cin, cout, clamp).unwrap().forward(sampled.view(), &Conv::default())
+        }
+        other => panic!("no {other:?} in a block"),
+    }
+    .unwrap()
+}
+
+/// Every `stride`-th pixel of every `stride`-th row.
+fn sample(input: &Tensor, stride: usize) -> Tensor {
+    let [n, c, h, w] = input.shape();
+    let (rows, columns) = (h.div_ceil(stride), w.div_ceil(stride));
+    let planes = input.data().chunks_exact(h * w);
+    let pixels = |plane: &[f32]| -> Vec<f32> {
+        (0..rows * columns).map(|i| plane[(i / columns * w + i % columns) * stride]).collect()
+    };
+    Tensor::from_slice([n, c, rows, columns], &planes.flat_map(pixels).collect::<Vec<_>>()).unwrap()
+}
+
 /// The layers of a block from number `first` on, and its shortcut.
 fn run_block(model: &Model, block: &Block, first: usize, input: &Tensor) -> Tensor {
     let mut value = input.clone();
     for (i, layer) in block.layers.iter().enumerate() {
-        let (weight, bias) = model.weights(first + i);
-        let clamp = if layer.activation == Activation::Relu6 { Clamp::RELU6 } else { Clamp::NONE };
-        let (view, options) = (value.view(), Conv { padding: Padding::ONE, ..Conv::default() });
-        value = match layer.kind {
-            LayerKind::Dense3x3 => {
-                Dense3x3::new(weight, bias, layer.cin, layer.cout, layer.stride, clamp).unwrap().forward(view, &options)
-            }
-            LayerKind::Depthwise3x3 => {
-                Depthwise3x3::new(weight, bias, layer.cout, layer.stride, clamp).unwrap().forward(view, &options)
-            }
-            LayerKind::Pointwise => {
-                Pointwise::new(weight, bias, layer.cin, layer.cout, clamp).unwrap().forward(view, &Conv::default())
-            }
-            other => panic!("no {other:?} in a block"),
-        }
-        .unwrap();
+        value = run_layer(model, first + i, layer, &value);
     }
+    let projected = block.projection.as_ref().map(|l| run_layer(model, first + block.layers.len(), l, input));
+    let shortcut = projected.as_ref().unwrap_or(input);
     let covered = block.identity_channels * value.shape()[2] * value.shape()[3];
-    value.data_mut()[..covered].iter_mut().zip(input.data()).for_each(|(v, x)| *v += x);
-    value
+    let sums = value.data_mut()[..covered].iter_mut().zip(shortcut.data());
+    sums.for_each(|(v, x)| *v = clamp(block.activation).apply(*v + x));
+    if block.max_pool { max_pool3x3(value.view(), Padding::ONE, None).unwrap() } else { value }
 }
 
 fn root_mean_square(values: &[f32]) -> f32 {
@@ -48,9 +80,16 @@ fn root_mean_square(values: &[f32]) -> f32 {
 
 #[test]
 fn activations_keep_their_scale_through_every_block() {
-    for (family, width, side) in
-        [("mobilenext", 0.35, 96), ("mobilenext", 0.1, 33), ("mobilenext-cifar", 0.5, 32), ("mobilenext", 0.35, 1)]
-    {
+    for (family, width, side) in [
+        ("mobilenext", 0.35, 96),
+        ("mobilenext", 0.1, 33),
+        ("mobilenext-cifar", 0.5, 32),
+        ("mobilenext", 0.35, 1),
+        ("mobilenetv2", 0.35, 96),
+        ("mobilenetv2-cifar", 0.1, 32),
+        ("resnet18", 1.0, 64),
+        ("resnet50", 1.0, 64),
+    ] {
         let mut spec = Spec::family(family).unwrap();
         spec.width = width;
         let model = Model::from_bytes(init(&spec, 3).unwrap()).unwrap();
@@ -58,7 +97,7 @@ fn activations_keep_their_scale_through_every_block() {
         let mut layers = 0;
         for block in &model.network().blocks {
             value = run_block(&model, block, layers, &value);
-            layers += block.layers.len();
+            layers += block.all_layers().count();
             let (scale, name) = (root_mean_square(value.data()), &block.name);
             assert!((0.2..5.0).contains(&scale), "{family} {width} @{side}, {name}: root mean square {scale}");
             assert!(value.data().iter().all(|v| !v.is_subnormal()), "{family} {width} @{side}, {name}");

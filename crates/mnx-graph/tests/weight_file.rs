@@ -6,17 +6,7 @@ use std::borrow::Cow;
 
 use common::{numbered, small_file, small_spec};
 use mnx_conv::Packing;
-use mnx_graph::{Error, LayerKind, Limits, Model, Network, OpenOptions, Spec, init, write_model};
-
-fn packing(kind: LayerKind) -> Packing {
-    match kind {
-        LayerKind::Dense3x3 => Packing::Dense16,
-        LayerKind::Depthwise3x3 => Packing::Depthwise8,
-        LayerKind::Pointwise => Packing::Pointwise16,
-        LayerKind::Linear => Packing::Linear16,
-        other => panic!("no packing for {other:?}"),
-    }
-}
+use mnx_graph::{Error, Limits, Model, Network, OpenOptions, Spec, init, write_model};
 
 /// The model holds the small network's numbered weights, aligned.
 fn assert_numbered(model: &Model) {
@@ -24,7 +14,7 @@ fn assert_numbered(model: &Model) {
     for (index, layer) in model.network().layers().enumerate() {
         let expected = source(layer);
         let (weight, bias) = model.weights(index);
-        assert_eq!(packing(layer.kind).unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
+        assert_eq!(layer.packing().unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
         assert_eq!(Packing::Bias16.unpack(bias, &[layer.cout]).unwrap(), expected.bias);
         assert_eq!(weight.as_ptr() as usize % 64, 0, "{}", layer.name);
         assert_eq!(bias.as_ptr() as usize % 64, 0, "{}", layer.name);
@@ -95,6 +85,7 @@ fn leak_at(bytes: &[u8], offset: usize) -> &'static [u8] {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
 fn files_are_read_and_mapped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.mnx");
@@ -131,6 +122,7 @@ fn a_pipe_can_be_opened() {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
 fn a_path_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.mnx");
@@ -151,6 +143,7 @@ fn a_path_that_cannot_be_opened_is_named() {
 }
 
 #[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no threads")]
 fn a_model_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone + 'static>(value: &T) -> T {
         value.clone()

@@ -223,3 +223,23 @@ fn a_plot_that_cannot_be_written_is_said_before_measuring() {
         assert!(line.contains(path.to_str().unwrap()), "{line}");
     }
 }
+
+/// Two threads on one core would only wait for each other.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_default_keeps_to_the_cpus_that_are_allowed() {
+    // A CPU that this process may use, whichever that is.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let cpu = list.split(['-', ',']).next().unwrap();
+    let mut command = std::process::Command::new("taskset");
+    command.args(["-c", cpu, env!("CARGO_BIN_EXE_mnx-infer"), "bench", "--iterations", "1", "--warmup", "0"]);
+    let output = match command.args(["--format", "json", "--weights"]).arg(weights()).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return println!("SKIPPED: taskset is not here"),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(run["threads"], 1, "{run}");
+}

@@ -88,7 +88,20 @@ fn kernels_of_every_isa_are_listed() {
         assert!(!isa.is_available() || of_isa.len() >= 7, "{isa}: {of_isa:?}");
     }
     let text = succeed(["inspect", "--kernels"]);
-    let names = ["dw3x3s1", "dw3x3s2", "pw", "pw8", "dense3x3s1", "dense3x3s2", "pool", "linear"];
+    let names = [
+        "dw3x3s1",
+        "dw3x3s2",
+        "pw",
+        "pw8",
+        "conv3x3s1",
+        "conv3x3s2",
+        "dense3x3s1",
+        "dense3x3s2",
+        "dense7x7s2",
+        "maxpool3x3s2",
+        "pool",
+        "linear",
+    ];
     assert!(names.iter().all(|name| text.lines().any(|line| line.split_whitespace().next() == Some(name))), "{text}");
     assert!(text.lines().next().is_some_and(|head| head.contains("scalar")), "{text}");
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// Bounds of the activation: 0…6 for ReLU6, −∞…∞ for none. NaN passes.
+/// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clamp {
     /// Lower bound.
@@ -15,6 +15,8 @@ pub struct Clamp {
 impl Clamp {
     /// Everything passes.
     pub const NONE: Clamp = Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    /// 0…∞.
+    pub const RELU: Clamp = Clamp { lo: 0.0, hi: f32::INFINITY };
     /// 0…6.
     pub const RELU6: Clamp = Clamp { lo: 0.0, hi: 6.0 };
 
@@ -51,19 +53,22 @@ impl PlanesMut {
     }
 }
 
-/// Added to the first `channels` output channels after the clamp; same pixels as the output.
+/// Added to the first `channels` output channels after the layer's clamp; same pixels as the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Residual {
     /// What is added.
     pub planes: Planes,
     /// How many channels get it.
     pub channels: usize,
+    /// Activation of the sum, in those channels: ResNet's stands here.
+    pub clamp: Clamp,
 }
 
 /// Height and width of a whole input plane and of the output, and the zeros before the first row and column.
 ///
-/// Output row `y`, tap `k` of a 3x3 layer reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero;
-/// columns likewise. So `pad_top` and `pad_left` are 0 or 1, and what is padded after follows from the output's size.
+/// Output row `y`, tap `k` reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero (a max pool leaves
+/// them out); columns likewise. So `pad_top` and `pad_left` are 0 or 1 of a 3x3 layer, 0 to 3 of a 7x7, and what is
+/// padded after follows from the output's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Input rows.
@@ -74,9 +79,9 @@ pub struct Geometry {
     pub out_height: usize,
     /// Output columns.
     pub out_width: usize,
-    /// Zero rows above: 0 or 1.
+    /// Zero rows above: 0 to 3, at most half the layer's kernel.
     pub pad_top: usize,
-    /// Zero columns to the left: 0 or 1.
+    /// Zero columns to the left: 0 to 3, at most half the layer's kernel.
     pub pad_left: usize,
 }
 
@@ -128,7 +133,39 @@ pub struct Pointwise {
     pub clamp: Clamp,
 }
 
-/// Arguments of a dense 3x3 kernel on a planar (NCHW) input.
+/// Arguments of a dense 3x3 kernel on a channel-blocked input.
+///
+/// The kernel knows no padding: tap `(k, j)` of output pixel `(y, x)` is pixel `(stride·y + k)·row + stride·x + j` of
+/// each block. [`pad_rows`](crate::strip::pad_rows) makes such an input.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv3x3 {
+    /// Input with the zeros around it.
+    pub src: Planes,
+    /// Pixels from row to row of the input.
+    pub row: usize,
+    /// Output.
+    pub dst: PlanesMut,
+    /// Shortcut, if any.
+    pub residual: Option<Residual>,
+    /// `[Cout/16][Cin·9][16]`, panel 0 first.
+    pub weights: *const f32,
+    /// `[Cout]`, padded with zeros to whole panels.
+    pub bias: *const f32,
+    /// Input channels.
+    pub cin: usize,
+    /// Output channels.
+    pub cout: usize,
+    /// Output columns: pixels from row to row of the output.
+    pub width: usize,
+    /// Output rows to compute.
+    pub rows: Span,
+    /// Panels of 16 output channels to compute.
+    pub panels: Span,
+    /// Activation.
+    pub clamp: Clamp,
+}
+
+/// Arguments of a dense KxK kernel (3x3 or 7x7) on a planar (NCHW) input.
 #[derive(Clone, Copy, Debug)]
 pub struct Dense {
     /// Input, `[Cin][H][W]`, contiguous.
@@ -137,7 +174,7 @@ pub struct Dense {
     pub dst: PlanesMut,
     /// Shortcut, if any.
     pub residual: Option<Residual>,
-    /// `[Cout/16][Cin·9][16]`.
+    /// `[Cout/16][Cin·K²][16]`.
     pub weights: *const f32,
     /// `[Cout]`, padded with zeros to whole panels.
     pub bias: *const f32,
@@ -159,9 +196,9 @@ impl Dense {
     /// Pixels of the largest tile that any kernel has.
     pub const MOST_PIXELS: usize = 8;
 
-    /// Floats of scratch that a kernel needs: what a tile reads, zero-padded.
-    pub fn scratch_len(cin: usize, stride: usize) -> usize {
-        cin.saturating_mul(3 * ((Self::MOST_PIXELS - 1) * stride + 3))
+    /// Floats of scratch that a kernel of size `kernel` needs: what a tile reads, zero-padded.
+    pub fn scratch_len(cin: usize, kernel: usize, stride: usize) -> usize {
+        cin.saturating_mul(kernel * ((Self::MOST_PIXELS - 1) * stride + kernel))
     }
 }
 
@@ -176,6 +213,21 @@ pub struct Pool {
     pub height: usize,
     /// Input columns.
     pub width: usize,
+    /// Blocks of channels to compute.
+    pub blocks: Span,
+}
+
+/// Arguments of a max pool. Where a window has a NaN, so has the output; +0 and −0 are equal, either may come out.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool {
+    /// Input.
+    pub src: Planes,
+    /// Output.
+    pub dst: PlanesMut,
+    /// Sizes of input and output, and the padding, which takes no part.
+    pub geometry: Geometry,
+    /// Output rows to compute.
+    pub rows: Span,
     /// Blocks of channels to compute.
     pub blocks: Span,
 }

@@ -121,6 +121,6 @@ mod tests {
         assert!(plane > 112 * 112 * 8 && !plane.is_multiple_of(1024));
         assert_eq!(BlockedShape::new(8, 7, 7).unwrap().plane, 400);
         assert!(BlockedShape::new(usize::MAX, 2, 2).is_err());
-        assert!(BlockedShape::new(8, 1, (1 << 61) - 1).is_err());
+        assert!(BlockedShape::new(8, 1, (1 << (usize::BITS - 3)) - 1).is_err());
     }
 }

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_not_there_is_an_error() {
-        for floats in [usize::MAX, usize::MAX / 4, 1 << 60] {
+        for floats in [usize::MAX, usize::MAX / 4, 1_usize.checked_shl(60).unwrap_or(1 << 30)] {
             assert_eq!(AlignedBuf::try_zeroed(floats).unwrap_err(), Error::Memory { floats });
         }
     }

@@ -20,11 +20,18 @@ pub enum Isa {
     Avx512,
     /// aarch64 with Advanced SIMD, as every one has it.
     Neon,
+    /// WebAssembly with simd128. Multiplies and adds separately. Only in builds for it: it cannot be detected at run time.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
 }
 
 impl Isa {
     /// All of them, slowest first.
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    /// All of them, slowest first.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Simd128];
 
     /// Lower-case name, as on the command line and in `MNX_ISA`.
     pub fn name(self) -> &'static str {
@@ -33,7 +40,14 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => "simd128",
         }
+    }
+
+    /// Whether its multiply-adds round once: all ISAs that do give the same bits, and so do all that round twice.
+    pub fn fuses(self) -> bool {
+        matches!(self, Isa::Avx2 | Isa::Avx512 | Isa::Neon)
     }
 
     /// Whether this build has kernels for it and this CPU can run them.

@@ -17,7 +17,9 @@
 //! # Naming grammar of kernels
 //!
 //! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM), `pw8`: its last
-//! panel where that is half empty. `dense3x3s1`, `dense3x3s2`: dense 3x3 on a planar (NCHW) input, a network's stem. `pool`: global average. `linear`: classifier.
+//! panel where that is half empty. `conv3x3s1`, `conv3x3s2`: dense 3x3. `dense3x3s1`, `dense3x3s2`, `dense7x7s2`: dense
+//! 3x3 or 7x7 on a planar (NCHW) input, a network's stem. `maxpool3x3s2`: max pool. `pool`: global average. `linear`:
+//! classifier.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
 
 #[cfg(not(target_endian = "little"))]
@@ -34,6 +36,7 @@ pub mod ops;
 pub mod pack;
 pub mod peak;
 pub mod simd;
+pub mod strip;
 pub mod table;
 mod tensor;
 

@@ -34,54 +34,73 @@ pub struct Shape {
     pub height: usize,
     /// Input columns.
     pub width: usize,
-    /// Stride of a 3x3.
+    /// Rows and columns of a filter, of all but a pointwise layer.
+    pub kernel: usize,
+    /// Rows and columns from one window to the next.
     pub stride: usize,
-    /// Zeros around the picture, of a 3x3.
+    /// Zeros around the picture.
     pub padding: Padding,
 }
 
 impl Shape {
-    /// Output rows and columns of a 3x3.
+    /// Output rows and columns.
     pub fn output_size(&self) -> (usize, usize) {
         let p = self.padding;
-        let size = |n: usize| if n < 3 { 0 } else { (n - 3) / self.stride + 1 };
+        let size = |n: usize| if n < self.kernel { 0 } else { (n - self.kernel) / self.stride + 1 };
         (size(self.height + p.top + p.bottom), size(self.width + p.left + p.right))
+    }
+
+    /// Where tap `(ky, kx)` of output pixel `(y, x)` lies in a plane; `None` in the padding.
+    fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {
+        let row = (y * self.stride + ky).checked_sub(self.padding.top).filter(|&row| row < self.height)?;
+        let column = (x * self.stride + kx).checked_sub(self.padding.left).filter(|&column| column < self.width)?;
+        Some(row * self.width + column)
+    }
+
+    /// Row and column of each tap of a filter, in the order of summation.
+    fn taps(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let kernel = self.kernel;
+        (0..kernel * kernel).map(move |k| (k / kernel, k % kernel))
     }
 }
 
-/// Depthwise (`depthwise`: cin = cout, a filter of `[1][3][3]` each) or dense 3x3 convolution of one
+/// Depthwise (`depthwise`: cin = cout, a filter of `[1][K][K]` each) or dense KxK convolution of one
 /// picture. Taps outside the picture are left out by depthwise kernels; dense ones multiply zeros, which is
 /// the same unless a weight is infinite or NaN.
-pub fn conv3x3(shape: &Shape, depthwise: bool, x: &[f32], w: &[f32], bias: &[f32], r: Rounding) -> Vec<f32> {
+pub fn conv(shape: &Shape, depthwise: bool, x: &[f32], w: &[f32], bias: &[f32], r: Rounding) -> Vec<f32> {
     let (rows, columns) = shape.output_size();
-    let depth = if depthwise { 1 } else { shape.cin };
+    let (depth, size, pixels) =
+        (if depthwise { 1 } else { shape.cin }, shape.kernel.pow(2), shape.height * shape.width);
     let mut out = Vec::with_capacity(shape.cout * rows * columns);
     for o in 0..shape.cout {
-        for y in 0..rows {
-            for x0 in 0..columns {
-                let mut sum = bias[o];
-                for i in 0..depth {
-                    let channel = if depthwise { o } else { i };
-                    for ky in 0..3 {
-                        for kx in 0..3 {
-                            let row = (y * shape.stride + ky).checked_sub(shape.padding.top);
-                            let column = (x0 * shape.stride + kx).checked_sub(shape.padding.left);
-                            let weight = w[((o * depth + i) * 3 + ky) * 3 + kx];
-                            match (row, column) {
-                                (Some(row), Some(column)) if row < shape.height && column < shape.width => {
-                                    sum = r.fma(x[(channel * shape.height + row) * shape.width + column], weight, sum);
-                                }
-                                _ if depthwise => (),
-                                _ => sum = r.fma(0.0, weight, sum),
-                            }
-                        }
+        for at in 0..rows * columns {
+            let mut sum = bias[o];
+            for i in 0..depth {
+                let channel = if depthwise { o } else { i };
+                for (k, tap) in shape.taps().enumerate() {
+                    let weight = w[(o * depth + i) * size + k];
+                    match shape.pixel((at / columns, at % columns), tap) {
+                        Some(pixel) => sum = r.fma(x[channel * pixels + pixel], weight, sum),
+                        None if depthwise => (),
+                        None => sum = r.fma(0.0, weight, sum),
                     }
                 }
-                out.push(sum);
             }
+            out.push(sum);
         }
     }
     out
+}
+
+/// Max pool of one picture: NaN where the window has one; taps outside the picture take no part.
+pub fn max_pool(shape: &Shape, x: &[f32]) -> Vec<f32> {
+    let (rows, columns) = shape.output_size();
+    let larger = |a: f32, b: f32| if a.is_nan() || a > b { a } else { b };
+    let window = |plane: &[f32], at| {
+        shape.taps().filter_map(|tap| shape.pixel(at, tap)).fold(f32::NEG_INFINITY, |most, p| larger(most, plane[p]))
+    };
+    let planes = x.chunks_exact((shape.height * shape.width).max(1)).take(shape.cout);
+    planes.flat_map(|plane| (0..rows * columns).map(move |at| window(plane, (at / columns, at % columns)))).collect()
 }
 
 /// Pointwise convolution of one picture of `pixels` pixels; with one pixel, the linear layer.

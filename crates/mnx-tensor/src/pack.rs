@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | depthwise 3x3 | `[C][1][3][3]` | `[C/8][9][8]` |
 //! | pointwise, linear | `[Cout][Cin]` | `[Cout/16][Cin][16]` |
-//! | dense 3x3 | `[Cout][Cin][3][3]` | `[Cout/16][Cin·9][16]` |
+//! | dense KxK | `[Cout][Cin][K][K]` | `[Cout/16][Cin·K²][16]` |
 //! | bias | `[C]` | `[C]`, up to whole panels of 16 |
 //!
 //! Lanes past the last channel are zero.
@@ -31,7 +31,7 @@ fn separate<const LANES: usize>(packed: &[f32], outputs: usize, depth: usize) ->
     (0..outputs * depth).map(at).collect()
 }
 
-/// `cout` rows of `depth` weights into panels. `depth` is Cin of a pointwise or linear layer, Cin·9 of a dense 3x3.
+/// `cout` rows of `depth` weights into panels. `depth` is Cin of a pointwise or linear layer, Cin·K² of a dense KxK.
 ///
 /// # Errors
 /// [`Error::Memory`] when there is no memory for them.

@@ -4,7 +4,7 @@
 
 use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Residual};
 use mnx_tensor::table::kernels;
-use mnx_tensor::{Isa, pack};
+use mnx_tensor::{Isa, pack, strip};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ fn depthwise_stays_inside() {
                 let args = args::Depthwise {
                     src: src.planes(plane),
                     dst: dst.planes_mut(out_plane),
-                    residual: Some(Residual { planes: shortcut.planes(out_plane), channels: 9 }),
+                    residual: Some(Residual { planes: shortcut.planes(out_plane), channels: 9, clamp: Clamp::NONE }),
                     weights: weights.start,
                     bias: bias.start,
                     geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top, pad_left },
@@ -127,7 +127,7 @@ fn pointwise_stays_inside() {
             let args = args::Pointwise {
                 src: src.planes(plane),
                 dst: dst.planes_mut(plane),
-                residual: Some(Residual { planes: shortcut.planes(plane), channels: cout }),
+                residual: Some(Residual { planes: shortcut.planes(plane), channels: cout, clamp: Clamp::NONE }),
                 weights: weights.start,
                 bias: bias.start,
                 cin,
@@ -142,18 +142,78 @@ fn pointwise_stays_inside() {
     });
 }
 
+/// In strips of two rows, padded as a plan does.
+#[test]
+fn conv_and_max_pool_stay_inside() {
+    each(|isa, side, h, w| {
+        let table = kernels(isa).unwrap();
+        let geometry = |stride: usize| {
+            let (out_height, out_width) = (h.div_ceil(stride), w.div_ceil(stride));
+            Geometry { height: h, width: w, out_height, out_width, pad_top: 1, pad_left: 1 }
+        };
+        for (cin, cout, stride) in [(3_usize, 12_usize, 2_usize), (8, 17, 1), (13, 32, 1), (17, 8, 2)] {
+            let g = geometry(stride);
+            let (blocks, row) = (cin.div_ceil(8), (g.out_width - 1) * stride + 3);
+            let (plane, out_plane) = (h * w * 8, g.out_height * g.out_width * 8);
+            let src = Guarded::new(blocks * plane, side);
+            let dst = Guarded::new(cout.div_ceil(8) * out_plane, side);
+            let shortcut = Guarded::new(cout.div_ceil(8) * out_plane, side);
+            let weights = Guarded::new(pack::panels_len(cout, cin * 9), side);
+            let bias = Guarded::new(pack::bias_len(cout), side);
+            for start in (0..g.out_height).step_by(2) {
+                let rows = (start..g.out_height.min(start + 2)).into();
+                let strip_plane = ((args::Span::len(&rows) - 1) * stride + 3) * row * 8;
+                let strip = Guarded::new(blocks * strip_plane, side);
+                let to = strip.planes_mut(strip_plane);
+                let args = args::Conv3x3 {
+                    src: Planes { ptr: to.ptr.wrapping_sub(start * stride * row * 8), stride: strip_plane },
+                    row,
+                    dst: dst.planes_mut(out_plane),
+                    residual: Some(Residual { planes: shortcut.planes(out_plane), channels: cout, clamp: Clamp::RELU }),
+                    weights: weights.start,
+                    bias: bias.start,
+                    cin,
+                    cout,
+                    width: g.out_width,
+                    rows,
+                    panels: (0..cout.div_ceil(16)).into(),
+                    clamp: Clamp::NONE,
+                };
+                // SAFETY: all extents are those of the buffers.
+                unsafe {
+                    strip::pad_rows(src.planes(plane), &g, stride, rows, blocks, to);
+                    (table.conv3x3(stride).run)(&args);
+                }
+            }
+        }
+        let g = geometry(2);
+        let out_plane = g.out_height * g.out_width * 8;
+        let (src, dst) = (Guarded::new(2 * h * w * 8, side), Guarded::new(2 * out_plane, side));
+        let (rows, blocks) = ((0..g.out_height).into(), (0..2).into());
+        let (from, to) = (src.planes(h * w * 8), dst.planes_mut(out_plane));
+        // SAFETY: all extents are those of the buffers.
+        unsafe {
+            (table.maxpool3x3s2.run)(&args::MaxPool { src: from, dst: to, geometry: g, rows, blocks });
+            strip::sample_rows(from, &g, 2, rows, 2, to);
+        }
+    });
+}
+
 #[test]
 fn dense_pool_and_linear_stay_inside() {
     each(|isa, side, h, w| {
         let table = kernels(isa).unwrap();
-        for (cin, cout, stride) in [(3_usize, 12_usize, 2_usize), (1, 17, 1), (3, 32, 1)] {
+        for (cin, cout, kernel, stride) in
+            [(3_usize, 12_usize, 3, 2_usize), (1, 17, 3, 1), (3, 32, 3, 1), (3, 12, 7, 2)]
+        {
             let (rows, out_width) = (h.div_ceil(stride), w.div_ceil(stride));
             let out_plane = rows * out_width * 8;
             let src = Guarded::new(cin * h * w, side);
             let dst = Guarded::new(cout.div_ceil(8) * out_plane, side);
-            let weights = Guarded::new(pack::panels_len(cout, cin * 9), side);
+            let weights = Guarded::new(pack::panels_len(cout, cin * kernel * kernel), side);
             let bias = Guarded::new(pack::bias_len(cout), side);
-            let scratch = Guarded::new(args::Dense::scratch_len(cin, stride), side);
+            let scratch = Guarded::new(args::Dense::scratch_len(cin, kernel, stride), side);
+            let pad = kernel / 2;
             let args = args::Dense {
                 src: src.start,
                 dst: dst.planes_mut(out_plane),
@@ -163,12 +223,12 @@ fn dense_pool_and_linear_stay_inside() {
                 scratch: scratch.start,
                 cin,
                 cout,
-                geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top: 1, pad_left: 1 },
+                geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top: pad, pad_left: pad },
                 rows: (0..rows).into(),
                 clamp: Clamp::RELU6,
             };
             // SAFETY: all extents are those of the buffers.
-            unsafe { (table.dense(stride).run)(&args) }
+            unsafe { (table.dense(kernel, stride).run)(&args) }
         }
         let (src, dst) = (Guarded::new(2 * h * w * 8, side), Guarded::new(16, side));
         let src = src.planes(h * w * 8);

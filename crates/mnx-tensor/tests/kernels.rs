@@ -17,7 +17,7 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
 }
 
 fn rounding(isa: Isa) -> Rounding {
-    if isa == Isa::Scalar { Rounding::Separate } else { Rounding::Fused }
+    if isa.fuses() { Rounding::Fused } else { Rounding::Separate }
 }
 
 /// Same bits, but any NaN equals any NaN and +0 equals −0.
@@ -45,17 +45,22 @@ struct Case {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Depthwise,
+    Conv,
     Dense,
+    /// 7x7.
+    Dense7,
     Pointwise,
 }
 
 fn check(kind: Kind, case: &Case, poison: &[f32]) {
     let &Case { n, cin, cout, h, w, stride, padding, clamp, .. } = case;
-    let shape = Shape { cin, cout, height: h, width: w, stride, padding };
+    let kernel = if kind == Kind::Dense7 { 7 } else { 3 };
+    let shape = Shape { cin, cout, height: h, width: w, kernel, stride, padding };
     let (rows, columns) = if kind == Kind::Pointwise { (h, w) } else { shape.output_size() };
     let depth = match kind {
         Kind::Depthwise => 9,
-        Kind::Dense => cin * 9,
+        Kind::Conv | Kind::Dense => cin * 9,
+        Kind::Dense7 => cin * 49,
         Kind::Pointwise => cin,
     };
     let mut x = values(n * cin * h * w, 1);
@@ -71,7 +76,9 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
         let options = Conv { stride, padding, clamp, residual, isa: Some(isa) };
         let run = match kind {
             Kind::Depthwise => ops::depthwise3x3,
+            Kind::Conv => ops::conv3x3,
             Kind::Dense => ops::dense3x3,
+            Kind::Dense7 => ops::dense7x7,
             Kind::Pointwise => ops::pointwise,
         };
         let found = run(input.view(), &weights, Some(&bias), &options).unwrap();
@@ -80,7 +87,7 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
             let x = input.view().picture(picture);
             let mut expected = match kind {
                 Kind::Pointwise => naive::pointwise(cin, cout, h * w, x, &weights, &bias, rounding(isa)),
-                _ => naive::conv3x3(&shape, kind == Kind::Depthwise, x, &weights, &bias, rounding(isa)),
+                _ => naive::conv(&shape, kind == Kind::Depthwise, x, &weights, &bias, rounding(isa)),
             };
             let view = shortcut.view();
             naive::epilogue(&mut expected, cout, clamp, case.residual.map(|c| (view.picture(picture), c)));
@@ -91,6 +98,11 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
 
 fn paddings() -> impl Iterator<Item = Padding> {
     (0..16).map(|b| Padding { top: b & 1, bottom: b >> 1 & 1, left: b >> 2 & 1, right: b >> 3 & 1 })
+}
+
+/// Of a 7x7 layer: each of 0 to 3 on each side.
+fn wide_paddings() -> impl Iterator<Item = Padding> {
+    (0..256).map(|b| Padding { top: b & 3, bottom: b >> 2 & 3, left: b >> 4 & 3, right: b >> 6 & 3 })
 }
 
 fn sizes() -> impl Iterator<Item = usize> {
@@ -219,13 +231,96 @@ fn dense_of_every_pair_of_channel_counts() {
 }
 
 #[test]
+fn conv_of_every_plane_size_and_padding() {
+    for (i, (h, w)) in sizes().flat_map(|h| sizes().map(move |w| (h, w))).enumerate() {
+        for stride in [1, 2] {
+            let padding = paddings().nth(i * 5 % 16).unwrap();
+            let (cin, cout) = ([3, 8, 11, 16][h % 4], [32, 3, 12, 8, 17][(w + i) % 5]);
+            let residual = (i % 4 == 0).then_some(cout / 2);
+            check(Kind::Conv, &Case { n: 1, cin, cout, h, w, stride, padding, clamp: Clamp::RELU, residual }, &[]);
+        }
+    }
+}
+
+#[test]
+fn conv_of_every_pair_of_channel_counts() {
+    const CHANNELS: [usize; 10] = [1, 2, 3, 7, 8, 12, 17, 24, 56, 104];
+    for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
+        for (h, w, stride) in [(7, 7, 1), (5, 13, 2)] {
+            let residual = [None, Some(cout), Some(cout / 2)][(cin + cout) % 3];
+            let case = Case { n: 2, cin, cout, h, w, stride, padding: Padding::ONE, clamp: Clamp::NONE, residual };
+            check(Kind::Conv, &case, &[]);
+        }
+    }
+}
+
+#[test]
+fn dense_of_seven_rows_of_every_plane_size_and_padding() {
+    for (i, (h, w)) in sizes().flat_map(|h| sizes().map(move |w| (h, w))).enumerate() {
+        // 101 has no factor in common with 256: every padding comes up.
+        let padding = wide_paddings().nth(i * 101 % 256).unwrap();
+        let (cin, cout) = ([3, 1, 9][h % 3], [32, 3, 12, 8, 17][(w + i) % 5]);
+        let residual = (i % 4 == 0).then_some(cout / 2);
+        check(Kind::Dense7, &Case { n: 1, cin, cout, h, w, stride: 2, padding, clamp: Clamp::RELU, residual }, &[]);
+    }
+}
+
+#[test]
+fn max_pool_of_every_plane_size_and_padding() {
+    for (i, (h, w)) in sizes().flat_map(|h| sizes().map(move |w| (h, w))).enumerate() {
+        let channels = [1, 3, 8, 12, 17][(h + w) % 5];
+        for padding in [Padding::ONE, paddings().nth(i * 5 % 16).unwrap()] {
+            let shape = Shape { cin: channels, cout: channels, height: h, width: w, kernel: 3, stride: 2, padding };
+            let mut x = values(2 * channels * h * w, i);
+            for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -1e-40] {
+                let at = (i * 7919 + poison.to_bits() as usize) % x.len();
+                // Runs of zeros of both signs, of infinities and of NaN.
+                x[at..].iter_mut().take(1 + i % 9).for_each(|v| *v = poison);
+            }
+            let input = Tensor::from_slice([2, channels, h, w], &x).unwrap();
+            for isa in Isa::available() {
+                let found = ops::max_pool3x3(input.view(), padding, Some(isa)).unwrap();
+                assert_eq!(found.shape(), [2, channels, shape.output_size().0, shape.output_size().1]);
+                for picture in 0..2 {
+                    let expected = naive::max_pool(&shape, input.view().picture(picture));
+                    assert_same(found.view().picture(picture), &expected, &(isa, &shape));
+                }
+            }
+        }
+    }
+}
+
+/// A NaN anywhere in the window is the result, wherever it stands and whatever stands beside it; padding is no value.
+#[test]
+fn max_pool_keeps_nan_and_leaves_padding_out() {
+    for isa in Isa::available() {
+        for at in 0..9 {
+            for other in [f32::NEG_INFINITY, -1.0, 0.0, f32::INFINITY] {
+                let mut x = [other; 9];
+                x[at] = f32::NAN;
+                let input = Tensor::from_slice([1, 1, 3, 3], &x).unwrap();
+                let found = ops::max_pool3x3(input.view(), Padding::default(), Some(isa)).unwrap();
+                assert!(found.data()[0].is_nan(), "{isa}: {at} {other}");
+            }
+        }
+        let below = Tensor::from_slice([1, 1, 1, 2], &[-3.0, -2.0]).unwrap();
+        assert_eq!(ops::max_pool3x3(below.view(), Padding::ONE, Some(isa)).unwrap().data(), [-2.0]);
+        let zeros = Tensor::from_slice([1, 1, 1, 2], &[0.0, -0.0]).unwrap();
+        assert_eq!(ops::max_pool3x3(zeros.view(), Padding::ONE, Some(isa)).unwrap().data(), [0.0]);
+    }
+}
+
+#[test]
 fn nan_infinity_and_denormals_go_through_every_clamp() {
     let poison = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, f32::MAX, f32::MIN, -0.0];
-    for clamp in [Clamp::RELU6, Clamp::NONE, Clamp { lo: 0.0, hi: f32::INFINITY }] {
+    for clamp in [Clamp::RELU6, Clamp::NONE, Clamp::RELU] {
         for residual in [None, Some(13), Some(17)] {
             for stride in [1, 2] {
                 let case = Case { n: 2, cin: 17, cout: 17, h: 9, w: 8, stride, padding: Padding::ONE, clamp, residual };
-                for kind in [Kind::Depthwise, Kind::Dense, Kind::Pointwise] {
+                for kind in [Kind::Depthwise, Kind::Conv, Kind::Dense, Kind::Dense7, Kind::Pointwise] {
+                    if kind == Kind::Dense7 && stride == 1 {
+                        continue;
+                    }
                     check(kind, &case, &poison);
                     // And with nothing else in the input.
                     check(kind, &case, &[1e-40; 4000]);
@@ -295,13 +390,22 @@ fn wrong_lengths_are_errors() {
     assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
     assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
     assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
+    assert!(ops::conv3x3(x.view(), &[0.0; 28], None, &conv).is_err());
+    assert!(ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
+    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &conv).is_err());
+    let (stride, padding) = (2, Padding { left: 4, ..Padding::THREE });
+    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &Conv { stride, padding, ..conv }).is_err());
+    assert!(ops::max_pool3x3(x.view(), Padding::THREE, None).is_err());
     // Lengths that cannot be counted do not wrap to ones that fit.
-    let wide = TensorView::new([0, 1 << 40, 1, 1], &[]).unwrap();
+    let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
     assert!(ops::linear_packed(wide, 1 << 24, &[], &[], None).is_err());
     assert!(ops::pointwise_packed(wide, 1 << 24, &[], &[], &conv).is_err());
-    let empty = TensorView::new([0, 8, 1 << 20, 1 << 20], &[]).unwrap();
+    let side = 1 << (usize::BITS / 4 + 4);
+    let empty = TensorView::new([0, 8, side, side], &[]).unwrap();
     assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
     assert_eq!(ops::dense3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::conv3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::max_pool3x3(empty, Padding::ONE, None).unwrap().data(), []);
     assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
     // Nothing to do is fine.
     assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
@@ -336,6 +440,17 @@ proptest! {
     #[test]
     fn dense_agrees(case in case()) {
         check(Kind::Dense, &case, &[]);
+    }
+
+    #[test]
+    fn conv_agrees(case in case()) {
+        check(Kind::Conv, &case, &[]);
+    }
+
+    #[test]
+    fn dense_of_seven_rows_agrees(mut case in case(), padding in 0_usize..256) {
+        (case.stride, case.padding) = (2, wide_paddings().nth(padding).unwrap());
+        check(Kind::Dense7, &case, &[]);
     }
 
     #[test]

@@ -74,7 +74,7 @@
 //! thread never waits for a helper that has not started, so sessions can share a pool, and a busy one costs time only.
 //!
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
-//! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`] rounds differently.
+//! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`], and simd128 on WebAssembly, round twice.
 //!
 //! # Memory
 //!

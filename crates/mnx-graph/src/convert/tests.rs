@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 
-use mnx_conv::Packing;
 use proptest::prelude::*;
 use safetensors::serialize;
 
 use super::*;
-use crate::{LayerKind, Model};
+use crate::Model;
 
 /// A tensor of a checkpoint: dtype, shape, bytes.
 #[derive(Clone)]
@@ -89,15 +88,9 @@ fn weights_are_folded_packed_and_in_their_place() {
                 (scale, shift)
             }
         };
-        let packing = match layer.kind {
-            LayerKind::Dense3x3 => Packing::Dense16,
-            LayerKind::Depthwise3x3 => Packing::Depthwise8,
-            LayerKind::Pointwise => Packing::Pointwise16,
-            LayerKind::Linear => Packing::Linear16,
-        };
         let (packed, bias) = model.weights(index);
         let expected: Vec<f32> = weight.iter().enumerate().map(|(i, w)| (w * scale[i / depth]) as f32).collect();
-        assert_eq!(packing.unpack(packed, &layer.weight_dims()).unwrap(), expected, "{}", layer.name);
+        assert_eq!(layer.packing().unpack(packed, &layer.weight_dims()).unwrap(), expected, "{}", layer.name);
         let expected: Vec<f32> = shift.iter().map(|&s| s as f32).collect();
         assert_eq!(bias[..layer.cout], expected, "{}", layer.name);
     }

@@ -12,7 +12,10 @@ const SMALL: &str = r#"{
 
 #[test]
 fn families_have_their_defaults() {
-    assert_eq!(families().collect::<Vec<_>>(), ["mobilenext", "mobilenext-cifar"]);
+    assert_eq!(
+        families().collect::<Vec<_>>(),
+        ["mobilenext", "mobilenext-cifar", "mobilenetv2", "mobilenetv2-cifar", "resnet18", "resnet34", "resnet50"]
+    );
     for name in families() {
         let spec = Spec::family(name).unwrap();
         assert_eq!((spec.family.as_str(), spec.width, spec.identity), (name, 1.0, 1.0));
@@ -85,7 +88,7 @@ fn errors_name_the_field() {
         ("48", "\"48\"", "stage table, field `channels`: invalid type: string \"48\""),
         ("{\n", "{\"width\": null, \"mean\": 1,\n", "stage table: unknown field `mean`"),
         ("{\n", "{\"width\": \"wide\",\n", "stage table, field `width`: invalid type: string \"wide\""),
-        ("\"ratio\": 6", "\"block\": \"bottleneck\"", "stage table, field `block`: unknown variant `bottleneck`"),
+        ("\"ratio\": 6", "\"block\": \"inception\"", "stage table, field `block`: unknown variant `inception`"),
         ("{\n", "{\"preprocessing\": {\"mean\": [1, 2]},\n", "stage table, field `mean`: invalid length 2"),
         ("[", "", "stage table, field `stages`: invalid type: map"),
         ("]\n}", "", "stage table: EOF while parsing a list at line"),

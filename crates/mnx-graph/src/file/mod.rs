@@ -33,7 +33,7 @@ use std::ops::Range;
 use mnx_conv::Packing;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LayerKind, Limits, Network, Spec};
+use crate::{Error, Limits, Network, Spec};
 
 pub(crate) use read::{Front, check_payload, front};
 pub use write::{LayerWeights, write_model};
@@ -101,13 +101,7 @@ fn layout(network: &Network, limits: &Limits) -> Result<(Vec<Tensor>, usize), Er
         Ok(())
     };
     for layer in network.layers() {
-        let packing = match layer.kind {
-            LayerKind::Dense3x3 => Packing::Dense16,
-            LayerKind::Depthwise3x3 => Packing::Depthwise8,
-            LayerKind::Pointwise => Packing::Pointwise16,
-            LayerKind::Linear => Packing::Linear16,
-        };
-        push(format!("{}.weight", layer.name), layer.weight_dims(), packing)?;
+        push(format!("{}.weight", layer.name), layer.weight_dims(), layer.packing())?;
         push(format!("{}.bias", layer.name), vec![layer.cout], Packing::Bias16)?;
     }
     Ok((tensors, end))

@@ -1,7 +1,11 @@
 use super::*;
 
-/// What PyTorch has; the file's head says how to read it.
-const EXPECTED: &str = include_str!("../../../../testdata/mobilenext-layers.txt");
+/// What PyTorch has; the files' heads say how to read them.
+const EXPECTED: [&str; 3] = [
+    include_str!("../../../../testdata/mobilenext-layers.txt"),
+    include_str!("../../../../testdata/mobilenetv2-layers.txt"),
+    include_str!("../../../../testdata/resnet-layers.txt"),
+];
 
 fn spec(family: &str, width: f64) -> Spec {
     let mut spec = Spec::family(family).unwrap();
@@ -31,6 +35,7 @@ fn describe(family: &str, width: &str, classes: &str) -> Vec<String> {
         let activation = match layer.activation {
             Activation::Linear => "linear",
             Activation::Relu6 => "relu6",
+            Activation::Relu => "relu",
         };
         lines.push(format!(
             "{} {} {} {} {} {activation} {}",
@@ -50,7 +55,7 @@ fn describe(family: &str, width: &str, classes: &str) -> Vec<String> {
 
 #[test]
 fn every_layer_is_pytorchs() {
-    let mut expected = EXPECTED.lines().filter(|line| !line.starts_with('#')).peekable();
+    let mut expected = EXPECTED.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with('#')).peekable();
     let mut networks = 0;
     while let Some(head) = expected.next() {
         let words: Vec<&str> = head.split(' ').collect();
@@ -64,7 +69,7 @@ fn every_layer_is_pytorchs() {
         assert!(next.is_none_or(|line| line.starts_with("network ")), "{head} lacks {next:?}");
         networks += 1;
     }
-    assert_eq!(networks, 8);
+    assert_eq!(networks, 8 + 6 + 3);
 }
 
 #[test]

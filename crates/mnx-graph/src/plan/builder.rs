@@ -4,8 +4,9 @@ use mnx_tensor::args::{Dense, Geometry, Span};
 use mnx_tensor::{BlockedShape, PANEL};
 
 use super::split::Work;
-use super::{Chain, Conv, LayerRef, Link, Split, Step, StepKind};
+use super::{Chain, Conv, LayerRef, Link, Shortcut, Split, Step, StepKind};
 use crate::arena::{Layout, Slot};
+use crate::network::max_pool_size;
 use crate::{Error, LayerKind, Limits, Network, PlacedLayer, Spec};
 
 /// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
@@ -16,12 +17,14 @@ const CHANNELS_BYTES: usize = 48 << 10;
 /// into an L2 cache of 512 KiB.
 const ROWS_BYTES: usize = 192 << 10;
 
+/// Floats of a copy that a unit reads over and over: they should stay in the L2 cache, beside a panel of weights.
+const COPY_FLOATS: usize = 64 << 10;
+
 /// Appends steps and keeps book of how long each value is needed.
 pub(super) struct Builder<'a> {
     spec: &'a Spec,
     limits: &'a Limits,
     threads: usize,
-    layers: usize,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_len: usize,
@@ -29,17 +32,13 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize) -> Self {
-        Builder { spec, limits, threads, layers: 0, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
-    }
-
-    /// How many layers have a step.
-    pub(super) fn layers(&self) -> usize {
-        self.layers
+        Builder { spec, limits, threads, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
     }
 
     /// The steps of all blocks, and the pool.
     pub(super) fn blocks(&mut self, network: &Network, size: (usize, usize), whole_blocks: bool) -> Result<(), Error> {
-        let layers: Vec<_> = network.place(size.0, size.1).filter(|l| l.block < network.blocks.len()).collect();
+        let placed = network.place(size.0, size.1).filter(|l| l.block < network.blocks.len());
+        let (projections, layers): (Vec<_>, Vec<_>) = placed.partition(|l| l.projection);
         let (mut rest, mut value, mut size) = (&*layers, None, size);
         let (mut block, mut block_input) = (None, None);
         while let [first, ..] = rest {
@@ -50,13 +49,22 @@ impl<'a> Builder<'a> {
             let last = &now[now.len() - 1];
             let ends = later.first().is_none_or(|next| next.block != last.block);
             block = Some(last.block);
-            let identity_channels = network.blocks[last.block].identity_channels;
-            let shortcut = block_input.filter(|_| ends && identity_channels > 0);
-            value = Some(self.step(now, value, shortcut.map(|slot| (slot, identity_channels)))?);
+            let current = &network.blocks[last.block];
+            let mut shortcut = None;
+            if ends && current.identity_channels > 0 {
+                let on_it = projections.iter().find(|l| l.block == last.block);
+                let slot = on_it.map_or(Ok(block_input), |l| self.step(&[*l], block_input, None).map(Some))?;
+                let (channels, clamp) = (current.identity_channels, current.activation.clamp());
+                shortcut = slot.map(|slot| Shortcut { slot, channels, clamp });
+            }
+            value = Some(self.step(now, value, shortcut)?);
+            (rest, size) = (later, last.output);
+            if ends && current.max_pool {
+                (value, size) = self.max_pool(value, size)?;
+            }
             if let Some(step) = self.steps.last_mut() {
                 step.ends_block = ends.then_some(last.block);
             }
-            (rest, size) = (later, last.output);
         }
         self.pool(value, size);
         Ok(())
@@ -66,7 +74,7 @@ impl<'a> Builder<'a> {
         &mut self,
         layers: &[PlacedLayer<'_>],
         src: Option<Slot>,
-        residual: Option<(Slot, usize)>,
+        shortcut: Option<Shortcut>,
     ) -> Result<Slot, Error> {
         let convs = layers.iter().map(|layer| self.conv(layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
@@ -75,22 +83,21 @@ impl<'a> Builder<'a> {
             [first, second] if first.layer.kind == LayerKind::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
         };
-        for slot in src.iter().chain(residual.iter().map(|(slot, _)| slot)) {
+        for slot in src.iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
             self.layout.used(*slot, self.steps.len());
         }
-        self.steps.push(Step { kind, src: src.unwrap_or_default(), dst, residual, split, ends_block: None });
+        self.steps.push(Step { kind, src: src.unwrap_or_default(), dst, shortcut, split, ends_block: None });
         Ok(dst)
     }
 
-    fn conv(&mut self, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
-        let PlacedLayer { layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
+    fn conv(&self, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
+        let PlacedLayer { index, layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
         check_elements(self.limits, || format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
-        // A pointwise layer pads nothing and ignores this.
-        let pad = |size| self.spec.padding.of(size, layer.stride).0;
+        let (layer, macs) = (LayerRef::new(layer, index), placed.macs());
+        let pad = |size| self.spec.padding.of(layer.kernel(), size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
         let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
-        self.layers += 1;
-        Ok(Conv { layer: LayerRef::new(layer, self.layers - 1), geometry, macs: placed.macs() })
+        Ok(Conv { layer, geometry, macs })
     }
 
     fn work(&self, convs: &[Conv], channels: usize) -> Work {
@@ -106,8 +113,13 @@ impl<'a> Builder<'a> {
         let parts = bytes.div_ceil(ROWS_BYTES);
         let last = convs[convs.len() - 1].layer;
         let work = self.work(convs, last.groups());
+        let first = &convs[0];
         let split = match convs.len() {
-            1 if last.kind == LayerKind::Dense3x3 => work.by_rows(1),
+            1 if last.is_stem() => work.by_rows(1),
+            1 if last.copies() => {
+                let floats = first.copied(first.geometry.out_height)?.len();
+                work.by_channels(floats.div_ceil(COPY_FLOATS), last.groups())
+            }
             1 => work.by_size(),
             // Pixels of the last layer; the one before it gives the rows that they are in.
             2 => work.by_pixels(parts),
@@ -126,11 +138,17 @@ impl<'a> Builder<'a> {
         }
         links.reverse();
         let window = scratch_len;
-        for Conv { layer, .. } in convs.iter().filter(|conv| conv.layer.kind == LayerKind::Dense3x3) {
-            scratch_len = scratch_len.saturating_add(Dense::scratch_len(layer.cin, layer.stride));
+        let mut window_plane = 0;
+        if first.layer.is_stem() {
+            let LayerRef { cin, stride, .. } = first.layer;
+            scratch_len = scratch_len.saturating_add(Dense::scratch_len(cin, first.layer.kernel(), stride));
+        } else if first.layer.copies() {
+            let rows = split.all().map(|(pixels, _)| first.rows(pixels).len()).max().unwrap_or(0);
+            let copy = first.copied(rows)?;
+            (window_plane, scratch_len) = (copy.plane, scratch_len.saturating_add(copy.len()));
         }
         self.scratch_len = self.scratch_len.max(scratch_len);
-        Ok((StepKind::Chain(Chain { links, window }), split))
+        Ok((StepKind::Chain(Chain { links, window, window_plane }), split))
     }
 
     /// Pointwise, then depthwise: a unit is some panels of some rows.
@@ -149,6 +167,20 @@ impl<'a> Builder<'a> {
         Ok((StepKind::Channels([first, second], strip.plane), split))
     }
 
+    /// The value and the size that it leaves.
+    fn max_pool(&mut self, src: Option<Slot>, size: (usize, usize)) -> Result<(Option<Slot>, (usize, usize)), Error> {
+        let src = src.unwrap_or_default();
+        let ((height, width), (out_height, out_width)) = (size, max_pool_size(size));
+        let dst = self.layout.value(BlockedShape::new(src.shape.channels, out_height, out_width)?, self.steps.len());
+        self.layout.used(src, self.steps.len());
+        let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
+        let (channels, macs) = (dst.shape.blocks(), (dst.shape.len() * 9 / 2) as u64);
+        let work = Work { height: out_height, width: out_width, channels, macs, threads: self.threads };
+        let (kind, split) = (StepKind::MaxPool(geometry), work.by_size());
+        self.steps.push(Step { kind, src, dst, shortcut: None, split, ends_block: None });
+        Ok((Some(dst), (out_height, out_width)))
+    }
+
     fn pool(&mut self, src: Option<Slot>, (height, width): (usize, usize)) {
         let src = src.unwrap_or_default();
         self.layout.used(src, self.steps.len());
@@ -156,13 +188,24 @@ impl<'a> Builder<'a> {
         let macs = (src.shape.len() / 2) as u64;
         let work = Work { height: 1, width: 1, channels: src.shape.blocks(), macs, threads: self.threads };
         let (kind, split) = (StepKind::Pool(geometry), work.by_size());
-        self.steps.push(Step { kind, src, dst: Slot::default(), residual: None, split, ends_block: None });
+        self.steps.push(Step { kind, src, dst: Slot::default(), shortcut: None, split, ends_block: None });
     }
 }
 
 impl Conv {
     fn output(&self) -> Result<BlockedShape, Error> {
         Ok(BlockedShape::new(self.layer.cout, self.geometry.out_height, self.geometry.out_width)?)
+    }
+
+    /// The copy of what `rows` output rows read, for a layer that reads a copy.
+    fn copied(&self, rows: usize) -> Result<BlockedShape, Error> {
+        let LayerRef { cin, stride, .. } = self.layer;
+        // A pointwise layer's has just the pixels that it reads.
+        let padded = |size: usize| match self.layer.kernel() {
+            1 => size,
+            kernel => size.saturating_sub(1).saturating_mul(stride).saturating_add(kernel),
+        };
+        Ok(BlockedShape::new(cin, padded(rows), padded(self.geometry.out_width))?)
     }
 }
 
@@ -174,7 +217,10 @@ fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool) -> u
     match [kind(0), kind(1), kind(2)] {
         // The stem and the next block's beginning, unless that block needs the stem's output for its shortcut.
         [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)]
-            if !whole_blocks && same_block(1, 2) && network.blocks[layers[1].block].identity_channels == 0 =>
+            if !whole_blocks
+                && same_block(1, 2)
+                && !network.blocks[layers[0].block].max_pool
+                && network.blocks[layers[1].block].identity_channels == 0 =>
         {
             3
         }

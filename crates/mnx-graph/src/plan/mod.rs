@@ -11,7 +11,7 @@ pub(crate) use split::Split;
 use split::Work;
 
 use crate::arena::Slot;
-use crate::{Activation, Error, Layer, LayerKind, Limits, Network, Spec};
+use crate::{Error, Layer, LayerKind, Limits, Network, Spec};
 
 /// Steps for one picture of a certain size, then the classifier for the batch.
 #[derive(Debug)]
@@ -37,12 +37,21 @@ pub(crate) struct Step {
     pub(crate) src: Slot,
     /// The pool writes the features instead.
     pub(crate) dst: Slot,
-    /// A shortcut: where it lies and how many channels it covers.
-    pub(crate) residual: Option<(Slot, usize)>,
+    pub(crate) shortcut: Option<Shortcut>,
     /// How it is split among threads.
     pub(crate) split: Split,
     /// If a block ends here, its index.
     pub(crate) ends_block: Option<usize>,
+}
+
+/// What is added to a step's output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shortcut {
+    pub(crate) slot: Slot,
+    /// How many channels it covers.
+    pub(crate) channels: usize,
+    /// What follows the addition.
+    pub(crate) clamp: Clamp,
 }
 
 /// What a step computes.
@@ -54,6 +63,8 @@ pub(crate) enum StepKind {
     /// A pointwise layer and the depthwise one that reads it. A unit computes some channels of some rows of what lies
     /// between, into its thread's scratch, in planes that many floats apart.
     Channels([Conv; 2], usize),
+    /// A 3x3 max pool of stride 2.
+    MaxPool(Geometry),
     /// The global average pool.
     Pool(Geometry),
 }
@@ -62,8 +73,11 @@ pub(crate) enum StepKind {
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
-    /// For a dense layer: what its tiles read, padded.
+    /// Where a copy of what a layer reads goes: padded, for a tile of a layer of the picture or for all of a dense layer's
+    /// unit, or every second pixel for a pointwise layer of stride 2.
     pub(crate) window: usize,
+    /// For a unit's copy: from one block's plane to the next.
+    pub(crate) window_plane: usize,
 }
 
 /// A layer of a chain, and where the part that the next one reads goes.
@@ -81,7 +95,7 @@ impl StepKind {
         match self {
             StepKind::Chain(chain) => chain.links.iter().map(|link| link.conv).collect(),
             StepKind::Channels(pair, _) => pair.to_vec(),
-            StepKind::Pool(_) => Vec::new(),
+            StepKind::MaxPool(_) | StepKind::Pool(_) => Vec::new(),
         }
     }
 }
@@ -105,14 +119,9 @@ impl Conv {
     pub(crate) fn reads(&self, pixels: Span) -> Span {
         let Geometry { height, width, pad_top, .. } = self.geometry;
         let (Span { start, end }, stride) = (self.rows(pixels), self.layer.stride);
-        let rows = match self.layer.kind {
-            LayerKind::Pointwise | LayerKind::Linear => start..end,
-            LayerKind::Dense3x3 | LayerKind::Depthwise3x3 => {
-                // Three taps from the last output row's first on.
-                let end = (end * stride + 3 - stride).saturating_sub(pad_top);
-                (start * stride).saturating_sub(pad_top)..end.min(height)
-            }
-        };
+        // So many taps from the last output row's first on.
+        let end = (end * stride + self.layer.kernel() - stride).saturating_sub(pad_top);
+        let rows = (start * stride).saturating_sub(pad_top)..end.min(height);
         (rows.start * width..rows.end * width).into()
     }
 }
@@ -131,11 +140,27 @@ pub(crate) struct LayerRef {
 
 impl LayerRef {
     fn new(layer: &Layer, index: usize) -> Self {
-        let clamp = match layer.activation {
-            Activation::Linear => Clamp::NONE,
-            Activation::Relu6 => Clamp::RELU6,
-        };
+        let clamp = layer.activation.clamp();
         LayerRef { index, kind: layer.kind, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamp }
+    }
+
+    /// Rows and columns of its filters.
+    pub(crate) fn kernel(&self) -> usize {
+        match self.kind {
+            LayerKind::Pointwise | LayerKind::Linear => 1,
+            LayerKind::Dense3x3 | LayerKind::Depthwise3x3 | LayerKind::Conv3x3 => 3,
+            LayerKind::Dense7x7 => 7,
+        }
+    }
+
+    /// Whether it reads the picture.
+    pub(crate) fn is_stem(&self) -> bool {
+        matches!(self.kind, LayerKind::Dense3x3 | LayerKind::Dense7x7)
+    }
+
+    /// Whether it reads a copy of its input that is made for each unit.
+    pub(crate) fn copies(&self) -> bool {
+        self.kind == LayerKind::Conv3x3 || self.kind == LayerKind::Pointwise && self.stride > 1
     }
 
     /// Blocks of a depthwise layer, panels of others: what of its output channels can be divided among units.
@@ -160,7 +185,7 @@ impl Plan {
         check_elements(limits, || "the network's input".into(), spec.channels, height, width)?;
         let mut builder = Builder::new(spec, limits, threads);
         builder.blocks(network, (height, width), whole_blocks)?;
-        let classifier = LayerRef::new(&network.classifier, builder.layers());
+        let classifier = LayerRef::new(&network.classifier, network.layers().count() - 1);
         let panels = network.classifier.cout.div_ceil(PANEL);
         let macs = network.classifier.macs(1, 1);
         let mut plan = Plan {
@@ -178,8 +203,8 @@ impl Plan {
     /// Sets the offset of every mention of a slot.
     fn move_slot(&mut self, id: usize, offset: usize) {
         for step in &mut self.steps {
-            let residual = step.residual.as_mut().map(|(slot, _)| slot);
-            for slot in [&mut step.src, &mut step.dst].into_iter().chain(residual) {
+            let shortcut = step.shortcut.as_mut().map(|shortcut| &mut shortcut.slot);
+            for slot in [&mut step.src, &mut step.dst].into_iter().chain(shortcut) {
                 if slot.id == id {
                     slot.offset = offset;
                 }
@@ -193,7 +218,11 @@ mod tests {
     use super::*;
 
     fn plan(width: f64, size: (usize, usize), threads: usize) -> Plan {
-        let mut spec = Spec::family("mobilenext").unwrap();
+        plan_of("mobilenext", width, size, threads)
+    }
+
+    fn plan_of(family: &str, width: f64, size: (usize, usize), threads: usize) -> Plan {
+        let mut spec = Spec::family(family).unwrap();
         spec.width = width;
         let network = Network::new(&spec).unwrap();
         Plan::new(&spec, &network, &Limits::default(), size, threads, false).unwrap()
@@ -201,10 +230,12 @@ mod tests {
 
     #[test]
     fn values_that_are_needed_at_once_do_not_overlap() {
-        for (width, size) in [(1.0, (224, 224)), (0.35, (37, 53)), (0.1, (1, 1)), (0.13, (7, 300))] {
-            let plan = plan(width, size, 1);
+        let mobilenexts = [(1.0, (224, 224)), (0.35, (37, 53)), (0.1, (1, 1)), (0.13, (7, 300))];
+        let mobilenexts = mobilenexts.map(|(width, size)| plan(width, size, 1));
+        let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, (224, 160), 1));
+        for plan in mobilenexts.into_iter().chain(others) {
             for step in &plan.steps {
-                let used = [Some(step.src), step.residual.map(|r| r.0)].into_iter().flatten();
+                let used = [Some(step.src), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
                 for slot in used.filter(|s| !s.shape.is_empty()) {
                     let apart = slot.offset + slot.shape.len() <= step.dst.offset
                         || step.dst.offset + step.dst.shape.len() <= slot.offset;
@@ -228,7 +259,8 @@ mod tests {
     fn units_cover_each_step_once() {
         let threads = [1, 2, 3, 4, 7, 16];
         for (threads, size) in threads.into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
-            for step in plan(0.35, size, threads).steps {
+            let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads));
+            for step in others.into_iter().chain([plan(0.35, size, threads)]).flat_map(|plan| plan.steps) {
                 let (mut pixels, mut channels) = (0, 0);
                 for (p, c) in step.split.all() {
                     (pixels, channels) = (pixels.max(p.end), channels.max(c.end));
@@ -254,7 +286,7 @@ mod tests {
             for step in &plan.steps {
                 for (pixels, channels) in step.split.all() {
                     match &step.kind {
-                        StepKind::Chain(Chain { links, window }) => {
+                        StepKind::Chain(Chain { links, window, .. }) => {
                             let mut pixels = pixels;
                             let mut end = *window;
                             for pair in links.windows(2).rev() {
@@ -272,11 +304,40 @@ mod tests {
                             assert!(channels.len() * 2 * plane <= plan.scratch_len, "{step:?}");
                             fused += 1;
                         }
-                        StepKind::Pool(_) => {}
+                        StepKind::MaxPool(_) | StepKind::Pool(_) => {}
                     }
                 }
             }
             assert!(fused > 0);
+        }
+    }
+
+    #[test]
+    fn copies_fit_the_scratch() {
+        let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
+        for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
+            for plan in ["resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads)) {
+                let mut copies = 0;
+                for step in &plan.steps {
+                    let StepKind::Chain(Chain { links, window, window_plane }) = &step.kind else { continue };
+                    let conv = links[0].conv;
+                    if !conv.layer.copies() {
+                        continue;
+                    }
+                    for (pixels, _) in step.split.all() {
+                        let Geometry { out_width, .. } = conv.geometry;
+                        let (rows, stride) = (conv.rows(pixels).len(), conv.layer.stride);
+                        let read = match conv.layer.kernel() {
+                            1 => rows * out_width,
+                            kernel => ((rows - 1) * stride + kernel) * ((out_width - 1) * stride + kernel),
+                        };
+                        assert!(read * 8 <= *window_plane, "{step:?}");
+                        assert!(window + conv.layer.cin.div_ceil(8) * window_plane <= plan.scratch_len, "{step:?}");
+                        copies += 1;
+                    }
+                }
+                assert!(copies > 0);
+            }
         }
     }
 }

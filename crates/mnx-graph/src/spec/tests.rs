@@ -40,6 +40,36 @@ fn every_invalid_field_is_named() {
 }
 
 #[test]
+fn what_only_some_blocks_have_is_refused_elsewhere() {
+    type Change = fn(&mut Spec);
+    let cases: [(&str, Change, &str); 9] = [
+        (
+            "resnet50",
+            |s| s.width = 0.5,
+            "`width` to be 1 for residual blocks, which have no width multiplier, found 0.5",
+        ),
+        (
+            "mobilenetv2",
+            |s| s.identity = 0.5,
+            "`identity` to be 1 without SandGlass blocks, which alone have an identity tensor multiplier, found 0.5",
+        ),
+        ("resnet18", |s| s.padding = Padding::Tf, "`padding` to be torch for a stem with a max pool, found tf"),
+        ("resnet18", |s| s.stages[2].ratio = 4, "`stages[2].ratio` to be 1 for a basic block, found 4"),
+        ("resnet18", |s| s.stem.kernel = 5, "`stem.kernel` to be 3 or 7, found 5"),
+        ("resnet18", |s| s.stem.stride = 1, "`stem.stride` to be 2 for a kernel of 7, found 1"),
+        ("resnet18", |s| s.activation = Activation::Linear, "`activation` to be relu6 or relu, found linear"),
+        ("mobilenetv2", |s| s.head = Some(0), "`head` to be at least 1, found 0"),
+        ("mobilenetv2", |s| s.stem.kernel = 0, "`stem.kernel` to be 3 or 7, found 0"),
+    ];
+    for (family, change, expected) in cases {
+        let mut spec = Spec::family(family).unwrap();
+        change(&mut spec);
+        let error = Network::new(&spec).unwrap_err();
+        assert_eq!(error.to_string(), format!("spec: expected {expected}"));
+    }
+}
+
+#[test]
 fn pictures_stay_within_the_limit_of_elements() {
     let mut spec = Spec::family("mobilenext").unwrap();
     for side in [26_755, usize::MAX] {
@@ -79,15 +109,17 @@ fn json_keeps_a_spec_and_knows_its_fields() {
 fn padding_totals_what_the_output_size_needs() {
     for size in 1..20_usize {
         for stride in [1, 2] {
-            for padding in [Padding::Torch, Padding::Tf] {
-                let (before, after) = padding.of(size, stride);
-                let outputs = (size + before + after).saturating_sub(3) / stride + 1;
-                assert_eq!(outputs, size.div_ceil(stride), "{padding:?} {size} {stride}");
+            for (padding, kernel) in [Padding::Torch, Padding::Tf].into_iter().flat_map(|p| [1, 3, 7].map(|k| (p, k))) {
+                let (before, after) = padding.of(kernel, size, stride);
+                let outputs = (size + before + after).saturating_sub(kernel) / stride + 1;
+                assert_eq!(outputs, size.div_ceil(stride), "{padding:?} {kernel} {size} {stride}");
             }
         }
     }
-    assert_eq!(Padding::Tf.of(224, 2), (0, 1));
-    assert_eq!(Padding::Tf.of(7, 2), (1, 1));
+    assert_eq!(Padding::Tf.of(3, 224, 2), (0, 1));
+    assert_eq!(Padding::Tf.of(3, 7, 2), (1, 1));
+    assert_eq!(Padding::Tf.of(7, 224, 2), (2, 3));
+    assert_eq!(Padding::Torch.of(7, 224, 2), (3, 3));
 }
 
 proptest::proptest! {

@@ -1,4 +1,4 @@
-//! Dense 3x3 convolution of a planar (NCHW) input: a network's stem, where the layout becomes channel-blocked.
+//! Dense 3x3 and 7x7 convolution of a planar (NCHW) input: a network's stem, where the layout becomes channel-blocked.
 //!
 //! ```text
 //! for each output row, for each tile of up to MAX output pixels:
@@ -11,29 +11,30 @@ use super::epilogue::Panels;
 use crate::args::{Dense, Geometry};
 use crate::simd::Simd;
 
-/// Kernels `dense3x3s1` and `dense3x3s2`: tiles of up to `MAX` pixels (at most [`Dense::MOST_PIXELS`]) times one panel.
+/// Kernels `dense3x3s1`, `dense3x3s2` and `dense7x7s2`, of size `K`: tiles of up to `MAX` pixels (at most
+/// [`Dense::MOST_PIXELS`]) times one panel.
 ///
 /// # Safety
 /// The pointers in `a` are valid for the extents in `a`.
 #[inline(always)]
-pub(crate) unsafe fn dense3x3<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Dense) {
+pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize>(s: S, a: &Dense) {
     for y in a.rows.start..a.rows.end {
         for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
             // SAFETY: the caller's promise.
             unsafe {
-                let window = window::<STRIDE>(a, y, x, count);
-                prefetch::<S, STRIDE>(s, a, y + 1, x);
+                let window = window::<K, STRIDE>(a, y, x, count);
+                prefetch::<S, K, STRIDE>(s, a, y + 1, x);
                 for panel in 0..a.cout.div_ceil(16) {
                     let at = Place { pixel: y * a.geometry.out_width + x, panel };
                     match count {
-                        1 => tile::<S, STRIDE, 1>(s, a, window, at),
-                        2 => tile::<S, STRIDE, 2>(s, a, window, at),
-                        3 => tile::<S, STRIDE, 3>(s, a, window, at),
-                        4 => tile::<S, STRIDE, 4>(s, a, window, at),
-                        5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, window, at),
-                        6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, window, at),
-                        7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, window, at),
-                        _ => tile::<S, STRIDE, MAX>(s, a, window, at),
+                        1 => tile::<S, K, STRIDE, 1>(s, a, window, at),
+                        2 => tile::<S, K, STRIDE, 2>(s, a, window, at),
+                        3 => tile::<S, K, STRIDE, 3>(s, a, window, at),
+                        4 => tile::<S, K, STRIDE, 4>(s, a, window, at),
+                        5 if MAX >= 5 => tile::<S, K, STRIDE, 5>(s, a, window, at),
+                        6 if MAX >= 6 => tile::<S, K, STRIDE, 6>(s, a, window, at),
+                        7 if MAX >= 7 => tile::<S, K, STRIDE, 7>(s, a, window, at),
+                        _ => tile::<S, K, STRIDE, MAX>(s, a, window, at),
                     }
                 }
             }
@@ -59,14 +60,14 @@ struct Place {
 /// The input of `count` pixels of output row `y` from column `x` on: the input itself, or where it has too few
 /// rows or columns, a copy with zeros around it.
 #[inline(always)]
-unsafe fn window<const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usize) -> Window {
+unsafe fn window<const K: usize, const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usize) -> Window {
     let Geometry { height, width, pad_top, pad_left, .. } = a.geometry;
-    let columns = (count - 1) * STRIDE + 3;
+    let columns = (count - 1) * STRIDE + K;
     // Of the padded input.
     let (top, left) = (y * STRIDE, x * STRIDE);
-    let rows_inside = top >= pad_top && top + 3 <= height + pad_top;
+    let rows_inside = top >= pad_top && top + K <= height + pad_top;
     let columns_inside = left >= pad_left && left + columns <= width + pad_left;
-    // SAFETY: rows and columns are inside, or are copied only where they are; scratch holds three rows per channel.
+    // SAFETY: rows and columns are inside, or are copied only where they are; scratch holds K rows per channel.
     unsafe {
         if rows_inside && columns_inside {
             let from = a.src.add((top - pad_top) * width + left - pad_left);
@@ -74,7 +75,7 @@ unsafe fn window<const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usiz
         }
         let mut to = a.scratch;
         for channel in 0..a.cin {
-            for k in 0..3 {
+            for k in 0..K {
                 for j in 0..columns {
                     let (row, column) = ((top + k).wrapping_sub(pad_top), (left + j).wrapping_sub(pad_left));
                     let inside = row < height && column < width;
@@ -83,16 +84,16 @@ unsafe fn window<const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usiz
                 }
             }
         }
-        Window { from: a.scratch, row: columns, channel: 3 * columns }
+        Window { from: a.scratch, row: columns, channel: K * columns }
     }
 }
 
 /// Asks for what output row `y` reads at column `x` beyond what the row above reads.
 #[inline(always)]
-fn prefetch<S: Simd, const STRIDE: usize>(s: S, a: &Dense, y: usize, x: usize) {
+fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, a: &Dense, y: usize, x: usize) {
     let Geometry { height, width, pad_top, .. } = a.geometry;
     for channel in 0..a.cin {
-        for row in (y * STRIDE + 3 - STRIDE).saturating_sub(pad_top)..(y * STRIDE + 3).saturating_sub(pad_top) {
+        for row in (y * STRIDE + K - STRIDE).saturating_sub(pad_top)..(y * STRIDE + K).saturating_sub(pad_top) {
             s.prefetch(a.src.wrapping_add((channel * height + row) * width + x * STRIDE));
         }
     }
@@ -100,22 +101,27 @@ fn prefetch<S: Simd, const STRIDE: usize>(s: S, a: &Dense, y: usize, x: usize) {
 
 /// `PIXELS` output pixels times one panel.
 #[inline(always)]
-unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Dense, window: Window, at: Place) {
-    // SAFETY: the window holds three rows of every channel, for all taps of all pixels.
+unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize>(
+    s: S,
+    a: &Dense,
+    window: Window,
+    at: Place,
+) {
+    // SAFETY: the window holds K rows of every channel, for all taps of all pixels.
     unsafe {
-        let mut w = a.weights.add(at.panel * a.cin * 9 * 16);
+        let mut w = a.weights.add(at.panel * a.cin * K * K * 16);
         let mut sums = [s.load16(a.bias.add(at.panel * 16)); PIXELS];
         for channel in 0..a.cin {
             let mut from = window.from.add(channel * window.channel);
-            for _ in 0..3 {
-                for k in 0..3 {
+            for _ in 0..K {
+                for k in 0..K {
                     let taps = s.load16(w.add(k * 16));
                     for (p, sum) in sums.iter_mut().enumerate() {
                         *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
                     }
                     s.settle();
                 }
-                (from, w) = (from.wrapping_add(window.row), w.wrapping_add(48));
+                (from, w) = (from.wrapping_add(window.row), w.wrapping_add(K * 16));
             }
         }
         let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };

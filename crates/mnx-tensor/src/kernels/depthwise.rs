@@ -22,7 +22,7 @@ struct Block<S: Simd> {
     src: *const f32,
     dst: *mut f32,
     weights: *const f32,
-    bias: S::C8,
+    bias: *const f32,
     epilogue: Epilogue<S>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
                 src: a.src.ptr.wrapping_add(b * a.src.stride),
                 dst: a.dst.ptr.wrapping_add(b * a.dst.stride),
                 weights: a.weights.add(b * 72),
-                bias: s.load8(a.bias.add(b * 8)),
+                bias: a.bias.add(b * 8),
                 epilogue: Epilogue::new(s, a.clamp, a.residual, b),
             }
         };
@@ -84,7 +84,12 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     // Of the padded input; only the first and the last column can lie outside.
     let left = x * STRIDE;
     let edges = Edges { first: left >= g.pad_left, last: left + columns <= g.width + g.pad_left };
-    let mut sums = [block.bias; PIXELS];
+    // SAFETY: the block has eight biases.
+    let mut sums = [unsafe { s.load8(block.bias) }; PIXELS];
+    for sum in &mut sums[1..] {
+        // SAFETY: as above.
+        *sum = unsafe { s.load8_again(block.bias) };
+    }
     for k in 0..3 {
         let row = (y * STRIDE + k).wrapping_sub(g.pad_top);
         if row >= g.height {

@@ -1,4 +1,4 @@
-//! What happens to a finished sum on its way to memory: clamp, then the residual.
+//! What happens to a finished sum on its way to memory: clamp, then the residual and its own clamp.
 
 use crate::args::{Clamp, PlanesMut, Residual};
 use crate::simd::Simd;
@@ -12,22 +12,26 @@ pub(super) struct Epilogue<S: Simd> {
     residual: *const f32,
     /// How many of the eight channels the residual covers.
     lanes: usize,
+    /// What clamps those channels' sums.
+    clamp: Clamp,
 }
 
 impl<S: Simd> Epilogue<S> {
     /// For block `block` of the output.
     #[inline(always)]
     pub(super) fn new(s: S, clamp: Clamp, residual: Option<Residual>, block: usize) -> Self {
-        let (ptr, lanes) = match residual {
+        let (residual, lanes, after) = match residual {
             Some(r) => {
-                (r.planes.ptr.wrapping_add(block * r.planes.stride), r.channels.saturating_sub(block * 8).min(8))
+                let ptr = r.planes.ptr.wrapping_add(block * r.planes.stride);
+                (ptr, r.channels.saturating_sub(block * 8).min(8), r.clamp)
             }
-            None => (std::ptr::null(), 0),
+            None => (std::ptr::null(), 0, Clamp::NONE),
         };
-        Epilogue { lo: s.splat8(clamp.lo), hi: s.splat8(clamp.hi), residual: ptr, lanes }
+        Epilogue { lo: s.splat8(clamp.lo), hi: s.splat8(clamp.hi), residual, lanes, clamp: after }
     }
 
-    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, and stores it there in the block at `to`.
+    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, clamps again, and stores it there in the block
+    /// at `to`.
     ///
     /// # Safety
     /// the block at `to` is writable, and a residual readable, at `pixel`.
@@ -39,7 +43,8 @@ impl<S: Simd> Epilogue<S> {
             // SAFETY: readable by the caller's promise.
             let shortcut = unsafe { s.load8(self.residual.wrapping_add(pixel * 8)) };
             // Lanes past the identity keep `y`: adding 0 · shortcut would spread its NaN and Inf.
-            y = s.first8(self.lanes, s.add8(y, shortcut), y);
+            let total = s.clamp8(s.add8(y, shortcut), s.splat8(self.clamp.lo), s.splat8(self.clamp.hi));
+            y = s.first8(self.lanes, total, y);
         }
         // SAFETY: writable by the caller's promise.
         unsafe { s.store8(to.wrapping_add(pixel * 8), y) }

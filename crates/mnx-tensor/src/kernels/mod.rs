@@ -3,16 +3,20 @@
 //! Vectors are kept out of `array::map`, `array::from_fn` and the like: those are not always inlined, and a call
 //! passes vectors through memory. Plain loops over arrays of constant length stay in registers.
 
+mod conv;
 mod dense;
 mod depthwise;
 mod epilogue;
 mod linear;
+mod maxpool;
 mod pointwise;
 mod pool;
 
-pub(crate) use dense::dense3x3;
+pub(crate) use conv::conv3x3;
+pub(crate) use dense::dense;
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
+pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};
 pub(crate) use pool::pool;
 

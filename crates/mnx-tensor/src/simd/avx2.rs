@@ -78,6 +78,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn max8(self, x: __m256, y: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX. A NaN in the second operand is the result, one in the first is put back.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) }
+    }
+
+    #[inline(always)]
     fn first8(self, n: usize, x: __m256, y: __m256) -> __m256 {
         let mask = FIRST[8 - n.min(8)..].as_ptr();
         // SAFETY: `self` proves AVX; eight of the sixteen masks follow index 8 − n.

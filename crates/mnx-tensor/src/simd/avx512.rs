@@ -74,6 +74,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn max8(self, x: __m256, y: __m256) -> __m256 {
+        self.0.max8(x, y)
+    }
+
+    #[inline(always)]
     fn first8(self, n: usize, x: __m256, y: __m256) -> __m256 {
         let mask = ((1_u32 << n.min(8)) - 1) as __mmask8;
         // SAFETY: `self` proves AVX-512 VL.
@@ -121,6 +126,13 @@ impl Simd for Avx512 {
     fn halves(self, x: __m512) -> (__m256, __m256) {
         // SAFETY: `self` proves AVX-512 F and DQ.
         unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
+    }
+
+    /// Here it keeps broadcasts in the multiply-adds, which take them from memory for free: taps of neighbouring pixels
+    /// would share one in a register.
+    #[inline(always)]
+    fn settle(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }
 
     #[inline(always)]

@@ -21,6 +21,11 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use wasm::Simd128;
+
 /// About a dozen operations on a block of 8 channels and on a panel of 16.
 ///
 /// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass.
@@ -50,7 +55,7 @@ pub trait Simd: Copy {
     /// The same value in all lanes.
     fn splat8(self, value: f32) -> Self::C8;
 
-    /// `x · w + acc`, rounded once (`scalar`: twice).
+    /// `x · w + acc`, rounded once (where [`Isa::fuses`] is false: twice).
     fn fma8(self, x: Self::C8, w: Self::C8, acc: Self::C8) -> Self::C8;
 
     /// `x + y`.
@@ -61,6 +66,9 @@ pub trait Simd: Copy {
 
     /// `x` between `lo` and `hi`; NaN stays NaN.
     fn clamp8(self, x: Self::C8, lo: Self::C8, hi: Self::C8) -> Self::C8;
+
+    /// The larger of `x` and `y`; NaN where either is NaN; of +0 and −0 either.
+    fn max8(self, x: Self::C8, y: Self::C8) -> Self::C8;
 
     /// The first `n` lanes of `x`, then lanes of `y`.
     fn first8(self, n: usize, x: Self::C8, y: Self::C8) -> Self::C8;
@@ -101,8 +109,8 @@ pub trait Simd: Copy {
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
-    /// Between two input channels of a tile that fills the registers: an ISA with few of them keeps the compiler from
-    /// loading for the second one before the first is done, for which it would put a sum on the stack.
+    /// Between two weights of a tile that fills the registers: keeps the compiler from loading for the second one before
+    /// the first is done, for which it would put a sum on the stack, and from loading an input once for both.
     #[inline(always)]
     fn settle(self) {}
 
@@ -110,6 +118,17 @@ pub trait Simd: Copy {
     /// registers.
     #[inline(always)]
     fn settle_quad(self) {}
+
+    /// As [`load8`](Simd::load8), for one of many sums that start alike: where copying a register costs as much as a
+    /// multiply-add, each is loaded by itself.
+    ///
+    /// # Safety
+    /// As [`load8`](Simd::load8).
+    #[inline(always)]
+    unsafe fn load8_again(self, from: *const f32) -> Self::C8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.load8(from) }
+    }
 
     /// A hint to have the cache line of `from` in the L2 cache soon; any address.
     fn prefetch(self, from: *const f32);

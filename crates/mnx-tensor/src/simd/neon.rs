@@ -96,6 +96,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn max8(self, x: [float32x4_t; 2], y: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: `self` proves Advanced SIMD. FMAX returns NaN when an operand is NaN.
+        unsafe { [vmaxq_f32(x[0], y[0]), vmaxq_f32(x[1], y[1])] }
+    }
+
+    #[inline(always)]
     fn first8(self, n: usize, x: [float32x4_t; 2], y: [float32x4_t; 2]) -> [float32x4_t; 2] {
         let mask = FIRST[8 - n.min(8)..].as_ptr();
         // SAFETY: `self` proves Advanced SIMD; eight of the sixteen masks follow index 8 − n.
@@ -163,8 +169,24 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn settle(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
     fn settle_quad(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
+    unsafe fn load8_again(self, mut from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: no instruction: the compiler only takes it for another address, so that it loads again. Readable by
+        // the trait's contract.
+        unsafe {
+            std::arch::asm!("/* {} */", inout(reg) from, options(nomem, nostack, preserves_flags));
+            self.load8(from)
+        }
     }
 
     #[inline(always)]

@@ -73,6 +73,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn max8(self, x: [f32; 8], y: [f32; 8]) -> [f32; 8] {
+        zip(x, y, |x, y| if x > y || x.is_nan() { x } else { y })
+    }
+
+    #[inline(always)]
     fn first8(self, n: usize, x: [f32; 8], y: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| if i < n { x[i] } else { y[i] })
     }

@@ -1,0 +1,47 @@
+//! ResNet's blocks ("Deep Residual Learning for Image Recognition", section 3.3 and figure 5): of two dense 3x3 layers,
+//! or of one between two pointwise layers, with wide ends and the shortcut at the wide ends. The last activation follows
+//! the addition. Where the block changes size or channels, a pointwise layer on the shortcut does too.
+//!
+//! ```text
+//! basic:       cin ─ conv3x3, stride + ReLU ─ conv3x3 ─ cout ─ + shortcut ─ ReLU
+//! bottleneck:  cin ─ pw + ReLU ─ hidden ─ conv3x3, stride + ReLU ─ pw ─ cout ─ + shortcut ─ ReLU
+//! ```
+//!
+//! Names are torchvision's, and so is the place of the bottleneck's stride.
+
+use super::{Place, conv};
+use crate::LayerKind::{Conv3x3, Pointwise};
+use crate::{Block, Layer, LayerKind};
+
+pub(crate) fn basic(place: &Place<'_>) -> Block {
+    let Place { cin, cout, stride, .. } = *place;
+    residual(place, &[(Conv3x3, cin, cout, stride), (Conv3x3, cout, cout, 1)])
+}
+
+pub(crate) fn bottleneck(place: &Place<'_>) -> Block {
+    let Place { cin, cout, stride, ratio, .. } = *place;
+    let hidden = (cout / ratio).max(1);
+    let layers = [(Pointwise, cin, hidden, 1), (Conv3x3, hidden, hidden, stride), (Pointwise, hidden, cout, 1)];
+    residual(place, &layers)
+}
+
+/// Layers of these kinds, input and output channels and strides, and the shortcut over them.
+fn residual(place: &Place<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
+    let Place { name, cin, cout, stride, activation, .. } = *place;
+    let named = layers.iter().enumerate().map(|(i, &(kind, cin, cout, stride))| {
+        let plain = conv(kind, format!("{name}.conv{}", i + 1), format!("{name}.bn{}", i + 1), cin, cout);
+        let last = i + 1 == layers.len();
+        Layer { stride, activation: if last { plain.activation } else { activation }, ..plain }
+    });
+    let projection = || {
+        let plain = conv(Pointwise, format!("{name}.downsample.0"), format!("{name}.downsample.1"), cin, cout);
+        Layer { stride, ..plain }
+    };
+    Block {
+        layers: named.collect(),
+        identity_channels: cout,
+        projection: (stride != 1 || cin != cout).then(projection),
+        activation,
+        ..Block::named(name)
+    }
+}

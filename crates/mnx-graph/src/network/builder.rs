@@ -1,0 +1,165 @@
+//! From a spec to its blocks, layer by layer, within limits.
+
+use crate::blocks::{self, Place, round_channels};
+use crate::network::{Activation, Block, Layer, LayerKind, Network};
+use crate::{BlockKind, Error, Limits, Spec, Stem};
+
+/// Appends blocks, and refuses to grow past the limits.
+pub(super) struct Builder<'a> {
+    spec: &'a Spec,
+    limits: &'a Limits,
+    layers: usize,
+    /// Of all weights so far.
+    elements: u64,
+    blocks: Vec<Block>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(spec: &'a Spec, limits: &'a Limits) -> Self {
+        Builder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() }
+    }
+
+    /// The whole network.
+    pub(super) fn build(mut self) -> Result<Network, Error> {
+        let mut cin = self.stem()?;
+        for index in 0..self.spec.stages.len() {
+            cin = self.stage(index, cin)?;
+        }
+        if let Some(channels) = self.spec.head {
+            cin = self.head(channels, cin)?;
+        }
+        let classifier = Layer {
+            name: if self.is_resnet() { "fc" } else { "classifier.1" }.into(),
+            norm: None,
+            kind: LayerKind::Linear,
+            cin,
+            cout: self.spec.classes,
+            stride: 1,
+            activation: Activation::Linear,
+        };
+        self.admit(&classifier)?;
+        Ok(Network { blocks: self.blocks, classifier })
+    }
+
+    /// Whether names are as in torchvision's ResNet, or else as in its MobileNetV2, which MobileNeXt follows.
+    fn is_resnet(&self) -> bool {
+        self.spec.stages.first().is_some_and(|stage| matches!(stage.block, BlockKind::Basic | BlockKind::Bottleneck))
+    }
+
+    /// Channels are multiples of this: of 8, but as the authors have it of 4 in MobileNeXt-0.1.
+    fn multiple(&self) -> usize {
+        let sandglass = self.spec.stages.first().is_some_and(|stage| stage.block == BlockKind::Sandglass);
+        if sandglass && self.spec.width == 0.1 { 4 } else { 8 }
+    }
+
+    /// `channels` times the width multiplier.
+    fn scaled(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
+        let scaled = round_channels(channels as f64 * self.spec.width, self.multiple());
+        self.limit(scaled, || format!("`{}` times the width", field()))
+    }
+
+    /// Features before the classifier grow with the width, but do not shrink.
+    fn features(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
+        if self.spec.width < 1.0 { self.limit(channels, field) } else { self.scaled(channels, field) }
+    }
+
+    fn limit(&self, channels: usize, what: impl FnOnce() -> String) -> Result<usize, Error> {
+        let limit = self.limits.channels;
+        if channels <= limit {
+            return Ok(channels);
+        }
+        Err(Error::Limit { what: what(), limit: limit as u64, found: channels as u64 })
+    }
+
+    /// Adds a block, if the limits allow its layers.
+    fn push(&mut self, block: Block) -> Result<(), Error> {
+        block.all_layers().try_for_each(|layer| self.admit(layer))?;
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    /// Counts a layer in, if the limits allow it.
+    fn admit(&mut self, layer: &Layer) -> Result<(), Error> {
+        self.limit(layer.cout, || format!("output channels of `{}`", layer.name))?;
+        let elements = layer.weight_elements();
+        if elements > self.limits.elements {
+            let what = format!("elements of `{}.weight`", layer.name);
+            return Err(Error::Limit { what, limit: self.limits.elements, found: elements });
+        }
+        self.elements = self.elements.saturating_add(elements);
+        if self.elements > self.limits.weights {
+            let what = format!("elements of all weights up to `{}`", layer.name);
+            return Err(Error::Limit { what, limit: self.limits.weights, found: self.elements });
+        }
+        self.layers += 1;
+        let tensors = self.layers.saturating_mul(2);
+        if tensors > self.limits.tensors {
+            let what = format!("tensors of the network up to `{}`", layer.name);
+            let limit = self.limits.tensors as u64;
+            return Err(Error::Limit { what, limit, found: tensors as u64 });
+        }
+        Ok(())
+    }
+
+    /// Adds the first layer; returns its output channels.
+    fn stem(&mut self) -> Result<usize, Error> {
+        let cout = self.scaled(self.spec.stem.channels, || "stem.channels".into())?;
+        let Stem { kernel, stride, max_pool, .. } = self.spec.stem;
+        let kind = if kernel == 7 { LayerKind::Dense7x7 } else { LayerKind::Dense3x3 };
+        let block = self.single(kind, self.spec.channels, cout, stride);
+        self.push(Block { max_pool, ..block })?;
+        Ok(cout)
+    }
+
+    /// Adds the pointwise layer before the pool; returns its output channels.
+    fn head(&mut self, channels: usize, cin: usize) -> Result<usize, Error> {
+        let cout = self.features(channels, || "head".into())?;
+        self.push(self.single(LayerKind::Pointwise, cin, cout, 1))?;
+        Ok(cout)
+    }
+
+    /// The next block, of one layer with an activation.
+    fn single(&self, kind: LayerKind, cin: usize, cout: usize, stride: usize) -> Block {
+        let block = format!("features.{}", self.blocks.len());
+        let (block, name, norm) = if self.is_resnet() && self.blocks.is_empty() {
+            ("conv1".into(), "conv1".into(), "bn1".into())
+        } else {
+            let (name, norm) = (format!("{block}.0"), format!("{block}.1"));
+            (block, name, norm)
+        };
+        let layer = Layer { name, norm: Some(norm), kind, cin, cout, stride, activation: self.spec.activation };
+        Block { layers: vec![layer], ..Block::named(block) }
+    }
+
+    /// Adds a stage's blocks; returns their output channels.
+    fn stage(&mut self, index: usize, mut cin: usize) -> Result<usize, Error> {
+        let stage = &self.spec.stages[index];
+        let field = || format!("stages[{index}].channels");
+        let last = index + 1 == self.spec.stages.len() && self.spec.head.is_none();
+        let cout = if last { self.features(stage.channels, field)? } else { self.scaled(stage.channels, field)? };
+        for repeat in 0..stage.repeats {
+            let name = if self.is_resnet() {
+                format!("layer{}.{repeat}", index + 1)
+            } else {
+                format!("features.{}", self.blocks.len())
+            };
+            let place = Place {
+                name: &name,
+                cin,
+                cout,
+                stride: if repeat == 0 { stage.stride } else { 1 },
+                ratio: stage.ratio,
+                only: stage.repeats == 1,
+                activation: self.spec.activation,
+            };
+            self.push(match stage.block {
+                BlockKind::Sandglass => blocks::sandglass(&place, self.spec.identity),
+                BlockKind::InvertedResidual => blocks::inverted_residual(&place),
+                BlockKind::Basic => blocks::basic(&place),
+                BlockKind::Bottleneck => blocks::bottleneck(&place),
+            })?;
+            cin = cout;
+        }
+        Ok(cout)
+    }
+}

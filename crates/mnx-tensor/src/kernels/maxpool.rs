@@ -1,0 +1,49 @@
+//! Max pool 3x3 at stride 2. Each column's maximum over the rows is taken once: every second column is the last of one
+//! window and the first of the next. What is outside the plane takes no part.
+
+use crate::args::{MaxPool, Span};
+use crate::simd::Simd;
+
+/// Kernel `maxpool3x3s2`.
+///
+/// # Safety
+/// The pointers in `a` are valid for the extents in `a`.
+#[inline(always)]
+pub(crate) unsafe fn maxpool<S: Simd>(s: S, a: &MaxPool) {
+    let g = &a.geometry;
+    for b in a.blocks.start..a.blocks.end {
+        let src = a.src.ptr.wrapping_add(b * a.src.stride);
+        let dst = a.dst.ptr.wrapping_add(b * a.dst.stride);
+        for y in a.rows.start..a.rows.end {
+            let top = (2 * y).saturating_sub(g.pad_top);
+            let rows = (top..(2 * y + 3).saturating_sub(g.pad_top).min(g.height)).into();
+            // SAFETY: rows are inside; the output's pixels are writable by the caller's promise.
+            unsafe {
+                let mut left = column(s, a, src, rows, 0);
+                for x in 0..g.out_width {
+                    let right = column(s, a, src, rows, 2 * x + 2);
+                    let most = s.max8(column(s, a, src, rows, 2 * x + 1), s.max8(left, right));
+                    s.store8(dst.wrapping_add((y * g.out_width + x) * 8), most);
+                    left = right;
+                }
+            }
+        }
+    }
+}
+
+/// The maximum of column `x` of the padded plane at `src`; −∞ where there is none.
+///
+/// # Safety
+/// The rows are readable.
+#[inline(always)]
+unsafe fn column<S: Simd>(s: S, a: &MaxPool, src: *const f32, rows: Span, x: usize) -> S::C8 {
+    let mut most = s.splat8(f32::NEG_INFINITY);
+    let x = x.wrapping_sub(a.geometry.pad_left);
+    if x < a.geometry.width {
+        for row in rows.start..rows.end {
+            // SAFETY: the column is inside, the rows by the caller's promise.
+            most = s.max8(most, unsafe { s.load8(src.wrapping_add((row * a.geometry.width + x) * 8)) });
+        }
+    }
+    most
+}

@@ -1,0 +1,216 @@
+//! Layers in parts, as a plan runs them: strips of rows that were copied into a form of their own, some panels at a time,
+//! with a clamp after the shortcut. Parts give the bits of the whole.
+
+use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Residual, Span};
+use mnx_tensor::table::kernels;
+use mnx_tensor::{BlockedShape, Isa, Tensor, TensorView, naive, ops, pack, strip};
+use proptest::prelude::*;
+
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed ^ 0x9e37_79b9;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn blocked(shape: BlockedShape, nchw: &[f32]) -> Vec<f32> {
+    let mut buffer = vec![0.0; shape.len()];
+    shape.block(nchw, &mut buffer);
+    buffer
+}
+
+fn planes(buffer: &[f32], shape: BlockedShape) -> Planes {
+    Planes { ptr: buffer.as_ptr(), stride: shape.plane }
+}
+
+/// Clamp of the layer, then the shortcut on the first `covered` channels, then its clamp there.
+fn epilogue(plain: &[f32], channels: usize, clamp: Clamp, shortcut: &[f32], covered: usize, after: Clamp) -> Vec<f32> {
+    let mut out = plain.to_vec();
+    naive::epilogue(&mut out, channels, clamp, Some((shortcut, covered)));
+    let touched = out.len() / channels * covered;
+    out[..touched].iter_mut().for_each(|value| *value = after.apply(*value));
+    out
+}
+
+fn assert_same(found: &[f32], expected: &[f32], what: &dyn std::fmt::Debug) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(f == e || (f.is_nan() && e.is_nan()), "{what:?}: element {i}: expected {e}, found {f}");
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    cin: usize,
+    cout: usize,
+    h: usize,
+    w: usize,
+    stride: usize,
+    pad: [usize; 4],
+    strip: usize,
+    covered: usize,
+    after: Clamp,
+}
+
+fn check(case: &Case) {
+    let &Case { cin, cout, h, w, stride, pad: [top, bottom, left, right], strip: step, covered, after } = case;
+    let size = |n: usize| n.checked_sub(3).map_or(0, |n| n / stride + 1);
+    let (out_height, out_width) = (size(h + top + bottom), size(w + left + right));
+    if out_height * out_width == 0 {
+        return;
+    }
+    let geometry = Geometry { height: h, width: w, out_height, out_width, pad_top: top, pad_left: left };
+    let (from, to) = (BlockedShape::new(cin, h, w).unwrap(), BlockedShape::new(cout, out_height, out_width).unwrap());
+    let (x, weights, bias) = (values(cin * h * w, 1), values(cout * cin * 9, 2), values(cout, 3));
+    let mut shortcut = values(cout * out_height * out_width, 4);
+    // What the shortcut does not cover must not be touched by it.
+    let at = out_height * out_width * covered;
+    shortcut[at..].iter_mut().for_each(|value| *value = f32::NAN);
+    shortcut.iter_mut().step_by(5).for_each(|value| *value = if *value < 0.0 { f32::NEG_INFINITY } else { f32::NAN });
+    let (src, residual) = (blocked(from, &x), blocked(to, &shortcut));
+    let (packed, packed_bias) = (pack::panels(&weights, cout, cin * 9).unwrap(), pack::bias(&bias, cout).unwrap());
+    for isa in Isa::available() {
+        let padding = ops::Padding { top, bottom, left, right };
+        let options = ops::Conv { stride, padding, isa: Some(isa), ..Default::default() };
+        let view = TensorView::new([1, cin, h, w], &x).unwrap();
+        let plain = ops::conv3x3(view, &weights, Some(&bias), &options).unwrap();
+        let row = (out_width - 1) * stride + 3;
+        let mut out = vec![f32::NAN; to.len()];
+        for start in (0..out_height).step_by(step) {
+            let rows: Span = (start..out_height.min(start + step)).into();
+            let around = BlockedShape::new(cin, (rows.len() - 1) * stride + 3, row).unwrap();
+            let mut padded = vec![f32::NAN; around.len()];
+            let strip = PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane };
+            for panel in 0..cout.div_ceil(16) {
+                let args = args::Conv3x3 {
+                    src: Planes { ptr: strip.ptr.wrapping_sub(start * stride * row * 8), stride: around.plane },
+                    row,
+                    dst: PlanesMut { ptr: out.as_mut_ptr(), stride: to.plane },
+                    residual: Some(Residual { planes: planes(&residual, to), channels: covered, clamp: after }),
+                    weights: packed.as_ptr(),
+                    bias: packed_bias.as_ptr(),
+                    cin,
+                    cout,
+                    width: out_width,
+                    rows,
+                    panels: (panel..panel + 1).into(),
+                    clamp: Clamp::RELU6,
+                };
+                // SAFETY: all extents are those of the buffers; a strip is where its rows would be.
+                unsafe {
+                    strip::pad_rows(planes(&src, from), &geometry, stride, rows, from.blocks(), strip);
+                    (kernels(isa).unwrap().conv3x3(stride).run)(&args);
+                }
+            }
+        }
+        let mut found = vec![0.0; cout * out_height * out_width];
+        to.unblock(&out, &mut found);
+        let expected = epilogue(plain.data(), cout, Clamp::RELU6, &shortcut, covered, after);
+        assert_same(&found, &expected, &(isa, case));
+    }
+}
+
+proptest! {
+    #[test]
+    fn strips_of_conv3x3_are_the_whole(
+        (cin, cout, h, w) in (1_usize..20, 1_usize..36, 1_usize..16, 1_usize..24),
+        stride in 1_usize..=2,
+        pad in prop::array::uniform4(0_usize..=1),
+        strip in 1_usize..6,
+        share in 0.0..=1.0_f64,
+        relu in any::<bool>(),
+    ) {
+        let covered = (share * cout as f64) as usize;
+        let after = if relu { Clamp::RELU } else { Clamp { lo: -1.0, hi: 1.0 } };
+        check(&Case { cin, cout, h, w, stride, pad, strip, covered, after });
+    }
+}
+
+/// The other kernels with a shortcut.
+#[test]
+fn the_clamp_after_the_shortcut_is_every_kernels() {
+    let (h, w) = (5, 9);
+    let geometry = Geometry { height: h, width: w, out_height: h, out_width: w, pad_top: 1, pad_left: 1 };
+    for (channels, covered) in [(8, 8), (19, 19), (19, 11), (24, 3), (40, 0)] {
+        let shape = BlockedShape::new(channels, h, w).unwrap();
+        let (x, shortcut) = (values(channels * h * w, 1), values(channels * h * w, 2));
+        let (src, residual) = (blocked(shape, &x), blocked(shape, &shortcut));
+        let (dense, depthwise) = (values(channels * channels, 3), values(channels * 9, 4));
+        let bias = values(channels, 5);
+        let packed_bias = pack::bias(&bias, channels).unwrap();
+        let view = TensorView::new([1, channels, h, w], &x).unwrap();
+        for isa in Isa::available() {
+            for after in [Clamp::NONE, Clamp::RELU, Clamp { lo: -0.5, hi: 0.25 }] {
+                let mut out = vec![0.0; shape.len()];
+                let dst = PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane };
+                let residual = Some(Residual { planes: planes(&residual, shape), channels: covered, clamp: after });
+                let check = |plain: Tensor| {
+                    let mut found = vec![0.0; x.len()];
+                    // SAFETY: the kernel has written and is done.
+                    shape.unblock(unsafe { std::slice::from_raw_parts(dst.ptr, shape.len()) }, &mut found);
+                    let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
+                    assert_same(&found, &expected, &(isa, channels, covered, after));
+                };
+                let options = ops::Conv { padding: ops::Padding::ONE, isa: Some(isa), ..Default::default() };
+                let weights = pack::panels(&dense, channels, channels).unwrap();
+                let args = args::Pointwise {
+                    src: planes(&src, shape),
+                    dst,
+                    residual,
+                    weights: weights.as_ptr(),
+                    bias: packed_bias.as_ptr(),
+                    cin: channels,
+                    cout: channels,
+                    pixels: (0..h * w).into(),
+                    panels: (0..channels.div_ceil(16)).into(),
+                    clamp: Clamp::RELU6,
+                };
+                // SAFETY: all extents are those of the buffers.
+                unsafe { kernels(isa).unwrap().pointwise(&args) };
+                check(ops::pointwise(view, &dense, Some(&bias), &options).unwrap());
+                let weights = pack::depthwise(&depthwise, channels).unwrap();
+                let args = args::Depthwise {
+                    src: planes(&src, shape),
+                    dst,
+                    residual,
+                    weights: weights.as_ptr(),
+                    bias: packed_bias.as_ptr(),
+                    geometry,
+                    rows: (0..h).into(),
+                    blocks: (0..shape.blocks()).into(),
+                    clamp: Clamp::RELU6,
+                };
+                // SAFETY: all extents are those of the buffers.
+                unsafe { (kernels(isa).unwrap().depthwise(1).run)(&args) };
+                check(ops::depthwise3x3(view, &depthwise, Some(&bias), &options).unwrap());
+            }
+        }
+    }
+}
+
+/// By the definition, pixel by pixel, of rows in the middle too.
+#[test]
+fn every_second_pixel_of_every_second_row_is_sampled() {
+    for (h, w) in [(1, 1), (2, 5), (7, 7), (8, 6)] {
+        let shape = BlockedShape::new(17, h, w).unwrap();
+        let src = blocked(shape, &values(17 * h * w, 1));
+        let (out_height, out_width) = (h.div_ceil(2), w.div_ceil(2));
+        let geometry = Geometry { height: h, width: w, out_height, out_width, pad_top: 0, pad_left: 0 };
+        for first in 0..out_height {
+            let rows: Span = (first..out_height).into();
+            let to = BlockedShape::new(17, rows.len(), out_width).unwrap();
+            let mut found = vec![f32::NAN; to.len()];
+            let dst = PlanesMut { ptr: found.as_mut_ptr(), stride: to.plane };
+            // SAFETY: all extents are those of the buffers.
+            unsafe { strip::sample_rows(planes(&src, shape), &geometry, 2, rows, shape.blocks(), dst) };
+            for (b, y, x, lane) in (0..3 * rows.len() * out_width * 8)
+                .map(|i| (i / 8 / out_width / rows.len(), i / 8 / out_width % rows.len(), i / 8 % out_width, i % 8))
+            {
+                let expected = src[b * shape.plane + (2 * (first + y) * w + 2 * x) * 8 + lane];
+                assert_eq!(found[b * to.plane + (y * out_width + x) * 8 + lane], expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Prints what llvm-mca expects of the NEON kernels' hot loops, as a Markdown table.
+
+    tools/aarch64/kernels.py [BINARY]      default: builds and reads mnx-infer for aarch64, by test.sh
+
+Of each kernel's hot loops (tools/assembly.py) that of the largest tile is taken: with the most sums in registers, among
+such the most multiply-adds. Of the ways around it the one with the most: a depthwise tile with all its taps inside the plane
+and its epilogue, without residual. Cycles are those of one round in a
+steady state with every load in the L1 cache. There are two tables:
+- with as many micro-operations (µops) dispatched a cycle as Arm's software optimization guides say of the CPU;
+- with the number in LLVM's model, which is smaller, though it counts µops as finely (a pair of vector loads is three).
+
+Two shares are printed:
+- of the FMA limit: how fast the same model executes multiply-adds alone;
+- of the units' limit: how fast the model's units alone could do what must be done, which are the multiply-adds, and where
+  an epilogue is in the loop its clamps and stores: each of these needs a vector unit as well.
+
+Exit status: 0 fine; 1 a kernel is below its floor or has a vector on the stack in that loop; 2 there is nothing to judge.
+Floors: of the FMA limit in both tables for loops that only add up; of the units' limit in the first one for dw.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from assembly import CannotJudge, build, disassemble, entry_points, output_of, symbols_of  # noqa: E402
+
+# µops that the CPU dispatches in a cycle.
+CPUS = {"neoverse-n1": 8, "neoverse-v2": 16, "cortex-a76": 8}
+# llvm-mca gives Cortex-A76 one unit that multiplies, of its two: its column is shown, not judged.
+JUDGED = ["neoverse-n1", "neoverse-v2"]
+# Entry point, the kernel's name in the table, sums in registers (None: the most that a loop of it has),
+# and the least share of the limit in percent.
+KERNELS = [
+    ("pw", "pw", None, 90),
+    ("pw8", "pw8", None, None),
+    ("dw_s1", "dw3x3s1", None, 75),
+    ("dw_s2", "dw3x3s2", None, 75),
+    ("dense_s2", "dense3x3s2", None, None),
+    ("conv_s1", "conv3x3s1", None, None),
+    ("conv_s2", "conv3x3s2", None, None),
+    ("linear", "linear, batch 1", 16, None),
+    ("linear", "linear, batch 5", 20, None),
+]
+ROUNDS = 1000
+# Independent multiply-adds, as many as registers allow: latency times units is at most 16.
+ALONE = [f"fmla v{n}.4s, v30.4s, v31.4s" for n in range(24)]
+
+
+def mca(cpu, lines, figure="Total Cycles", width=None):
+    """A figure of llvm-mca's on these instructions, of one round."""
+    options = ["-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={ROUNDS}"] + ([f"-dispatch={width}"] if width else [])
+    text = "\n".join([*lines, ".Lelsewhere:", ""])
+    done = subprocess.run([program(), *options, "-"], input=text, capture_output=True, text=True)
+    found = re.search(rf"^{figure}: *([\d.]+)", done.stdout, re.MULTILINE)
+    if done.returncode or not found:
+        raise CannotJudge(f"llvm-mca on {cpu}: {(done.stderr.strip() or 'no ' + figure).splitlines()[0]}")
+    return float(found[1]) / (ROUNDS if figure == "Total Cycles" else 1)
+
+
+def program():
+    found = sorted(pathlib.Path("/usr/bin").glob("llvm-mca-[0-9]*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    if not found:
+        raise CannotJudge("llvm-mca is not installed: tools/aarch64/setup.sh does it")
+    return str(found[-1])
+
+
+def assembler(instruction):
+    """As the assembler takes it: addresses in the program are labels."""
+    return f"{instruction.name} {re.sub(r'[0-9a-f]+ <[^>]*>.*', '.Lelsewhere', instruction.text)}"
+
+
+def sums_of(path):
+    """How many registers it sums up in."""
+    return len({i.written[0] for i in path if i.is_fma})
+
+
+def hot_path(binary, at, sums):
+    """The code of an entry point and the instructions of the way around its hottest loop, or None."""
+    found = None
+    for start, size in at:
+        code = disassemble(binary, start, size)
+        for blocks in code.hot_loops():
+            path = code.path(blocks)
+            registers, fmas = sums_of(path), sum(i.is_fma for i in path)
+            if sums in (None, registers) and (found is None or (registers, fmas) > found[0]):
+                found = (registers, fmas), code, path
+    return found and found[1:]
+
+
+def table(loops, arms):
+    """Prints a table, with Arm's width of dispatch or LLVM's; returns what is wrong."""
+    wrong = []
+    limits = {cpu: mca(cpu, ALONE, width=CPUS[cpu]) / len(ALONE) for cpu in CPUS}
+    units = ", ".join(f"{cpu} {1 / limits[cpu]:.2g}" + (f" and {CPUS[cpu]}" if arms else "") for cpu in CPUS)
+    print("FMAs and dispatched µops a cycle: " if arms else "LLVM's width of dispatch. FMAs a cycle: ", units, ".\n", sep="")
+    print("| kernel | sums | FMAs | instructions | on the stack | " + " | ".join(CPUS) + " |")
+    print("| --- |" + " ---: |" * (4 + len(CPUS)))
+    for kernel, floor, code, path in loops:
+        fmas = sum(i.is_fma for i in path)
+        needed = [assembler(i) for i in path if i.is_fma or i.is_store or i.name in ("fmax", "fmin")]
+        stack = sum(i.is_vector and code.on_stack(i) for i in path)
+        cells = [kernel, sums_of(path), fmas, len(path), stack]
+        if stack and arms:
+            wrong.append(f"{kernel}: {stack} accesses of vectors on the stack")
+        for cpu in CPUS:
+            taken = mca(cpu, map(assembler, path), width=CPUS[cpu] if arms else None)
+            share = 100 * limits[cpu] * fmas / taken
+            of_units = 100 * mca(cpu, needed, "Block RThroughput", 64) / taken
+            cells.append(f"{taken:.1f} ({share:.0f}, {of_units:.0f})")
+            judged, what = (of_units, "units'") if len(needed) > fmas else (share, "FMA")
+            if floor and cpu in JUDGED and judged < floor and (arms or what == "FMA"):
+                wrong.append(f"{kernel} on {cpu}: {judged:.1f} % of the {what} limit, expected at least {floor} %")
+        print("| " + " | ".join(map(str, cells)) + " |")
+    print()
+    return wrong
+
+
+def main():
+    if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        raise SystemExit(2 if len(sys.argv) > 2 else 0)
+    script = pathlib.Path(__file__).resolve().parent / "test.sh"
+    binary = sys.argv[1] if len(sys.argv) == 2 else build(script, MNX_AARCH64_CMD="build")
+    entries = entry_points(symbols_of(binary))
+    if not any(isa == "NEON" for _, isa in entries):
+        raise CannotJudge(f"{binary} has no symbols of NEON kernels: is it stripped, or of another architecture?")
+    wrong, loops = [], []
+    for entry, kernel, sums, floor in KERNELS:
+        found = hot_path(binary, entries.get((entry, "NEON"), []), sums)
+        if found:
+            loops.append((kernel, floor, *found))
+        else:
+            wrong.append(f"{kernel}: no loop with multiply-adds" + (f" on {sums} sums" if sums else ""))
+    version = output_of(program(), "--version").split("LLVM version ")[1].split()[0]
+    print(f"llvm-mca {version}: cycles (% of the FMA limit, % of the units' limit).\n")
+    for arms in (True, False):
+        wrong += table(loops, arms)
+    for line in wrong:
+        print(f"FAILED: {line}")
+    raise SystemExit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(100_000)
+    try:
+        main()
+    except CannotJudge as why:
+        print(f"kernels.py: {why}", file=sys.stderr)
+        raise SystemExit(2) from None
