@@ -27,7 +27,7 @@ mkdir -p "$W"
 exec 9>"$W/.lock"
 flock 9
 stamp="$LAYOUT $W $H $V $(cksum <"$HERE/threads.rs")"
-if [ "${MNX_WASM_FORCE:-0}" != 1 ] && [ "$(cat "$W/stamp" 2>/dev/null)" = "$stamp" ] && "$W/linker" --version >/dev/null 2>&1; then
+if [ "${MNX_WASM_FORCE:-0}" != 1 ] && [ "$(cat "$W/stamp" 2>/dev/null)" = "$stamp" ] && "$W/wasm-ld" --version >/dev/null 2>&1; then
     say "ready: $("$W/rustc" -V) in $W"
     exit 0
 fi
@@ -55,7 +55,7 @@ cp -a "$W/build/usr" "$W/root"
 D=$W/sysroot/lib/rustlib
 mkdir -p "$D/$T/lib/self-contained"
 ln -s "$H/root/usr/lib/rustlib/x86_64-unknown-linux-gnu" "$D/"
-ln -s "/usr/bin/wasm-ld-$LLVM" "$W/linker"
+ln -sf "/usr/bin/wasm-ld-$LLVM" "$W/wasm-ld"
 say "building the standard library: a minute or two"
 (
     cd "$W"/build/usr/src/rustc-*/library
@@ -84,7 +84,7 @@ fn main() {
     println!("ok {} {}", std::env::consts::ARCH, f32x4_extract_lane::<3>(x));
 }
 R
-"$W/rustc" --edition 2024 --target $T -C target-feature=+simd128 -C linker="$W/linker" -o "$W/t.wasm" "$W/t.rs"
+"$W/rustc" --edition 2024 --target $T -C target-feature=+simd128 -C linker="$W/wasm-ld" -o "$W/t.wasm" "$W/t.rs"
 [ "$(node --no-warnings "$HERE/run.mjs" "$W/t.wasm")" = "ok wasm32 8" ] || { say "the test program failed"; exit 1; }
 rm "$W/t.rs" "$W/t.wasm"
 printf '%s\n' "$stamp" >"$W/stamp"

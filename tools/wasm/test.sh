@@ -18,7 +18,7 @@ fi
 simd=+simd128
 [ "${MNX_WASM_SIMD:-1}" = 1 ] || simd=-simd128
 export CARGO_TARGET_DIR=$MNX_WASM_TARGET_DIR RUSTC=$W/rustc
-export CARGO_TARGET_WASM32_WASIP1_LINKER=$W/linker
+export CARGO_TARGET_WASM32_WASIP1_LINKER=$W/wasm-ld
 export CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $HERE/run.mjs"
 export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-Ctarget-feature=$simd -Clink-arg=$W/threads.o"
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS

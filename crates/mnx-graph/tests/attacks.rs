@@ -112,7 +112,7 @@ fn tensor_table() {
         header("/tensors/0/dtype", json!("f16")) => e if entry(e, 0, "dtype"),
         header("/tensors/0/dims", json!([12, 3, 9])) => e if entry(e, 0, "dims"),
         header("/tensors/0/dims", json!([13, 3, 3, 3])) => e if entry(e, 0, "dims"),
-        header("/tensors/0/dims/0", json!(u64::MAX)) => e if entry(e, 0, "dims"),
+        header("/tensors/0/dims/0", json!(usize::MAX)) => e if entry(e, 0, "dims"),
         header("/tensors/2/packing", json!("pw16")) => e if entry(e, 2, "packing"),
         header("/tensors/1/packing", json!("nchw")) => e if entry(e, 1, "packing"),
         header("/tensors/0/offset", json!(64)) => e if entry(e, 0, "offset"),
