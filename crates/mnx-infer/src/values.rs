@@ -50,7 +50,10 @@ impl Subject {
         let arch = |text: &str| Arch::parse(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
         let Some(text) = given.to_str() else { return Ok(Subject::Weights(given.into())) };
         match text.rsplit_once(':') {
-            Some((name, factor)) if is_arch(name) => Ok(Subject::Arch(arch(name)?, Some(width(factor)?))),
+            // A slash after the colon is that of a folder or a drive.
+            Some((name, factor)) if is_arch(name) && !factor.contains(['/', '\\']) => {
+                Ok(Subject::Arch(arch(name)?, Some(width(factor)?)))
+            }
             _ if is_arch(text) => Ok(Subject::Arch(arch(text)?, None)),
             _ => Ok(Subject::Weights(given.into())),
         }

@@ -112,8 +112,10 @@ fn draw(area: &Area, chart: &Chart) -> Drawn {
     let y = Axis::new(points().map(|point| point.y), top + FIELD, top);
     grid(area, chart, &x, &y)?;
     let place = |point: &Point| (x.at(point.x), y.at(point.y));
+    let mut labels = Labels { field: [LEFT, top, WIDTH as i32 - MARGIN, top + FIELD], taken: Vec::new() };
     for (i, series) in chart.series.iter().enumerate() {
         let line: Vec<_> = drawable(series).map(place).collect();
+        line.windows(2).for_each(|ends| labels.avoid(ends[0], ends[1]));
         if line.len() > 1 {
             area.draw(&PathElement::new(line, color(i).stroke_width(2)))?;
         }
@@ -121,7 +123,6 @@ fn draw(area: &Area, chart: &Chart) -> Drawn {
     for (i, series) in chart.series.iter().enumerate() {
         drawable(series).try_for_each(|point| marker(area, i, place(point)))?;
     }
-    let mut labels = Labels { field: [LEFT, top, WIDTH as i32 - MARGIN, top + FIELD], taken: Vec::new() };
     labels.taken.extend(points().map(|point| around(place(point))));
     for (i, series) in chart.series.iter().enumerate() {
         for point in drawable(series) {
@@ -252,13 +253,23 @@ fn overlap(a: &Place, b: &Place) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 
-/// Finds places for labels that hide neither each other nor a marker.
+/// Finds places for labels that hide neither each other nor a marker or a line.
 struct Labels {
     field: Place,
     taken: Vec<Place>,
 }
 
 impl Labels {
+    /// Keeps labels off a line.
+    fn avoid(&mut self, (x0, y0): (i32, i32), (x1, y1): (i32, i32)) {
+        let steps = (x1 - x0).abs().max((y1 - y0).abs()) / MARKER;
+        let along = |from: i32, to: i32, step: i32| from + (to - from) * step / steps.max(1);
+        self.taken.extend((0..=steps).map(|step| {
+            let (x, y) = (along(x0, x1, step), along(y0, y1, step));
+            [x - 1, y - 1, x + 1, y + 1]
+        }));
+    }
+
     /// Where the left end of the label of the point at `(x, y)` goes. Lines mostly rise: the first places that are tried
     /// are below and above them. Where all are taken, further ones below.
     fn place(&mut self, (x, y): (i32, i32), label: &str) -> (i32, i32) {

@@ -93,3 +93,42 @@ fn figures_have_three_digits() {
     let shown = [0.0, 0.123, 1.0, 9.994, 9.996, 12.34, 99.94, 99.96, 1234.4, 200.0, 1e300].map(number);
     assert_eq!(shown, ["0", "0.12", "1", "9.99", "10", "12.3", "99.9", "100", "1234", "200", "1.00e300"]);
 }
+
+fn chart(names: &[&str], points: Vec<Point>) -> Chart {
+    let series = names.iter().map(|&name| Series { name: name.into(), points: points.clone() });
+    let [title, subtitle, x, y] = ["title", "subtitle", "across", "up"].map(str::to_owned);
+    Chart { title, subtitle, x, y, series: series.collect() }
+}
+
+fn point(label: &str, x: f64, y: f64) -> Point {
+    Point { label: label.into(), x, y }
+}
+
+#[test]
+fn a_line_joins_points_with_labels() {
+    let svg = scatter(&[chart(&["net"], vec![point("0.5", 2.0, 100.0), point("1.0", 6.0, 311.0)])]);
+    assert_well_formed(&svg);
+    for text in ["title", "subtitle", "across", "up", "net", "0.5", "1.0"] {
+        assert!(svg.lines().any(|line| line == text), "{text} in {svg}");
+    }
+    // A marker of the legend and one for each point, in the first colour; so is the line.
+    assert_eq!((svg.matches("<circle").count(), svg.matches("#C2410C").count() >= 4), (3, true), "{svg}");
+    assert_eq!(svg.lines().filter(|line| line.starts_with("<polyline") && line.contains("#C2410C")).count(), 1);
+}
+
+#[test]
+fn every_chart_can_be_drawn() {
+    let hostile = "<b>&\"'\u{1b}[31m\u{0}\n\u{ffff}</b>";
+    let numbers = [f64::NAN, f64::INFINITY, -1.0, 0.0, 5e-324, 1e-3, 1.0, 1e300, f64::MAX];
+    for a in numbers {
+        for b in numbers {
+            assert_well_formed(&scatter(&[chart(&["one"], vec![point("a", a, b), point(hostile, b, 1.0)])]));
+        }
+    }
+    let names: Vec<_> = (0..40).map(|i| if i % 2 == 0 { hostile } else { "a name of some length" }).collect();
+    let crowded = (0..40).map(|i| point(hostile, f64::from(i % 3), 1.0)).collect();
+    let svg = scatter(&[chart(&names, crowded), chart(&[], Vec::new()), chart(&["none"], Vec::new())]);
+    assert_well_formed(&svg);
+    assert_eq!(svg.lines().filter(|&line| line == "title").count(), 3);
+    assert_well_formed(&scatter(&[]));
+}

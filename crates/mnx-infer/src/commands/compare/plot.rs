@@ -27,8 +27,10 @@ fn chart(report: &Report, run: usize) -> Chart {
     }
     let series = series.into_iter().map(|(name, mut rows)| {
         rows.sort_by(|a, b| a.width.total_cmp(&b.width));
-        let point = |row: &&Row| Point { label: label(row, &rows), x: row.runs[run].latency_ms.median, y: y(row) };
-        Series { name, points: rows.iter().map(point).collect() }
+        let point =
+            |row: &&Row| Point { label: label(row, &rows, &name), x: row.runs[run].latency_ms.median, y: y(row) };
+        let points = rows.iter().map(point).collect();
+        Series { name, points }
     });
     let what = if with_accuracy { "Top-1 accuracy" } else { "Multiply-adds" };
     let count = report.networks.first().map_or(1, |row| row.runs[run].threads);
@@ -53,8 +55,12 @@ fn series_of(row: &Row, report: &Report) -> String {
     name
 }
 
-/// The width, and where another one of the line has the same, the file or a number.
-fn label(row: &Row, line: &[&Row]) -> String {
+/// The width, with what tells it from others: the name of a line that is a lone point, the file or a number where
+/// another one of the line has the same width.
+fn label(row: &Row, line: &[&Row], name: &str) -> String {
+    if line.len() == 1 {
+        return format!("{name} {:?}", row.width);
+    }
     let same: Vec<_> = line.iter().filter(|other| other.width == row.width).collect();
     if same.len() == 1 {
         return format!("{:?}", row.width);

@@ -163,7 +163,7 @@ impl Row {
     fn cells(&self, with_files: bool) -> Vec<String> {
         let mut cells = vec![printable(&self.name)];
         cells.extend(with_files.then(|| self.file_name.clone()));
-        cells.extend([self.resolution.to_string(), grouped(self.parameters), format!("{:.2}", self.macs as f64 / 1e6)]);
+        cells.extend([self.resolution.to_string(), grouped(self.parameters), millions(self.macs)]);
         for run in &self.runs {
             cells.extend([
                 format!("{:.3}", run.latency_ms.median),
@@ -175,6 +175,12 @@ impl Row {
         cells.extend(self.accuracy.iter().flat_map(|a| [a.top1.percent(), a.top5.percent()]));
         cells
     }
+}
+
+/// 4089184256 as 4,089.18.
+fn millions(n: u64) -> String {
+    let hundredths = n.saturating_add(5_000) / 10_000;
+    format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
 }
 
 /// Family, width, and what is unusual.
@@ -210,4 +216,24 @@ fn file_names(entries: &[Entry]) -> Vec<String> {
 /// A number of threads in words.
 pub(super) fn threads(n: usize) -> String {
     if n == 1 { "1 thread".into() } else { format!("{n} threads") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn millions_are_rounded_and_grouped() {
+        let shown = [0, 4_999, 5_000, 995_000, 311_340_000, 4_089_184_256].map(millions);
+        assert_eq!(shown, ["0.00", "0.00", "0.01", "1.00", "311.34", "4,089.18"]);
+    }
+
+    #[test]
+    fn files_of_one_name_are_told_apart_by_their_folders() {
+        let spec = Spec { width: 0.1, ..Spec::family("mobilenext-cifar").unwrap() };
+        let model = mnx::Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
+        let entry = |file: Option<&str>| Entry { model: model.clone(), file: file.map(Into::into) };
+        let entries = [Some("a/w.mnx"), None, Some("b/w.mnx"), Some("b/v.mnx"), Some("b/v.mnx")].map(entry);
+        assert_eq!(file_names(&entries), ["a/w.mnx", "-", "b/w.mnx", "v.mnx", "v.mnx"]);
+    }
 }
