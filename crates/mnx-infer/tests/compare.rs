@@ -205,9 +205,11 @@ fn the_plot_has_a_chart_per_number_of_threads() {
         (count("Multiply-adds against latency, 1 thread"), count("Multiply-adds against latency, 2 threads")),
         (1, 1)
     );
-    for label in ["mobilenext-cifar", "mobilenetv2-cifar", "0.35", "0.1 (1)", "0.1 (2)", "mobilenetv2-cifar 0.1"] {
+    for label in ["mobilenext-cifar", "mobilenetv2-cifar", "0.1 (1)", "0.1 (2)", "mobilenetv2-cifar 0.1"] {
         assert_eq!(count(label), 2, "{label} in {drawn}");
     }
+    // A scale may have the same figure.
+    assert!(count("0.35") >= 2, "{drawn}");
     succeed(compare(args![weights(), "--eval", pictures.path(""), "--plot", svg, "--threads", "1"]));
     assert!(std::fs::read_to_string(&svg).unwrap().contains("Top-1 accuracy against latency, 1 thread"));
 }
