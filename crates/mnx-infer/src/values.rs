@@ -17,15 +17,18 @@ pub(crate) enum Arch {
 impl Arch {
     /// `auto`, a known name, or a path that ends in `.json`.
     pub(crate) fn parse(text: &str) -> Result<Arch, String> {
-        if text == "auto" {
-            Ok(Arch::Auto)
-        } else if mnx::families().any(|name| name == text) {
+        if text == "auto" { Ok(Arch::Auto) } else { Arch::parse_named(text) }
+    }
+
+    /// A known name, or a path that ends in `.json`.
+    fn parse_named(text: &str) -> Result<Arch, String> {
+        if mnx::families().any(|name| name == text) {
             Ok(Arch::Family(text.to_owned()))
         } else if is_json(text) {
             Ok(Arch::File(text.into()))
         } else {
             let known: Vec<_> = mnx::families().collect();
-            Err(format!("expected {}, a FILE.json, or of `convert` auto", known.join(", ")))
+            Err(format!("expected {} or a FILE.json", known.join(", ")))
         }
     }
 }
@@ -47,7 +50,7 @@ impl Subject {
     /// `NAME[:WIDTH]` or `FILE.json[:WIDTH]`; what else has a dot or a slash is a weight file.
     pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
         let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);
-        let arch = |text: &str| Arch::parse(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
+        let arch = |text: &str| Arch::parse_named(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
         let Some(text) = given.to_str() else { return Ok(Subject::Weights(given.into())) };
         match text.rsplit_once(':') {
             // A slash after the colon is that of a folder or a drive.
@@ -142,7 +145,18 @@ mod tests {
         for path in ["w.mnx", "./mobilenext", "C:\\w.mnx", "a:1/w", "w.mnx:0.5", "net.json.mnx"] {
             assert_eq!(subject(path), Ok(Subject::Weights(path.into())));
         }
-        for wrong in ["", ":1", "mobilenetx", "mobilenext:", "mobilenext:0", "mobilenext:nan", "net.json:-1", "w:1"] {
+        for wrong in [
+            "",
+            "auto",
+            "auto:1",
+            ":1",
+            "mobilenetx",
+            "mobilenext:",
+            "mobilenext:0",
+            "mobilenext:nan",
+            "net.json:-1",
+            "w:1",
+        ] {
             assert!(subject(wrong).is_err(), "{wrong}");
         }
         assert!(subject("w").unwrap_err().contains("W.mnx"));
