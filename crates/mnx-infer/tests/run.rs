@@ -52,10 +52,15 @@ fn check(case: &Path, isa: &str) {
     let [weights, output, blocks] = ["w.mnx", "y.npy", "blocks"].map(|name| folder.path(name));
     let padding = if meta["padding"] == "same" { "tf" } else { "torch" };
     let numbers = ["width", "classes", "identity"].map(|name| meta[name].to_string());
+    // A stage table lies beside its weights.
+    let arch = match meta["arch"].as_str().unwrap() {
+        "table.json" => checkpoint.with_file_name("table.json").into_os_string(),
+        name => name.into(),
+    };
     succeed(args![
         "convert",
         "--arch",
-        meta["arch"].as_str().unwrap(),
+        arch,
         "--padding",
         padding,
         "--width",
