@@ -51,9 +51,6 @@ fn check(case: &Path, isa: &str) {
     let folder = Folder::new();
     let [weights, output, blocks] = ["w.mnx", "y.npy", "blocks"].map(|name| folder.path(name));
     let padding = if meta["padding"] == "same" { "tf" } else { "torch" };
-    // A stage table lies beside the weights.
-    let arch = meta["arch"].as_str().unwrap();
-    let arch = if arch.ends_with(".json") { checkpoint.with_file_name(arch) } else { arch.into() };
     let numbers = ["width", "classes", "identity"].map(|name| meta[name].to_string());
     // A stage table lies beside its weights.
     let arch = match meta["arch"].as_str().unwrap() {
