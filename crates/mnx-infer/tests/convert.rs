@@ -185,6 +185,14 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
     let line = fail(1, auto(&folder.file("bad", &checkpoint()[..100]), &[]));
     assert!(line.contains("bad: checkpoint: expected a safetensors file"), "{line}");
     fail(1, auto(&folder.path("absent"), &[]));
+    // More classes than a network can have are no fault of the flags.
+    let many = changed(|map| {
+        for (name, shape) in [("classifier.1.weight", vec![70_000, 0]), ("classifier.1.bias", vec![70_000, 0])] {
+            *map.get_mut(name).unwrap() = (shape, Vec::new());
+        }
+    });
+    let line = fail(1, auto(&folder.file("many", many), &[]));
+    assert!(line.contains("many: ") && line.contains("65536, found 70000"), "{line}");
     assert!(!output.exists());
 }
 

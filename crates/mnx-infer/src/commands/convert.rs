@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mnx::{BlockKind, Detected, Padding, Spec};
+use mnx::{BlockKind, Detected, Network, Padding, Spec};
 
 use super::{Context, network};
 use crate::args::{Convert, PaddingChoice};
@@ -21,6 +21,8 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
         let detected = mnx::detect(&checkpoint).map_err(|e| Error::file(&args.input, e))?;
+        // Sizes that no network can have are the checkpoint's fault here, not a flag's.
+        Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
         (spec(args, detected.spec())?, checkpoint, Some(detected))
     } else {
         let spec = spec(args, network::base(&args.network.arch)?)?;
