@@ -50,7 +50,7 @@ const fn mobile_stem(stride: usize) -> Stem {
 }
 
 const fn sandglass(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
-    Stage { block: BlockKind::Sandglass, ratio, channels, repeats, stride }
+    Stage { block: BlockKind::Sandglass, ratio, channels, repeats, stride, first_shortcut: true }
 }
 
 /// The layer table of the authors' released model: ratio, channels, repeats, stride.
@@ -68,14 +68,15 @@ const fn mobilenext(first_stride: usize) -> [Stage; 8] {
 }
 
 const fn inverted_residual(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
-    Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride }
+    Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride, first_shortcut: true }
 }
 
-/// Table 2 of the paper, as torchvision has it.
+/// Table 2 of the paper, as torchvision has it. At `first_stride` 1, for small pictures, the first stage that is usually
+/// strided still begins without a shortcut, at widths of equal channels too: only the stride is another.
 const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
     [
         inverted_residual(1, 16, 1, 1),
-        inverted_residual(6, 24, 2, first_stride),
+        Stage { first_shortcut: false, ..inverted_residual(6, 24, 2, first_stride) },
         inverted_residual(6, 32, 3, 2),
         inverted_residual(6, 64, 4, 2),
         inverted_residual(6, 96, 3, 1),
@@ -87,7 +88,7 @@ const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
 /// Table 1 of the paper: `repeats` of blocks of this kind, whose hidden channels are the output channels by `ratio`.
 const fn resnet(block: BlockKind, ratio: usize, repeats: [usize; 4]) -> [Stage; 4] {
     const fn stage(block: BlockKind, ratio: usize, hidden: usize, repeats: usize, stride: usize) -> Stage {
-        Stage { block, ratio, channels: hidden * ratio, repeats, stride }
+        Stage { block, ratio, channels: hidden * ratio, repeats, stride, first_shortcut: true }
     }
     [
         stage(block, ratio, 64, repeats[0], 1),

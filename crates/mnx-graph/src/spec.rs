@@ -39,6 +39,19 @@ pub struct Stage {
     pub repeats: usize,
     /// Stride of the first block, 1 or 2.
     pub stride: usize,
+    /// Whether a first inverted residual block has a shortcut where its stride and channels allow one; it does where a stage
+    /// table does not say.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub first_shortcut: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// The first layer, a dense convolution with an activation, and the pool after it, if there is one.

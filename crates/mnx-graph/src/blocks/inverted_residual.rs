@@ -12,7 +12,7 @@ use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
 pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
-    let Place { name, cin, cout, stride, ratio, activation, .. } = *place;
+    let Place { name, cin, cout, stride, ratio, activation, may_skip, .. } = *place;
     let hidden = cin.saturating_mul(ratio);
     // Convolution, batch norm and activation are a module of their own, the last convolution and its norm are not.
     let mut layers = Vec::with_capacity(3);
@@ -27,6 +27,6 @@ pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
     module(Depthwise3x3, hidden, hidden, stride);
     let last = layers.len();
     layers.push(conv(Pointwise, format!("{name}.conv.{last}"), format!("{name}.conv.{}", last + 1), hidden, cout));
-    let shortcut = stride == 1 && cin == cout;
+    let shortcut = may_skip && stride == 1 && cin == cout;
     Block { layers, identity_channels: if shortcut { cout } else { 0 }, ..Block::named(name) }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Place<'a> {
     pub(crate) stride: usize,
     /// The stage's.
     pub(crate) ratio: usize,
+    /// Whether it may have a shortcut, if it is an inverted residual.
+    pub(crate) may_skip: bool,
     /// Whether the stage has no other block.
     pub(crate) only: bool,
     /// The network's.

@@ -13,7 +13,7 @@ use crate::{Block, Layer};
 
 /// `identity`: the share of the channels that the shortcut covers.
 pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
-    let Place { name, cin, cout, stride, ratio, only, activation } = *place;
+    let Place { name, cin, cout, stride, ratio, only, activation, .. } = *place;
     let narrow = cin / ratio;
     let sixth = cout.div_ceil(6);
     // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.

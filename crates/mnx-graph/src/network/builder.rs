@@ -149,6 +149,7 @@ impl<'a> Builder<'a> {
                 cout,
                 stride: if repeat == 0 { stage.stride } else { 1 },
                 ratio: stage.ratio,
+                may_skip: repeat > 0 || stage.first_shortcut,
                 only: stage.repeats == 1,
                 activation: self.spec.activation,
             };
