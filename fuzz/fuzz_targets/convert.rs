@@ -1,0 +1,20 @@
+//! Reads arbitrary bytes as a checkpoint: which network it is of, and into a weight file, which must open.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mnx_graph::{Model, Spec, convert, detect};
+
+/// What the seed is of: a layer of every kind that MobileNets have.
+const SMALL: &str = r#"{
+    "stem": {"channels": 8, "stride": 2},
+    "stages": [{"block": "inverted_residual", "ratio": 1, "channels": 8, "repeats": 1, "stride": 1}],
+    "classes": 2
+}"#;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = detect(bytes);
+    let spec = Spec::from_json(SMALL).expect("the stage table is right");
+    if let Ok(file) = convert(bytes, &spec, 1e-5) {
+        Model::from_bytes(file).expect("what convert writes opens");
+    }
+});
