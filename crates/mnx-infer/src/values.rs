@@ -17,7 +17,10 @@ pub(crate) enum Arch {
 impl Arch {
     /// `auto`, a known name, or a path that ends in `.json`.
     pub(crate) fn parse(text: &str) -> Result<Arch, String> {
-        if text == "auto" { Ok(Arch::Auto) } else { Arch::parse_named(text) }
+        if text == "auto" {
+            return Ok(Arch::Auto);
+        }
+        Arch::parse_named(text).map_err(|e| format!("{e}, or auto to convert a checkpoint"))
     }
 
     /// A known name, or a path that ends in `.json`.
