@@ -14,13 +14,13 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{shapes, short};
+use mnx_benches::{shapes, short, widths};
 use mnx_tensor::Isa;
 use mnx_tensor::table::{self, Kernels};
 
 fn kernels(c: &mut Criterion) {
     let tables: Vec<&'static Kernels> = Isa::available().into_iter().filter_map(table::kernels).collect();
-    let shapes = shapes();
+    let shapes = shapes(widths());
     for (name, _) in tables.first().map(|kernels| kernels.list()).into_iter().flatten() {
         let mut group = c.benchmark_group(name);
         for &kernels in &tables {

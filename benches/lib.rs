@@ -93,12 +93,12 @@ fn resnet50() -> impl Iterator<Item = Shape> {
     conv3x3.into_iter().map(conv).chain([stem, pool])
 }
 
-/// The shapes of the layers of all [`widths`] and of ResNet-50, each once, by size. MobileNeXt has no dense layer at
-/// stride 1: that is the stem of the CIFAR network.
-pub fn shapes() -> Vec<Shape> {
+/// The shapes of the layers of MobileNeXt of these widths and of ResNet-50, each once, by size. MobileNeXt has no dense
+/// layer at stride 1: that is the stem of the CIFAR network.
+pub fn shapes(widths: &[f64]) -> Vec<Shape> {
     let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1 }];
     shapes.extend(resnet50());
-    for &width in widths() {
+    for &width in widths {
         let network = Network::new(&spec(width)).expect("a network within the limits");
         let layers: Vec<PlacedLayer> = network.place(SIDE, SIDE).collect();
         shapes.extend(layers.iter().filter_map(Shape::of));
@@ -153,6 +153,25 @@ impl Shape {
             Kind::Pool => pixels * cin,
         };
         operations as u64
+    }
+
+    /// Whether its operations are multiply-adds.
+    pub fn multiplies(&self) -> bool {
+        !matches!(self.kind, Kind::Pool | Kind::MaxPool)
+    }
+
+    /// Bytes of input, weights and output, each once.
+    pub fn bytes(&self) -> usize {
+        let Shape { kind, size, cin, cout, stride } = *self;
+        let weights = match kind {
+            Kind::Dense | Kind::Conv3x3 => cin * cout * 9,
+            Kind::Dense7 => cin * cout * 49,
+            Kind::Depthwise => cout * 9,
+            Kind::Pointwise | Kind::Linear => cin * cout,
+            Kind::Pool | Kind::MaxPool => 0,
+        };
+        let side = if kind == Kind::Pool { 1 } else { size.div_ceil(stride) };
+        4 * (cin * size.pow(2) + weights + cout * side.pow(2))
     }
 
     /// The layer with weights, input and output of its own: each call computes one picture.
@@ -247,7 +266,7 @@ mod tests {
     #[test]
     fn every_kernel_is_benched_and_names_are_unique() {
         let kernels = kernels(Isa::Scalar).expect("the portable fallback");
-        let shapes = shapes();
+        let shapes = shapes(widths());
         for (name, _) in kernels.list() {
             let mut names: Vec<String> =
                 shapes.iter().filter(|shape| shape.kernel(kernels) == name).map(Shape::to_string).collect();

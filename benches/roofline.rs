@@ -1,0 +1,120 @@
+//! Kernels beside what the machine could do at best, measured in turn with them: on one thread, for every ISA of this CPU.
+//!
+//! ```sh
+//! cargo bench -p mnx-benches --bench roofline -- dw3x3s2          # what has this in kernel/isa/Cin-Cout@size
+//! cargo bench -p mnx-benches --bench roofline -- --width 0.35     # layers of this MobileNeXt; 1.0 where not said
+//! ```
+//!
+//! A layer's bound is the roofline model's: its multiply-adds at the FMA peak, or its bytes (input, weights and output each
+//! once) at the rate of copies in a working set so large, whichever takes longer. Of the pools, which add or compare, only
+//! the bandwidth counts.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use comfy_table::{CellAlignment, Table, presets};
+use mnx_benches::{Shape, shapes};
+use mnx_tensor::Isa;
+use mnx_tensor::peak::{copy_bandwidth, fma_peak};
+use mnx_tensor::table::{self, Kernels};
+
+/// Layer, FMA peak and bandwidth take turns so many times; medians count.
+const ROUNDS: usize = 9;
+const TURN: Duration = Duration::from_millis(10);
+
+/// Seconds that a layer takes, and the two that bound it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    layer: f64,
+    peak: f64,
+    memory: f64,
+}
+
+impl Times {
+    fn of(shape: &Shape, kernels: &'static Kernels, rounds: usize, turn: Duration) -> Times {
+        let (operations, bytes) = (shape.operations() as f64, shape.bytes());
+        let mut run = shape.runner(kernels);
+        run();
+        let [mut layer, mut peak, mut memory] = [(); 3].map(|()| Vec::new());
+        for _ in 0..rounds {
+            peak.push(if shape.multiplies() { operations / fma_peak(turn).0 / 1e9 } else { 0.0 });
+            memory.push(bytes as f64 / copy_bandwidth(bytes, turn) / 1e9);
+            let (start, mut runs) = (Instant::now(), 0);
+            while runs == 0 || start.elapsed() < turn {
+                black_box(run());
+                runs += 1;
+            }
+            layer.push(start.elapsed().as_secs_f64() / f64::from(runs));
+        }
+        let [layer, peak, memory] = [layer, peak, memory].map(median);
+        Times { layer, peak, memory }
+    }
+
+    fn bound(self) -> f64 {
+        self.peak.max(self.memory)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn row(name: String, operations: u64, times: Times, bound: f64) -> Vec<String> {
+    let share = |of: f64| if of > 0.0 { format!("{:.0}", 100.0 * of / times.layer) } else { "-".into() };
+    let by = if times.memory > times.peak { "memory" } else { "peak" };
+    let gflops = operations as f64 / times.layer / 1e9;
+    let figures = [format!("{:.1}", 1e6 * times.layer), format!("{gflops:.1}"), share(times.peak), share(bound)];
+    [vec![name], figures.to_vec(), vec![by.into()]].concat()
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let benches = args.iter().any(|arg| arg == "--bench");
+    // Run as a test, once, on the least.
+    let (rounds, turn, default) = if benches { (ROUNDS, TURN, 1.0) } else { (1, Duration::from_micros(100), 0.1) };
+    let (mut width, mut filter) = (default, String::new());
+    let mut rest = args.iter().filter(|arg| *arg != "--bench");
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--width" => width = rest.next().and_then(|w| w.parse().ok()).expect("--width takes a width multiplier"),
+            other => filter = other.into(),
+        }
+    }
+    let tables = || Isa::available().into_iter().filter_map(table::kernels);
+    let shapes = shapes(&[width]);
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["kernel/isa/layer", "µs", "GFLOP/s", "% of peak", "% of bound", "bound by"]);
+    for (kernel, _) in tables().next().map(|kernels| kernels.list()).into_iter().flatten() {
+        for kernels in tables() {
+            let of_kernel = shapes.iter().filter(|shape| shape.kernel(kernels) == kernel);
+            let mut all = (0, Times::default(), 0.0, 0);
+            for shape in of_kernel {
+                let name = format!("{kernel}/{}/{shape}", kernels.isa);
+                if !name.contains(&filter) {
+                    continue;
+                }
+                eprint!("\r\x1b[K{name}");
+                let times = Times::of(shape, kernels, rounds, turn);
+                table.add_row(row(name, shape.operations(), times, times.bound()));
+                all.0 += shape.operations();
+                all.1.layer += times.layer;
+                all.1.peak += times.peak;
+                all.1.memory += times.memory;
+                all.2 += times.bound();
+                all.3 += 1;
+            }
+            if all.3 > 1 {
+                table.add_row(row(format!("{kernel}/{}, all", kernels.isa), all.0, all.1, all.2));
+            }
+        }
+    }
+    eprint!("\r\x1b[K");
+    (1..5).for_each(|column| {
+        table.column_mut(column).expect("a column of the header").set_cell_alignment(CellAlignment::Right);
+    });
+    let (peak, isa) = fma_peak(turn);
+    println!("FMA peak of one thread {peak:.1} GFLOP/s ({isa}); medians of {rounds} turns\n\n{table}");
+}
