@@ -12,7 +12,7 @@ use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
 use mnx_graph::{LayerKind, Model, Network, PlacedLayer, Spec, init};
 use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
 use mnx_tensor::table::Kernels;
-use mnx_tensor::{AlignedBuf, BlockedShape, Isa, PANEL, Tensor, pack};
+use mnx_tensor::{AlignedBuf, BLOCK, BlockedShape, Isa, PANEL, Tensor, pack};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
@@ -174,6 +174,26 @@ impl Shape {
         4 * (cin * size.pow(2) + weights + cout * side.pow(2))
     }
 
+    /// Bytes that are in use at a time: all of them, but of a depthwise layer of stride 2 a strip and what becomes of it.
+    pub fn working_set(&self) -> usize {
+        let strip = self.strips().map(|rows| self.reads(rows).len() * self.size * PANEL * 4).max();
+        strip.map_or(self.bytes(), |bytes| bytes + bytes / 4)
+    }
+
+    /// Output rows for each of which the pointwise layer before a depthwise one of stride 2 leaves a strip of a panel's
+    /// channels in the cache, as in a plan; nothing for other layers.
+    fn strips(&self) -> impl Iterator<Item = Span> + use<> {
+        const STRIP_BYTES: usize = 192 << 10;
+        let strided = self.kind == Kind::Depthwise && self.stride == 2;
+        let (rows, parts) = (self.size.div_ceil(2), (self.size.pow(2) * PANEL * 4).div_ceil(STRIP_BYTES));
+        (0..if strided { parts } else { 0 }).map(move |i| (rows * i / parts..rows * (i + 1) / parts).into())
+    }
+
+    /// Input rows that these output rows read.
+    fn reads(&self, rows: Span) -> Span {
+        ((rows.start * self.stride).saturating_sub(1)..(rows.end * self.stride).min(self.size)).into()
+    }
+
     /// The layer with weights, input and output of its own: each call computes one picture.
     pub fn runner(self, kernels: &'static Kernels) -> impl FnMut() {
         let Shape { kind, size, cin, cout, stride } = self;
@@ -220,7 +240,18 @@ impl Shape {
                     }
                     Kind::Depthwise => {
                         let layer = Depthwise3x3::new(w, b, cin, stride, clamp).expect(FITS);
-                        layer.run_part(kernels, &g, input, output, None, rows, blocks);
+                        if stride == 1 {
+                            layer.run_part(kernels, &g, input, output, None, rows, blocks);
+                        }
+                        for rows in self.strips() {
+                            for start in (0..blocks.end).step_by(PANEL / BLOCK) {
+                                let panel = (start..blocks.end.min(start + PANEL / BLOCK)).into();
+                                let above = self.reads(rows).start * size * BLOCK;
+                                let strip = input.ptr.wrapping_sub(start * input.stride + above);
+                                let strip = Planes { ptr: strip, ..input };
+                                layer.run_part(kernels, &g, strip, output, None, rows, panel);
+                            }
+                        }
                     }
                     Kind::Pointwise => {
                         let layer = Pointwise::new(w, b, cin, cout, clamp).expect(FITS);
