@@ -243,7 +243,7 @@ macro_rules! instantiate {
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
-    dw: 8 6, pw: 6 5, conv: 3 6, dense: 6, linear: 6 x 4, peak: 6
+    dw: 8 7, pw: 6 5, conv: 3 6, dense: 6, linear: 6 x 4, peak: 6
 );
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
@@ -253,7 +253,7 @@ instantiate!(
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
-    dw: 14 10, pw: 12 12, conv: 7 14, dense: 8, linear: 6 x 4, peak: 12
+    dw: 14 14, pw: 12 12, conv: 7 14, dense: 8, linear: 6 x 4, peak: 12
 );
 
 // Thirty-two registers, four to a panel, two to a block. 5 pixels x 4 sums + 4 weights + 5 quads = 29, 8 x 2 + 2 + 8 = 26

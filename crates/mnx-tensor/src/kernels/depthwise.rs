@@ -106,10 +106,8 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
             };
         }
     }
-    for (p, &sum) in sums.iter().enumerate() {
-        // SAFETY: the pixel is one of the output's, whose residual has the same pixels.
-        unsafe { block.epilogue.store(s, sum, y * g.out_width + x + p, block.dst) }
-    }
+    // SAFETY: the pixels are the output's, whose residual has the same pixels.
+    unsafe { block.epilogue.store(s, &sums, y * g.out_width + x, block.dst) }
 }
 
 /// Which of a tile's outer input columns are inside the plane.

@@ -1,4 +1,4 @@
-//! What happens to a finished sum on its way to memory: clamp, then the residual and its own clamp.
+//! What happens to finished sums on their way to memory: clamp, then the residual and its own clamp.
 
 use crate::args::{Clamp, PlanesMut, Residual};
 use crate::simd::Simd;
@@ -6,11 +6,17 @@ use crate::simd::Simd;
 /// The epilogue of one block of 8 output channels.
 #[derive(Clone, Copy)]
 pub(super) struct Epilogue<S: Simd> {
-    lo: S::C8,
-    hi: S::C8,
-    /// Pixel 0 of the residual in this block; not read where `lanes` is 0.
-    residual: *const f32,
-    /// How many of the eight channels the residual covers.
+    /// The layer's clamp, unless it lets everything pass.
+    clamp: Option<(S::C8, S::C8)>,
+    residual: Option<Shortcut>,
+}
+
+/// A residual in one block of channels.
+#[derive(Clone, Copy)]
+struct Shortcut {
+    /// Pixel 0.
+    from: *const f32,
+    /// How many of the eight channels it covers.
     lanes: usize,
     /// What clamps those channels' sums.
     clamp: Clamp,
@@ -20,34 +26,44 @@ impl<S: Simd> Epilogue<S> {
     /// For block `block` of the output.
     #[inline(always)]
     pub(super) fn new(s: S, clamp: Clamp, residual: Option<Residual>, block: usize) -> Self {
-        let (residual, lanes, after) = match residual {
-            Some(r) => {
-                let ptr = r.planes.ptr.wrapping_add(block * r.planes.stride);
-                (ptr, r.channels.saturating_sub(block * 8).min(8), r.clamp)
-            }
-            None => (std::ptr::null(), 0, Clamp::NONE),
-        };
-        Epilogue { lo: s.splat8(clamp.lo), hi: s.splat8(clamp.hi), residual, lanes, clamp: after }
+        let residual = residual.filter(|r| r.channels > block * 8).map(|r| Shortcut {
+            from: r.planes.ptr.wrapping_add(block * r.planes.stride),
+            lanes: (r.channels - block * 8).min(8),
+            clamp: r.clamp,
+        });
+        let clamp = (clamp != Clamp::NONE).then(|| (s.splat8(clamp.lo), s.splat8(clamp.hi)));
+        Epilogue { clamp, residual }
     }
 
-    /// Clamps `sum`, adds the residual of pixel `pixel` if there is one, clamps again, and stores it there in the block
-    /// at `to`.
+    /// Clamps the sums of neighbouring pixels, adds the residual of these if there is one, clamps again, and stores them
+    /// from pixel `pixel` on in the block at `to`.
     ///
     /// # Safety
-    /// the block at `to` is writable, and a residual readable, at `pixel`.
+    /// The block at `to` is writable, and a residual readable, at these pixels.
     #[inline(always)]
-    pub(super) unsafe fn store(&self, s: S, sum: S::C8, pixel: usize, to: *mut f32) {
-        let mut y = s.clamp8(sum, self.lo, self.hi);
-        // One branch per pixel, always the same way within a block: code for both would double the kernels.
-        if self.lanes > 0 {
-            // SAFETY: readable by the caller's promise.
-            let shortcut = unsafe { s.load8(self.residual.wrapping_add(pixel * 8)) };
-            // Lanes past the identity keep `y`: adding 0 · shortcut would spread its NaN and Inf.
-            let total = s.clamp8(s.add8(y, shortcut), s.splat8(self.clamp.lo), s.splat8(self.clamp.hi));
-            y = s.first8(self.lanes, total, y);
+    pub(super) unsafe fn store<const PIXELS: usize>(&self, s: S, sums: &[S::C8; PIXELS], pixel: usize, to: *mut f32) {
+        let mut sums = *sums;
+        let to = to.wrapping_add(pixel * 8);
+        // One branch per tile, always the same way within a block. A clamp between infinities would cost as much as any.
+        if let Some((lo, hi)) = self.clamp {
+            for sum in &mut sums {
+                *sum = s.clamp8(*sum, lo, hi);
+            }
         }
-        // SAFETY: writable by the caller's promise.
-        unsafe { s.store8(to.wrapping_add(pixel * 8), y) }
+        if let Some(shortcut) = self.residual {
+            let from = shortcut.from.wrapping_add(pixel * 8);
+            let (lo, hi) = (s.splat8(shortcut.clamp.lo), s.splat8(shortcut.clamp.hi));
+            for (p, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: readable by the caller's promise.
+                let total = s.clamp8(s.add8(*sum, unsafe { s.load8(from.wrapping_add(p * 8)) }), lo, hi);
+                // Lanes past the identity keep their sum: adding 0 · shortcut would spread its NaN and Inf.
+                *sum = s.first8(shortcut.lanes, total, *sum);
+            }
+        }
+        for (p, &sum) in sums.iter().enumerate() {
+            // SAFETY: writable by the caller's promise.
+            unsafe { s.store8(to.wrapping_add(p * 8), sum) }
+        }
     }
 }
 
@@ -74,17 +90,16 @@ impl Panels {
     ) {
         let block = 2 * panel;
         let to = self.dst.ptr.wrapping_add(block * self.dst.stride);
-        let epilogue = Epilogue::new(s, self.clamp, self.residual, block);
+        let (mut first, mut second) = ([s.halves(sums[0]).0; PIXELS], [s.halves(sums[0]).1; PIXELS]);
+        for p in 1..PIXELS {
+            (first[p], second[p]) = s.halves(sums[p]);
+        }
         // SAFETY: the caller's promise.
         unsafe {
-            for (p, &sum) in sums.iter().enumerate() {
-                epilogue.store(s, s.halves(sum).0, pixel + p, to);
-            }
+            Epilogue::new(s, self.clamp, self.residual, block).store(s, &first, pixel, to);
             if (block + 1) * 8 < self.cout {
                 let epilogue = Epilogue::new(s, self.clamp, self.residual, block + 1);
-                for (p, &sum) in sums.iter().enumerate() {
-                    epilogue.store(s, s.halves(sum).1, pixel + p, to.wrapping_add(self.dst.stride));
-                }
+                epilogue.store(s, &second, pixel, to.wrapping_add(self.dst.stride));
             }
         }
     }
@@ -102,10 +117,7 @@ impl Panels {
         sums: &[S::C8; PIXELS],
     ) {
         let to = self.dst.ptr.wrapping_add(2 * panel * self.dst.stride);
-        let epilogue = Epilogue::new(s, self.clamp, self.residual, 2 * panel);
-        for (p, &sum) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { epilogue.store(s, sum, pixel + p, to) }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { Epilogue::new(s, self.clamp, self.residual, 2 * panel).store(s, sums, pixel, to) }
     }
 }
