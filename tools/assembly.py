@@ -164,13 +164,15 @@ class Code:
                 entries = self.entries(cycle)
                 yield from (list(self.hot_loops(cycle - entries)) if entries else []) or [cycle]
 
-    def path(self, cycle):
-        """The way once around a cycle that has the most FMAs, and among such the fewest instructions."""
+    def path(self, cycle, prefer=lambda instruction: 0):
+        """The way once around a cycle that has the most FMAs; among such the one of which `prefer` adds up to most; among
+        these the one with the fewest instructions."""
         start = min(self.entries(cycle) or cycle)
         best, open_blocks = {}, set()
 
         def weight(way):
-            return self.fmas(way), -sum(len(self.blocks[block]) for block in way)
+            instructions = [instruction for block in way for instruction in self.blocks[block]]
+            return self.fmas(way), sum(map(prefer, instructions)), -len(instructions)
 
         def visit(block):
             open_blocks.add(block)

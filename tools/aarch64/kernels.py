@@ -5,7 +5,8 @@
 
 Of each kernel's hot loops (tools/assembly.py) that of the largest tile is taken: with the most sums in registers, among
 such the most multiply-adds. Of the ways around it the one with the most: a depthwise tile with all its taps inside the plane
-and its epilogue, without residual. Cycles are those of one round in a
+and its epilogue, without residual, once with a clamp (ReLU6) and once without (linear), each of which half of the layers
+are. Cycles are those of one round in a
 steady state with every load in the L1 cache. There are two tables:
 - with as many micro-operations (µops) dispatched a cycle as Arm's software optimization guides say of the CPU;
 - with the number in LLVM's model, which is smaller, though it counts µops as finely (a pair of vector loads is three).
@@ -36,8 +37,10 @@ JUDGED = ["neoverse-n1", "neoverse-v2"]
 KERNELS = [
     ("pw", "pw", None, 90),
     ("pw8", "pw8", None, None),
-    ("dw_s1", "dw3x3s1", None, 75),
-    ("dw_s2", "dw3x3s2", None, 75),
+    ("dw_s1", "dw3x3s1, linear", None, 80),
+    ("dw_s1", "dw3x3s1, ReLU6", None, 80),
+    ("dw_s2", "dw3x3s2, linear", None, 72),
+    ("dw_s2", "dw3x3s2, ReLU6", None, 72),
     ("dense_s2", "dense3x3s2", None, None),
     ("conv_s1", "conv3x3s1", None, None),
     ("conv_s2", "conv3x3s2", None, None),
@@ -77,13 +80,18 @@ def sums_of(path):
     return len({i.written[0] for i in path if i.is_fma})
 
 
-def hot_path(binary, at, sums):
+def clamps(instruction):
+    """Of ways around a depthwise tile, for the one with a clamp and without residual, which adds and clamps again."""
+    return {"fmax": 1, "fmin": 1, "fadd": -9}.get(instruction.name, 0)
+
+
+def hot_path(binary, at, sums, **options):
     """The code of an entry point and the instructions of the way around its hottest loop, or None."""
     found = None
     for start, size in at:
         code = disassemble(binary, start, size)
         for blocks in code.hot_loops():
-            path = code.path(blocks)
+            path = code.path(blocks, **options)
             registers, fmas = sums_of(path), sum(i.is_fma for i in path)
             if sums in (None, registers) and (found is None or (registers, fmas) > found[0]):
                 found = (registers, fmas), code, path
@@ -129,7 +137,8 @@ def main():
         raise CannotJudge(f"{binary} has no symbols of NEON kernels: is it stripped, or of another architecture?")
     wrong, loops = [], []
     for entry, kernel, sums, floor in KERNELS:
-        found = hot_path(binary, entries.get((entry, "NEON"), []), sums)
+        options = {"prefer": clamps} if "ReLU6" in kernel else {}
+        found = hot_path(binary, entries.get((entry, "NEON"), []), sums, **options)
         if found:
             loops.append((kernel, floor, *found))
         else:
