@@ -11,7 +11,6 @@
 //! pointwise layer before it has just written them.
 #![allow(missing_docs)]
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -43,7 +42,7 @@ impl Times {
             memory.push(bytes as f64 / copy_bandwidth(shape.working_set(), turn) / 1e9);
             let (start, mut runs) = (Instant::now(), 0);
             while runs == 0 || start.elapsed() < turn {
-                black_box(run());
+                run();
                 runs += 1;
             }
             layer.push(start.elapsed().as_secs_f64() / f64::from(runs));

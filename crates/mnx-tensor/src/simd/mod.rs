@@ -114,8 +114,8 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn settle(self) {}
 
-    /// As [`settle`](Simd::settle), between four input channels and the next four, for an ISA that keeps quads in
-    /// registers.
+    /// As [`settle`](Simd::settle), between four input channels and the next four, or two rows of a depthwise filter: for an
+    /// ISA that has no operands in memory, and loads everything into registers.
     #[inline(always)]
     fn settle_quad(self) {}
 
