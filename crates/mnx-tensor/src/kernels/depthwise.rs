@@ -1,7 +1,7 @@
 //! Depthwise 3x3: a tile of neighbouring output pixels of one row at a time.
 //!
 //! ```text
-//! for each block of 8 channels, for each output row, for each tile of up to MAX pixels:
+//! for each block of 8 channels, for each up to MAX columns of the output, for each row of these:
 //!   sums start at the bias, in registers
 //!   for each row of the filter, if the input has that row:       three weights
 //!     for each input column that the tile touches:               one load
@@ -11,6 +11,7 @@
 //!
 //! Eight sums are as many independent chains as keep two multiply-add units with four cycles of latency busy. The order
 //! within each is the contract's: row, then column. Input rows are read three times, from the L1 cache.
+//! Going down the columns, a tile's size and its edges are decided once.
 
 use super::balanced;
 use super::epilogue::Epilogue;
@@ -44,70 +45,64 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
                 epilogue: Epilogue::new(s, a.clamp, a.residual, b),
             }
         };
-        for y in a.rows.start..a.rows.end {
-            for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match count {
-                        1 => tile::<S, STRIDE, 1>(s, a, &block, y, x),
-                        2 if MAX >= 2 => tile::<S, STRIDE, 2>(s, a, &block, y, x),
-                        3 if MAX >= 3 => tile::<S, STRIDE, 3>(s, a, &block, y, x),
-                        4 if MAX >= 4 => tile::<S, STRIDE, 4>(s, a, &block, y, x),
-                        5 if MAX >= 5 => tile::<S, STRIDE, 5>(s, a, &block, y, x),
-                        6 if MAX >= 6 => tile::<S, STRIDE, 6>(s, a, &block, y, x),
-                        7 if MAX >= 7 => tile::<S, STRIDE, 7>(s, a, &block, y, x),
-                        8 if MAX >= 8 => tile::<S, STRIDE, 8>(s, a, &block, y, x),
-                        9 if MAX >= 9 => tile::<S, STRIDE, 9>(s, a, &block, y, x),
-                        10 if MAX >= 10 => tile::<S, STRIDE, 10>(s, a, &block, y, x),
-                        11 if MAX >= 11 => tile::<S, STRIDE, 11>(s, a, &block, y, x),
-                        12 if MAX >= 12 => tile::<S, STRIDE, 12>(s, a, &block, y, x),
-                        13 if MAX >= 13 => tile::<S, STRIDE, 13>(s, a, &block, y, x),
-                        _ => tile::<S, STRIDE, MAX>(s, a, &block, y, x),
-                    }
+        for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match count {
+                    1 => columns::<S, STRIDE, 1>(s, a, &block, x),
+                    2 if MAX >= 2 => columns::<S, STRIDE, 2>(s, a, &block, x),
+                    3 if MAX >= 3 => columns::<S, STRIDE, 3>(s, a, &block, x),
+                    4 if MAX >= 4 => columns::<S, STRIDE, 4>(s, a, &block, x),
+                    5 if MAX >= 5 => columns::<S, STRIDE, 5>(s, a, &block, x),
+                    6 if MAX >= 6 => columns::<S, STRIDE, 6>(s, a, &block, x),
+                    7 if MAX >= 7 => columns::<S, STRIDE, 7>(s, a, &block, x),
+                    8 if MAX >= 8 => columns::<S, STRIDE, 8>(s, a, &block, x),
+                    9 if MAX >= 9 => columns::<S, STRIDE, 9>(s, a, &block, x),
+                    10 if MAX >= 10 => columns::<S, STRIDE, 10>(s, a, &block, x),
+                    11 if MAX >= 11 => columns::<S, STRIDE, 11>(s, a, &block, x),
+                    12 if MAX >= 12 => columns::<S, STRIDE, 12>(s, a, &block, x),
+                    13 if MAX >= 13 => columns::<S, STRIDE, 13>(s, a, &block, x),
+                    _ => columns::<S, STRIDE, MAX>(s, a, &block, x),
                 }
             }
         }
     }
 }
 
-/// `PIXELS` output pixels from column `x` of row `y` on.
+/// `PIXELS` output columns from column `x` on, in all rows.
 #[inline(always)]
-unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
-    s: S,
-    a: &Depthwise,
-    block: &Block<S>,
-    y: usize,
-    x: usize,
-) {
+unsafe fn columns<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Depthwise, block: &Block<S>, x: usize) {
     let g = &a.geometry;
-    let columns = (PIXELS - 1) * STRIDE + 3;
-    // Of the padded input; only the first and the last column can lie outside.
+    // Of the padded input; only the first and the last column can lie outside, and the first and the last row.
     let left = x * STRIDE;
-    let edges = Edges { first: left >= g.pad_left, last: left + columns <= g.width + g.pad_left };
-    // SAFETY: the block has eight biases.
-    let mut sums = [unsafe { s.load8(block.bias) }; PIXELS];
-    for sum in &mut sums[1..] {
-        // SAFETY: as above.
-        *sum = unsafe { s.load8_again(block.bias) };
-    }
-    for k in 0..3 {
-        let row = (y * STRIDE + k).wrapping_sub(g.pad_top);
-        if row >= g.height {
-            continue;
-        }
-        let from = block.src.wrapping_offset((row * g.width) as isize * 8 + (left as isize - g.pad_left as isize) * 8);
-        // SAFETY: the block has nine weights; the row is inside, and so is each column that is loaded.
+    let last = left + (PIXELS - 1) * STRIDE + 2;
+    let edges = Edges { first: left >= g.pad_left, last: last < g.width + g.pad_left };
+    for y in a.rows.start..a.rows.end {
+        let top = (y * STRIDE).wrapping_sub(g.pad_top);
+        let from = top as isize * g.width as isize + left as isize - g.pad_left as isize;
+        let mut from = block.src.wrapping_offset(from * 8);
+        // SAFETY: the block has eight biases and nine weights; a row that is inside is, and so is each column that is
+        // loaded; the pixels are the output's, whose residual has the same pixels.
         unsafe {
-            let w = block.weights.add(k * 24);
-            let taps = [s.load8(w), s.load8(w.add(8)), s.load8(w.add(16))];
-            sums = match STRIDE {
-                1 => row_s1(s, from, taps, edges, sums),
-                _ => row_s2(s, from, taps, edges, sums),
-            };
+            let mut sums = [s.load8(block.bias); PIXELS];
+            for sum in &mut sums[1..] {
+                *sum = s.load8_again(block.bias);
+            }
+            for k in 0..3 {
+                if top.wrapping_add(k) < g.height {
+                    let w = block.weights.add(k * 24);
+                    let taps = [s.load8(w), s.load8(w.add(8)), s.load8(w.add(16))];
+                    sums = match STRIDE {
+                        1 => row_s1(s, from, taps, edges, sums),
+                        _ => row_s2(s, from, taps, edges, sums),
+                    };
+                }
+                from = from.wrapping_add(g.width * 8);
+                s.settle();
+            }
+            block.epilogue.store(s, &sums, y * g.out_width + x, block.dst);
         }
     }
-    // SAFETY: the pixels are the output's, whose residual has the same pixels.
-    unsafe { block.epilogue.store(s, &sums, y * g.out_width + x, block.dst) }
 }
 
 /// Which of a tile's outer input columns are inside the plane.

@@ -20,16 +20,18 @@ struct Shortcut {
     lanes: usize,
     /// What clamps those channels' sums.
     clamp: Clamp,
+    /// Whether it is only added: to all eight channels, with no clamp after.
+    plain: bool,
 }
 
 impl<S: Simd> Epilogue<S> {
     /// For block `block` of the output.
     #[inline(always)]
     pub(super) fn new(s: S, clamp: Clamp, residual: Option<Residual>, block: usize) -> Self {
-        let residual = residual.filter(|r| r.channels > block * 8).map(|r| Shortcut {
-            from: r.planes.ptr.wrapping_add(block * r.planes.stride),
-            lanes: (r.channels - block * 8).min(8),
-            clamp: r.clamp,
+        let residual = residual.filter(|r| r.channels > block * 8).map(|r| {
+            let from = r.planes.ptr.wrapping_add(block * r.planes.stride);
+            let lanes = (r.channels - block * 8).min(8);
+            Shortcut { from, lanes, clamp: r.clamp, plain: lanes == 8 && r.clamp == Clamp::NONE }
         });
         let clamp = (clamp != Clamp::NONE).then(|| (s.splat8(clamp.lo), s.splat8(clamp.hi)));
         Epilogue { clamp, residual }
@@ -52,12 +54,18 @@ impl<S: Simd> Epilogue<S> {
         }
         if let Some(shortcut) = self.residual {
             let from = shortcut.from.wrapping_add(pixel * 8);
-            let (lo, hi) = (s.splat8(shortcut.clamp.lo), s.splat8(shortcut.clamp.hi));
-            for (p, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: readable by the caller's promise.
-                let total = s.clamp8(s.add8(*sum, unsafe { s.load8(from.wrapping_add(p * 8)) }), lo, hi);
-                // Lanes past the identity keep their sum: adding 0 · shortcut would spread its NaN and Inf.
-                *sum = s.first8(shortcut.lanes, total, *sum);
+            // SAFETY: readable by the caller's promise.
+            let total = |p: usize, sum| s.add8(sum, unsafe { s.load8(from.wrapping_add(p * 8)) });
+            if shortcut.plain {
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = total(p, *sum);
+                }
+            } else {
+                let (lo, hi) = (s.splat8(shortcut.clamp.lo), s.splat8(shortcut.clamp.hi));
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    // Lanes past the identity keep their sum: adding 0 · shortcut would spread its NaN and Inf.
+                    *sum = s.first8(shortcut.lanes, s.clamp8(total(p, *sum), lo, hi), *sum);
+                }
             }
         }
         for (p, &sum) in sums.iter().enumerate() {

@@ -179,14 +179,10 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
-    unsafe fn load8_again(self, mut from: *const f32) -> [float32x4_t; 2] {
-        // SAFETY: no instruction: the compiler only takes it for another address, so that it loads again. Readable by
-        // the trait's contract.
-        unsafe {
-            std::arch::asm!("/* {} */", inout(reg) from, options(nomem, nostack, preserves_flags));
-            self.load8(from)
-        }
+    unsafe fn load8_again(self, from: *const f32) -> [float32x4_t; 2] {
+        self.settle();
+        // SAFETY: readable by the trait's contract.
+        unsafe { self.load8(from) }
     }
 
     #[inline(always)]
