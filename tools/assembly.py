@@ -164,13 +164,16 @@ class Code:
                 entries = self.entries(cycle)
                 yield from (list(self.hot_loops(cycle - entries)) if entries else []) or [cycle]
 
-    def path(self, cycle):
-        """The way once around a cycle that has the most FMAs, and among such the fewest instructions."""
+    def path(self, cycle, most=(), without=()):
+        """The way once around a cycle that has the most FMAs, among such the most instructions named in `most`, and
+        among such the fewest instructions. No block on it has an instruction named in `without`, but where it starts."""
         start = min(self.entries(cycle) or cycle)
+        cycle = {block for block in cycle if not any(i.name in without for i in self.blocks[block])} | {start}
         best, open_blocks = {}, set()
 
         def weight(way):
-            return self.fmas(way), -sum(len(self.blocks[block]) for block in way)
+            named = sum(i.name in most for i in self.instructions(way))
+            return self.fmas(way), named, -sum(len(self.blocks[block]) for block in way)
 
         def visit(block):
             open_blocks.add(block)
