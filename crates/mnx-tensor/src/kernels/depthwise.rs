@@ -1,7 +1,7 @@
 //! Depthwise 3x3: a tile of neighbouring output pixels of one row at a time.
 //!
 //! ```text
-//! for each block of 8 channels, for each up to MAX columns of the output, for each row of these:
+//! for each block of 8 channels, for each tile of up to MAX output columns, for each output row:
 //!   sums start at the bias, in registers
 //!   for each row of the filter, if the input has that row:       three weights
 //!     for each input column that the tile touches:               one load
@@ -86,7 +86,8 @@ unsafe fn columns<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &D
         unsafe {
             let mut sums = [s.load8(block.bias); PIXELS];
             for sum in &mut sums[1..] {
-                *sum = s.load8_again(block.bias);
+                s.reload();
+                *sum = s.load8(block.bias);
             }
             for k in 0..3 {
                 if top.wrapping_add(k) < g.height {
