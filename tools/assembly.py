@@ -164,15 +164,16 @@ class Code:
                 entries = self.entries(cycle)
                 yield from (list(self.hot_loops(cycle - entries)) if entries else []) or [cycle]
 
-    def path(self, cycle, prefer=lambda instruction: 0):
-        """The way once around a cycle that has the most FMAs; among such the one of which `prefer` adds up to most; among
-        these the one with the fewest instructions."""
+    def path(self, cycle, most=(), without=()):
+        """The way once around a cycle that has the most FMAs, among such the most instructions named in `most`, and
+        among such the fewest instructions. No block on it has an instruction named in `without`, but where it starts."""
         start = min(self.entries(cycle) or cycle)
+        cycle = {block for block in cycle if not any(i.name in without for i in self.blocks[block])} | {start}
         best, open_blocks = {}, set()
 
         def weight(way):
-            instructions = [instruction for block in way for instruction in self.blocks[block]]
-            return self.fmas(way), sum(map(prefer, instructions)), -len(instructions)
+            named = sum(i.name in most for i in self.instructions(way))
+            return self.fmas(way), named, -sum(len(self.blocks[block]) for block in way)
 
         def visit(block):
             open_blocks.add(block)

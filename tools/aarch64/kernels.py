@@ -5,8 +5,7 @@
 
 Of each kernel's hot loops (tools/assembly.py) that of the largest tile is taken: with the most sums in registers, among
 such the most multiply-adds. Of the ways around it the one with the most: a depthwise tile with all its taps inside the plane
-and its epilogue, without residual, once with a clamp (ReLU6) and once without (linear), each of which half of the layers
-are. Cycles are those of one round in a
+and its epilogue, without residual; with the clamp and, of a linear layer, without. Cycles are those of one round in a
 steady state with every load in the L1 cache. There are two tables:
 - with as many micro-operations (µops) dispatched a cycle as Arm's software optimization guides say of the CPU;
 - with the number in LLVM's model, which is smaller, though it counts µops as finely (a pair of vector loads is three).
@@ -32,15 +31,17 @@ from assembly import CannotJudge, build, disassemble, entry_points, output_of, s
 CPUS = {"neoverse-n1": 8, "neoverse-v2": 16, "cortex-a76": 8}
 # llvm-mca gives Cortex-A76 one unit that multiplies, of its two: its column is shown, not judged.
 JUDGED = ["neoverse-n1", "neoverse-v2"]
+# The two operations of a clamp. A residual is the only addition that is not a multiply-add.
+CLAMP, ADD = ("fmax", "fmin"), ("fadd",)
 # Entry point, the kernel's name in the table, sums in registers (None: the most that a loop of it has),
 # and the least share of the limit in percent.
 KERNELS = [
-    ("pw", "pw", None, 90),
+    ("pw", "pw", None, 98),
     ("pw8", "pw8", None, None),
-    ("dw_s1", "dw3x3s1, linear", None, 80),
-    ("dw_s1", "dw3x3s1, ReLU6", None, 80),
+    ("dw_s1", "dw3x3s1", None, 90),
+    ("dw_s1", "dw3x3s1, linear", None, 85),
+    ("dw_s2", "dw3x3s2", None, 88),
     ("dw_s2", "dw3x3s2, linear", None, 72),
-    ("dw_s2", "dw3x3s2, ReLU6", None, 72),
     ("dense_s2", "dense3x3s2", None, None),
     ("conv_s1", "conv3x3s1", None, None),
     ("conv_s2", "conv3x3s2", None, None),
@@ -80,18 +81,15 @@ def sums_of(path):
     return len({i.written[0] for i in path if i.is_fma})
 
 
-def clamps(instruction):
-    """Of ways around a depthwise tile, for the one with a clamp and without residual, which adds and clamps again."""
-    return {"fmax": 1, "fmin": 1, "fadd": -9}.get(instruction.name, 0)
-
-
-def hot_path(binary, at, sums, **options):
-    """The code of an entry point and the instructions of the way around its hottest loop, or None."""
+def hot_path(binary, at, sums, linear=False):
+    """The code of an entry point and the instructions of the way around its hottest loop, or None: with the clamp, if there
+    is one in the loop, unless `linear`."""
+    ways = {"without": CLAMP + ADD} if linear else {"most": CLAMP, "without": ADD}
     found = None
     for start, size in at:
         code = disassemble(binary, start, size)
         for blocks in code.hot_loops():
-            path = code.path(blocks, **options)
+            path = code.path(blocks, **ways)
             registers, fmas = sums_of(path), sum(i.is_fma for i in path)
             if sums in (None, registers) and (found is None or (registers, fmas) > found[0]):
                 found = (registers, fmas), code, path
@@ -137,8 +135,7 @@ def main():
         raise CannotJudge(f"{binary} has no symbols of NEON kernels: is it stripped, or of another architecture?")
     wrong, loops = [], []
     for entry, kernel, sums, floor in KERNELS:
-        options = {"prefer": clamps} if "ReLU6" in kernel else {}
-        found = hot_path(binary, entries.get((entry, "NEON"), []), sums, **options)
+        found = hot_path(binary, entries.get((entry, "NEON"), []), sums, kernel.endswith("linear"))
         if found:
             loops.append((kernel, floor, *found))
         else:

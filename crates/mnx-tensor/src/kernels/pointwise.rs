@@ -60,9 +60,16 @@ trait Lanes<S: Simd> {
     /// # Safety
     /// A panel's row is readable.
     unsafe fn load(s: S, from: *const f32) -> Self::Vector;
+    /// `x[p][LANE] · w + acc[p]` of each pixel `p`.
+    ///
     /// # Safety
-    /// As [`Simd::fma16_lane`].
-    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
+    /// As [`Simd::fma16_row`].
+    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
+        s: S,
+        x: &[S::Quad; PIXELS],
+        w: *const f32,
+        acc: [Self::Vector; PIXELS],
+    ) -> [Self::Vector; PIXELS];
     /// # Safety
     /// `x` is readable.
     unsafe fn fma_splat(s: S, x: *const f32, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
@@ -84,9 +91,14 @@ impl<S: Simd> Lanes<S> for Whole {
     }
 
     #[inline(always)]
-    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: S::P16, acc: S::P16) -> S::P16 {
+    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
+        s: S,
+        x: &[S::Quad; PIXELS],
+        w: *const f32,
+        acc: [S::P16; PIXELS],
+    ) -> [S::P16; PIXELS] {
         // SAFETY: the caller's promise.
-        unsafe { s.fma16_lane::<LANE>(x, w, acc) }
+        unsafe { s.fma16_row::<LANE, PIXELS>(x, w, acc) }
     }
 
     #[inline(always)]
@@ -115,9 +127,20 @@ impl<S: Simd> Lanes<S> for Half {
     }
 
     #[inline(always)]
-    unsafe fn fma_lane<const LANE: usize>(s: S, x: S::Quad, w: S::C8, acc: S::C8) -> S::C8 {
+    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
+        s: S,
+        x: &[S::Quad; PIXELS],
+        w: *const f32,
+        mut acc: [S::C8; PIXELS],
+    ) -> [S::C8; PIXELS] {
         // SAFETY: the caller's promise.
-        unsafe { s.fma8_lane::<LANE>(x, w, acc) }
+        unsafe {
+            let w = s.load8(w);
+            for (acc, &x) in acc.iter_mut().zip(x) {
+                *acc = s.fma8_lane::<LANE>(x, w, *acc);
+            }
+        }
+        acc
     }
 
     #[inline(always)]
@@ -170,7 +193,12 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, a
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
         let mut w = a.weights.add(at.panel * a.cin * 16);
-        let mut sums = [L::load(s, a.bias.add(at.panel * 16)); PIXELS];
+        let bias = a.bias.add(at.panel * 16);
+        let mut sums = [L::load(s, bias); PIXELS];
+        for sum in &mut sums[1..] {
+            s.reload();
+            *sum = L::load(s, bias);
+        }
         let mut x = a.src.ptr.wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
         for _ in 0..a.cin / 8 {
@@ -201,18 +229,14 @@ unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
 ) -> [L::Vector; PIXELS] {
     // SAFETY: the caller's promise.
     unsafe {
-        macro_rules! lane {
-            ($lane:literal) => {
-                let weights = L::load(s, w.add($lane * 16));
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::fma_lane::<$lane>(s, s.load_quad(x.add(p * 8)), weights, *sum);
-                }
-            };
+        let mut quads = [s.load_quad(x); PIXELS];
+        for (p, quad) in quads.iter_mut().enumerate().skip(1) {
+            *quad = s.load_quad(x.add(p * 8));
         }
-        lane!(0);
-        lane!(1);
-        lane!(2);
-        lane!(3);
+        sums = L::fma_row::<0, PIXELS>(s, &quads, w, sums);
+        sums = L::fma_row::<1, PIXELS>(s, &quads, w.add(16), sums);
+        sums = L::fma_row::<2, PIXELS>(s, &quads, w.add(32), sums);
+        sums = L::fma_row::<3, PIXELS>(s, &quads, w.add(48), sums);
         s.settle_quad();
     }
     sums

@@ -33,6 +33,10 @@ pub trait Simd: Copy {
     /// Which instructions these are.
     const ISA: Isa;
 
+    /// Whether depthwise tiles go down the columns of planes that do not fit the L1 cache too: fewer instructions, in exchange
+    /// for an order in which prefetchers help less.
+    const DOWN_COLUMNS: bool = false;
+
     /// Eight lanes: one block of channels of one pixel.
     type C8: Copy;
     /// Sixteen lanes: one panel of output channels of one pixel.
@@ -106,6 +110,27 @@ pub trait Simd: Copy {
     /// As [`fma16_lane`](Simd::fma16_lane).
     unsafe fn fma8_lane<const LANE: usize>(self, x: Self::Quad, w: Self::C8, acc: Self::C8) -> Self::C8;
 
+    /// [`fma16_lane`](Simd::fma16_lane) of several pixels with one row of weights: `x[p][LANE] · w + acc[p]`.
+    ///
+    /// # Safety
+    /// As [`fma16_lane`](Simd::fma16_lane), and `w` is readable for 16 floats.
+    #[inline(always)]
+    unsafe fn fma16_row<const LANE: usize, const PIXELS: usize>(
+        self,
+        x: &[Self::Quad; PIXELS],
+        w: *const f32,
+        mut acc: [Self::P16; PIXELS],
+    ) -> [Self::P16; PIXELS] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let w = self.load16(w);
+            for (acc, &x) in acc.iter_mut().zip(x) {
+                *acc = self.fma16_lane::<LANE>(x, w, *acc);
+            }
+        }
+        acc
+    }
+
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
@@ -119,16 +144,10 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn settle_quad(self) {}
 
-    /// As [`load8`](Simd::load8), for one of many sums that start alike: where copying a register costs as much as a
-    /// multiply-add, each is loaded by itself.
-    ///
-    /// # Safety
-    /// As [`load8`](Simd::load8).
+    /// Before a load of what a register already holds, for sums that start alike: keeps the compiler from copying the
+    /// register, where that costs as much as a multiply-add.
     #[inline(always)]
-    unsafe fn load8_again(self, from: *const f32) -> Self::C8 {
-        // SAFETY: the caller's promise.
-        unsafe { self.load8(from) }
-    }
+    fn reload(self) {}
 
     /// A hint to have the cache line of `from` in the L2 cache soon; any address.
     fn prefetch(self, from: *const f32);

@@ -24,6 +24,16 @@ impl Neon {
         Neon(())
     }
 
+    /// Two sums, which the compiler takes to change here, along with memory: no later load is moved above what made them.
+    #[inline(always)]
+    fn done_before_loads(self, mut x: float32x4_t, mut y: float32x4_t) -> (float32x4_t, float32x4_t) {
+        // SAFETY: no instruction.
+        unsafe {
+            std::arch::asm!("/* {:v} {:v} */", inout(vreg) x, inout(vreg) y, options(nostack, preserves_flags));
+        }
+        (x, y)
+    }
+
     /// The intrinsics' lane has another type than the trait's.
     #[inline(always)]
     fn fma_lane<const LANE: usize>(self, x: float32x4_t, w: float32x4_t, acc: float32x4_t) -> float32x4_t {
@@ -45,6 +55,7 @@ const FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0
 
 impl Simd for Neon {
     const ISA: Isa = Isa::Neon;
+    const DOWN_COLUMNS: bool = true;
     type C8 = [float32x4_t; 2];
     type P16 = [float32x4_t; 4];
     /// Multiply-adds take a lane for free.
@@ -163,6 +174,29 @@ impl Simd for Neon {
         [self.fma_lane::<LANE>(x, w[0], acc[0]), self.fma_lane::<LANE>(x, w[1], acc[1])]
     }
 
+    /// Six pixels fill the registers with 24 sums, 6 quads and half a row of weights.
+    #[inline(always)]
+    unsafe fn fma16_row<const LANE: usize, const PIXELS: usize>(
+        self,
+        x: &[float32x4_t; PIXELS],
+        w: *const f32,
+        mut acc: [[float32x4_t; 4]; PIXELS],
+    ) -> [[float32x4_t; 4]; PIXELS] {
+        for half in [0, 2] {
+            // SAFETY: readable by the trait's contract.
+            let weights = unsafe { self.load8(w.add(half * 4)) };
+            for (sums, &x) in acc.iter_mut().zip(x) {
+                sums[half] = self.fma_lane::<LANE>(x, weights[0], sums[half]);
+                sums[half + 1] = self.fma_lane::<LANE>(x, weights[1], sums[half + 1]);
+            }
+            for sums in &mut acc {
+                let (first, second) = (sums[half], sums[half + 1]);
+                (sums[half], sums[half + 1]) = self.done_before_loads(first, second);
+            }
+        }
+        acc
+    }
+
     #[inline(always)]
     fn halves(self, x: [float32x4_t; 4]) -> ([float32x4_t; 2], [float32x4_t; 2]) {
         ([x[0], x[1]], [x[2], x[3]])
@@ -179,10 +213,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn load8_again(self, from: *const f32) -> [float32x4_t; 2] {
-        self.settle();
-        // SAFETY: readable by the trait's contract.
-        unsafe { self.load8(from) }
+    fn reload(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }
 
     #[inline(always)]
