@@ -239,7 +239,8 @@ macro_rules! instantiate {
 
 // Tiles are register budgets. Sixteen registers: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15;
 // of half a panel 5 pixels, since with more of them the compiler puts sums on the stack (tools/check_kernels);
-// conv two rows of 3 pixels, the same 15; depthwise 8 sums + 3 weights + 1 input = 12, at stride 2 with two inputs a sum as fast with 6.
+// conv two rows of 3 pixels, the same 15; depthwise 8 sums + 3 weights + 1 input = 12, at
+// stride 2, which needs more loads, 7: the rows of MobileNeXt's strided layers divide by it.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma")] AVX2: crate::simd::Avx2,
@@ -249,7 +250,7 @@ instantiate!(
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
 // with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Conv two rows
 // of 7 (every plane of ResNet's divides by 7) + 1 weights = 15, with long sums that hide start and end. Depthwise
-// 14 sums (a row of 14 or two of 7) + 9 weights + 1 input = 24.
+// 14 sums (a row of 14, a quarter of one of 56) + 9 weights + 1 input = 24.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
