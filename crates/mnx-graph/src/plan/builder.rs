@@ -3,7 +3,7 @@
 use mnx_tensor::args::{Dense, Geometry, Span};
 use mnx_tensor::{BlockedShape, PANEL};
 
-use super::split::Work;
+use super::split::{Work, keeps_rows};
 use super::{Chain, Conv, LayerRef, Link, Shortcut, Split, Step, StepKind};
 use crate::arena::{Layout, Slot};
 use crate::network::max_pool_size;
@@ -42,7 +42,7 @@ impl<'a> Builder<'a> {
         let (mut rest, mut value, mut size) = (&*layers, None, size);
         let (mut block, mut block_input) = (None, None);
         while let [first, ..] = rest {
-            let (now, later) = rest.split_at(fused(network, rest, whole_blocks));
+            let (now, later) = rest.split_at(fused(network, rest, whole_blocks, self.threads));
             if block != Some(first.block) {
                 block_input = value;
             }
@@ -121,9 +121,9 @@ impl<'a> Builder<'a> {
                 work.by_channels(floats.div_ceil(COPY_FLOATS), last.groups())
             }
             1 => work.by_size(),
-            // Pixels of the last layer; the one before it gives the rows that they are in.
-            2 => work.by_pixels(parts),
-            _ => work.by_rows(parts),
+            _ if first.layer.is_stem() => work.by_rows(parts),
+            // Pixels of the last layer; the depthwise one gives the rows that they are in.
+            _ => work.by_pixels(parts),
         };
         // From the last layer to the first: the most pixels of each that a unit needs.
         let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
@@ -210,10 +210,14 @@ impl Conv {
 }
 
 /// How many of these layers, the first ones, are fused.
-fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool) -> usize {
+fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool, threads: usize) -> usize {
     use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
     let kind = |index: usize| layers.get(index).map(|l: &PlacedLayer<'_>| l.layer.kind);
     let same_block = |a: usize, b: usize| layers[a].block == layers[b].block;
+    let reads_kept_rows = |index: usize| {
+        let kept = |l: &PlacedLayer<'_>| l.layer.stride == 1 && keeps_rows(l.input.0, threads);
+        kind(index) == Some(Depthwise3x3) && layers.get(index).is_some_and(kept)
+    };
     match [kind(0), kind(1), kind(2)] {
         // The stem and the next block's beginning, unless that block needs the stem's output for its shortcut.
         [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)]
@@ -224,6 +228,9 @@ fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool) -> u
         {
             3
         }
+        // Threads that keep rows meet before depthwise layers only, which read across the seams.
+        [Some(Depthwise3x3), Some(Pointwise), Some(Pointwise)] if same_block(0, 2) && reads_kept_rows(3) => 3,
+        [Some(Pointwise), Some(Depthwise3x3), _] if reads_kept_rows(1) => 1,
         [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _] if same_block(0, 1) => 2,
         _ => 1,
     }

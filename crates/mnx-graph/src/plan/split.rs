@@ -1,5 +1,7 @@
 //! How a step is cut into units that threads compute.
 
+use std::ops::RangeInclusive;
+
 use mnx_tensor::args::Span;
 
 /// Multiply-adds below which a part of a step is not worth handing to another thread: some 2 µs.
@@ -7,6 +9,17 @@ const MIN_UNIT_MACS: u64 = 100_000;
 
 /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
 const MIN_HEIGHT_FOR_ROWS: usize = 28;
+
+/// Least rows of a plane that make it worth while for a thread to keep them from layer to layer.
+const ROWS_TO_KEEP: RangeInclusive<usize> = 7..=14;
+
+/// Whether each of several threads computes the same rows of planes of this height in one layer after the other, and finds
+/// what it wrote in its own cache: only rows at the seams come from another one. (Larger planes are cut into strips of rows
+/// anyway; of smaller ones or uneven shares, channels are divided better.)
+pub(super) fn keeps_rows(height: usize, threads: usize) -> bool {
+    let rows = height / threads;
+    threads > 1 && height.is_multiple_of(threads) && ROWS_TO_KEEP.contains(&rows)
+}
 
 /// A step in units that can run in any order on any thread. Neighbours go to the same one as far as possible.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +78,8 @@ impl Work {
     /// By groups of channels on small planes, by rows on others.
     pub(super) fn by_size(self) -> Split {
         let mut split = Split { area: Cut::whole(self.height), grain: self.width, channels: Cut::whole(self.channels) };
-        let larger = if self.height >= MIN_HEIGHT_FOR_ROWS { &mut split.area } else { &mut split.channels };
+        let rows = self.height >= MIN_HEIGHT_FOR_ROWS || keeps_rows(self.height, self.threads);
+        let larger = if rows { &mut split.area } else { &mut split.channels };
         *larger = larger.at_least(self.workers());
         split
     }
