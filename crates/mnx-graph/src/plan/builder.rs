@@ -215,8 +215,9 @@ fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool, thre
     let kind = |index: usize| layers.get(index).map(|l: &PlacedLayer<'_>| l.layer.kind);
     let same_block = |a: usize, b: usize| layers[a].block == layers[b].block;
     let reads_kept_rows = |index: usize| {
-        let kept = |l: &PlacedLayer<'_>| l.layer.stride == 1 && keeps_rows(l.input.0, threads);
-        kind(index) == Some(Depthwise3x3) && layers.get(index).is_some_and(kept)
+        let kept =
+            |l: &PlacedLayer<'_>| l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads);
+        layers.get(index).is_some_and(kept)
     };
     match [kind(0), kind(1), kind(2)] {
         // The stem and the next block's beginning, unless that block needs the stem's output for its shortcut.

@@ -10,7 +10,8 @@ const MIN_UNIT_MACS: u64 = 100_000;
 /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
 const MIN_HEIGHT_FOR_ROWS: usize = 28;
 
-/// Least rows of a plane that make it worth while for a thread to keep them from layer to layer.
+/// How many rows of a plane a thread keeps from layer to layer: of fewer the seams weigh too much, and more of all channels
+/// crowd its L2 cache.
 const ROWS_TO_KEEP: RangeInclusive<usize> = 7..=14;
 
 /// Whether each of several threads computes the same rows of planes of this height in one layer after the other, and finds
