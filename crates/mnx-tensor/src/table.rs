@@ -250,11 +250,12 @@ instantiate!(
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
 // with its neighbours', and past sixteen blocks of 32 bytes the offsets of the broadcasts take four bytes. Conv two rows
 // of 7 (every plane of ResNet's divides by 7) + 1 weights = 15, with long sums that hide start and end. Depthwise
-// 14 sums (a row of 14, a quarter of one of 56) + 9 weights + 1 input = 24.
+// 14 sums (a row of 14, a quarter of one of 56) + 9 weights + 1 input = 24; at stride 2, where memory leaves nothing to win
+// with more, 8.
 #[cfg(target_arch = "x86_64")]
 instantiate!(
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")] AVX512: crate::simd::Avx512,
-    dw: 14 14, pw: 12 12, conv: 7 14, dense: 8, linear: 6 x 4, peak: 12
+    dw: 14 8, pw: 12 12, conv: 7 14, dense: 8, linear: 6 x 4, peak: 12
 );
 
 // Thirty-two registers, four to a panel, two to a block. 6 pixels x 4 sums + 2 weights + 6 quads = 32, 8 x 2 + 2 + 8 = 26

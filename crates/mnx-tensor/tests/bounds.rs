@@ -64,7 +64,8 @@ impl Drop for Guarded {
     }
 }
 
-const SIZES: [(usize, usize); 9] = [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (7, 7), (8, 13), (14, 17), (29, 6)];
+const SIZES: [(usize, usize); 11] =
+    [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (7, 7), (8, 13), (14, 17), (29, 6), (3, 43), (2, 61)];
 
 fn each(mut f: impl FnMut(Isa, Side, usize, usize)) {
     for isa in Isa::available() {

@@ -138,6 +138,21 @@ fn depthwise_of_every_channel_count() {
     }
 }
 
+/// Three tiles and more in a row, of one size and of two.
+#[test]
+fn depthwise_of_every_row_width_and_padding() {
+    for w in 18..=90 {
+        for (i, padding) in paddings().enumerate() {
+            for stride in [1, 2] {
+                let h = 1 + (w + i) % 5;
+                let residual = (i % 3 == 0).then_some(9);
+                let clamp = if (w + i) % 2 == 0 { Clamp::RELU6 } else { Clamp::NONE };
+                check(Kind::Depthwise, &Case { n: 1, cin: 9, cout: 9, h, w, stride, padding, clamp, residual }, &[]);
+            }
+        }
+    }
+}
+
 /// Strips end somewhere in a plane that does not fit into the L1 cache.
 #[test]
 fn depthwise_of_planes_of_several_strips() {

@@ -11,16 +11,14 @@
 //!
 //! Eight sums are as many independent chains as keep two multiply-add units with four cycles of latency busy. The order
 //! within each is the contract's: row, then column. Input rows are read three times, from the L1 cache.
-//! Going down the columns, a tile's size and its edges are decided once for all rows; x86-64 does so only on planes that
-//! fit L1, since it loses a tenth where memory comes out of order.
+//! Tiles go across the rows, in the order in which these lie in memory, with next to nothing between two of them: deciding
+//! anew what a tile is costs up to a fifth of it. They go down the columns, where that is decided once for all rows, if
+//! none is between two others, and on ISAs to which fewer instructions matter more than the order (`Simd::DOWN_COLUMNS`).
 
-use super::balanced;
 use super::epilogue::Epilogue;
-use crate::args::{Depthwise, Span};
+use super::{balanced, runs};
+use crate::args::{Depthwise, Geometry, Span};
 use crate::simd::Simd;
-
-/// Bytes of an input plane that stays in the L1 cache while tiles go down its columns.
-const L1_BYTES: usize = 16 << 10;
 
 /// One block of channels: where its planes are and what its filter is.
 struct Block<S: Simd> {
@@ -38,114 +36,188 @@ struct Block<S: Simd> {
 /// read as padding: `rows` and `out_width` are within the size that paddings of 0 or 1 give.
 #[inline(always)]
 pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Depthwise) {
-    let g = &a.geometry;
-    // Elsewhere the rows of a larger plane are read in the order in which they lie in memory.
-    let down = S::DOWN_COLUMNS || g.height * g.width * 32 <= L1_BYTES;
-    let at_once = if down { a.rows.len().max(1) } else { 1 };
+    /// A function of tiles of so many pixels, from `$least` to `MAX`.
+    macro_rules! of_size {
+        ($size:expr, $least:expr, $tiles:ident($($arg:expr),*)) => {
+            match $size {
+                1 if MAX >= 1 && $least <= 1 => $tiles::<S, STRIDE, 1>($($arg),*),
+                2 if MAX >= 2 && $least <= 2 => $tiles::<S, STRIDE, 2>($($arg),*),
+                3 if MAX >= 3 && $least <= 3 => $tiles::<S, STRIDE, 3>($($arg),*),
+                4 if MAX >= 4 && $least <= 4 => $tiles::<S, STRIDE, 4>($($arg),*),
+                5 if MAX >= 5 && $least <= 5 => $tiles::<S, STRIDE, 5>($($arg),*),
+                6 if MAX >= 6 && $least <= 6 => $tiles::<S, STRIDE, 6>($($arg),*),
+                7 if MAX >= 7 && $least <= 7 => $tiles::<S, STRIDE, 7>($($arg),*),
+                8 if MAX >= 8 && $least <= 8 => $tiles::<S, STRIDE, 8>($($arg),*),
+                9 if MAX >= 9 && $least <= 9 => $tiles::<S, STRIDE, 9>($($arg),*),
+                10 if MAX >= 10 && $least <= 10 => $tiles::<S, STRIDE, 10>($($arg),*),
+                11 if MAX >= 11 && $least <= 11 => $tiles::<S, STRIDE, 11>($($arg),*),
+                12 if MAX >= 12 && $least <= 12 => $tiles::<S, STRIDE, 12>($($arg),*),
+                13 if MAX >= 13 && $least <= 13 => $tiles::<S, STRIDE, 13>($($arg),*),
+                _ => $tiles::<S, STRIDE, MAX>($($arg),*),
+            }
+        };
+    }
+    let width = Span::from(0..a.geometry.out_width);
+    let runs = runs::<MAX>(width);
+    // Both sizes of tiles take turns, row by row.
+    let at_once = if runs.iter().all(|run| !run.0.is_empty()) { 1 } else { a.rows.len() };
     for b in a.blocks.start..a.blocks.end {
-        // SAFETY: block `b` has 72 weights and 8 biases.
-        let block = unsafe {
-            Block {
+        // SAFETY: block `b` has 72 weights and 8 biases; for the functions, the caller's promise.
+        unsafe {
+            let block = Block {
                 src: a.src.ptr.wrapping_add(b * a.src.stride),
                 dst: a.dst.ptr.wrapping_add(b * a.dst.stride),
                 weights: a.weights.add(b * 72),
                 bias: a.bias.add(b * 8),
                 epilogue: Epilogue::new(s, a.clamp, a.residual, b),
+            };
+            if S::DOWN_COLUMNS || width.len() <= 2 * MAX {
+                for (x, size) in balanced::<MAX>(width) {
+                    of_size!(size, 1, down(s, a, &block, x));
+                }
+                continue;
             }
-        };
-        let mut rows = Span { start: a.rows.start, end: a.rows.start };
-        while rows.end < a.rows.end {
-            rows = (rows.end..a.rows.end.min(rows.end + at_once)).into();
-            for (x, count) in balanced::<MAX>((0..g.out_width).into()) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match count {
-                        1 => columns::<S, STRIDE, 1>(s, a, &block, rows, x),
-                        2 if MAX >= 2 => columns::<S, STRIDE, 2>(s, a, &block, rows, x),
-                        3 if MAX >= 3 => columns::<S, STRIDE, 3>(s, a, &block, rows, x),
-                        4 if MAX >= 4 => columns::<S, STRIDE, 4>(s, a, &block, rows, x),
-                        5 if MAX >= 5 => columns::<S, STRIDE, 5>(s, a, &block, rows, x),
-                        6 if MAX >= 6 => columns::<S, STRIDE, 6>(s, a, &block, rows, x),
-                        7 if MAX >= 7 => columns::<S, STRIDE, 7>(s, a, &block, rows, x),
-                        8 if MAX >= 8 => columns::<S, STRIDE, 8>(s, a, &block, rows, x),
-                        9 if MAX >= 9 => columns::<S, STRIDE, 9>(s, a, &block, rows, x),
-                        10 if MAX >= 10 => columns::<S, STRIDE, 10>(s, a, &block, rows, x),
-                        11 if MAX >= 11 => columns::<S, STRIDE, 11>(s, a, &block, rows, x),
-                        12 if MAX >= 12 => columns::<S, STRIDE, 12>(s, a, &block, rows, x),
-                        13 if MAX >= 13 => columns::<S, STRIDE, 13>(s, a, &block, rows, x),
-                        _ => columns::<S, STRIDE, MAX>(s, a, &block, rows, x),
-                    }
+            let mut rows = Span { start: a.rows.start, end: a.rows.start };
+            while rows.end < a.rows.end {
+                rows = (rows.end..a.rows.end.min(rows.end + at_once)).into();
+                for (columns, size) in runs {
+                    // Of three tiles or more none has less than two thirds of the largest.
+                    of_size!(size, 2 * MAX / 3, across(s, a, &block, rows, columns));
                 }
             }
         }
     }
 }
 
-/// `PIXELS` output columns from column `x` on, in some rows.
+/// A tile from column `x` on, in all rows: what of it is inside is decided once.
+///
+/// # Safety
+/// As [`depthwise`], for a tile within the output.
 #[inline(always)]
-unsafe fn columns<S: Simd, const STRIDE: usize, const PIXELS: usize>(
+unsafe fn down<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Depthwise, block: &Block<S>, x: usize) {
+    let columns = Inside::columns(&a.geometry, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
+    for y in a.rows.start..a.rows.end {
+        let inside = columns.rows(&a.geometry, y * STRIDE);
+        // SAFETY: the caller's promise.
+        unsafe { tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside) };
+    }
+}
+
+/// Tiles of some columns, in one row after the other: most of them are inside as a whole, and have code of their own.
+///
+/// # Safety
+/// As [`depthwise`], for columns within the output that are a multiple of `PIXELS`.
+#[inline(always)]
+unsafe fn across<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     s: S,
     a: &Depthwise,
     block: &Block<S>,
     rows: Span,
-    x: usize,
+    columns: Span,
 ) {
-    let g = &a.geometry;
-    // Of the padded input; only the first and the last column can lie outside, and the first and the last row.
-    let left = x * STRIDE;
-    let last = left + (PIXELS - 1) * STRIDE + 2;
-    let edges = Edges { first: left >= g.pad_left, last: last < g.width + g.pad_left };
     for y in rows.start..rows.end {
-        let top = (y * STRIDE).wrapping_sub(g.pad_top);
-        let from = top as isize * g.width as isize + left as isize - g.pad_left as isize;
-        let mut from = block.src.wrapping_offset(from * 8);
-        // SAFETY: the block has eight biases and nine weights; a row that is inside is, and so is each column that is
-        // loaded; the pixels are the output's, whose residual has the same pixels.
-        unsafe {
-            let mut sums = [s.load8(block.bias); PIXELS];
-            for sum in &mut sums[1..] {
-                s.reload();
-                *sum = s.load8(block.bias);
-            }
-            for k in 0..3 {
-                if top.wrapping_add(k) < g.height {
-                    let w = block.weights.add(k * 24);
-                    let taps = [s.load8(w), s.load8(w.add(8)), s.load8(w.add(16))];
-                    sums = match STRIDE {
-                        1 => row_s1(s, from, taps, edges, sums),
-                        _ => row_s2(s, from, taps, edges, sums),
-                    };
+        let mut x = columns.start;
+        while x < columns.end {
+            let columns = Inside::columns(&a.geometry, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
+            let inside = columns.rows(&a.geometry, y * STRIDE);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if inside.all() {
+                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, Inside::ALL);
+                } else {
+                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside);
                 }
-                from = from.wrapping_add(g.width * 8);
-                s.settle_quad();
             }
-            block.epilogue.store(s, &sums, y * g.out_width + x, block.dst);
+            x += PIXELS;
         }
     }
 }
 
-/// Which of a tile's outer input columns are inside the plane.
+/// What of a tile's input is inside the plane.
 #[derive(Clone, Copy)]
-struct Edges {
+struct Inside {
+    /// The first column; only it and the last one can lie outside.
     first: bool,
     last: bool,
+    rows: [bool; 3],
+}
+
+impl Inside {
+    const ALL: Self = Inside { first: true, last: true, rows: [true; 3] };
+
+    /// Of a tile that reads columns `left` to `left + span` of the padded input, in rows that are inside.
+    #[inline(always)]
+    fn columns(g: &Geometry, left: usize, span: usize) -> Self {
+        Inside { first: left >= g.pad_left, last: left + span < g.width + g.pad_left, ..Self::ALL }
+    }
+
+    /// The same in rows `top` to `top + 2` of the padded input.
+    #[inline(always)]
+    fn rows(self, g: &Geometry, top: usize) -> Self {
+        let is_row = |k: usize| (top + k).wrapping_sub(g.pad_top) < g.height;
+        Inside { rows: [is_row(0), is_row(1), is_row(2)], ..self }
+    }
+
+    #[inline(always)]
+    fn all(self) -> bool {
+        self.first & self.last & self.rows[0] & self.rows[1] & self.rows[2]
+    }
+}
+
+/// `PIXELS` output columns from column `x` on, of row `y`.
+///
+/// # Safety
+/// As [`depthwise`], for a tile within the output of whose input so much is inside.
+#[inline(always)]
+unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
+    s: S,
+    g: &Geometry,
+    block: &Block<S>,
+    y: usize,
+    x: usize,
+    inside: Inside,
+) {
+    let pixel = |y: usize, x: usize| (y * g.width + x) as isize;
+    let mut from = block.src.wrapping_offset((pixel(y * STRIDE, x * STRIDE) - pixel(g.pad_top, g.pad_left)) * 8);
+    // SAFETY: the block has eight biases and nine weights; a row that is inside is, and so is each column that is
+    // loaded; the pixels are the output's, whose residual has the same pixels.
+    unsafe {
+        let mut sums = [s.load8(block.bias); PIXELS];
+        for sum in &mut sums[1..] {
+            s.reload();
+            *sum = s.load8(block.bias);
+        }
+        for k in 0..3 {
+            if inside.rows[k] {
+                let w = block.weights.add(k * 24);
+                let taps = [s.load8(w), s.load8(w.add(8)), s.load8(w.add(16))];
+                sums = match STRIDE {
+                    1 => row_s1(s, from, taps, inside, sums),
+                    _ => row_s2(s, from, taps, inside, sums),
+                };
+            }
+            from = from.wrapping_add(g.width * 8);
+            s.settle_quad();
+        }
+        block.epilogue.store(s, &sums, y * g.out_width + x, block.dst);
+    }
 }
 
 /// Adds one input row at stride 1. Each column is loaded once, for the three outputs that have a tap there.
 ///
 /// # Safety
-/// The columns are readable from `from` on, the first and the last if `edges` says so.
+/// The columns are readable from `from` on, the first and the last if `inside` says so.
 #[inline(always)]
 unsafe fn row_s1<S: Simd, const PIXELS: usize>(
     s: S,
     from: *const f32,
     taps: [S::C8; 3],
-    edges: Edges,
+    inside: Inside,
     mut sums: [S::C8; PIXELS],
 ) -> [S::C8; PIXELS] {
     // SAFETY: the caller's promise.
     unsafe {
-        if edges.first {
+        if inside.first {
             sums[0] = s.fma8(s.load8(from), taps[0], sums[0]);
         }
         for p in 0..PIXELS {
@@ -158,7 +230,7 @@ unsafe fn row_s1<S: Simd, const PIXELS: usize>(
                 sums[p + 1] = s.fma8(input, taps[0], sums[p + 1]);
             }
         }
-        if edges.last {
+        if inside.last {
             let input = s.load8(from.wrapping_add((PIXELS + 1) * 8));
             sums[PIXELS - 1] = s.fma8(input, taps[2], sums[PIXELS - 1]);
         }
@@ -175,12 +247,12 @@ unsafe fn row_s2<S: Simd, const PIXELS: usize>(
     s: S,
     from: *const f32,
     taps: [S::C8; 3],
-    edges: Edges,
+    inside: Inside,
     mut sums: [S::C8; PIXELS],
 ) -> [S::C8; PIXELS] {
     // SAFETY: the caller's promise.
     unsafe {
-        if edges.first {
+        if inside.first {
             sums[0] = s.fma8(s.load8(from), taps[0], sums[0]);
         }
         for p in 0..PIXELS {
@@ -191,7 +263,7 @@ unsafe fn row_s2<S: Simd, const PIXELS: usize>(
                 sums[p + 1] = s.fma8(input, taps[0], sums[p + 1]);
             }
         }
-        if edges.last {
+        if inside.last {
             let input = s.load8(from.wrapping_add(2 * PIXELS * 8));
             sums[PIXELS - 1] = s.fma8(input, taps[2], sums[PIXELS - 1]);
         }

@@ -35,6 +35,15 @@ fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)
     })
 }
 
+/// The same tiles, those of a size together: columns and size of the larger ones, then of the others.
+#[inline(always)]
+fn runs<const MAX: usize>(span: Span) -> [(Span, usize); 2] {
+    let tiles = span.len().div_ceil(MAX).max(1);
+    let (small, larger) = (span.len() / tiles, span.len() % tiles);
+    let middle = span.start + larger * (small + 1);
+    [((span.start..middle).into(), small + 1), ((middle..span.end).into(), small)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +57,10 @@ mod tests {
             assert!(tiles.iter().all(|t| (1..=5).contains(&t.1)));
             assert_eq!(tiles.iter().map(|t| t.1).sum::<usize>(), n);
             assert!(tiles.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0 && w[0].1 - w[1].1 <= 1));
+            let of_runs = runs::<5>((7..7 + n).into())
+                .into_iter()
+                .flat_map(|(columns, size)| (columns.start..columns.end).step_by(size).map(move |start| (start, size)));
+            assert!(of_runs.eq(tiles));
         }
     }
 }

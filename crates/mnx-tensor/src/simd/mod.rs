@@ -33,8 +33,8 @@ pub trait Simd: Copy {
     /// Which instructions these are.
     const ISA: Isa;
 
-    /// Whether depthwise tiles go down the columns of planes that do not fit the L1 cache too: fewer instructions, in exchange
-    /// for an order in which prefetchers help less.
+    /// Whether depthwise tiles go down the columns however many there are in a row: fewer instructions, in exchange for an
+    /// order in which prefetchers help less.
     const DOWN_COLUMNS: bool = false;
 
     /// Eight lanes: one block of channels of one pixel.
