@@ -9,7 +9,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, SamplingMode};
 use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
-use mnx_graph::{LayerKind, Model, Network, PlacedLayer, Spec, init};
+use mnx_graph::{Activation, LayerKind, Model, Network, PlacedLayer, Spec, init};
 use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
 use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, BLOCK, BlockedShape, Isa, PANEL, Tensor, pack};
@@ -74,7 +74,7 @@ enum Kind {
     Linear,
 }
 
-/// What the time of a kernel depends on: which layer, size of the square input, channels, stride.
+/// What the time of a kernel depends on: which layer, size of the square input, channels, stride, whether it clamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     kind: Kind,
@@ -82,21 +82,30 @@ pub struct Shape {
     cin: usize,
     cout: usize,
     stride: usize,
+    /// ReLU6 or nothing.
+    clamps: bool,
 }
 
 /// The dense layers of ResNet-50 and its max pool.
 fn resnet50() -> impl Iterator<Item = Shape> {
-    let conv = |(size, channels, stride)| Shape { kind: Kind::Conv3x3, size, cin: channels, cout: channels, stride };
+    let conv = |(size, channels, stride)| Shape {
+        kind: Kind::Conv3x3,
+        size,
+        cin: channels,
+        cout: channels,
+        stride,
+        clamps: true,
+    };
     let conv3x3 = [(56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (14, 512, 2), (7, 512, 1)];
-    let stem = Shape { kind: Kind::Dense7, size: SIDE, cin: 3, cout: 64, stride: 2 };
-    let pool = Shape { kind: Kind::MaxPool, size: SIDE / 2, cin: 64, cout: 64, stride: 2 };
+    let stem = Shape { kind: Kind::Dense7, size: SIDE, cin: 3, cout: 64, stride: 2, clamps: true };
+    let pool = Shape { kind: Kind::MaxPool, size: SIDE / 2, cin: 64, cout: 64, stride: 2, clamps: false };
     conv3x3.into_iter().map(conv).chain([stem, pool])
 }
 
 /// The shapes of the layers of MobileNeXt of these widths and of ResNet-50, each once, by size. MobileNeXt has no dense
 /// layer at stride 1: that is the stem of the CIFAR network.
 pub fn shapes(widths: &[f64]) -> Vec<Shape> {
-    let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1 }];
+    let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1, clamps: true }];
     shapes.extend(resnet50());
     for &width in widths {
         let network = Network::new(&spec(width)).expect("a network within the limits");
@@ -105,7 +114,14 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
         // The pool stands between the last convolution and the classifier.
         if let [.., last, _] = layers[..] {
             let channels = last.layer.cout;
-            shapes.push(Shape { kind: Kind::Pool, size: last.output.0, cin: channels, cout: channels, stride: 1 });
+            shapes.push(Shape {
+                kind: Kind::Pool,
+                size: last.output.0,
+                cin: channels,
+                cout: channels,
+                stride: 1,
+                clamps: false,
+            });
         }
     }
     shapes.sort();
@@ -123,7 +139,8 @@ impl Shape {
             LayerKind::Linear => Kind::Linear,
             _ => return None,
         };
-        Some(Shape { kind, size, cin: layer.cin, cout: layer.cout, stride: layer.stride })
+        let clamps = layer.activation != Activation::Linear;
+        Some(Shape { kind, size, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamps })
     }
 
     /// Name of the kernel that computes it.
@@ -142,7 +159,7 @@ impl Shape {
 
     /// Floating-point operations: two per multiply-add; of the pools, their additions or comparisons.
     pub fn operations(&self) -> u64 {
-        let Shape { kind, size, cin, cout, stride } = *self;
+        let Shape { kind, size, cin, cout, stride, .. } = *self;
         let pixels = size.div_ceil(stride).pow(2);
         let operations = match kind {
             Kind::Dense | Kind::Conv3x3 => 2 * pixels * cin * cout * 9,
@@ -162,7 +179,7 @@ impl Shape {
 
     /// Bytes of input, weights and output, each once.
     pub fn bytes(&self) -> usize {
-        let Shape { kind, size, cin, cout, stride } = *self;
+        let Shape { kind, size, cin, cout, stride, .. } = *self;
         let weights = match kind {
             Kind::Dense | Kind::Conv3x3 => cin * cout * 9,
             Kind::Dense7 => cin * cout * 49,
@@ -196,7 +213,7 @@ impl Shape {
 
     /// The layer with weights, input and output of its own: each call computes one picture.
     pub fn runner(self, kernels: &'static Kernels) -> impl FnMut() {
-        let Shape { kind, size, cin, cout, stride } = self;
+        let Shape { kind, size, cin, cout, stride, clamps } = self;
         let side = size.div_ceil(stride);
         let blocked = |channels, side| BlockedShape::new(channels, side, side).expect("a small shape");
         // Of what conv3x3 reads: the zeros around it are there already.
@@ -216,7 +233,7 @@ impl Shape {
         let units = [side, side * side, from.blocks(), cout.div_ceil(PANEL)];
         let [rows, pixels, blocks, panels] = units.map(|n| Span::from(0..n));
         move || {
-            let (w, b, clamp) = (&weights[..], &bias[..], Clamp::RELU6);
+            let (w, b, clamp) = (&weights[..], &bias[..], if clamps { Clamp::RELU6 } else { Clamp::NONE });
             let input = Planes { ptr: src.as_ptr(), stride: from.plane };
             let output = PlanesMut { ptr: dst.as_mut_ptr(), stride: to.plane };
             // SAFETY: all extents are those of the buffers, which this shape made; a table that can be had can be run.
@@ -273,7 +290,10 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}@{}", self.cin, self.cout, self.size)
+        // Of these layers there are both kinds.
+        let either = matches!(self.kind, Kind::Depthwise | Kind::Pointwise);
+        let suffix = if either && self.clamps { "+relu6" } else { "" };
+        write!(f, "{}-{}@{}{suffix}", self.cin, self.cout, self.size)
     }
 }
 
