@@ -259,12 +259,12 @@ instantiate!(
 );
 
 // Thirty-two registers, four to a panel, two to a block. 6 pixels x 4 sums + 2 weights + 6 quads = 32, 8 x 2 + 2 + 8 = 26
-// for half a panel; conv two rows of 3 pixels x 4 sums + 4 weights + up to 4 inputs = 32; depthwise 7 x 2 sums (every row of
-// MobileNeXt's divides by 7) + 6 weights + 2 bounds + 6 for three inputs = 28.
+// for half a panel; conv two rows of 3 pixels x 4 sums + 4 weights + up to 4 inputs = 32; depthwise 5 x 2 sums + the whole
+// filter, 18, + 2 for one input + 2 bounds = 32.
 #[cfg(target_arch = "aarch64")]
 instantiate!(
     #[target_feature(enable = "neon")] NEON: crate::simd::Neon,
-    dw: 7 7, pw: 6 8, conv: 3 6, dense: 5, linear: 5 x 4, peak: 7
+    dw: 5 5, pw: 6 8, conv: 3 6, dense: 5, linear: 5 x 4, peak: 7
 );
 
 // How many registers there are is the engine's affair: sixteen where it runs on x86-64, four to a panel, two to a block.

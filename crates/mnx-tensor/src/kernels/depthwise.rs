@@ -13,7 +13,7 @@
 //! within each is the contract's: row, then column. Input rows are read three times, from the L1 cache.
 //! Tiles go across the rows, in the order in which these lie in memory, with next to nothing between two of them: deciding
 //! anew what a tile is costs up to a fifth of it. They go down the columns, where that is decided once for all rows, if
-//! none is between two others, and on ISAs to which fewer instructions matter more than the order (`Simd::DOWN_COLUMNS`).
+//! none is between two others, and where registers keep the whole filter meanwhile (`Simd::KEEPS_FILTER`).
 
 use super::epilogue::Epilogue;
 use super::{balanced, runs};
@@ -27,6 +27,19 @@ struct Block<S: Simd> {
     weights: *const f32,
     bias: *const f32,
     epilogue: Epilogue<S>,
+}
+
+impl<S: Simd> Block<S> {
+    /// A row of the filter.
+    ///
+    /// # Safety
+    /// There are nine weights of eight channels, in rows 0 to 2.
+    #[inline(always)]
+    unsafe fn taps(&self, s: S, row: usize) -> [S::C8; 3] {
+        let w = self.weights.wrapping_add(row * 24);
+        // SAFETY: the caller's promise.
+        unsafe { [s.load8(w), s.load8(w.wrapping_add(8)), s.load8(w.wrapping_add(16))] }
+    }
 }
 
 /// Kernels `dw3x3s1` and `dw3x3s2`: tiles of up to `MAX` pixels (at most 14).
@@ -64,16 +77,22 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
     for b in a.blocks.start..a.blocks.end {
         // SAFETY: block `b` has 72 weights and 8 biases; for the functions, the caller's promise.
         unsafe {
+            let (epilogue, later) = Epilogue::new(s, a.clamp, a.residual, b).split(S::KEEPS_FILTER);
             let block = Block {
                 src: a.src.ptr.wrapping_add(b * a.src.stride),
                 dst: a.dst.ptr.wrapping_add(b * a.dst.stride),
                 weights: a.weights.add(b * 72),
                 bias: a.bias.add(b * 8),
-                epilogue: Epilogue::new(s, a.clamp, a.residual, b),
+                epilogue,
             };
-            if S::DOWN_COLUMNS || width.len() <= 2 * MAX {
+            if S::KEEPS_FILTER || width.len() <= 2 * MAX {
                 for (x, size) in balanced::<MAX>(width) {
                     of_size!(size, 1, down(s, a, &block, x));
+                }
+                if let Some(later) = later {
+                    for pixel in a.rows.start * width.len()..a.rows.end * width.len() {
+                        later.store(s, &[s.load8(block.dst.wrapping_add(pixel * 8))], pixel, block.dst);
+                    }
                 }
                 continue;
             }
@@ -95,11 +114,68 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
 /// As [`depthwise`], for a tile within the output.
 #[inline(always)]
 unsafe fn down<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Depthwise, block: &Block<S>, x: usize) {
-    let columns = Inside::columns(&a.geometry, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
-    for y in a.rows.start..a.rows.end {
-        let inside = columns.rows(&a.geometry, y * STRIDE);
+    let g = &a.geometry;
+    let columns = Inside::columns(g, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
+    if !S::KEEPS_FILTER {
         // SAFETY: the caller's promise.
-        unsafe { tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside) };
+        return unsafe { down_some::<S, STRIDE, PIXELS>(s, g, block, a.rows, x, columns) };
+    }
+    // The rows of which all three of the input are inside have loops of their own.
+    let start = g.pad_top.div_ceil(STRIDE).clamp(a.rows.start, a.rows.end);
+    let end = ((g.height + g.pad_top + STRIDE).saturating_sub(3) / STRIDE).clamp(start, a.rows.end);
+    // SAFETY: the caller's promise.
+    unsafe {
+        for edge in [a.rows.start..start, end..a.rows.end] {
+            down_some::<S, STRIDE, PIXELS>(s, g, block, edge.into(), x, columns);
+        }
+        if columns.all() {
+            down_whole::<S, STRIDE, PIXELS>(s, g, block, (start..end).into(), x, Inside::ALL);
+        } else {
+            down_whole::<S, STRIDE, PIXELS>(s, g, block, (start..end).into(), x, columns);
+        }
+    }
+}
+
+/// A tile in some rows.
+///
+/// # Safety
+/// As [`tile`], for columns that are inside.
+#[inline(always)]
+unsafe fn down_some<S: Simd, const STRIDE: usize, const PIXELS: usize>(
+    s: S,
+    g: &Geometry,
+    block: &Block<S>,
+    rows: Span,
+    x: usize,
+    columns: Inside,
+) {
+    for y in rows.start..rows.end {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<S, STRIDE, PIXELS>(s, g, block, y, x, columns.rows(g, y * STRIDE), None) };
+    }
+}
+
+/// The same with the filter in registers, in rows of which all three of the input are inside.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn down_whole<S: Simd, const STRIDE: usize, const PIXELS: usize>(
+    s: S,
+    g: &Geometry,
+    block: &Block<S>,
+    rows: Span,
+    x: usize,
+    inside: Inside,
+) {
+    // A constant, which leaves the rare kinds of residual out of the loop.
+    let block = &Block { epilogue: block.epilogue.plain(), ..*block };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let filter = [block.taps(s, 0), block.taps(s, 1), block.taps(s, 2)];
+        for y in rows.start..rows.end {
+            tile::<S, STRIDE, PIXELS>(s, g, block, y, x, inside, Some(&filter));
+        }
     }
 }
 
@@ -123,9 +199,9 @@ unsafe fn across<S: Simd, const STRIDE: usize, const PIXELS: usize>(
             // SAFETY: the caller's promise.
             unsafe {
                 if inside.all() {
-                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, Inside::ALL);
+                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, Inside::ALL, None);
                 } else {
-                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside);
+                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside, None);
                 }
             }
             x += PIXELS;
@@ -164,7 +240,7 @@ impl Inside {
     }
 }
 
-/// `PIXELS` output columns from column `x` on, of row `y`.
+/// `PIXELS` output columns from column `x` on, of row `y`, with the filter from memory if none is in registers.
 ///
 /// # Safety
 /// As [`depthwise`], for a tile within the output of whose input so much is inside.
@@ -176,9 +252,11 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     y: usize,
     x: usize,
     inside: Inside,
+    filter: Option<&[[S::C8; 3]; 3]>,
 ) {
     let pixel = |y: usize, x: usize| (y * g.width + x) as isize;
-    let mut from = block.src.wrapping_offset((pixel(y * STRIDE, x * STRIDE) - pixel(g.pad_top, g.pad_left)) * 8);
+    let from = block.src.wrapping_offset((pixel(y * STRIDE, x * STRIDE) - pixel(g.pad_top, g.pad_left)) * 8);
+    let mut from = s.settle_address(from);
     // SAFETY: the block has eight biases and nine weights; a row that is inside is, and so is each column that is
     // loaded; the pixels are the output's, whose residual has the same pixels.
     unsafe {
@@ -187,18 +265,26 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
             s.reload();
             *sum = s.load8(block.bias);
         }
-        for k in 0..3 {
-            if inside.rows[k] {
-                let w = block.weights.add(k * 24);
-                let taps = [s.load8(w), s.load8(w.add(8)), s.load8(w.add(16))];
-                sums = match STRIDE {
-                    1 => row_s1(s, from, taps, inside, sums),
-                    _ => row_s2(s, from, taps, inside, sums),
-                };
-            }
-            from = from.wrapping_add(g.width * 8);
-            s.settle_quad();
+        // No loop: it is not unrolled for each tile, and then has the filter in memory.
+        macro_rules! row {
+            ($k:literal) => {
+                if inside.rows[$k] {
+                    let taps = if let Some(filter) = filter { filter[$k] } else { block.taps(s, $k) };
+                    sums = match STRIDE {
+                        1 => row_s1(s, from, taps, inside, sums),
+                        _ => row_s2(s, from, taps, inside, sums),
+                    };
+                }
+                if filter.is_none() {
+                    s.settle_quad();
+                }
+            };
         }
+        row!(0);
+        from = from.wrapping_add(g.width * 8);
+        row!(1);
+        from = from.wrapping_add(g.width * 8);
+        row!(2);
         block.epilogue.store(s, &sums, y * g.out_width + x, block.dst);
     }
 }
@@ -218,21 +304,21 @@ unsafe fn row_s1<S: Simd, const PIXELS: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if inside.first {
-            sums[0] = s.fma8(s.load8(from), taps[0], sums[0]);
+            sums[0] = add(s, s.load8(from), taps[0], sums[0]);
         }
         for p in 0..PIXELS {
             let input = s.load8(from.wrapping_add((p + 1) * 8));
             if p > 0 {
-                sums[p - 1] = s.fma8(input, taps[2], sums[p - 1]);
+                sums[p - 1] = add(s, input, taps[2], sums[p - 1]);
             }
-            sums[p] = s.fma8(input, taps[1], sums[p]);
+            sums[p] = add(s, input, taps[1], sums[p]);
             if p + 1 < PIXELS {
-                sums[p + 1] = s.fma8(input, taps[0], sums[p + 1]);
+                sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
             }
         }
         if inside.last {
             let input = s.load8(from.wrapping_add((PIXELS + 1) * 8));
-            sums[PIXELS - 1] = s.fma8(input, taps[2], sums[PIXELS - 1]);
+            sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
         }
     }
     sums
@@ -253,20 +339,26 @@ unsafe fn row_s2<S: Simd, const PIXELS: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if inside.first {
-            sums[0] = s.fma8(s.load8(from), taps[0], sums[0]);
+            sums[0] = add(s, s.load8(from), taps[0], sums[0]);
         }
         for p in 0..PIXELS {
-            sums[p] = s.fma8(s.load8(from.wrapping_add((2 * p + 1) * 8)), taps[1], sums[p]);
+            sums[p] = add(s, s.load8(from.wrapping_add((2 * p + 1) * 8)), taps[1], sums[p]);
             if p + 1 < PIXELS {
                 let input = s.load8(from.wrapping_add((2 * p + 2) * 8));
-                sums[p] = s.fma8(input, taps[2], sums[p]);
-                sums[p + 1] = s.fma8(input, taps[0], sums[p + 1]);
+                sums[p] = add(s, input, taps[2], sums[p]);
+                sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
             }
         }
         if inside.last {
             let input = s.load8(from.wrapping_add(2 * PIXELS * 8));
-            sums[PIXELS - 1] = s.fma8(input, taps[2], sums[PIXELS - 1]);
+            sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
         }
     }
     sums
+}
+
+/// One tap.
+#[inline(always)]
+fn add<S: Simd>(s: S, input: S::C8, tap: S::C8, sum: S::C8) -> S::C8 {
+    s.settle8(s.fma8(input, tap, sum))
 }

@@ -37,6 +37,24 @@ impl<S: Simd> Epilogue<S> {
         Epilogue { clamp, residual }
     }
 
+    /// If `apart`, a residual that is not only added is left to a second epilogue, for what the first has stored: loops that
+    /// fill the registers have no place for it.
+    #[inline(always)]
+    pub(super) fn split(self, apart: bool) -> (Self, Option<Self>) {
+        match self.residual {
+            Some(r) if apart && !r.plain => {
+                (Epilogue { residual: None, ..self }, Some(Epilogue { clamp: None, ..self }))
+            }
+            _ => (self, None),
+        }
+    }
+
+    /// The same first epilogue, of which the compiler then knows that its residual is only added.
+    #[inline(always)]
+    pub(super) fn plain(&self) -> Self {
+        Epilogue { residual: self.residual.map(|r| Shortcut { plain: true, ..r }), ..*self }
+    }
+
     /// Clamps the sums of neighbouring pixels, adds the residual of these if there is one, clamps again, and stores them
     /// from pixel `pixel` on in the block at `to`.
     ///
@@ -58,7 +76,7 @@ impl<S: Simd> Epilogue<S> {
             let total = |p: usize, sum| s.add8(sum, unsafe { s.load8(from.wrapping_add(p * 8)) });
             if shortcut.plain {
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = total(p, *sum);
+                    *sum = s.settle8(total(p, *sum));
                 }
             } else {
                 let (lo, hi) = (s.splat8(shortcut.clamp.lo), s.splat8(shortcut.clamp.hi));

@@ -33,9 +33,9 @@ pub trait Simd: Copy {
     /// Which instructions these are.
     const ISA: Isa;
 
-    /// Whether depthwise tiles go down the columns however many there are in a row: fewer instructions, in exchange for an
-    /// order in which prefetchers help less.
-    const DOWN_COLUMNS: bool = false;
+    /// Whether depthwise tiles keep the filter in registers and go down the columns, however many there are in a row: fewer
+    /// instructions, in exchange for an order in which prefetchers help less.
+    const KEEPS_FILTER: bool = false;
 
     /// Eight lanes: one block of channels of one pixel.
     type C8: Copy;
@@ -143,6 +143,19 @@ pub trait Simd: Copy {
     /// ISA that has no operands in memory, and loads everything into registers.
     #[inline(always)]
     fn settle_quad(self) {}
+
+    /// As [`settle`](Simd::settle), for one sum: nothing that comes after is loaded before it is done.
+    #[inline(always)]
+    fn settle8(self, sum: Self::C8) -> Self::C8 {
+        sum
+    }
+
+    /// An address from which rows are addressed in a loop that fills the registers: keeps the compiler from giving each row an
+    /// address of its own to count up.
+    #[inline(always)]
+    fn settle_address(self, from: *const f32) -> *const f32 {
+        from
+    }
 
     /// Before a load of what a register already holds, for sums that start alike: keeps the compiler from copying the
     /// register, where that costs as much as a multiply-add.

@@ -24,16 +24,6 @@ impl Neon {
         Neon(())
     }
 
-    /// Two sums, which the compiler takes to change here, along with memory: no later load is moved above what made them.
-    #[inline(always)]
-    fn done_before_loads(self, mut x: float32x4_t, mut y: float32x4_t) -> (float32x4_t, float32x4_t) {
-        // SAFETY: no instruction.
-        unsafe {
-            std::arch::asm!("/* {:v} {:v} */", inout(vreg) x, inout(vreg) y, options(nostack, preserves_flags));
-        }
-        (x, y)
-    }
-
     /// The intrinsics' lane has another type than the trait's.
     #[inline(always)]
     fn fma_lane<const LANE: usize>(self, x: float32x4_t, w: float32x4_t, acc: float32x4_t) -> float32x4_t {
@@ -55,7 +45,7 @@ const FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0
 
 impl Simd for Neon {
     const ISA: Isa = Isa::Neon;
-    const DOWN_COLUMNS: bool = true;
+    const KEEPS_FILTER: bool = true;
     type C8 = [float32x4_t; 2];
     type P16 = [float32x4_t; 4];
     /// Multiply-adds take a lane for free.
@@ -190,8 +180,7 @@ impl Simd for Neon {
                 sums[half + 1] = self.fma_lane::<LANE>(x, weights[1], sums[half + 1]);
             }
             for sums in &mut acc {
-                let (first, second) = (sums[half], sums[half + 1]);
-                (sums[half], sums[half + 1]) = self.done_before_loads(first, second);
+                [sums[half], sums[half + 1]] = self.settle8([sums[half], sums[half + 1]]);
             }
         }
         acc
@@ -210,6 +199,24 @@ impl Simd for Neon {
     #[inline(always)]
     fn settle_quad(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// The compiler takes the sum to change here, along with memory: no later load is moved above what made it.
+    #[inline(always)]
+    fn settle8(self, [mut x, mut y]: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: no instruction.
+        unsafe {
+            std::arch::asm!("/* {:v} {:v} */", inout(vreg) x, inout(vreg) y, options(nostack, preserves_flags));
+        }
+        [x, y]
+    }
+
+    /// The compiler takes the address to change here.
+    #[inline(always)]
+    fn settle_address(self, mut from: *const f32) -> *const f32 {
+        // SAFETY: no instruction.
+        unsafe { std::arch::asm!("/* {} */", inout(reg) from, options(nomem, nostack, preserves_flags)) };
+        from
     }
 
     #[inline(always)]
