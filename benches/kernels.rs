@@ -1,7 +1,8 @@
 //! One group per kernel, on the layer shapes of MobileNeXt 0.35, 1.0 and 1.4 and of ResNet-50's dense layers at 224 x 224,
 //! for every ISA of this CPU.
 //!
-//! Names are `kernel/isa/Cin-Cout@size`, of depthwise and pointwise layers with a ReLU6 `…+relu6`, and any part of one is a filter:
+//! Names are `kernel/isa/Cin-Cout@size`, with `+relu6` after it for depthwise and pointwise layers that have one, and any
+//! part of a name is a filter:
 //!
 //! ```sh
 //! cargo bench -p mnx-benches -- dw3x3s1                       # one kernel

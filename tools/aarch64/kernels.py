@@ -4,9 +4,10 @@
     tools/aarch64/kernels.py [BINARY]      default: builds and reads mnx-infer for aarch64, by test.sh
 
 Of each kernel's hot loops (tools/assembly.py) that of the largest tile is taken: with the most sums in registers, among
-such the most multiply-adds, among such the fewest instructions (depthwise tiles at an edge have loops of their own). Of the ways around it the one with the most: a depthwise tile with all its taps inside the plane
-and its epilogue, without residual; with the clamp and, of a linear layer, without. Cycles are those of one round in a
-steady state with every load in the L1 cache. There are two tables:
+such the most multiply-adds, among such the fewest instructions (depthwise tiles at an edge have loops of their own). Of
+the ways around it the one with the most: a depthwise tile with all its taps inside the plane and its epilogue, without
+residual; with the clamp and, of a linear layer, without. Cycles are those of one round in a steady state with every load
+in the L1 cache. There are two tables:
 - with as many micro-operations (µops) dispatched a cycle as Arm's software optimization guides say of the CPU;
 - with the number in LLVM's model, which is smaller, though it counts µops as finely (a pair of vector loads is three).
 

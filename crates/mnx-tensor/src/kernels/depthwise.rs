@@ -49,23 +49,23 @@ impl<S: Simd> Block<S> {
 /// read as padding: `rows` and `out_width` are within the size that paddings of 0 or 1 give.
 #[inline(always)]
 pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Depthwise) {
-    /// A function of tiles of so many pixels, from `$least` to `MAX`.
+    /// A function of tiles of so many pixels, from `$least` to `MAX`, whose code is there once.
     macro_rules! of_size {
         ($size:expr, $least:expr, $tiles:ident($($arg:expr),*)) => {
             match $size {
-                1 if MAX >= 1 && $least <= 1 => $tiles::<S, STRIDE, 1>($($arg),*),
-                2 if MAX >= 2 && $least <= 2 => $tiles::<S, STRIDE, 2>($($arg),*),
-                3 if MAX >= 3 && $least <= 3 => $tiles::<S, STRIDE, 3>($($arg),*),
-                4 if MAX >= 4 && $least <= 4 => $tiles::<S, STRIDE, 4>($($arg),*),
-                5 if MAX >= 5 && $least <= 5 => $tiles::<S, STRIDE, 5>($($arg),*),
-                6 if MAX >= 6 && $least <= 6 => $tiles::<S, STRIDE, 6>($($arg),*),
-                7 if MAX >= 7 && $least <= 7 => $tiles::<S, STRIDE, 7>($($arg),*),
-                8 if MAX >= 8 && $least <= 8 => $tiles::<S, STRIDE, 8>($($arg),*),
-                9 if MAX >= 9 && $least <= 9 => $tiles::<S, STRIDE, 9>($($arg),*),
-                10 if MAX >= 10 && $least <= 10 => $tiles::<S, STRIDE, 10>($($arg),*),
-                11 if MAX >= 11 && $least <= 11 => $tiles::<S, STRIDE, 11>($($arg),*),
-                12 if MAX >= 12 && $least <= 12 => $tiles::<S, STRIDE, 12>($($arg),*),
-                13 if MAX >= 13 && $least <= 13 => $tiles::<S, STRIDE, 13>($($arg),*),
+                1 if MAX > 1 && $least <= 1 => $tiles::<S, STRIDE, 1>($($arg),*),
+                2 if MAX > 2 && $least <= 2 => $tiles::<S, STRIDE, 2>($($arg),*),
+                3 if MAX > 3 && $least <= 3 => $tiles::<S, STRIDE, 3>($($arg),*),
+                4 if MAX > 4 && $least <= 4 => $tiles::<S, STRIDE, 4>($($arg),*),
+                5 if MAX > 5 && $least <= 5 => $tiles::<S, STRIDE, 5>($($arg),*),
+                6 if MAX > 6 && $least <= 6 => $tiles::<S, STRIDE, 6>($($arg),*),
+                7 if MAX > 7 && $least <= 7 => $tiles::<S, STRIDE, 7>($($arg),*),
+                8 if MAX > 8 && $least <= 8 => $tiles::<S, STRIDE, 8>($($arg),*),
+                9 if MAX > 9 && $least <= 9 => $tiles::<S, STRIDE, 9>($($arg),*),
+                10 if MAX > 10 && $least <= 10 => $tiles::<S, STRIDE, 10>($($arg),*),
+                11 if MAX > 11 && $least <= 11 => $tiles::<S, STRIDE, 11>($($arg),*),
+                12 if MAX > 12 && $least <= 12 => $tiles::<S, STRIDE, 12>($($arg),*),
+                13 if MAX > 13 && $least <= 13 => $tiles::<S, STRIDE, 13>($($arg),*),
                 _ => $tiles::<S, STRIDE, MAX>($($arg),*),
             }
         };
