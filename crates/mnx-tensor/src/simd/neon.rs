@@ -211,11 +211,11 @@ impl Simd for Neon {
         [x, y]
     }
 
-    /// The compiler takes the address to change here.
+    /// The compiler takes the address to change here. It is one of memory: not `nomem`, which would say that none is read.
     #[inline(always)]
     fn settle_address(self, mut from: *const f32) -> *const f32 {
         // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {} */", inout(reg) from, options(nomem, nostack, preserves_flags)) };
+        unsafe { std::arch::asm!("/* {} */", inout(reg) from, options(readonly, nostack, preserves_flags)) };
         from
     }
 
