@@ -196,9 +196,9 @@ impl Dense {
     /// Pixels of the largest tile that any kernel has.
     pub const MOST_PIXELS: usize = 8;
 
-    /// Floats of scratch that a kernel of size `kernel` needs: what a tile reads, zero-padded.
+    /// Floats of scratch that a kernel of size `kernel` needs: what a tile reads, zero-padded, in whole vectors of eight.
     pub fn scratch_len(cin: usize, kernel: usize, stride: usize) -> usize {
-        cin.saturating_mul(kernel * ((Self::MOST_PIXELS - 1) * stride + kernel))
+        cin.saturating_mul(kernel * ((Self::MOST_PIXELS - 1) * stride + kernel)).next_multiple_of(8)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
         for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
             // SAFETY: the caller's promise.
             unsafe {
-                let window = window::<K, STRIDE>(a, y, x, count);
+                let window = window::<S, K, STRIDE>(s, a, y, x, count);
                 prefetch::<S, K, STRIDE>(s, a, y + 1, x);
                 for panel in 0..a.cout.div_ceil(16) {
                     let at = Place { pixel: y * a.geometry.out_width + x, panel };
@@ -60,7 +60,13 @@ struct Place {
 /// The input of `count` pixels of output row `y` from column `x` on: the input itself, or where it has too few
 /// rows or columns, a copy with zeros around it.
 #[inline(always)]
-unsafe fn window<const K: usize, const STRIDE: usize>(a: &Dense, y: usize, x: usize, count: usize) -> Window {
+unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
+    s: S,
+    a: &Dense,
+    y: usize,
+    x: usize,
+    count: usize,
+) -> Window {
     let Geometry { height, width, pad_top, pad_left, .. } = a.geometry;
     let columns = (count - 1) * STRIDE + K;
     // Of the padded input.
@@ -73,18 +79,41 @@ unsafe fn window<const K: usize, const STRIDE: usize>(a: &Dense, y: usize, x: us
             let from = a.src.add((top - pad_top) * width + left - pad_left);
             return Window { from, row: width, channel: height * width };
         }
-        let mut to = a.scratch;
+        for i in (0..a.cin * K * columns).step_by(8) {
+            s.store8(a.scratch.add(i), s.splat8(0.0));
+        }
+        let first = pad_left.saturating_sub(left);
+        let count = columns.min((width + pad_left).saturating_sub(left)).saturating_sub(first);
         for channel in 0..a.cin {
             for k in 0..K {
-                for j in 0..columns {
-                    let (row, column) = ((top + k).wrapping_sub(pad_top), (left + j).wrapping_sub(pad_left));
-                    let inside = row < height && column < width;
-                    *to = if inside { *a.src.add((channel * height + row) * width + column) } else { 0.0 };
-                    to = to.add(1);
+                let row = (top + k).wrapping_sub(pad_top);
+                if row < height && count > 0 {
+                    let from = a.src.add((channel * height + row) * width + left + first - pad_left);
+                    copy(s, from, a.scratch.add((channel * K + k) * columns + first), count);
                 }
             }
         }
         Window { from: a.scratch, row: columns, channel: K * columns }
+    }
+}
+
+/// Copies `count` floats, eight at a time; the last eight may overlap with those before.
+///
+/// # Safety
+/// They are readable and writable, and do not overlap.
+#[inline(always)]
+unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count < 8 {
+            for i in 0..count {
+                *to.add(i) = *from.add(i);
+            }
+            return;
+        }
+        for i in (0..count - 7).step_by(8).chain([count - 8]) {
+            s.store8(to.add(i), s.load8(from.add(i)));
+        }
     }
 }
 
