@@ -116,15 +116,21 @@ impl Panels {
     ) {
         let block = 2 * panel;
         let to = self.dst.ptr.wrapping_add(block * self.dst.stride);
+        let mut sums = *sums;
+        if self.clamp != Clamp::NONE {
+            for sum in &mut sums {
+                *sum = s.clamp16(*sum, self.clamp.lo, self.clamp.hi);
+            }
+        }
         let (mut first, mut second) = ([s.halves(sums[0]).0; PIXELS], [s.halves(sums[0]).1; PIXELS]);
         for p in 1..PIXELS {
             (first[p], second[p]) = s.halves(sums[p]);
         }
         // SAFETY: the caller's promise.
         unsafe {
-            Epilogue::new(s, self.clamp, self.residual, block).store(s, &first, pixel, to);
+            Epilogue::new(s, Clamp::NONE, self.residual, block).store(s, &first, pixel, to);
             if (block + 1) * 8 < self.cout {
-                let epilogue = Epilogue::new(s, self.clamp, self.residual, block + 1);
+                let epilogue = Epilogue::new(s, Clamp::NONE, self.residual, block + 1);
                 epilogue.store(s, &second, pixel, to.wrapping_add(self.dst.stride));
             }
         }

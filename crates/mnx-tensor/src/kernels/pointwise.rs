@@ -6,11 +6,18 @@
 //!     for each input channel: sums += pixel[channel] · panel[channel]
 //!     clamp, residual, store
 //! ```
+//!
+//! A CPU that runs ahead has clamps and stores of a tile wait for its last multiply-adds, in places where the next tile's
+//! could stand. So a large tile may end in two halves (`Simd::ENDS_IN_HALVES`): the last four input channels are added to
+//! one, which is stored, then to the other.
 
 use super::balanced;
 use super::epilogue::Panels;
 use crate::args::{Pointwise, Span};
 use crate::simd::Simd;
+
+/// Pixels of the first half of a tile that ends in two.
+const HALF: usize = 6;
 
 /// Bytes of input that a chunk of pixels may hold: it is read once per panel and should stay in the L2 cache meanwhile.
 const CHUNK_BYTES: usize = 192 << 10;
@@ -201,12 +208,20 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, a
         }
         let mut x = a.src.ptr.wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
-        for _ in 0..a.cin / 8 {
+        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
+        let in_halves = S::ENDS_IN_HALVES && PIXELS > HALF && a.cin.is_multiple_of(8) && a.cin > 0;
+        for _ in 0..a.cin / 8 - usize::from(in_halves) {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
             sums = quad::<S, L, PIXELS>(s, x, w, sums);
             sums = quad::<S, L, PIXELS>(s, x.add(4), w.add(64), sums);
             (x, w, ahead) = (x.wrapping_add(a.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
+        }
+        if in_halves {
+            s.prefetch(ahead);
+            s.prefetch(ahead.wrapping_add(16));
+            sums = quad::<S, L, PIXELS>(s, x, w, sums);
+            return halves::<S, L, PIXELS>(s, x.add(4), w.add(64), &to, at, &sums);
         }
         for k in 0..a.cin % 8 {
             let weights = L::load(s, w.add(k * 16));
@@ -214,8 +229,51 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, a
                 *sum = L::fma_splat(s, x.add(p * 8 + k), weights, *sum);
             }
         }
-        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
         L::store(s, &to, at, &sums);
+    }
+}
+
+/// The end of a tile in two halves: adds the last four input channels to each, and stores it.
+#[inline(always)]
+unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
+    s: S,
+    x: *const f32,
+    w: *const f32,
+    to: &Panels,
+    at: Place,
+    sums: &[L::Vector; PIXELS],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        half::<S, L, HALF>(s, x, w, to, at, sums);
+        let (x, at, sums) = (x.add(HALF * 8), Place { pixel: at.pixel + HALF, ..at }, &sums[HALF.min(PIXELS)..]);
+        match PIXELS.saturating_sub(HALF) {
+            1 => half::<S, L, 1>(s, x, w, to, at, sums),
+            2 => half::<S, L, 2>(s, x, w, to, at, sums),
+            3 => half::<S, L, 3>(s, x, w, to, at, sums),
+            4 => half::<S, L, 4>(s, x, w, to, at, sums),
+            5 => half::<S, L, 5>(s, x, w, to, at, sums),
+            _ => half::<S, L, HALF>(s, x, w, to, at, sums),
+        }
+    }
+}
+
+/// The first `PIXELS` of these sums.
+#[inline(always)]
+unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
+    s: S,
+    x: *const f32,
+    w: *const f32,
+    to: &Panels,
+    at: Place,
+    sums: &[L::Vector],
+) {
+    let mut half = [sums[0]; PIXELS];
+    half.copy_from_slice(&sums[..PIXELS]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        half = quad::<S, L, PIXELS>(s, x, w, half);
+        L::store(s, to, at, &half);
     }
 }
 

@@ -128,6 +128,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn clamp16(self, x: [__m256; 2], lo: f32, hi: f32) -> [__m256; 2] {
+        let (lo, hi) = (self.splat8(lo), self.splat8(hi));
+        [self.clamp8(x[0], lo, hi), self.clamp8(x[1], lo, hi)]
+    }
+
+    #[inline(always)]
     fn halves(self, x: [__m256; 2]) -> (__m256, __m256) {
         (x[0], x[1])
     }

@@ -31,6 +31,8 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     const ISA: Isa = Isa::Avx512;
+    /// Half a tile is six chains; four keep the units busy, which together begin one of sixteen lanes a cycle.
+    const ENDS_IN_HALVES: bool = true;
     type C8 = __m256;
     type P16 = __m512;
     /// Broadcasts come from memory for free.
@@ -120,6 +122,12 @@ impl Simd for Avx512 {
     unsafe fn fma8_lane<const LANE: usize>(self, x: *const f32, w: __m256, acc: __m256) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { self.0.fma8_lane::<LANE>(x, w, acc) }
+    }
+
+    #[inline(always)]
+    fn clamp16(self, x: __m512, lo: f32, hi: f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512 F. The second operand is the result when one is NaN, so data comes second.
+        unsafe { _mm512_min_ps(_mm512_set1_ps(hi), _mm512_max_ps(_mm512_set1_ps(lo), x)) }
     }
 
     #[inline(always)]

@@ -37,6 +37,10 @@ pub trait Simd: Copy {
     /// instructions, in exchange for an order in which prefetchers help less.
     const KEEPS_FILTER: bool = false;
 
+    /// Whether large pointwise tiles end in two halves: the first is clamped and stored while the second still adds up. Half
+    /// a tile must be enough chains of multiply-adds to keep their units busy.
+    const ENDS_IN_HALVES: bool = false;
+
     /// Eight lanes: one block of channels of one pixel.
     type C8: Copy;
     /// Sixteen lanes: one panel of output channels of one pixel.
@@ -130,6 +134,9 @@ pub trait Simd: Copy {
         }
         acc
     }
+
+    /// As [`clamp8`](Simd::clamp8) in sixteen lanes, between the same bounds in all.
+    fn clamp16(self, x: Self::P16, lo: f32, hi: f32) -> Self::P16;
 
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);

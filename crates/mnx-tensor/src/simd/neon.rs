@@ -187,6 +187,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn clamp16(self, [a, b, c, d]: [float32x4_t; 4], lo: f32, hi: f32) -> [float32x4_t; 4] {
+        let (lo, hi) = (self.splat8(lo), self.splat8(hi));
+        let ([a, b], [c, d]) = (self.clamp8([a, b], lo, hi), self.clamp8([c, d], lo, hi));
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
     fn halves(self, x: [float32x4_t; 4]) -> ([float32x4_t; 2], [float32x4_t; 2]) {
         ([x[0], x[1]], [x[2], x[3]])
     }

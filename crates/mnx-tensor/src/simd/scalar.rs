@@ -117,6 +117,12 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn clamp16(self, x: [f32; 16], lo: f32, hi: f32) -> [f32; 16] {
+        let raised = zip(x, [lo; 16], |x, lo| if x < lo { lo } else { x });
+        zip(raised, [hi; 16], |x, hi| if x > hi { hi } else { x })
+    }
+
+    #[inline(always)]
     fn halves(self, x: [f32; 16]) -> ([f32; 8], [f32; 8]) {
         (std::array::from_fn(|i| x[i]), std::array::from_fn(|i| x[8 + i]))
     }

@@ -140,6 +140,12 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    fn clamp16(self, x: [v128; 4], lo: f32, hi: f32) -> [v128; 4] {
+        let (lo, hi) = (f32x4_splat(lo), f32x4_splat(hi));
+        [clamp(x[0], lo, hi), clamp(x[1], lo, hi), clamp(x[2], lo, hi), clamp(x[3], lo, hi)]
+    }
+
+    #[inline(always)]
     fn halves(self, x: [v128; 4]) -> ([v128; 2], [v128; 2]) {
         ([x[0], x[1]], [x[2], x[3]])
     }
