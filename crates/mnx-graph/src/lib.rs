@@ -13,6 +13,8 @@ mod error;
 mod exec;
 mod families;
 mod file;
+#[cfg(all(feature = "memmap2", target_os = "linux"))]
+mod huge;
 mod include;
 mod init;
 mod limits;

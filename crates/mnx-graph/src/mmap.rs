@@ -9,7 +9,8 @@ use crate::model::{Storage, front_of, in_file};
 use crate::{Error, Model, OpenOptions};
 
 impl Model {
-    /// Maps a weight file into memory: nothing is copied, and processes that map the same file share its pages.
+    /// Maps a weight file into memory: nothing is copied, and processes that map the same file share its pages. For the
+    /// first inferences of a process; [`Model::open`] is for many.
     ///
     /// # Safety
     /// The file must not change as long as the model or a clone of it lives. The model's weights are borrowed from the

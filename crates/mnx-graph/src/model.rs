@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::file::{ALIGNMENT, Front, check_payload, front};
+#[cfg(all(feature = "memmap2", target_os = "linux"))]
+use crate::huge::HugePages;
 use crate::{Error, Limits, Network, Spec};
 
 /// How a weight file is opened.
@@ -79,6 +81,9 @@ struct Inner {
 pub(crate) enum Storage {
     /// In memory, or in the program. Not to be cloned: a copy need not be aligned.
     Bytes(Cow<'static, [u8]>, usize),
+    /// In memory, on huge pages.
+    #[cfg(all(feature = "memmap2", target_os = "linux"))]
+    Huge(HugePages),
     /// In a file that is mapped into memory.
     #[cfg(feature = "memmap2")]
     Mapped(memmap2::Mmap, usize),
@@ -88,6 +93,8 @@ impl Storage {
     fn payload(&self) -> &[u8] {
         match self {
             Storage::Bytes(bytes, start) => &bytes[*start..],
+            #[cfg(all(feature = "memmap2", target_os = "linux"))]
+            Storage::Huge(pages) => pages.bytes(),
             #[cfg(feature = "memmap2")]
             Storage::Mapped(map, start) => &map[*start..],
         }
@@ -95,7 +102,10 @@ impl Storage {
 }
 
 impl Model {
-    /// Reads a weight file into memory.
+    /// Reads a weight file into memory: on Linux with the feature `memmap2` on huge pages, if there are any.
+    ///
+    /// [`Model::open_mmap`] reaches its first logits sooner, this one is faster from then on: an inference walks through
+    /// all weights, and a CPU finds them by fewer addresses.
     ///
     /// # Errors
     /// [`Error::InFile`] with the path and what is wrong with the file.
@@ -120,6 +130,16 @@ impl Model {
             (&mut file).take(n as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         })?;
+        #[cfg(all(feature = "memmap2", target_os = "linux"))]
+        if metadata.is_file() {
+            check_len(&front, metadata.len())?;
+            if let Some(mut pages) = HugePages::zeroed(front.payload_len) {
+                let mut read = fill(&mut file, pages.bytes_mut())?;
+                read += fill(&mut file, &mut [0])?;
+                check_len(&front, (front.payload_start + read) as u64)?;
+                return Model::new(front, Storage::Huge(pages), options);
+            }
+        }
         // A pipe's length shows only at its end: nothing is reserved on the word of its header.
         let reserved = if metadata.is_file() {
             check_len(&front, metadata.len())?;
@@ -230,6 +250,21 @@ fn check_len(front: &Front, found: u64) -> Result<(), Error> {
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(Error::TrailingBytes { expected, found }),
     }
+}
+
+#[cfg(all(feature = "memmap2", target_os = "linux"))]
+/// Reads until the memory is full or the file at its end; how much that was.
+fn fill(file: &mut File, mut room: &mut [u8]) -> Result<usize, Error> {
+    let all = room.len();
+    while !room.is_empty() {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(n) => room = &mut room[n..],
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(all - room.len())
 }
 
 fn is_aligned(bytes: &[u8]) -> bool {

@@ -103,6 +103,33 @@ fn files_are_read_and_mapped() {
     }
 }
 
+/// Files that are large enough are read onto huge pages.
+#[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
+fn large_files_are_read_to_the_last_byte() {
+    let file = init(&Spec::family("mobilenext").unwrap(), 1).unwrap();
+    assert!(file.len() > 8 << 20, "{}", file.len());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.mnx");
+    std::fs::write(&path, &file).unwrap();
+    let read = Model::open(&path).unwrap();
+    std::fs::write(&path, &file[..file.len() - 1]).unwrap();
+    let truncated = Model::open(&path).unwrap_err().to_string();
+    assert!(truncated.contains("the last tensor"), "{truncated}");
+    std::fs::write(&path, [&file[..], &[0]].concat()).unwrap();
+    let longer = Model::open(&path).unwrap_err();
+    assert!(
+        matches!(&longer, Error::InFile { error, .. } if matches!(**error, Error::TrailingBytes { .. })),
+        "{longer}"
+    );
+
+    let expected = Model::from_bytes(file).unwrap();
+    for index in 0..expected.network().layers().count() {
+        assert_eq!(read.weights(index), expected.weights(index), "layer {index}");
+        assert!(<[&[f32]; 2]>::from(read.weights(index)).iter().all(|w| (w.as_ptr() as usize).is_multiple_of(64)));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_pipe_can_be_opened() {

@@ -136,7 +136,8 @@ pub(crate) struct Classify {
 pub(crate) struct Weights {
     /// Weight file [default: the embedded MobileNeXt 0.35 for the ten classes of CIFAR-10]
     ///
-    /// The file is mapped into memory, not copied: it must not change while the program runs.
+    /// The file must not change while the program runs: it is mapped into memory. Where there is much to do, in `bench` and
+    /// `eval`, a copy is made.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: Option<PathBuf>,
 }
@@ -312,8 +313,7 @@ Times are medians, per batch; x is the ratio to the first network's.")]
 pub(crate) struct Compare {
     /// Weight files; names of networks or stage tables, with a width multiplier or their own, for random weights
     ///
-    /// Weight files are mapped into memory, not copied: they must not change while the program runs. One whose name has
-    /// neither a dot nor a slash is written ./NAME.
+    /// A weight file whose name has neither a dot nor a slash is written ./NAME.
     #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
     pub(crate) subjects: Vec<Subject>,
     /// Also count right answers on this folder, with a sub-folder per class; for weight files only

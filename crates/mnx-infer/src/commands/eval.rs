@@ -25,7 +25,7 @@ pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
-    let model = Source::new(args.weights.weights.as_deref())?.open()?;
+    let model = Source::new(args.weights.weights.as_deref())?.read()?;
     let evaluation = Evaluation::find(&model, &args.folder, args.class_map.as_deref())?;
     let dataset = &evaluation.dataset;
     let pipeline = Pipeline::new(&model, context, dataset.candidates.len(), TOP)?;

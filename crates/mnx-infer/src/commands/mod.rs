@@ -114,9 +114,19 @@ impl Source {
         }
     }
 
+    /// For a few inferences: starts at once.
     fn open(&self) -> Result<Model, Error> {
+        self.by(open)
+    }
+
+    /// For many: takes longer to start, and less for each.
+    fn read(&self) -> Result<Model, Error> {
+        self.by(read)
+    }
+
+    fn by(&self, of_file: impl FnOnce(&Path) -> Result<Model, Error>) -> Result<Model, Error> {
         match self {
-            Source::File(path) => open(path),
+            Source::File(path) => of_file(path),
             #[cfg(feature = "embedded-model")]
             Source::Embedded => {
                 Model::from_bytes(EMBEDDED).map_err(|e| Error::failed(format_args!("embedded model: {e}")))
@@ -125,6 +135,12 @@ impl Source {
     }
 }
 
+/// The weights in memory of the program's own.
+fn read(path: &Path) -> Result<Model, Error> {
+    Model::open(path).map_err(|e| Error::failed(printable(&e.to_string())))
+}
+
+/// The weights in place.
 fn open(path: &Path) -> Result<Model, Error> {
     // SAFETY: the help of `--weights` tells the user that the file must not change while the program runs.
     let model = unsafe { Model::open_mmap(path) };

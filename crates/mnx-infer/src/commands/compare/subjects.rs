@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mnx::{Model, Network, Spec};
 
 use crate::args::Compare;
-use crate::commands::{network, open as open_weights};
+use crate::commands::{network, read};
 use crate::error::{Error, printable};
 use crate::values::{Arch, Subject};
 
@@ -28,7 +28,7 @@ pub(super) fn open(args: &Compare) -> Result<Vec<Entry>, Error> {
     let mut identity_used = false;
     for subject in &args.subjects {
         match subject {
-            Subject::Weights(path) => entries.push(Entry { model: open_weights(path)?, file: Some(path.clone()) }),
+            Subject::Weights(path) => entries.push(Entry { model: read(path)?, file: Some(path.clone()) }),
             Subject::Arch(arch, width) => {
                 let specs = specs(arch, *width, args)?;
                 identity_used |= specs.iter().any(has_identity);
