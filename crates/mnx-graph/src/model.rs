@@ -252,8 +252,8 @@ fn check_len(front: &Front, found: u64) -> Result<(), Error> {
     }
 }
 
-#[cfg(all(feature = "memmap2", target_os = "linux"))]
 /// Reads until the memory is full or the file at its end; how much that was.
+#[cfg(all(feature = "memmap2", target_os = "linux"))]
 fn fill(file: &mut File, mut room: &mut [u8]) -> Result<usize, Error> {
     let all = room.len();
     while !room.is_empty() {

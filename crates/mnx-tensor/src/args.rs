@@ -198,7 +198,7 @@ impl Dense {
 
     /// Floats of scratch that a kernel of size `kernel` needs: what a tile reads, zero-padded, in whole vectors of eight.
     pub fn scratch_len(cin: usize, kernel: usize, stride: usize) -> usize {
-        cin.saturating_mul(kernel * ((Self::MOST_PIXELS - 1) * stride + kernel)).next_multiple_of(8)
+        cin.saturating_mul(kernel * ((Self::MOST_PIXELS - 1) * stride + kernel)).saturating_add(7) / 8 * 8
     }
 }
 

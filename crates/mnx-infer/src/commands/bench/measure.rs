@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mnx::{Profile, Session, Tensor};
+use mnx::{Model, Profile, Session, Tensor};
 use serde::Serialize;
 
 use super::profile::Profiled;
@@ -48,14 +48,17 @@ pub(super) fn measure(
     context: &Context,
 ) -> Result<Measurement, Error> {
     let input = input(&source.open()?, batch)?;
-    let start = Instant::now();
-    let model = source.open()?;
-    let mut session = Session::with(&model, context.options_of(threads)).map_err(Error::failed)?;
-    session.run(input.view()).map_err(Error::failed)?;
-    let first_logits_ms = milliseconds(start);
+    let session_of = |model: &Model| Session::with(model, context.options_of(threads)).map_err(Error::failed);
+    let first_logits_ms = {
+        let start = Instant::now();
+        let model = source.open()?;
+        let mut session = session_of(&model)?;
+        session.run(input.view()).map_err(Error::failed)?;
+        milliseconds(start)
+    };
 
     let model = source.read()?;
-    let mut session = Session::with(&model, context.options_of(threads)).map_err(Error::failed)?;
+    let mut session = session_of(&model)?;
     for _ in 0..args.warmup {
         session.run(input.view()).map_err(Error::failed)?;
     }
