@@ -16,19 +16,25 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mnx_benches::{shapes, short, widths};
-use mnx_tensor::Isa;
-use mnx_tensor::table::{self, Kernels};
+use mnx_tensor::{Cpu, TunedFor, table};
 
 fn kernels(c: &mut Criterion) {
-    let tables: Vec<&'static Kernels> = Isa::available().into_iter().filter_map(table::kernels).collect();
     let shapes = shapes(widths());
-    for (name, _) in tables.first().map(|kernels| kernels.list()).into_iter().flatten() {
+    // Every row that this CPU can run, among the rows of the same name.
+    let rows = || table::rows().filter(|row| row.isa.is_available());
+    let mut names: Vec<_> = rows().map(|row| row.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
         let mut group = c.benchmark_group(name);
-        for &kernels in &tables {
-            for shape in shapes.iter().filter(|shape| shape.kernel(kernels) == name) {
-                short(&mut group, kernels.isa, shape.operations());
+        for row in rows().filter(|row| row.name == name) {
+            let cpu = Cpu::choose(Some(row.isa), Some(row.tuned_for)).expect("a row that this CPU can run");
+            for shape in shapes.iter().filter(|shape| shape.kernel(cpu).name == name) {
+                short(&mut group, row.isa, shape.operations());
                 group.throughput(Throughput::Elements(shape.operations()));
-                group.bench_function(format!("{}/{shape}", kernels.isa), |b| b.iter(shape.runner(kernels)));
+                let of_core =
+                    if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
+                group.bench_function(format!("{}{of_core}/{shape}", row.isa), |b| b.iter(shape.runner(cpu)));
             }
         }
     }

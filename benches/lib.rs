@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, SamplingMode};
-use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
 use mnx_graph::{Activation, LayerKind, Model, Network, PlacedLayer, Spec, init};
-use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Span};
-use mnx_tensor::table::Kernels;
-use mnx_tensor::{AlignedBuf, BLOCK, BlockedShape, Isa, PANEL, Tensor, pack};
+use mnx_tensor::part::{Geometry, Planes, PlanesMut, Span};
+use mnx_tensor::table::Kernel;
+use mnx_tensor::{AlignedBuf, BLOCK, BlockedShape, Clamp, Cpu, Isa, Layer, Operation, PANEL, Part, Tensor, Tuning};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
@@ -61,27 +60,13 @@ fn fill(len: usize) -> AlignedBuf {
     buffer
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Dense,
-    /// 7x7.
-    Dense7,
-    Conv3x3,
-    MaxPool,
-    Depthwise,
-    Pointwise,
-    Pool,
-    Linear,
-}
-
-/// What the time of a kernel depends on: which layer, size of the square input, channels, stride, whether it clamps.
+/// What the time of a kernel depends on: what it computes, size of the square input, channels, whether it clamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
-    kind: Kind,
+    operation: Operation,
     size: usize,
     cin: usize,
     cout: usize,
-    stride: usize,
     /// ReLU6 or nothing.
     clamps: bool,
 }
@@ -89,23 +74,25 @@ pub struct Shape {
 /// The dense layers of ResNet-50 and its max pool.
 fn resnet50() -> impl Iterator<Item = Shape> {
     let conv = |(size, channels, stride)| Shape {
-        kind: Kind::Conv3x3,
+        operation: Operation::Conv { kernel: 3, stride },
         size,
         cin: channels,
         cout: channels,
-        stride,
         clamps: true,
     };
     let conv3x3 = [(56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (14, 512, 2), (7, 512, 1)];
-    let stem = Shape { kind: Kind::Dense7, size: SIDE, cin: 3, cout: 64, stride: 2, clamps: true };
-    let pool = Shape { kind: Kind::MaxPool, size: SIDE / 2, cin: 64, cout: 64, stride: 2, clamps: false };
+    let stem = Operation::Dense { kernel: 7, stride: 2 };
+    let stem = Shape { operation: stem, size: SIDE, cin: 3, cout: 64, clamps: true };
+    let pool = Operation::MaxPool { kernel: 3, stride: 2 };
+    let pool = Shape { operation: pool, size: SIDE / 2, cin: 64, cout: 64, clamps: false };
     conv3x3.into_iter().map(conv).chain([stem, pool])
 }
 
 /// The shapes of the layers of MobileNeXt of these widths and of ResNet-50, each once, by size. MobileNeXt has no dense
 /// layer at stride 1: that is the stem of the CIFAR network.
 pub fn shapes(widths: &[f64]) -> Vec<Shape> {
-    let mut shapes = vec![Shape { kind: Kind::Dense, size: 32, cin: 3, cout: 16, stride: 1, clamps: true }];
+    let mut shapes =
+        vec![Shape { operation: Operation::Dense { kernel: 3, stride: 1 }, size: 32, cin: 3, cout: 16, clamps: true }];
     shapes.extend(resnet50());
     for &width in widths {
         let network = Network::new(&spec(width)).expect("a network within the limits");
@@ -115,11 +102,10 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
         if let [.., last, _] = layers[..] {
             let channels = last.layer.cout;
             shapes.push(Shape {
-                kind: Kind::Pool,
+                operation: Operation::Pool,
                 size: last.output.0,
                 cin: channels,
                 cout: channels,
-                stride: 1,
                 clamps: false,
             });
         }
@@ -132,156 +118,137 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
 impl Shape {
     fn of(placed: &PlacedLayer) -> Option<Shape> {
         let &PlacedLayer { layer, input: (size, _), .. } = placed;
-        let kind = match layer.kind {
-            LayerKind::Dense3x3 => Kind::Dense,
-            LayerKind::Depthwise3x3 => Kind::Depthwise,
-            LayerKind::Pointwise => Kind::Pointwise,
-            LayerKind::Linear => Kind::Linear,
+        let stride = layer.stride;
+        let operation = match layer.kind {
+            LayerKind::Dense3x3 => Operation::Dense { kernel: 3, stride },
+            LayerKind::Depthwise3x3 => Operation::Depthwise { kernel: 3, stride },
+            LayerKind::Pointwise => Operation::Pointwise,
+            LayerKind::Linear => Operation::Linear,
             _ => return None,
         };
-        let clamps = layer.activation != Activation::Linear;
-        Some(Shape { kind, size, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamps })
+        let (cin, clamps) = (layer.cin, layer.activation != Activation::Linear);
+        Some(Shape { operation, size, cin, cout: layer.cout, clamps })
     }
 
-    /// Name of the kernel that computes it.
-    pub fn kernel(&self, kernels: &Kernels) -> &'static str {
-        match self.kind {
-            Kind::Dense => kernels.dense(3, self.stride).name,
-            Kind::Dense7 => kernels.dense(7, self.stride).name,
-            Kind::Conv3x3 => kernels.conv3x3(self.stride).name,
-            Kind::MaxPool => kernels.maxpool3x3s2.name,
-            Kind::Depthwise => kernels.depthwise(self.stride).name,
-            Kind::Pointwise => kernels.pointwise_of(self.cout).name,
-            Kind::Pool => kernels.pool.name,
-            Kind::Linear => kernels.linear.name,
+    /// The layer with weights of its own, and the kernels that suit a CPU.
+    fn layer<'w>(&self, cpu: Cpu, weights: &'w [f32], bias: &'w [f32]) -> Layer<'w> {
+        let clamp = if self.clamps { Clamp::RELU6 } else { Clamp::NONE };
+        Layer::new(cpu, self.operation, [self.cin, self.cout], weights, bias, clamp)
+            .expect("a layer of the kernel table")
+    }
+
+    /// The kernel that computes it.
+    pub fn kernel(&self, cpu: Cpu) -> &'static Kernel {
+        let weights = AlignedBuf::zeroed(self.operation.weights_len(self.cin, self.cout));
+        self.layer(cpu, &weights, &AlignedBuf::zeroed(self.operation.bias_len(self.cout))).kernel()
+    }
+
+    /// Rows and columns of the output.
+    fn side(&self) -> usize {
+        if self.operation == Operation::Pool { 1 } else { self.size.div_ceil(self.operation.stride()) }
+    }
+
+    /// Weights before packing.
+    fn weights(&self) -> usize {
+        let filter = self.operation.kernel().pow(2);
+        match self.operation {
+            Operation::Depthwise { .. } => self.cout * filter,
+            Operation::Pool | Operation::MaxPool { .. } => 0,
+            _ => self.cin * self.cout * filter,
         }
     }
 
     /// Floating-point operations: two per multiply-add; of the pools, their additions or comparisons.
     pub fn operations(&self) -> u64 {
-        let Shape { kind, size, cin, cout, stride, .. } = *self;
-        let pixels = size.div_ceil(stride).pow(2);
-        let operations = match kind {
-            Kind::Dense | Kind::Conv3x3 => 2 * pixels * cin * cout * 9,
-            Kind::Dense7 => 2 * pixels * cin * cout * 49,
-            Kind::MaxPool => pixels * cout * 9,
-            Kind::Depthwise => 2 * pixels * cout * 9,
-            Kind::Pointwise | Kind::Linear => 2 * pixels * cin * cout,
-            Kind::Pool => pixels * cin,
+        let operations = match self.operation {
+            Operation::MaxPool { kernel, .. } => self.side().pow(2) * self.cout * kernel.pow(2),
+            Operation::Pool => self.size.pow(2) * self.cin,
+            _ => 2 * self.side().pow(2) * self.weights(),
         };
         operations as u64
     }
 
     /// Whether its operations are multiply-adds.
     pub fn multiplies(&self) -> bool {
-        !matches!(self.kind, Kind::Pool | Kind::MaxPool)
+        self.weights() > 0
     }
 
     /// Bytes of input, weights and output, each once.
     pub fn bytes(&self) -> usize {
-        let Shape { kind, size, cin, cout, stride, .. } = *self;
-        let weights = match kind {
-            Kind::Dense | Kind::Conv3x3 => cin * cout * 9,
-            Kind::Dense7 => cin * cout * 49,
-            Kind::Depthwise => cout * 9,
-            Kind::Pointwise | Kind::Linear => cin * cout,
-            Kind::Pool | Kind::MaxPool => 0,
-        };
-        let side = if kind == Kind::Pool { 1 } else { size.div_ceil(stride) };
-        4 * (cin * size.pow(2) + weights + cout * side.pow(2))
+        4 * (self.cin * self.size.pow(2) + self.weights() + self.cout * self.side().pow(2))
     }
 
     /// Bytes that are in use at a time: all of them, but of a depthwise layer of stride 2 a strip and what becomes of it.
     pub fn working_set(&self) -> usize {
-        let strip = self.strips().map(|rows| self.reads(rows).len() * self.size * PANEL * 4).max();
+        let strip =
+            self.strips().map(|rows| self.geometry().reads(rows, self.operation).len() * self.size * PANEL * 4).max();
         strip.map_or(self.bytes(), |bytes| bytes + bytes / 4)
     }
 
     /// Output rows for each of which the pointwise layer before a depthwise one of stride 2 leaves a strip of a panel's
     /// channels in the cache, as in a plan; nothing for other layers.
     fn strips(&self) -> impl Iterator<Item = Span> + use<> {
-        const STRIP_BYTES: usize = 192 << 10;
-        let strided = self.kind == Kind::Depthwise && self.stride == 2;
-        let (rows, parts) = (self.size.div_ceil(2), (self.size.pow(2) * PANEL * 4).div_ceil(STRIP_BYTES));
+        let strided = matches!(self.operation, Operation::Depthwise { stride: 2, .. });
+        let (rows, parts) = (self.side(), (self.size.pow(2) * PANEL * 4).div_ceil(Tuning::DEFAULT.rows_bytes));
         (0..if strided { parts } else { 0 }).map(move |i| (rows * i / parts..rows * (i + 1) / parts).into())
     }
 
-    /// Input rows that these output rows read.
-    fn reads(&self, rows: Span) -> Span {
-        ((rows.start * self.stride).saturating_sub(1)..(rows.end * self.stride).min(self.size)).into()
+    fn geometry(&self) -> Geometry {
+        let (size, side, pad) = (self.size, self.side(), self.operation.kernel() / 2);
+        Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: pad, pad_left: pad }
     }
 
     /// The layer with weights, input and output of its own: each call computes one picture.
-    pub fn runner(self, kernels: &'static Kernels) -> impl FnMut() {
-        let Shape { kind, size, cin, cout, stride, clamps } = self;
-        let side = size.div_ceil(stride);
+    pub fn runner(self, cpu: Cpu) -> impl FnMut() {
+        let Shape { operation, size, cin, cout, .. } = self;
+        let (side, geometry) = (self.side(), self.geometry());
         let blocked = |channels, side| BlockedShape::new(channels, side, side).expect("a small shape");
         // Of what conv3x3 reads: the zeros around it are there already.
-        let around = if kind == Kind::Conv3x3 { (side - 1) * stride + 3 } else { size };
+        let is_conv = matches!(operation, Operation::Conv { .. });
+        let around = if is_conv { geometry.padded_row(operation) } else { size };
         let (from, to) = (blocked(cin, around), blocked(cout, side));
-        let (src, mut dst, bias) = (fill(from.len()), fill(to.len()), fill(pack::bias_len(cout)));
-        let weights = fill(match kind {
-            Kind::Dense | Kind::Conv3x3 => pack::panels_len(cout, cin * 9),
-            Kind::Dense7 => pack::panels_len(cout, cin * 49),
-            Kind::Depthwise => pack::depthwise_len(cin),
-            Kind::Pointwise | Kind::Linear => pack::panels_len(cout, cin),
-            Kind::Pool | Kind::MaxPool => 0,
-        });
-        let (k, pad) = if kind == Kind::Dense7 { (7, 3) } else { (3, 1) };
-        let mut scratch = AlignedBuf::zeroed(args::Dense::scratch_len(cin, k, stride));
-        let g = Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: pad, pad_left: pad };
-        let units = [side, side * side, from.blocks(), cout.div_ceil(PANEL)];
-        let [rows, pixels, blocks, panels] = units.map(|n| Span::from(0..n));
+        let (src, mut dst) = (fill(from.len()), fill(to.len()));
+        let (weights, bias) = (fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
+        let mut scratch = AlignedBuf::zeroed(operation.scratch_len(cin));
+        // Blocked input has room for a planar one and for features.
+        let (stride, out_stride) = match operation {
+            Operation::Dense { .. } => (size * size, to.plane),
+            Operation::Pool => (from.plane, BLOCK),
+            Operation::Linear => (cin, cout),
+            _ => (from.plane, to.plane),
+        };
         move || {
-            let (w, b, clamp) = (&weights[..], &bias[..], if clamps { Clamp::RELU6 } else { Clamp::NONE });
-            let input = Planes { ptr: src.as_ptr(), stride: from.plane };
-            let output = PlanesMut { ptr: dst.as_mut_ptr(), stride: to.plane };
-            // SAFETY: all extents are those of the buffers, which this shape made; a table that can be had can be run.
-            // Layers borrow their weights and are made on the spot, as in an inference.
+            let layer = self.layer(cpu, &weights, &bias);
+            let whole = Part {
+                src: Planes { ptr: src.as_ptr(), stride },
+                dst: PlanesMut { ptr: dst.as_mut_ptr(), stride: out_stride },
+                residual: None,
+                geometry,
+                scratch: scratch.as_mut_ptr(),
+                pixels: (0..side * side).into(),
+                channels: (0..layer.groups()).into(),
+            };
+            let of_rows = |rows: Span| Span { start: rows.start * side, end: rows.end * side };
+            // SAFETY: all extents are those of the buffers, which this shape made; strips of input are where their rows would be.
             unsafe {
-                match kind {
-                    Kind::Dense | Kind::Dense7 => {
-                        let layer = Dense::new(w, b, cin, cout, k, stride, clamp).expect(FITS);
-                        // The blocked input has room for the planar one.
-                        layer.run_part(kernels, &g, src.as_ptr(), output, scratch.as_mut_ptr(), rows);
-                    }
-                    Kind::Conv3x3 => {
-                        let layer = Conv3x3::new(w, b, cin, cout, stride, clamp).expect(FITS);
-                        for rows in strips(side, stride * around * cin * 4) {
-                            layer.run_part(kernels, input, around, output, None, side, rows, panels);
+                match operation {
+                    Operation::Conv { .. } => {
+                        for rows in pairs_of_rows(side, operation.stride() * around * cin * 4) {
+                            layer.run(&Part { pixels: of_rows(rows), ..whole });
                         }
                     }
-                    Kind::MaxPool => {
-                        let args = args::MaxPool { src: input, dst: output, geometry: g, rows, blocks };
-                        (kernels.maxpool3x3s2.run)(&args);
-                    }
-                    Kind::Depthwise => {
-                        let layer = Depthwise3x3::new(w, b, cin, stride, clamp).expect(FITS);
-                        if stride == 1 {
-                            layer.run_part(kernels, &g, input, output, None, rows, blocks);
-                        }
+                    Operation::Depthwise { stride: 2, .. } => {
                         for rows in self.strips() {
-                            for start in (0..blocks.end).step_by(PANEL / BLOCK) {
-                                let panel = (start..blocks.end.min(start + PANEL / BLOCK)).into();
-                                let above = self.reads(rows).start * size * BLOCK;
-                                let strip = input.ptr.wrapping_sub(start * input.stride + above);
-                                let strip = Planes { ptr: strip, ..input };
-                                layer.run_part(kernels, &g, strip, output, None, rows, panel);
+                            for start in (0..layer.groups()).step_by(PANEL / BLOCK) {
+                                let channels = (start..layer.groups().min(start + PANEL / BLOCK)).into();
+                                let above = geometry.reads(rows, operation).start * size * BLOCK;
+                                let strip = whole.src.ptr.wrapping_sub(start * stride + above);
+                                let src = Planes { ptr: strip, stride };
+                                layer.run(&Part { src, pixels: of_rows(rows), channels, ..whole });
                             }
                         }
                     }
-                    Kind::Pointwise => {
-                        let layer = Pointwise::new(w, b, cin, cout, clamp).expect(FITS);
-                        layer.run_part(kernels, input, output, None, pixels, panels);
-                    }
-                    Kind::Pool => {
-                        let args = args::Pool { src: input, dst: output.ptr, height: size, width: size, blocks };
-                        (kernels.pool.run)(&args);
-                    }
-                    Kind::Linear => {
-                        let layer = Linear::new(w, b, cin, cout).expect(FITS);
-                        layer.run_part(kernels, src.as_ptr(), cin, output.ptr, 1, panels);
-                    }
+                    _ => layer.run(&whole),
                 }
             }
         }
@@ -291,7 +258,7 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Of these layers there are both kinds.
-        let either = matches!(self.kind, Kind::Depthwise | Kind::Pointwise);
+        let either = matches!(self.operation, Operation::Depthwise { .. } | Operation::Pointwise);
         let suffix = if either && self.clamps { "+relu6" } else { "" };
         write!(f, "{}-{}@{}{suffix}", self.cin, self.cout, self.size)
     }
@@ -299,28 +266,24 @@ impl fmt::Display for Shape {
 
 /// Pairs of `rows` output rows that each read `row_bytes` more of the input, as many as leave room for weights in the L2
 /// cache: as a plan gives them to `conv3x3`.
-fn strips(rows: usize, row_bytes: usize) -> impl Iterator<Item = Span> {
-    const STRIP_BYTES: usize = 384 << 10;
-    let some = (STRIP_BYTES / row_bytes).max(2) / 2 * 2;
+fn pairs_of_rows(rows: usize, row_bytes: usize) -> impl Iterator<Item = Span> {
+    let some = (Tuning::DEFAULT.copy_bytes / row_bytes).max(2) / 2 * 2;
     (0..rows).step_by(some).map(move |start| (start..rows.min(start + some)).into())
 }
 
-/// Why a layer can be made from the weights of a shape.
-const FITS: &str = "weights of the length that the layer needs";
-
 #[cfg(test)]
 mod tests {
-    use mnx_tensor::table::kernels;
+    use mnx_tensor::table;
 
     use super::*;
 
     #[test]
     fn every_kernel_is_benched_and_names_are_unique() {
-        let kernels = kernels(Isa::Scalar).expect("the portable fallback");
+        let cpu = Cpu::choose(Some(Isa::Scalar), None).expect("the portable fallback");
         let shapes = shapes(widths());
-        for (name, _) in kernels.list() {
+        for name in table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name) {
             let mut names: Vec<String> =
-                shapes.iter().filter(|shape| shape.kernel(kernels) == name).map(Shape::to_string).collect();
+                shapes.iter().filter(|shape| shape.kernel(cpu).name == name).map(Shape::to_string).collect();
             let all = names.len();
             names.sort();
             names.dedup();

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use mnx_benches::{Shape, shapes};
-use mnx_tensor::Isa;
 use mnx_tensor::peak::{copy_bandwidth, fma_peak};
-use mnx_tensor::table::{self, Kernels};
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{Cpu, Isa, TunedFor};
 
 /// Layer, FMA peak and bandwidth take turns so many times; medians count.
 const ROUNDS: usize = 9;
@@ -32,9 +32,9 @@ struct Times {
 }
 
 impl Times {
-    fn of(shape: &Shape, kernels: &'static Kernels, rounds: usize, turn: Duration) -> Times {
+    fn of(shape: &Shape, cpu: Cpu, rounds: usize, turn: Duration) -> Times {
         let (operations, bytes) = (shape.operations() as f64, shape.bytes());
-        let mut run = shape.runner(kernels);
+        let mut run = shape.runner(cpu);
         run();
         let [mut layer, mut peak, mut memory] = [(); 3].map(|()| Vec::new());
         for _ in 0..rounds {
@@ -61,12 +61,17 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn row(name: String, operations: u64, times: Times, bound: f64) -> Vec<String> {
+fn figures(name: String, operations: u64, times: Times, bound: f64) -> Vec<String> {
     let share = |of: f64| if of > 0.0 { format!("{:.0}", 100.0 * of / times.layer) } else { "-".into() };
     let by = if times.memory > times.peak { "memory" } else { "peak" };
     let gflops = operations as f64 / times.layer / 1e9;
-    let figures = [format!("{:.1}", 1e6 * times.layer), format!("{gflops:.1}"), share(times.peak), share(bound)];
-    [vec![name], figures.to_vec(), vec![by.into()]].concat()
+    let columns = [format!("{:.1}", 1e6 * times.layer), format!("{gflops:.1}"), share(times.peak), share(bound)];
+    [vec![name], columns.to_vec(), vec![by.into()]].concat()
+}
+
+/// In the order of the table.
+fn kernels_of_scalar() -> impl Iterator<Item = &'static str> {
+    table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name)
 }
 
 fn main() {
@@ -82,33 +87,36 @@ fn main() {
             other => filter = other.into(),
         }
     }
-    let tables = || Isa::available().into_iter().filter_map(table::kernels);
+    // Every row that this CPU can run, those of a name together.
+    let mut kernels: Vec<&Kernel> = table::rows().filter(|row| row.isa.is_available()).collect();
+    let first = |row: &Kernel| kernels_of_scalar().position(|name| name == row.name);
+    kernels.sort_by_key(|row| first(row));
     let shapes = shapes(&[width]);
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["kernel/isa/layer", "µs", "GFLOP/s", "% of peak", "% of bound", "bound by"]);
-    for (kernel, _) in tables().next().map(|kernels| kernels.list()).into_iter().flatten() {
-        for kernels in tables() {
-            let of_kernel = shapes.iter().filter(|shape| shape.kernel(kernels) == kernel);
-            let mut all = (0, Times::default(), 0.0, 0);
-            for shape in of_kernel {
-                let name = format!("{kernel}/{}/{shape}", kernels.isa);
-                if !name.contains(&filter) {
-                    continue;
-                }
-                eprint!("\r\x1b[K{name}");
-                let times = Times::of(shape, kernels, rounds, turn);
-                table.add_row(row(name, shape.operations(), times, times.bound()));
-                all.0 += shape.operations();
-                all.1.layer += times.layer;
-                all.1.peak += times.peak;
-                all.1.memory += times.memory;
-                all.2 += times.bound();
-                all.3 += 1;
+    for row in kernels {
+        let cpu = Cpu::choose(Some(row.isa), Some(row.tuned_for)).expect("a row that this CPU can run");
+        let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
+        let kernel = format!("{}/{}{of_core}", row.name, row.isa);
+        let mut all = (0, Times::default(), 0.0, 0);
+        for shape in shapes.iter().filter(|shape| shape.kernel(cpu).name == row.name) {
+            let name = format!("{kernel}/{shape}");
+            if !name.contains(&filter) {
+                continue;
             }
-            if all.3 > 1 {
-                table.add_row(row(format!("{kernel}/{}, all", kernels.isa), all.0, all.1, all.2));
-            }
+            eprint!("\r\x1b[K{name}");
+            let times = Times::of(shape, cpu, rounds, turn);
+            table.add_row(figures(name, shape.operations(), times, times.bound()));
+            all.0 += shape.operations();
+            all.1.layer += times.layer;
+            all.1.peak += times.peak;
+            all.1.memory += times.memory;
+            all.2 += times.bound();
+            all.3 += 1;
+        }
+        if all.3 > 1 {
+            table.add_row(figures(format!("{kernel}, all"), all.0, all.1, all.2));
         }
     }
     eprint!("\r\x1b[K");

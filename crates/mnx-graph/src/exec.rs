@@ -1,14 +1,12 @@
 //! Running a plan: from a step and a unit to the kernel calls.
 
-use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
-use mnx_tensor::args::{Geometry, MaxPool, Planes, PlanesMut, Pool, Residual, Span};
+use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
-use mnx_tensor::table::Kernels;
-use mnx_tensor::{AlignedBuf, BLOCK, PANEL, TensorView};
+use mnx_tensor::{AlignedBuf, BLOCK, Operation, PANEL, Part, TensorView};
 
 use crate::arena::Slot;
+use crate::layers::Layers;
 use crate::plan::{Conv, LayerRef, Link, Plan, Shortcut, Step, StepKind};
-use crate::{LayerKind, Model};
 
 /// How a session's memory is divided, in floats.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +38,8 @@ impl Regions {
 /// What they write is disjoint: a lane and a worker's scratch belong to one worker or, where all work on
 /// one picture, to units of a step, which the plan made disjoint. A step reads what earlier steps wrote.
 pub(crate) struct Exec<'a> {
-    model: &'a Model,
+    layers: &'a Layers,
     plan: &'a Plan,
-    kernels: &'a Kernels,
     input: TensorView<'a>,
     memory: *mut f32,
     regions: Regions,
@@ -53,17 +50,16 @@ unsafe impl Sync for Exec<'_> {}
 
 impl<'a> Exec<'a> {
     /// # Safety
-    /// `kernels` are of an ISA that the CPU has; `plan` and `regions` fit the model and the input.
+    /// `plan` and `regions` fit the layers and the input.
     pub(crate) unsafe fn new(
-        model: &'a Model,
+        layers: &'a Layers,
         plan: &'a Plan,
-        kernels: &'a Kernels,
         input: TensorView<'a>,
         memory: &'a mut AlignedBuf,
         regions: Regions,
     ) -> Self {
         assert!(memory.len() >= regions.end, "the session's memory holds all regions");
-        Exec { model, plan, kernels, input, memory: memory.as_mut_ptr(), regions }
+        Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions }
     }
 
     /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`.
@@ -80,20 +76,22 @@ impl<'a> Exec<'a> {
         let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
         let (pixels, channels) = step.split.unit(unit);
         let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
-        let part = Part { src, dst, residual, pixels, channels };
+        let part =
+            Part { src, dst, residual, geometry: Geometry::POINT, scratch: std::ptr::null_mut(), pixels, channels };
         // SAFETY: units of a step write to different places, slots of one step do not overlap where one is written; the
         // plan made room in scratch for what fused layers hand over; the rest is the caller's promise.
         unsafe {
             match &step.kind {
                 StepKind::Chain(chain) => {
-                    let input = self.input.picture(picture).as_ptr();
+                    let [.., height, width] = self.input.shape();
+                    let values = self.input.picture(picture).as_ptr();
                     let held = before.map(|unit| step.split.unit(unit).0);
                     self.chain(
                         &chain.links,
                         part,
                         held,
                         &Scratch {
-                            input,
+                            picture: Planes { ptr: values, stride: height * width },
                             strips: scratch,
                             window: scratch.wrapping_add(chain.window),
                             window_plane: chain.window_plane,
@@ -106,11 +104,20 @@ impl<'a> Exec<'a> {
                     let end = (channels.end * BLOCKS).min(dw.layer.cout.div_ceil(BLOCK));
                     let blocks = Span { start: channels.start * BLOCKS, end };
                     let strip = strip(scratch, *plane, blocks.start, between.start);
-                    self.pointwise(pw, Part { dst: strip, residual: None, pixels: between, ..part });
-                    self.depthwise(dw, Part { src: strip.read(), channels: blocks, ..part });
+                    self.layer(pw, Part { dst: strip, residual: None, pixels: between, ..part });
+                    self.layer(dw, Part { src: strip.read(), channels: blocks, ..part });
                 }
-                StepKind::MaxPool(geometry) => self.max_pool(step, geometry, part),
-                StepKind::Pool(geometry) => self.pool(step, geometry, lane, picture, channels),
+                StepKind::MaxPool(geometry) => {
+                    if let Some(layer) = self.layers.max_pool() {
+                        layer.run(&Part { geometry: *geometry, ..part });
+                    }
+                }
+                StepKind::Pool(geometry) => {
+                    // The features of a picture have room for whole blocks.
+                    let features = self.regions.features_start + picture * self.plan.features_stride;
+                    let dst = PlanesMut { ptr: self.memory.wrapping_add(features), stride: BLOCK };
+                    self.layers.pool().run(&Part { dst, geometry: *geometry, ..part });
+                }
             }
         }
     }
@@ -123,8 +130,8 @@ impl<'a> Exec<'a> {
     unsafe fn chain(&self, links: &[Link], part: Part, held: Option<Span>, scratch: &Scratch) {
         let Some((Link { conv, .. }, before)) = links.split_last() else { return };
         let mut part = part;
-        // SAFETY: strips lie side by side in scratch, each with room for what a unit needs of it; the rest is the
-        // caller's promise.
+        // SAFETY: strips lie side by side in scratch, each with room for what a unit needs of it, and so does the copy that
+        // the first layer reads; the rest is the caller's promise.
         unsafe {
             if let Some(Link { conv: first, offset, plane }) = before.last() {
                 let channels = (0..first.layer.groups()).into();
@@ -139,96 +146,30 @@ impl<'a> Exec<'a> {
                     // Less was computed then than was read: what is in the strips before this one is not known here.
                     held = None;
                 }
-                let inner = Part { src: part.src, dst, residual: None, pixels, channels };
+                let inner = Part { dst, residual: None, pixels, channels, ..part };
                 self.chain(before, inner, held, scratch);
                 part.src = dst.read();
             }
-            match conv.layer.kind {
-                LayerKind::Dense3x3 | LayerKind::Dense7x7 => {
-                    let rows = conv.rows(part.pixels);
-                    self.dense(conv.layer).run_part(
-                        self.kernels,
-                        &conv.geometry,
-                        scratch.input,
-                        part.dst,
-                        scratch.window,
-                        rows,
-                    );
-                }
-                LayerKind::Depthwise3x3 => self.depthwise(conv, part),
-                LayerKind::Conv3x3 => self.conv3x3(conv, part, scratch),
-                LayerKind::Pointwise | LayerKind::Linear => {
-                    if conv.layer.copies() {
-                        part.src = sampled(conv, part, scratch);
-                    }
-                    self.pointwise(conv, part);
-                }
+            if conv.layer.is_stem() {
+                part.src = scratch.picture;
+                part.scratch = scratch.window;
+            } else if conv.layer.copies() {
+                part.src = copied(conv, part, scratch);
             }
+            self.layer(conv, part);
         }
     }
 
+    /// A layer at its place.
+    ///
     /// # Safety
     /// As [`step`](Exec::step).
-    unsafe fn conv3x3(&self, conv: &Conv, part: Part, scratch: &Scratch) {
-        let Conv { layer: l, geometry, .. } = conv;
-        let (weights, bias) = self.model.weights(l.index);
-        let layer = Conv3x3::new(weights, bias, l.cin, l.cout, l.stride, l.clamp).expect(CHECKED);
-        let Part { src, dst, residual, pixels, channels } = part;
-        let (rows, width) = (conv.rows(pixels), geometry.out_width);
-        let padded = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
-        let row = (width - 1) * l.stride + 3;
-        // SAFETY: the window has room for the rows that the unit's pixels read; the rest is the caller's promise.
-        unsafe {
-            pad_rows(src, geometry, l.stride, rows, l.cin.div_ceil(BLOCK), padded);
-            let first = padded.ptr.wrapping_sub(rows.start * l.stride * row * BLOCK);
-            let padded = Planes { ptr: first, stride: padded.stride };
-            layer.run_part(self.kernels, padded, row, dst, residual, width, rows, channels);
-        }
-    }
-
-    /// # Safety
-    /// As [`step`](Exec::step).
-    unsafe fn depthwise(&self, conv: &Conv, part: Part) {
-        let Conv { layer: l, geometry, .. } = conv;
-        let (weights, bias) = self.model.weights(l.index);
-        let layer = Depthwise3x3::new(weights, bias, l.cout, l.stride, l.clamp).expect(CHECKED);
-        let Part { src, dst, residual, pixels, channels } = part;
+    unsafe fn layer(&self, conv: &Conv, part: Part) {
+        // Rows of windows are computed whole, though pixels may be what a later layer of the chain is divided by.
+        let pixels =
+            if conv.layer.operation == Operation::Pointwise { part.pixels } else { conv.whole_rows(part.pixels) };
         // SAFETY: the caller's promise.
-        unsafe { layer.run_part(self.kernels, geometry, src, dst, residual, conv.rows(pixels), channels) }
-    }
-
-    /// # Safety
-    /// As [`step`](Exec::step).
-    unsafe fn pointwise(&self, Conv { layer: l, .. }: &Conv, part: Part) {
-        let (weights, bias) = self.model.weights(l.index);
-        let layer = Pointwise::new(weights, bias, l.cin, l.cout, l.clamp).expect(CHECKED);
-        let Part { src, dst, residual, pixels, channels } = part;
-        // SAFETY: the caller's promise.
-        unsafe { layer.run_part(self.kernels, src, dst, residual, pixels, channels) }
-    }
-
-    /// # Safety
-    /// As [`step`](Exec::step).
-    unsafe fn max_pool(&self, step: &Step, geometry: &Geometry, part: Part) {
-        let Part { src, dst, pixels, channels: blocks, .. } = part;
-        let width = step.dst.shape.width;
-        let rows = (pixels.start / width..pixels.end / width).into();
-        // SAFETY: the caller's promise.
-        unsafe { (self.kernels.maxpool3x3s2.run)(&MaxPool { src, dst, geometry: *geometry, rows, blocks }) }
-    }
-
-    /// # Safety
-    /// As [`step`](Exec::step).
-    unsafe fn pool(&self, step: &Step, geometry: &Geometry, lane: *mut f32, picture: usize, blocks: Span) {
-        let args = Pool {
-            src: planes(lane, step.src),
-            dst: self.memory.wrapping_add(self.regions.features_start + picture * self.plan.features_stride),
-            height: geometry.height,
-            width: geometry.width,
-            blocks,
-        };
-        // SAFETY: the features of a picture have room for whole blocks; the rest is the caller's promise.
-        unsafe { (self.kernels.pool.run)(&args) }
+        unsafe { self.layers.get(conv.layer.index).run(&Part { geometry: conv.geometry, pixels, ..part }) }
     }
 
     /// How many steps a picture takes.
@@ -248,15 +189,22 @@ impl<'a> Exec<'a> {
     /// # Safety
     /// All pictures are pooled; nobody else runs this unit at the same time.
     pub(crate) unsafe fn classify(&self, unit: usize) {
-        let layer = self.plan.classifier;
         let features = self.memory.wrapping_add(self.regions.features_start);
         let output = self.memory.wrapping_add(self.regions.output_start);
-        let (weights, bias) = self.model.weights(layer.index);
-        let linear = Linear::new(weights, bias, layer.cin, layer.cout).expect(CHECKED);
+        let classifier = self.plan.classifier;
         let [batch, ..] = self.input.shape();
-        let (_, panels) = self.plan.classifier_split.unit(unit);
+        let (_, channels) = self.plan.classifier_split.unit(unit);
+        let part = Part {
+            src: Planes { ptr: features, stride: self.plan.features_stride },
+            dst: PlanesMut { ptr: output, stride: classifier.cout },
+            residual: None,
+            geometry: Geometry::POINT,
+            scratch: std::ptr::null_mut(),
+            pixels: (0..batch).into(),
+            channels,
+        };
         // SAFETY: features and output have a row per picture; units are disjoint panels.
-        unsafe { linear.run_part(self.kernels, features, self.plan.features_stride, output, batch, panels) }
+        unsafe { self.layers.get(classifier.index).run(&part) }
     }
 
     /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
@@ -271,11 +219,6 @@ impl<'a> Exec<'a> {
         let values = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.len()) };
         shape.unblock(values, nchw);
         [shape.channels, shape.height, shape.width]
-    }
-
-    fn dense(&self, l: LayerRef) -> Dense<'_> {
-        let (weights, bias) = self.model.weights(l.index);
-        Dense::new(weights, bias, l.cin, l.cout, l.kernel(), l.stride, l.clamp).expect(CHECKED)
     }
 }
 
@@ -296,29 +239,14 @@ impl Hand {
 
 /// What a chain needs beside its strips.
 struct Scratch {
-    /// The caller's picture.
-    input: *const f32,
+    /// The caller's.
+    picture: Planes,
     strips: *mut f32,
     /// For what a layer reads, copied.
     window: *mut f32,
     /// Floats from one block of a copy to the next.
     window_plane: usize,
 }
-
-/// What one call of a layer reads and writes.
-#[derive(Clone, Copy)]
-struct Part {
-    src: Planes,
-    dst: PlanesMut,
-    residual: Option<Residual>,
-    /// Output pixels; whole rows where the layer is not pointwise.
-    pixels: Span,
-    /// Blocks of a depthwise layer, panels of a pointwise one.
-    channels: Span,
-}
-
-/// Why a layer of a model can always be made from its weights.
-const CHECKED: &str = "opening the model checked that each tensor has the length that its layer needs";
 
 fn planes(lane: *mut f32, slot: Slot) -> Planes {
     Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane }
@@ -337,17 +265,26 @@ fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesM
     PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * BLOCK), stride: plane }
 }
 
-/// The pixels that a strided pointwise layer reads, side by side, so that it has no stride any more.
+/// What a unit of a layer reads, copied: with the zeros around it or, for a strided pointwise layer, side by side, so that
+/// it has no stride any more.
 ///
 /// # Safety
 /// As [`Exec::step`].
-unsafe fn sampled(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
-    let (rows, LayerRef { cin, stride, .. }) = (conv.rows(part.pixels), conv.layer);
+unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
+    let Conv { layer: LayerRef { operation, cin, stride, .. }, geometry, .. } = conv;
+    let (rows, blocks) = (conv.rows(part.pixels), cin.div_ceil(BLOCK));
     let copy = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
-    // SAFETY: the window has room for the unit's pixels.
-    unsafe { sample_rows(part.src, &conv.geometry, stride, rows, cin.div_ceil(BLOCK), copy) };
-    let first = copy.ptr.wrapping_sub(rows.start * conv.geometry.out_width * BLOCK);
-    Planes { ptr: first, stride: copy.stride }
+    // SAFETY: the window has room for the rows that the unit's pixels read.
+    let before = unsafe {
+        if *operation == Operation::Pointwise {
+            sample_rows(part.src, geometry, *stride, rows, blocks, copy);
+            rows.start * geometry.out_width
+        } else {
+            pad_rows(part.src, geometry, *operation, rows, blocks, copy);
+            rows.start * stride * geometry.padded_row(*operation)
+        }
+    };
+    Planes { ptr: copy.ptr.wrapping_sub(before * BLOCK), stride: copy.stride }
 }
 
 /// Moves `len` pixels of each block from pixel `by` of its plane to the plane's beginning.

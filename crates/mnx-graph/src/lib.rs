@@ -17,6 +17,7 @@ mod file;
 mod huge;
 mod include;
 mod init;
+mod layers;
 mod limits;
 #[cfg(feature = "memmap2")]
 mod mmap;

@@ -5,7 +5,7 @@ mod builder;
 use builder::Builder;
 
 use mnx_conv::Packing;
-use mnx_tensor::Clamp;
+use mnx_tensor::{Clamp, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Limits, Spec};
@@ -134,6 +134,19 @@ impl Layer {
             LayerKind::Depthwise3x3 => vec![self.cout, 1, 3, 3],
             LayerKind::Pointwise => vec![self.cout, self.cin, 1, 1],
             LayerKind::Linear => vec![self.cout, self.cin],
+        }
+    }
+
+    /// What its kernel computes. A strided pointwise layer is one without a stride on the pixels that it reads.
+    pub fn operation(&self) -> Operation {
+        let stride = self.stride;
+        match self.kind {
+            LayerKind::Dense3x3 => Operation::Dense { kernel: 3, stride },
+            LayerKind::Dense7x7 => Operation::Dense { kernel: 7, stride },
+            LayerKind::Conv3x3 => Operation::Conv { kernel: 3, stride },
+            LayerKind::Depthwise3x3 => Operation::Depthwise { kernel: 3, stride },
+            LayerKind::Pointwise => Operation::Pointwise,
+            LayerKind::Linear => Operation::Linear,
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use mnx_tensor::args::Geometry;
-use mnx_tensor::table::{Kernel, Kernels};
+use mnx_tensor::part::Geometry;
 use mnx_tensor::{Isa, TensorView};
 
 use crate::arena::Slot;
 use crate::exec::Exec;
+use crate::layers::Layers;
 use crate::plan::{Conv, Plan, Shortcut, StepKind};
 use crate::run::{Prepared, Watch};
-use crate::{Error, Layer, LayerKind, Model, PlacedLayer, Session};
+use crate::{Error, Model, PlacedLayer, Session};
 
 /// One layer as a session runs it on one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Session {
     pub fn steps(&mut self, shape: [usize; 4]) -> Result<Vec<StepInfo>, Error> {
         self.prepare(shape)?;
         let Some(prepared) = self.prepared() else { return Ok(Vec::new()) };
-        Ok(Describe::new(self.model(), prepared, self.kernels()).steps())
+        Ok(Describe::new(self.model(), prepared, self.layers()).steps())
     }
 
     /// Runs the input `iterations` times and says where the time goes. The logits are those of [`run`](Session::run).
@@ -204,15 +204,15 @@ impl Watch for Laps {
 struct Describe<'a> {
     model: &'a Model,
     prepared: &'a Prepared,
-    kernels: &'a Kernels,
-    layers: Vec<PlacedLayer<'a>>,
+    layers: &'a Layers,
+    placed: Vec<PlacedLayer<'a>>,
 }
 
 impl<'a> Describe<'a> {
-    fn new(model: &'a Model, prepared: &'a Prepared, kernels: &'a Kernels) -> Self {
+    fn new(model: &'a Model, prepared: &'a Prepared, layers: &'a Layers) -> Self {
         let [_, _, height, width] = prepared.shape;
-        let layers = model.network().place(height, width).collect();
-        Describe { model, prepared, kernels, layers }
+        let placed = model.network().place(height, width).collect();
+        Describe { model, prepared, layers, placed }
     }
 
     fn steps(&self) -> Vec<StepInfo> {
@@ -252,7 +252,7 @@ impl<'a> Describe<'a> {
     /// The blocks of a step's layers, and of all steps that share one with them.
     fn block(&self, convs: &[Conv]) -> String {
         let blocks_of = |convs: &[Conv]| {
-            let block = |conv: Option<&Conv>| conv.map_or(0, |conv| self.layers[conv.layer.index].block);
+            let block = |conv: Option<&Conv>| conv.map_or(0, |conv| self.placed[conv.layer.index].block);
             block(convs.first())..=block(convs.last())
         };
         let mut blocks = blocks_of(convs);
@@ -266,29 +266,29 @@ impl<'a> Describe<'a> {
     }
 
     fn layer(&self, index: usize) -> LayerInfo {
-        let placed = &self.layers[index];
-        let (kernel, tile) = self.kernel(placed.layer);
-        let (weights, bias) = self.model.weights(index);
+        let placed = &self.placed[index];
+        let layer = self.layers.get(index);
+        let kernel = layer.kernel();
         LayerInfo {
             name: placed.layer.name.clone(),
-            kernel,
-            tile,
+            kernel: kernel.name,
+            tile: kernel.tile,
             input: [placed.layer.cin, placed.input.0, placed.input.1],
             output: [placed.layer.cout, placed.output.0, placed.output.1],
             parameters: placed.layer.parameters(),
             macs: placed.macs(),
-            weight_bytes: bytes_of(weights.len() + bias.len()),
+            weight_bytes: bytes_of(layer.weights().len() + layer.bias().len()),
             arena_offset: None,
         }
     }
 
     fn max_pool(&self, geometry: &Geometry, dst: Slot, offset: u64) -> LayerInfo {
-        let kernel = &self.kernels.maxpool3x3s2;
+        let (kernel, tile) = self.layers.max_pool().map_or(("", (0, 0)), |l| (l.kernel().name, l.kernel().tile));
         let channels = dst.shape.channels;
         LayerInfo {
             name: "maxpool".into(),
-            kernel: kernel.name,
-            tile: kernel.tile,
+            kernel,
+            tile,
             input: [channels, geometry.height, geometry.width],
             output: [channels, geometry.out_height, geometry.out_width],
             parameters: 0,
@@ -299,7 +299,7 @@ impl<'a> Describe<'a> {
     }
 
     fn pool(&self, geometry: &Geometry, offset: usize) -> StepInfo {
-        let kernel = &self.kernels.pool;
+        let kernel = self.layers.pool().kernel();
         let classifier = &self.model.network().classifier;
         let (height, width) = (geometry.height, geometry.width);
         let layer = LayerInfo {
@@ -314,20 +314,6 @@ impl<'a> Describe<'a> {
             arena_offset: Some(bytes_of(offset)),
         };
         step_info("pool".into(), vec![layer], 0)
-    }
-
-    fn kernel(&self, layer: &Layer) -> (&'static str, (usize, usize)) {
-        fn of<A>(kernel: &Kernel<A>) -> (&'static str, (usize, usize)) {
-            (kernel.name, kernel.tile)
-        }
-        match layer.kind {
-            LayerKind::Dense3x3 => of(self.kernels.dense(3, layer.stride)),
-            LayerKind::Dense7x7 => of(self.kernels.dense(7, layer.stride)),
-            LayerKind::Conv3x3 => of(self.kernels.conv3x3(layer.stride)),
-            LayerKind::Depthwise3x3 => of(self.kernels.depthwise(layer.stride)),
-            LayerKind::Pointwise => of(self.kernels.pointwise_of(layer.cout)),
-            LayerKind::Linear => of(&self.kernels.linear),
-        }
     }
 }
 
@@ -344,7 +330,8 @@ fn bytes_of(floats: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use mnx_tensor::Tensor;
+    use mnx_tensor::ops::{self, Padding};
+    use mnx_tensor::{Clamp, Operation, Tensor};
 
     use super::*;
     use crate::{SessionOptions, Spec};
@@ -417,8 +404,10 @@ mod tests {
             assert_eq!(features.shape(), [batch, channels, 1, 1]);
             let features = Tensor::from_slice(features.shape(), features.data()).unwrap();
             let (weights, bias) = model.weights(model.network().layers().count() - 1);
-            let classifier = mnx_conv::Linear::new(weights, bias, channels, 5).unwrap();
-            let again = classifier.forward(features.view(), Some(session.isa())).unwrap();
+            let (cpu, channels) = (session.layers().cpu(), [channels, 5]);
+            let classifier =
+                mnx_tensor::Layer::new(cpu, Operation::Linear, channels, weights, bias, Clamp::NONE).unwrap();
+            let again = ops::forward(&classifier, features.view(), Padding::ZERO, None).unwrap();
             assert_eq!(again.data(), logits);
             assert_eq!(session.run(input.view()).unwrap().data(), logits);
         }

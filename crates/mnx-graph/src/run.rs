@@ -1,10 +1,9 @@
 //! The order of an inference: alone, or together with helpers of a pool.
 
-use mnx_tensor::table::Kernels;
 use mnx_tensor::{AlignedBuf, TensorView};
 
-use crate::Model;
 use crate::exec::{Exec, Hand, Regions};
+use crate::layers::Layers;
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
 use crate::team::{Job, Phase, work_through};
@@ -39,16 +38,9 @@ impl Watch for () {}
 
 impl Prepared {
     /// Picture by picture on this thread. The classifier too, unless `features` are what is wanted.
-    pub(crate) fn run_alone(
-        &mut self,
-        model: &Model,
-        kernels: &Kernels,
-        input: TensorView<'_>,
-        features: bool,
-        watch: &mut impl Watch,
-    ) {
-        // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
-        let exec = unsafe { Exec::new(model, &self.plan, kernels, input, &mut self.memory, self.regions) };
+    pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, features: bool, watch: &mut impl Watch) {
+        // SAFETY: plan and regions were made for these layers and the input's shape.
+        let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, self.regions) };
         let mut hand = Hand::new(0);
         // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
         unsafe {

@@ -3,12 +3,12 @@
 #[cfg(feature = "rayon")]
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mnx_tensor::table::{self, Kernels};
-use mnx_tensor::{AlignedBuf, Isa, TensorView};
+use mnx_tensor::{AlignedBuf, Cpu, Isa, TensorView, TunedFor};
 
 #[cfg(feature = "rayon")]
 use crate::exec::Hand;
 use crate::exec::{Exec, Regions};
+use crate::layers::Layers;
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
 use crate::run::Worker;
@@ -30,6 +30,9 @@ pub struct SessionOptions {
     pub threads: Option<usize>,
     /// Which kernels run. `None`: those that the environment variable `MNX_ISA` names, else the fastest.
     pub isa: Option<Isa>,
+    /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
+    /// this CPU is. The result has the same bits for every choice.
+    pub tuned_for: Option<TunedFor>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     #[cfg(feature = "rayon")]
     pub pool: Option<Arc<rayon::ThreadPool>>,
@@ -55,6 +58,13 @@ impl SessionOptions {
         self
     }
 
+    /// With the kernels for these cores, where there are any of their own.
+    #[must_use]
+    pub fn tuned_for(mut self, tuned_for: TunedFor) -> Self {
+        self.tuned_for = Some(tuned_for);
+        self
+    }
+
     /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
     /// progress alone while the pool is busy.
     #[cfg(feature = "rayon")]
@@ -67,7 +77,11 @@ impl SessionOptions {
 
 impl std::fmt::Debug for SessionOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionOptions").field("threads", &self.threads).field("isa", &self.isa).finish_non_exhaustive()
+        f.debug_struct("SessionOptions")
+            .field("threads", &self.threads)
+            .field("isa", &self.isa)
+            .field("tuned_for", &self.tuned_for)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,7 +107,7 @@ pub struct BlockOutput<'a> {
 /// On one thread a `run` with the shape of the one before allocates nothing; on several, only what rayon does.
 pub struct Session {
     model: Model,
-    kernels: &'static Kernels,
+    layers: Layers,
     threads: usize,
     #[cfg(feature = "rayon")]
     pool: Option<Arc<rayon::ThreadPool>>,
@@ -118,7 +132,7 @@ impl Session {
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
     /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
-        let kernels = table::choose(options.isa)?;
+        let layers = Layers::new(model, Cpu::choose(options.isa, options.tuned_for)?)?;
         let threads = match options.threads {
             Some(threads) => threads,
             #[cfg(feature = "rayon")]
@@ -132,7 +146,7 @@ impl Session {
         }
         Ok(Session {
             model: model.clone(),
-            kernels,
+            layers,
             threads,
             #[cfg(feature = "rayon")]
             pool: match options.pool {
@@ -152,7 +166,12 @@ impl Session {
 
     /// The ISA whose kernels run.
     pub fn isa(&self) -> Isa {
-        self.kernels.isa
+        self.layers.cpu().isa()
+    }
+
+    /// The cores whose kernels are preferred.
+    pub fn tuned_for(&self) -> TunedFor {
+        self.layers.cpu().tuned_for()
     }
 
     /// Threads that work on an inference, the calling one included.
@@ -183,7 +202,8 @@ impl Session {
         self.prepared = None;
         let limits = self.model.limits();
         let (spec, network) = (self.model.spec(), self.model.network());
-        let plan = Plan::new(spec, network, limits, (height, width), self.threads, whole_blocks)?;
+        let plan =
+            Plan::new(spec, network, limits, (height, width), self.threads, whole_blocks, self.layers.cpu().tuning())?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
         let lanes = if whole > 0 { self.threads } else { 1 };
@@ -284,7 +304,7 @@ impl Session {
             let blocks = &self.model.network().blocks;
             let ends = p.plan.steps.iter().map(|step| step.ends_block).collect();
             let mut watch = Observer { blocks, ends, values: Vec::new(), observe: &mut observe };
-            p.run_alone(&self.model, self.kernels, input, false, &mut watch);
+            p.run_alone(&self.layers, input, false, &mut watch);
         }
         self.output()
     }
@@ -307,8 +327,8 @@ impl Session {
         #[cfg(feature = "rayon")]
         if let Some(pool) = self.pool.as_ref().filter(|_| self.threads > 1) {
             p.reset_phases(features);
-            // SAFETY: plan and regions were made for this model and the input's shape, kernels for this CPU.
-            let exec = unsafe { Exec::new(&self.model, &p.plan, self.kernels, input, &mut p.memory, p.regions) };
+            // SAFETY: plan and regions were made for these layers and the input's shape.
+            let exec = unsafe { Exec::new(&self.layers, &p.plan, input, &mut p.memory, p.regions) };
             let (exec, whole, phases) = (&exec, p.whole, &p.phases);
             let watch = Mutex::new(watch);
             // Only worker 0 asks for it: the lock is there to be shared, never waited for.
@@ -324,7 +344,7 @@ impl Session {
             unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
             return Ok(());
         }
-        p.run_alone(&self.model, self.kernels, input, features, watch);
+        p.run_alone(&self.layers, input, features, watch);
         Ok(())
     }
 
@@ -332,8 +352,8 @@ impl Session {
         self.prepared.as_ref()
     }
 
-    pub(crate) fn kernels(&self) -> &'static Kernels {
-        self.kernels
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     fn output(&self) -> Result<TensorView<'_>, Error> {

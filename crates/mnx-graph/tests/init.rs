@@ -1,9 +1,9 @@
 //! Random weights keep activations at a trained network's scale.
 
-use mnx_conv::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
-use mnx_graph::{Activation, Block, Layer, LayerKind, Model, Spec, init};
-use mnx_tensor::ops::{Conv, Padding, max_pool3x3};
-use mnx_tensor::{Clamp, Tensor};
+use mnx_conv::FusedLayer;
+use mnx_graph::{Activation, Block, Layer, Model, Spec, init};
+use mnx_tensor::ops::{Padding, max_pool3x3};
+use mnx_tensor::{Clamp, Operation, Tensor};
 
 /// Normal enough: the sum of twelve uniform values of a linear congruential generator.
 fn noise(shape: [usize; 4]) -> Tensor {
@@ -27,26 +27,16 @@ fn clamp(activation: Activation) -> Clamp {
 /// Layer number `index` of the model.
 fn run_layer(model: &Model, index: usize, layer: &Layer, input: &Tensor) -> Tensor {
     let (weight, bias) = model.weights(index);
-    let (&Layer { cin, cout, stride, .. }, clamp) = (layer, clamp(layer.activation));
-    let (view, options) = (input.view(), Conv { padding: Padding::ONE, ..Conv::default() });
-    let three = Padding { top: 3, bottom: 3, left: 3, right: 3 };
-    match layer.kind {
-        LayerKind::Dense3x3 => Dense::new(weight, bias, cin, cout, 3, stride, clamp).unwrap().forward(view, &options),
-        LayerKind::Dense7x7 => {
-            let options = Conv { padding: three, ..options };
-            Dense::new(weight, bias, cin, cout, 7, stride, clamp).unwrap().forward(view, &options)
-        }
-        LayerKind::Conv3x3 => Conv3x3::new(weight, bias, cin, cout, stride, clamp).unwrap().forward(view, &options),
-        LayerKind::Depthwise3x3 => {
-            Depthwise3x3::new(weight, bias, cout, stride, clamp).unwrap().forward(view, &options)
-        }
-        LayerKind::Pointwise => {
-            let sampled = sample(input, stride);
-            Pointwise::new(weight, bias, cin, cout, clamp).unwrap().forward(sampled.view(), &Conv::default())
-        }
-        other => panic!("no {other:?} in a block"),
-    }
-    .unwrap()
+    let operation = layer.operation();
+    let channels = if operation.is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] };
+    let fused = FusedLayer::new(operation, channels, weight, bias, clamp(layer.activation)).unwrap();
+    let padding = match operation.kernel() {
+        7 => Padding::THREE,
+        3 => Padding::ONE,
+        _ => Padding::ZERO,
+    };
+    let sampled = if operation == Operation::Pointwise { sample(input, layer.stride) } else { input.clone() };
+    fused.forward(sampled.view(), padding, None).unwrap()
 }
 
 /// Every `stride`-th pixel of every `stride`-th row.
@@ -111,7 +101,9 @@ fn activations_keep_their_scale_through_every_block() {
             value.data().chunks_exact(h * w).map(|p| p.iter().sum::<f32>() / (h * w) as f32).collect();
         let pooled = Tensor::from_slice([1, channels, 1, 1], &pooled).unwrap();
         let (weight, bias) = model.weights(layers);
-        let logits = Linear::new(weight, bias, channels, spec.classes).unwrap().forward(pooled.view(), None).unwrap();
+        let channels = [channels, spec.classes];
+        let linear = FusedLayer::new(Operation::Linear, channels, weight, bias, Clamp::NONE).unwrap();
+        let logits = linear.forward(pooled.view(), Padding::ZERO, None).unwrap();
         let scale = root_mean_square(logits.data());
         assert!((0.2..5.0).contains(&scale), "{family} {width} @{side}: logits' root mean square {scale}");
     }

@@ -1,6 +1,6 @@
 //! What can be wrong with a caller's tensors or choice of ISA.
 
-use crate::Isa;
+use crate::{Isa, Operation, TunedFor};
 
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,8 +56,30 @@ pub enum Error {
         /// Those that are there.
         available: Vec<Isa>,
     },
+    /// A layer that works channel by channel with another number of outputs than of inputs.
+    #[error("output channels: expected as many as input channels, {expected}, found {found}")]
+    Channels {
+        /// Input channels.
+        expected: usize,
+        /// Output channels.
+        found: usize,
+    },
+    /// An operation for which there is no kernel.
+    #[error("kernel: expected an operation of the kernel table, found {operation:?} on {isa}")]
+    Kernel {
+        /// The operation.
+        operation: Operation,
+        /// The ISA.
+        isa: Isa,
+    },
+    /// A name that is no microarchitecture.
+    #[error("MNX_TUNED_FOR: expected auto, {}, found {found:?}", alternatives(TunedFor::ALL.iter().map(|kind| kind.name())))]
+    TunedForUnknown {
+        /// The name that was given.
+        found: String,
+    },
     /// A name that is no ISA.
-    #[error("ISA: expected auto, scalar, avx2, avx512 or neon, found {found:?}{}", source_of(*.from_env))]
+    #[error("ISA: expected auto, {}, found {found:?}{}", alternatives(Isa::ALL.iter().map(|isa| isa.name())), source_of(*.from_env))]
     IsaUnknown {
         /// The name that was given.
         found: String,
@@ -68,6 +90,16 @@ pub enum Error {
 
 fn list(isas: &[Isa]) -> String {
     isas.iter().map(|i| i.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// `a, b or c`.
+fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 fn source_of(from_env: bool) -> &'static str {

@@ -20,18 +20,13 @@ pub enum Isa {
     Avx512,
     /// aarch64 with Advanced SIMD, as every one has it.
     Neon,
-    /// WebAssembly with simd128. Multiplies and adds separately. Only in builds for it: it cannot be detected at run time.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    /// WebAssembly with simd128. Multiplies and adds separately. It cannot be detected at run time: builds with it have it.
     Simd128,
 }
 
 impl Isa {
     /// All of them, slowest first.
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
-    /// All of them, slowest first.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Simd128];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// Lower-case name, as on the command line and in `MNX_ISA`.
     pub fn name(self) -> &'static str {
@@ -40,7 +35,6 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Isa::Simd128 => "simd128",
         }
     }
@@ -52,7 +46,7 @@ impl Isa {
 
     /// Whether this build has kernels for it and this CPU can run them.
     pub fn is_available(self) -> bool {
-        crate::table::kernels(self).is_some()
+        crate::table::instance(self).is_some()
     }
 
     /// Those that can run here, slowest first.

@@ -25,25 +25,31 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
-pub mod args;
 mod blocked;
 mod buffer;
+mod cpu;
 mod error;
 mod isa;
 mod kernels;
+mod layer;
 pub mod naive;
 pub mod ops;
 pub mod pack;
+pub mod part;
 pub mod peak;
 pub mod simd;
 pub mod strip;
 pub mod table;
 mod tensor;
+mod tuning;
 
-pub use args::Clamp;
 pub use blocked::{BLOCK, BlockedShape};
 pub use buffer::AlignedBuf;
+pub use cpu::{Cpu, TunedFor};
 pub use error::Error;
 pub use isa::Isa;
+pub use layer::{Clamp, Layer, Operation};
 pub use pack::PANEL;
+pub use part::Part;
 pub use tensor::{Tensor, TensorView};
+pub use tuning::Tuning;

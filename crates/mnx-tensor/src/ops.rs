@@ -15,9 +15,9 @@
 //! # Ok::<(), mnx_tensor::Error>(())
 //! ```
 
-use crate::args::{self, Clamp, Geometry, Planes, PlanesMut};
-use crate::table::{self, Kernels};
-use crate::{AlignedBuf, BlockedShape, Error, Isa, Tensor, TensorView, pack, strip};
+use crate::layer::{Clamp, Layer, Operation};
+use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
+use crate::{AlignedBuf, BlockedShape, Cpu, Error, Tensor, TensorView, pack, strip};
 
 /// Rows and columns of zeros around a picture: 0 or 1 per side of a 3x3 layer, 0 to 3 of a 7x7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,13 +33,15 @@ pub struct Padding {
 }
 
 impl Padding {
+    /// None.
+    pub const ZERO: Padding = Padding { top: 0, bottom: 0, left: 0, right: 0 };
     /// One on each side.
     pub const ONE: Padding = Padding { top: 1, bottom: 1, left: 1, right: 1 };
     /// Three on each side.
     pub const THREE: Padding = Padding { top: 3, bottom: 3, left: 3, right: 3 };
 }
 
-/// How a convolution is run. The default: stride 1, no padding, no clamp, no residual, the fastest ISA.
+/// How a convolution is run. The default: stride 1, no padding, no clamp, no residual, the fastest kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv<'a> {
     /// 1 or 2 (a pointwise layer has no stride and ignores it, and the padding).
@@ -50,30 +52,13 @@ pub struct Conv<'a> {
     pub clamp: Clamp,
     /// Added after the clamp to this many first channels; the output's shape.
     pub residual: Option<(TensorView<'a>, usize)>,
-    /// Which kernels run; `None`: as [`Isa::choose`] does.
-    pub isa: Option<Isa>,
+    /// Which kernels run; `None`: as [`Cpu::choose`] does.
+    pub cpu: Option<Cpu>,
 }
 
 impl Default for Conv<'_> {
     fn default() -> Self {
-        Conv { stride: 1, padding: Padding::default(), clamp: Clamp::NONE, residual: None, isa: None }
-    }
-}
-
-impl Conv<'_> {
-    /// Sizes of a convolution with filters of `kernel` rows and columns, 3 or 7.
-    fn geometry(&self, kernel: usize, height: usize, width: usize) -> Result<Geometry, Error> {
-        if !(1..=2).contains(&self.stride) {
-            return Err(Error::Value { what: "stride", expected: "1 or 2", found: self.stride });
-        }
-        let Padding { top, bottom, left, right } = self.padding;
-        if let Some(&found) = [top, bottom, left, right].iter().find(|&&p| p > kernel / 2) {
-            let expected = if kernel == 3 { "0 or 1" } else { "0 to 3" };
-            return Err(Error::Value { what: "padding", expected, found });
-        }
-        let size = |n: usize, padding: usize| (n + padding).checked_sub(kernel).map_or(0, |n| n / self.stride + 1);
-        let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
-        Ok(Geometry { height, width, out_height, out_width, pad_top: top, pad_left: left })
+        Conv { stride: 1, padding: Padding::ZERO, clamp: Clamp::NONE, residual: None, cpu: None }
     }
 }
 
@@ -82,38 +67,8 @@ impl Conv<'_> {
 /// # Errors
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let channels = input.shape()[1];
-    let (weights, bias) = pack_checked(channels, 9, weights, bias, pack::depthwise)?;
-    depthwise3x3_packed(input, &weights, &bias, options)
-}
-
-/// [`depthwise3x3`] with weights and bias as [`pack::depthwise`] and [`pack::bias`](pack::bias()) make them.
-///
-/// # Errors
-/// As [`depthwise3x3`].
-pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], options: &Conv) -> Result<Tensor, Error> {
-    let [n, channels, height, width] = input.shape();
-    let geometry = options.geometry(3, height, width)?;
-    length("packed weights", pack::depthwise_len(channels), weights.len())?;
-    let layer = Layer::new(options, [n, channels, geometry.out_height, geometry.out_width], bias)?;
-    let shape = BlockedShape::new(channels, height, width)?;
-    layer.run(|kernels, picture, out, residual| {
-        let src = blocked(shape, input.picture(picture))?;
-        let args = args::Depthwise {
-            src: planes(&src, shape),
-            dst: out,
-            residual,
-            weights: weights.as_ptr(),
-            bias: bias.as_ptr(),
-            geometry,
-            rows: (0..geometry.out_height).into(),
-            blocks: (0..shape.blocks()).into(),
-            clamp: options.clamp,
-        };
-        // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { (kernels.depthwise(options.stride).run)(&args) }
-        Ok(())
-    })
+    let operation = Operation::Depthwise { kernel: 3, stride: stride(options)? };
+    convolve(operation, input, input.shape()[1], weights, bias, options)
 }
 
 /// Pointwise (1x1) convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin]` to `[N, Cout, H, W]`; Cout
@@ -122,45 +77,7 @@ pub fn depthwise3x3_packed(input: TensorView, weights: &[f32], bias: &[f32], opt
 /// # Errors
 /// Slices of the wrong length, an ISA that the CPU lacks.
 pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let cin = input.shape()[1];
-    let cout = weights.len() / cin.max(1);
-    let (weights, bias) = pack_checked(cout, cin, weights, bias, |w, cout| pack::panels(w, cout, cin))?;
-    pointwise_packed(input, cout, &weights, &bias, options)
-}
-
-/// [`pointwise`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
-///
-/// # Errors
-/// As [`pointwise`].
-pub fn pointwise_packed(
-    input: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    options: &Conv,
-) -> Result<Tensor, Error> {
-    let [n, cin, height, width] = input.shape();
-    length("packed weights", pack::panels_len(cout, cin), weights.len())?;
-    let layer = Layer::new(options, [n, cout, height, width], bias)?;
-    let shape = BlockedShape::new(cin, height, width)?;
-    layer.run(|kernels, picture, dst, residual| {
-        let src = blocked(shape, input.picture(picture))?;
-        let args = args::Pointwise {
-            src: planes(&src, shape),
-            dst,
-            residual,
-            weights: weights.as_ptr(),
-            bias: bias.as_ptr(),
-            cin,
-            cout,
-            pixels: (0..height * width).into(),
-            panels: (0..cout.div_ceil(pack::PANEL)).into(),
-            clamp: options.clamp,
-        };
-        // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { kernels.pointwise(&args) }
-        Ok(())
-    })
+    convolve(Operation::Pointwise, input, outputs(input, 1, weights), weights, bias, options)
 }
 
 /// Dense 3x3 convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin][3][3]` to `[N, Cout, H', W']`; Cout
@@ -170,54 +87,8 @@ pub fn pointwise_packed(
 /// # Errors
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn conv3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let (cout, weights, bias) = pack_square(input, 3, weights, bias)?;
-    conv3x3_packed(input, cout, &weights, &bias, options)
-}
-
-/// [`conv3x3`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
-///
-/// # Errors
-/// As [`conv3x3`].
-pub fn conv3x3_packed(
-    input: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    options: &Conv,
-) -> Result<Tensor, Error> {
-    let [n, cin, height, width] = input.shape();
-    let geometry = options.geometry(3, height, width)?;
-    length("packed weights", pack::panels_len(cout, cin.saturating_mul(9)), weights.len())?;
-    let layer = Layer::new(options, [n, cout, geometry.out_height, geometry.out_width], bias)?;
-    let shape = BlockedShape::new(cin, height, width)?;
-    layer.run(|kernels, picture, dst, residual| {
-        let src = blocked(shape, input.picture(picture))?;
-        let read = |outputs: usize| (outputs - 1) * options.stride + 3;
-        let around = BlockedShape::new(cin, read(geometry.out_height), read(geometry.out_width))?;
-        let mut padded = AlignedBuf::try_zeroed(around.len())?;
-        let (from, to) = (planes(&src, shape), PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane });
-        let rows = (0..geometry.out_height).into();
-        let args = args::Conv3x3 {
-            src: to.read(),
-            row: around.width,
-            dst,
-            residual,
-            weights: weights.as_ptr(),
-            bias: bias.as_ptr(),
-            cin,
-            cout,
-            width: geometry.out_width,
-            rows,
-            panels: (0..cout.div_ceil(pack::PANEL)).into(),
-            clamp: options.clamp,
-        };
-        // SAFETY: all extents are those of the buffers, which live through the calls.
-        unsafe {
-            strip::pad_rows(from, &geometry, options.stride, rows, shape.blocks(), to);
-            (kernels.conv3x3(options.stride).run)(&args);
-        }
-        Ok(())
-    })
+    let operation = Operation::Conv { kernel: 3, stride: stride(options)? };
+    convolve(operation, input, outputs(input, 3, weights), weights, bias, options)
 }
 
 /// Dense 3x3 convolution by the kernels for planar input, the fast ones for a network's first layer; otherwise as
@@ -226,22 +97,8 @@ pub fn conv3x3_packed(
 /// # Errors
 /// As [`conv3x3`].
 pub fn dense3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let (cout, weights, bias) = pack_square(input, 3, weights, bias)?;
-    dense3x3_packed(input, cout, &weights, &bias, options)
-}
-
-/// [`dense3x3`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
-///
-/// # Errors
-/// As [`dense3x3`].
-pub fn dense3x3_packed(
-    input: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    options: &Conv,
-) -> Result<Tensor, Error> {
-    dense(3, input, cout, weights, bias, options)
+    let operation = Operation::Dense { kernel: 3, stride: stride(options)? };
+    convolve(operation, input, outputs(input, 3, weights), weights, bias, options)
 }
 
 /// Dense 7x7 convolution of stride 2: `[N, Cin, H, W]` and `weights` `[Cout][Cin][7][7]` to `[N, Cout, H', W']`; Cout
@@ -250,59 +107,11 @@ pub fn dense3x3_packed(
 /// # Errors
 /// Slices of the wrong length, another stride, padding out of range, an ISA that the CPU lacks.
 pub fn dense7x7(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    let (cout, weights, bias) = pack_square(input, 7, weights, bias)?;
-    dense7x7_packed(input, cout, &weights, &bias, options)
-}
-
-/// [`dense7x7`] to `cout` channels with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
-///
-/// # Errors
-/// As [`dense7x7`].
-pub fn dense7x7_packed(
-    input: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    options: &Conv,
-) -> Result<Tensor, Error> {
     if options.stride != 2 {
         return Err(Error::Value { what: "stride", expected: "2", found: options.stride });
     }
-    dense(7, input, cout, weights, bias, options)
-}
-
-fn dense(
-    kernel: usize,
-    input: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    options: &Conv,
-) -> Result<Tensor, Error> {
-    let [n, cin, height, width] = input.shape();
-    let geometry = options.geometry(kernel, height, width)?;
-    length("packed weights", pack::panels_len(cout, cin.saturating_mul(kernel * kernel)), weights.len())?;
-    let layer = Layer::new(options, [n, cout, geometry.out_height, geometry.out_width], bias)?;
-    let scratch = if layer.is_empty() { 0 } else { args::Dense::scratch_len(cin, kernel, options.stride) };
-    let mut scratch = AlignedBuf::try_zeroed(scratch)?;
-    layer.run(|kernels, picture, dst, residual| {
-        let args = args::Dense {
-            src: input.picture(picture).as_ptr(),
-            dst,
-            residual,
-            weights: weights.as_ptr(),
-            bias: bias.as_ptr(),
-            scratch: scratch.as_mut_ptr(),
-            cin,
-            cout,
-            geometry,
-            rows: (0..geometry.out_height).into(),
-            clamp: options.clamp,
-        };
-        // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { (kernels.dense(kernel, options.stride).run)(&args) }
-        Ok(())
-    })
+    let operation = Operation::Dense { kernel: 7, stride: 2 };
+    convolve(operation, input, outputs(input, 7, weights), weights, bias, options)
 }
 
 /// Max pool 3x3 of stride 2: `[N, C, H, W]` to `[N, C, H', W']`. The padding, 0 or 1 per side, takes no part. Where a
@@ -310,46 +119,19 @@ fn dense(
 ///
 /// # Errors
 /// Padding out of range, an ISA that the CPU lacks.
-pub fn max_pool3x3(input: TensorView, padding: Padding, isa: Option<Isa>) -> Result<Tensor, Error> {
-    let [n, channels, height, width] = input.shape();
-    let options = Conv { stride: 2, padding, isa, ..Conv::default() };
-    let geometry = options.geometry(3, height, width)?;
-    let layer = Layer::unbiased(&options, [n, channels, geometry.out_height, geometry.out_width])?;
-    let shape = BlockedShape::new(channels, height, width)?;
-    layer.run(|kernels, picture, dst, _| {
-        let src = blocked(shape, input.picture(picture))?;
-        let (rows, blocks) = ((0..geometry.out_height).into(), (0..shape.blocks()).into());
-        // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { (kernels.maxpool3x3s2.run)(&args::MaxPool { src: planes(&src, shape), dst, geometry, rows, blocks }) }
-        Ok(())
-    })
+pub fn max_pool3x3(input: TensorView, padding: Padding, cpu: Option<Cpu>) -> Result<Tensor, Error> {
+    let operation = Operation::MaxPool { kernel: 3, stride: 2 };
+    let layer = Layer::new(chosen(cpu)?, operation, [input.shape()[1]; 2], &[], &[], Clamp::NONE)?;
+    forward(&layer, input, padding, None)
 }
 
 /// Global average pool: `[N, C, H, W]` to `[N, C, 1, 1]`.
 ///
 /// # Errors
 /// A picture without pixels, an ISA that the CPU lacks.
-pub fn global_average_pool(input: TensorView, isa: Option<Isa>) -> Result<Tensor, Error> {
-    let [n, channels, height, width] = input.shape();
-    if height * width == 0 {
-        return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
-    }
-    let kernels = table::choose(isa)?;
-    let mut output = Tensor::zeros([n, channels, 1, 1])?;
-    if n * channels == 0 {
-        return Ok(output);
-    }
-    let shape = BlockedShape::new(channels, height, width)?;
-    let mut means = AlignedBuf::try_zeroed(shape.blocks() * 8)?;
-    for picture in 0..n {
-        let src = blocked(shape, input.picture(picture))?;
-        let src = planes(&src, shape);
-        let blocks = (0..shape.blocks()).into();
-        // SAFETY: all extents are those of the buffers, which live through the call.
-        unsafe { (kernels.pool.run)(&args::Pool { src, dst: means.as_mut_ptr(), height, width, blocks }) }
-        output.data_mut()[picture * channels..][..channels].copy_from_slice(&means[..channels]);
-    }
-    Ok(output)
+pub fn global_average_pool(input: TensorView, cpu: Option<Cpu>) -> Result<Tensor, Error> {
+    let layer = Layer::new(chosen(cpu)?, Operation::Pool, [input.shape()[1]; 2], &[], &[], Clamp::NONE)?;
+    forward(&layer, input, Padding::ZERO, None)
 }
 
 /// Linear layer: features `[N, Cin, 1, 1]` and `weights` `[Cout][Cin]` to `[N, Cout, 1, 1]`; Cout follows
@@ -357,84 +139,168 @@ pub fn global_average_pool(input: TensorView, isa: Option<Isa>) -> Result<Tensor
 ///
 /// # Errors
 /// Slices of the wrong length, an ISA that the CPU lacks.
-pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, isa: Option<Isa>) -> Result<Tensor, Error> {
-    let cin = features.shape()[1];
-    let cout = weights.len() / cin.max(1);
-    let (weights, bias) = pack_checked(cout, cin, weights, bias, |w, cout| pack::panels(w, cout, cin))?;
-    linear_packed(features, cout, &weights, &bias, isa)
+pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, cpu: Option<Cpu>) -> Result<Tensor, Error> {
+    let options = Conv { cpu, ..Conv::default() };
+    convolve(Operation::Linear, features, outputs(features, 1, weights), weights, bias, &options)
 }
 
-/// [`linear`] to `cout` outputs with weights and bias as [`pack::panels`] and [`pack::bias`](pack::bias()) make them.
+/// A layer on a plain tensor `[N, Cin, H, W]`, all of it: to `[N, Cout, H', W']`. `padding` is for layers with filters of 3 or 7 rows and
+/// columns, at most half of that on each side; the residual is added after the layer's clamp to that many first channels
+/// and has the output's shape.
 ///
 /// # Errors
-/// As [`linear`].
-pub fn linear_packed(
-    features: TensorView,
-    cout: usize,
-    weights: &[f32],
-    bias: &[f32],
-    isa: Option<Isa>,
+/// Shapes that do not fit the layer or each other, padding out of range, no memory.
+pub fn forward(
+    layer: &Layer<'_>,
+    input: TensorView,
+    padding: Padding,
+    residual: Option<(TensorView, usize)>,
 ) -> Result<Tensor, Error> {
-    let [batch, cin, height, width] = features.shape();
-    if height != 1 || width != 1 {
-        return Err(Error::Shape { what: "features", expected: [batch, cin, 1, 1], found: features.shape() });
+    let (operation, shape) = (layer.operation(), input.shape());
+    let [n, cin, height, width] = shape;
+    if cin != layer.cin() {
+        return Err(Error::Shape { what: "input", expected: [n, layer.cin(), height, width], found: shape });
     }
-    length("packed weights", pack::panels_len(cout, cin), weights.len())?;
-    length("packed bias", pack::bias_len(cout), bias.len())?;
-    let kernels = table::choose(isa)?;
-    let mut output = Tensor::zeros([batch, cout, 1, 1])?;
-    if batch * cout == 0 {
+    let geometry = geometry(operation, padding, height, width)?;
+    let shape = [n, layer.cout(), geometry.out_height, geometry.out_width];
+    check_residual(residual, shape)?;
+    let mut output = Tensor::zeros(shape)?;
+    if shape.contains(&0) {
         return Ok(output);
     }
-    let args = args::Linear {
-        src: features.data().as_ptr(),
-        src_stride: cin,
-        dst: output.data_mut().as_mut_ptr(),
-        dst_stride: cout,
-        weights: weights.as_ptr(),
-        bias: bias.as_ptr(),
-        cin,
-        cout,
-        batch,
-        panels: (0..cout.div_ceil(pack::PANEL)).into(),
+    let mut part = Part {
+        src: Planes { ptr: std::ptr::null(), stride: 0 },
+        dst: PlanesMut { ptr: std::ptr::null_mut(), stride: 0 },
+        residual: None,
+        geometry,
+        scratch: std::ptr::null_mut(),
+        pixels: (0..geometry.out_height * geometry.out_width).into(),
+        channels: (0..layer.groups()).into(),
     };
-    // SAFETY: all extents are those of the buffers, which live through the call.
-    unsafe { (kernels.linear.run)(&args) }
+    if operation == Operation::Linear {
+        part.pixels = (0..n).into();
+        part.src = Planes { ptr: input.data().as_ptr(), stride: cin };
+        part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr(), stride: layer.cout() };
+        // SAFETY: features and outputs have a row per picture.
+        unsafe { layer.run(&part) }
+        return Ok(output);
+    }
+    let mut scratch = AlignedBuf::try_zeroed(operation.scratch_len(cin))?;
+    part.scratch = scratch.as_mut_ptr();
+    let to = BlockedShape::new(layer.cout(), geometry.out_height, geometry.out_width)?;
+    let mut out = AlignedBuf::try_zeroed(to.len())?;
+    part.dst =
+        PlanesMut { ptr: out.as_mut_ptr(), stride: if operation == Operation::Pool { crate::BLOCK } else { to.plane } };
+    let planes = |buffer: &AlignedBuf, shape: BlockedShape| Planes { ptr: buffer.as_ptr(), stride: shape.plane };
+    for picture in 0..n {
+        let values = input.picture(picture);
+        let blocked_residual = residual.map(|(view, _)| blocked(to, view.picture(picture))).transpose()?;
+        part.residual = blocked_residual.as_ref().zip(residual).map(|(buffer, (_, channels))| Residual {
+            planes: planes(buffer, to),
+            channels,
+            clamp: Clamp::NONE,
+        });
+        let src = match operation {
+            Operation::Dense { .. } => {
+                part.src = Planes { ptr: values.as_ptr(), stride: height * width };
+                None
+            }
+            Operation::Conv { .. } => Some(padded(operation, &geometry, cin, values)?),
+            _ => {
+                Some((blocked(BlockedShape::new(cin, height, width)?, values)?, BlockedShape::new(cin, height, width)?))
+            }
+        };
+        if let Some((buffer, shape)) = &src {
+            part.src = planes(buffer, *shape);
+        }
+        // SAFETY: input, output and residual are whole, each in a buffer of its own shape.
+        unsafe { layer.run(&part) }
+        let picture = picture * shape[1..].iter().product::<usize>();
+        if operation == Operation::Pool {
+            output.data_mut()[picture..][..cin].copy_from_slice(&out[..cin]);
+        } else {
+            to.unblock(&out, &mut output.data_mut()[picture..][..shape[1..].iter().product()]);
+        }
+    }
     Ok(output)
 }
 
-fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
-}
-
-/// Weights of `outputs` rows of `depth` values packed by `pack`, and their bias.
-fn pack_checked(
-    outputs: usize,
-    depth: usize,
-    weights: &[f32],
-    bias: Option<&[f32]>,
-    pack: impl Fn(&[f32], usize) -> Result<AlignedBuf, Error>,
-) -> Result<(AlignedBuf, AlignedBuf), Error> {
-    length("weights", outputs.saturating_mul(depth), weights.len())?;
-    length("bias", outputs, bias.map_or(outputs, <[f32]>::len))?;
-    Ok((pack(weights, outputs)?, pack::bias(bias.unwrap_or(&[]), outputs)?))
-}
-
-/// Cout, packed weights and packed bias of a dense layer with filters of `kernel` rows and columns.
-fn pack_square(
+/// Packs weights and bias, and runs the layer that they make.
+fn convolve(
+    operation: Operation,
     input: TensorView,
-    kernel: usize,
+    cout: usize,
     weights: &[f32],
     bias: Option<&[f32]>,
-) -> Result<(usize, AlignedBuf, AlignedBuf), Error> {
-    let depth = input.shape()[1].saturating_mul(kernel * kernel);
-    let cout = weights.len() / depth.max(1);
-    let (weights, bias) = pack_checked(cout, depth, weights, bias, |w, cout| pack::panels(w, cout, depth))?;
-    Ok((cout, weights, bias))
+    options: &Conv,
+) -> Result<Tensor, Error> {
+    let cin = input.shape()[1];
+    let cpu = chosen(options.cpu)?;
+    let depth = operation.depth(cin);
+    length("weights", cout.saturating_mul(depth), weights.len())?;
+    length("bias", cout, bias.map_or(cout, <[f32]>::len))?;
+    let packed =
+        if operation.is_per_channel() { pack::depthwise(weights, cout) } else { pack::panels(weights, cout, depth) }?;
+    let bias = pack::bias(bias.unwrap_or(&[]), cout)?;
+    let layer = Layer::new(cpu, operation, [cin, cout], &packed, &bias, options.clamp)?;
+    forward(&layer, input, options.padding, options.residual)
 }
 
-fn planes(buffer: &AlignedBuf, shape: BlockedShape) -> Planes {
-    Planes { ptr: buffer.as_ptr(), stride: shape.plane }
+/// Sizes of an operation on a picture of `height` x `width`.
+fn geometry(operation: Operation, padding: Padding, height: usize, width: usize) -> Result<Geometry, Error> {
+    let same = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
+    let (kernel, stride) = (operation.kernel(), operation.stride());
+    match operation {
+        Operation::Pointwise | Operation::PointwiseHalf => return Ok(same),
+        Operation::Pool if height * width == 0 => {
+            return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
+        }
+        Operation::Pool => return Ok(Geometry { out_height: 1, out_width: 1, ..same }),
+        Operation::Linear if (height, width) != (1, 1) => {
+            return Err(Error::Value { what: "pixels of a picture's features", expected: "1", found: height * width });
+        }
+        Operation::Linear => return Ok(same),
+        _ => {}
+    }
+    let Padding { top, bottom, left, right } = padding;
+    if let Some(&found) = [top, bottom, left, right].iter().find(|&&p| p > kernel / 2) {
+        let expected = if kernel == 3 { "0 or 1" } else { "0 to 3" };
+        return Err(Error::Value { what: "padding", expected, found });
+    }
+    let size = |n: usize, padding: usize| (n + padding).checked_sub(kernel).map_or(0, |n| n / stride + 1);
+    let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
+    Ok(Geometry { out_height, out_width, pad_top: top, pad_left: left, ..same })
+}
+
+fn check_residual(residual: Option<(TensorView, usize)>, expected: [usize; 4]) -> Result<(), Error> {
+    match residual {
+        Some((view, _)) if view.shape() != expected => {
+            Err(Error::Shape { what: "residual", expected, found: view.shape() })
+        }
+        Some((_, covered)) if covered > expected[1] => {
+            Err(Error::Value { what: "residual channels", expected: "at most the output's", found: covered })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A picture in the form in which [`Operation::Conv`] reads it, with the zeros around it.
+fn padded(
+    operation: Operation,
+    geometry: &Geometry,
+    cin: usize,
+    values: &[f32],
+) -> Result<(AlignedBuf, BlockedShape), Error> {
+    let shape = BlockedShape::new(cin, geometry.height, geometry.width)?;
+    let src = blocked(shape, values)?;
+    let rows = (geometry.out_height - 1) * operation.stride() + operation.kernel();
+    let around = BlockedShape::new(cin, rows, geometry.padded_row(operation))?;
+    let mut padded = AlignedBuf::try_zeroed(around.len())?;
+    let from = Planes { ptr: src.as_ptr(), stride: shape.plane };
+    let to = PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane };
+    // SAFETY: both buffers are whole and of these shapes.
+    unsafe { strip::pad_rows(from, geometry, operation, (0..geometry.out_height).into(), shape.blocks(), to) };
+    Ok((padded, around))
 }
 
 fn blocked(shape: BlockedShape, picture: &[f32]) -> Result<AlignedBuf, Error> {
@@ -443,64 +309,22 @@ fn blocked(shape: BlockedShape, picture: &[f32]) -> Result<AlignedBuf, Error> {
     Ok(buffer)
 }
 
-/// What the convolutions have in common: checked bias and residual, output, the loop over pictures.
-struct Layer<'a> {
-    kernels: &'static Kernels,
-    shape: [usize; 4],
-    residual: Option<(TensorView<'a>, usize)>,
+fn chosen(cpu: Option<Cpu>) -> Result<Cpu, Error> {
+    cpu.map_or_else(|| Cpu::choose(None, None), Ok)
 }
 
-impl<'a> Layer<'a> {
-    /// A layer whose output has this shape.
-    fn new(options: &Conv<'a>, shape: [usize; 4], bias: &[f32]) -> Result<Self, Error> {
-        length("packed bias", pack::bias_len(shape[1]), bias.len())?;
-        Layer::unbiased(options, shape)
+fn stride(options: &Conv) -> Result<usize, Error> {
+    if (1..=2).contains(&options.stride) {
+        return Ok(options.stride);
     }
+    Err(Error::Value { what: "stride", expected: "1 or 2", found: options.stride })
+}
 
-    /// A layer without weights.
-    fn unbiased(options: &Conv<'a>, shape: [usize; 4]) -> Result<Self, Error> {
-        let channels = shape[1];
-        if let Some((view, covered)) = options.residual {
-            if view.shape() != shape {
-                return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
-            }
-            if covered > channels {
-                let expected = "at most the output's";
-                return Err(Error::Value { what: "residual channels", expected, found: covered });
-            }
-        }
-        Ok(Layer { kernels: table::choose(options.isa)?, shape, residual: options.residual })
-    }
+/// Output channels, by the number of weights of filters of `kernel` rows and columns.
+fn outputs(input: TensorView, kernel: usize, weights: &[f32]) -> usize {
+    weights.len() / input.shape()[1].saturating_mul(kernel * kernel).max(1)
+}
 
-    /// Whether there is nothing to compute.
-    fn is_empty(&self) -> bool {
-        self.shape.contains(&0)
-    }
-
-    /// Calls `kernel` with each picture's number, blocked output and blocked residual.
-    fn run(
-        &self,
-        mut kernel: impl FnMut(&Kernels, usize, PlanesMut, Option<args::Residual>) -> Result<(), Error>,
-    ) -> Result<Tensor, Error> {
-        let [n, channels, height, width] = self.shape;
-        let mut output = Tensor::zeros(self.shape)?;
-        if self.is_empty() {
-            return Ok(output);
-        }
-        let shape = BlockedShape::new(channels, height, width)?;
-        let mut out = AlignedBuf::try_zeroed(shape.len())?;
-        for picture in 0..n {
-            let block = |(view, covered): (TensorView, usize)| Ok((blocked(shape, view.picture(picture))?, covered));
-            let shortcut: Option<(AlignedBuf, usize)> = self.residual.map(block).transpose()?;
-            let residual = shortcut.as_ref().map(|(planes, channels)| args::Residual {
-                planes: Planes { ptr: planes.as_ptr(), stride: shape.plane },
-                channels: *channels,
-                clamp: Clamp::NONE,
-            });
-            kernel(self.kernels, picture, PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane }, residual)?;
-            let values = channels * height * width;
-            shape.unblock(&out, &mut output.data_mut()[picture * values..][..values]);
-        }
-        Ok(output)
-    }
+fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::simd::Simd;
-use crate::table::kernels;
+use crate::table::instance;
 use crate::{AlignedBuf, Isa};
 
 /// `steps` rounds of one fused multiply-add on each of `SUMS` panels, which are independent of each other.
@@ -59,7 +59,7 @@ pub(crate) unsafe fn copy<S: Simd>(s: S, src: *const f32, dst: *mut f32, panels:
 /// that holds so much. By the fastest ISA's instructions; 0 where there is no memory for it.
 pub fn copy_bandwidth(bytes: usize, at_least: Duration) -> f64 {
     let panels = (bytes / 128).max(1);
-    let Some(kernels) = kernels(Isa::detect()) else { return 0.0 };
+    let Some(instance) = instance(Isa::detect()) else { return 0.0 };
     let (Ok(src), Ok(mut dst)) = (AlignedBuf::try_zeroed(16 * panels), AlignedBuf::try_zeroed(16 * panels)) else {
         return 0.0;
     };
@@ -67,8 +67,8 @@ pub fn copy_bandwidth(bytes: usize, at_least: Duration) -> f64 {
     let copies = ((1 << 20) / (128 * panels)).max(1);
     let mut copy = || {
         for _ in 0..copies {
-            // SAFETY: both buffers hold so many panels; `kernels` returned the table, so the CPU has the ISA.
-            unsafe { (kernels.copy)(std::hint::black_box(src.as_ptr()), dst.as_mut_ptr(), panels) };
+            // SAFETY: both buffers hold so many panels; `instance` returned it, so the CPU has the ISA.
+            unsafe { (instance.copy)(std::hint::black_box(src.as_ptr()), dst.as_mut_ptr(), panels) };
         }
         std::hint::black_box(dst[0]);
     };
@@ -96,14 +96,14 @@ pub fn fma_peak(each: Duration) -> (f64, Isa) {
 }
 
 fn rate(isa: Isa, at_least: Duration) -> f64 {
-    let Some(kernels) = kernels(isa) else {
+    let Some(instance) = instance(isa) else {
         return 0.0;
     };
     let operand = std::hint::black_box(0.5_f32);
     let (start, mut operations) = (Instant::now(), 0);
     loop {
-        // SAFETY: `kernels` returned the table, so the CPU has the ISA.
-        let (done, value) = unsafe { (kernels.peak)(20_000, operand) };
+        // SAFETY: `instance` returned it, so the CPU has the ISA.
+        let (done, value) = unsafe { (instance.peak)(20_000, operand) };
         std::hint::black_box(value);
         operations += done;
         let elapsed = start.elapsed();
@@ -139,7 +139,7 @@ mod tests {
         for isa in Isa::available() {
             let mut dst = AlignedBuf::zeroed(16 * 5);
             // SAFETY: both buffers hold five panels; the ISA is available.
-            unsafe { (kernels(isa).unwrap().copy)(src.as_ptr(), dst.as_mut_ptr(), 4) };
+            unsafe { (instance(isa).unwrap().copy)(src.as_ptr(), dst.as_mut_ptr(), 4) };
             assert_eq!((&dst[..64], &dst[64..]), (&src[..64], &[0.0; 16][..]), "{isa}");
         }
     }

@@ -1,28 +1,35 @@
 //! Copies of some rows of channel-blocked planes in the form in which a kernel reads them.
 
-use crate::args::{Geometry, Planes, PlanesMut, Span};
+use crate::Operation;
+use crate::part::{Geometry, Planes, PlanesMut, Span};
 
 /// Floats of a pixel of a block.
 const PIXEL: usize = crate::BLOCK;
 
-/// Copies the input rows that output rows `rows` of a 3x3 layer read, with the zeros around them: what
-/// [`Conv3x3`](crate::args::Conv3x3) reads. Of `blocks` blocks, `(out_width − 1)·stride + 3` pixels a row,
-/// `(rows − 1)·stride + 3` rows. Pixel 0 of `to` is the first pixel of the first of them.
+/// Copies the input rows that output rows `rows` of an [`Operation::Conv`] read, with the zeros around them. Of `blocks` blocks,
+/// `(out_width − 1)·stride + kernel` pixels a row, `(rows − 1)·stride + kernel` rows. Pixel 0 of `to` is the first pixel of the first of them.
 ///
 /// # Safety
 /// `src` is readable for those rows of `blocks` blocks that are inside the plane, `to` is writable for what is copied,
 /// and the two do not overlap.
-pub unsafe fn pad_rows(src: Planes, geometry: &Geometry, stride: usize, rows: Span, blocks: usize, to: PlanesMut) {
+pub unsafe fn pad_rows(
+    src: Planes,
+    geometry: &Geometry,
+    operation: Operation,
+    rows: Span,
+    blocks: usize,
+    to: PlanesMut,
+) {
     let &Geometry { height, width, out_width, pad_top, pad_left, .. } = geometry;
     if rows.is_empty() || out_width == 0 {
         return;
     }
-    let columns = (out_width - 1) * stride + 3;
+    let (kernel, stride, columns) = (operation.kernel(), operation.stride(), geometry.padded_row(operation));
     let before = pad_left.min(columns);
     let inside = width.min(columns - before);
     for b in 0..blocks {
         let (from, to) = (src.ptr.wrapping_add(b * src.stride), to.ptr.wrapping_add(b * to.stride));
-        for i in 0..(rows.len() - 1) * stride + 3 {
+        for i in 0..(rows.len() - 1) * stride + kernel {
             let row = (rows.start * stride + i).wrapping_sub(pad_top);
             let to = to.wrapping_add(i * columns * PIXEL);
             // SAFETY: a row of `to` has `columns` pixels; a row of the plane, if it is inside, `width`.

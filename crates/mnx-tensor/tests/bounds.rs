@@ -2,9 +2,8 @@
 //! once against the one behind it, once against the one before it.
 #![cfg(unix)]
 
-use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Residual};
-use mnx_tensor::table::kernels;
-use mnx_tensor::{Isa, pack, strip};
+use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
+use mnx_tensor::{Clamp, Cpu, Layer, Operation, Part, strip};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +46,11 @@ impl Guarded {
         guarded
     }
 
-    fn planes(&self, stride: usize) -> Planes {
-        Planes { ptr: self.start, stride }
-    }
-
-    fn planes_mut(&self, stride: usize) -> PlanesMut {
-        PlanesMut { ptr: self.start, stride }
+    /// # Safety
+    /// The buffer outlives them, and nobody writes to it meanwhile.
+    unsafe fn values<'a>(&self) -> &'a [f32] {
+        // SAFETY: inside the inner pages, and written when the buffer was made.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }
 
@@ -67,192 +65,203 @@ impl Drop for Guarded {
 const SIZES: [(usize, usize); 11] =
     [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (7, 7), (8, 13), (14, 17), (29, 6), (3, 43), (2, 61)];
 
-fn each(mut f: impl FnMut(Isa, Side, usize, usize)) {
-    for isa in Isa::available() {
+/// A layer and a picture.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    operation: Operation,
+    cin: usize,
+    cout: usize,
+    geometry: Geometry,
+    residual: Option<usize>,
+    clamp: Clamp,
+}
+
+/// Runs `pixels` and `channels` of a layer on buffers that are exactly what [`Part::extents`] says, each of them between two
+/// guards.
+fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
+    let &Case { operation, cin, cout, geometry, clamp, .. } = case;
+    let weights = Guarded::new(operation.weights_len(cin, cout), side);
+    let bias = Guarded::new(operation.bias_len(cout), side);
+    // SAFETY: the guarded floats, which live to the end.
+    let (w, b) = unsafe { (weights.values(), bias.values()) };
+    let layer = Layer::new(cpu, operation, [cin, cout], w, b, clamp).unwrap();
+    let g = geometry;
+    let (plane, out_plane) = match operation {
+        Operation::Dense { .. } => (g.height * g.width, g.out_height * g.out_width * 8),
+        Operation::Conv { .. } => {
+            let rows = (g.out_height - 1) * operation.stride() + operation.kernel();
+            (rows * g.padded_row(operation) * 8, g.out_height * g.out_width * 8)
+        }
+        Operation::Pool => (g.height * g.width * 8, 8),
+        Operation::Linear => (cin, cout),
+        _ => (g.height * g.width * 8, g.out_height * g.out_width * 8),
+    };
+    let (src, dst, covered) = (
+        Planes { ptr: std::ptr::null(), stride: plane },
+        PlanesMut { ptr: std::ptr::null_mut(), stride: out_plane },
+        case.residual.map(|channels| Residual {
+            planes: Planes { ptr: std::ptr::null(), stride: out_plane },
+            channels,
+            clamp,
+        }),
+    );
+    let scratch = std::ptr::null_mut();
+    let mut part = Part { src, dst, residual: covered, geometry, scratch, pixels, channels };
+    assert!(part.fits(&layer), "{case:?}");
+    let extents = part.extents(&layer);
+    let guard = |region: &Region, stride: usize| {
+        let first = region.planes.start * stride + region.floats.start;
+        let last = (region.planes.end * stride + region.floats.end).saturating_sub(stride);
+        let empty = region.planes.is_empty() || region.floats.is_empty();
+        let guarded = Guarded::new(if empty { 0 } else { last - first }, side);
+        (guarded.start.wrapping_sub(first), guarded)
+    };
+    let (from, _src) = guard(&extents.src, plane);
+    let (to, _dst) = guard(&extents.dst, out_plane);
+    (part.src.ptr, part.dst.ptr) = (from, to);
+    let shortcut = extents.residual.as_ref().map(|region| guard(region, out_plane));
+    if let (Some((ptr, _)), Some(residual)) = (&shortcut, &mut part.residual) {
+        residual.planes.ptr = *ptr;
+    }
+    let scratch = Guarded::new(extents.scratch, side);
+    part.scratch = scratch.start;
+    // The ranges of weights and bias lie within what was checked when the layer was made.
+    assert!(extents.weights.end <= weights.len && extents.bias.end <= bias.len, "{case:?}");
+    // SAFETY: all that the part touches is there.
+    unsafe { layer.run(&part) }
+}
+
+/// The whole layer, then each group of channels of each row (or pixel) alone.
+fn whole_and_in_parts(case: &Case) {
+    let g = &case.geometry;
+    let per_pixel = matches!(case.operation, Operation::Pointwise | Operation::Linear);
+    let (pixels, grain) = (g.out_height * g.out_width, if per_pixel { 1 } else { g.out_width });
+    let groups = case.cout.div_ceil(case.operation.lanes());
+    for cpu in Cpu::available() {
         for side in [Side::Before, Side::Behind] {
-            for (h, w) in SIZES {
-                f(isa, side, h, w);
+            run(cpu, side, case, (0..pixels).into(), (0..groups).into());
+            let (middle, group) = (pixels / grain / 2 * grain, groups / 2);
+            run(cpu, side, case, (middle..pixels.min(middle + 2 * grain)).into(), (group..groups).into());
+        }
+    }
+}
+
+fn geometry(
+    operation: Operation,
+    (height, width): (usize, usize),
+    [top, bottom, left, right]: [usize; 4],
+) -> Option<Geometry> {
+    let (kernel, stride) = (operation.kernel(), operation.stride());
+    let size = |n: usize, around: usize| (n + around).checked_sub(kernel).map_or(0, |n| n / stride + 1);
+    let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
+    let g = Geometry { height, width, out_height, out_width, pad_top: top, pad_left: left };
+    (out_height * out_width > 0).then_some(g)
+}
+
+/// Each corner with padding and without.
+fn paddings(most: usize) -> impl Iterator<Item = [usize; 4]> {
+    (0..16).map(move |bits| [0, 1, 2, 3].map(|side| if bits >> side & 1 == 1 { most } else { 0 }))
+}
+
+#[test]
+fn depthwise_and_max_pool_stay_inside() {
+    for size in SIZES {
+        for stride in [1, 2] {
+            for padding in paddings(1) {
+                for operation in
+                    [Operation::Depthwise { kernel: 3, stride }, Operation::MaxPool { kernel: 3, stride: 2 }]
+                {
+                    let Some(geometry) = geometry(operation, size, padding) else { continue };
+                    let residual = (operation.stride() == stride && padding[0] == 1).then_some(9);
+                    let residual = residual.filter(|_| matches!(operation, Operation::Depthwise { .. }));
+                    whole_and_in_parts(&Case { operation, cin: 11, cout: 11, geometry, residual, clamp: Clamp::RELU6 });
+                }
             }
         }
     }
 }
 
 #[test]
-fn depthwise_stays_inside() {
-    each(|isa, side, h, w| {
-        for (stride, pad_top, pad_left) in [1, 2].into_iter().flat_map(|s| [(s, 0, 0), (s, 0, 1), (s, 1, 0), (s, 1, 1)])
-        {
-            // Padding behind follows from the output's size: with and without.
-            for after in [0, 1] {
-                let size = |n: usize, before: usize| (n + before + after).checked_sub(3).map_or(0, |n| n / stride + 1);
-                let (rows, out_width) = (size(h, pad_top), size(w, pad_left));
-                if rows * out_width == 0 {
-                    continue;
-                }
-                let channels = 11;
-                let (plane, out_plane) = (h * w * 8, rows * out_width * 8);
-                let src = Guarded::new(2 * plane, side);
-                let dst = Guarded::new(2 * out_plane, side);
-                let shortcut = Guarded::new(2 * out_plane, side);
-                let weights = Guarded::new(pack::depthwise_len(channels), side);
-                let bias = Guarded::new(16, side);
-                let args = args::Depthwise {
-                    src: src.planes(plane),
-                    dst: dst.planes_mut(out_plane),
-                    residual: Some(Residual { planes: shortcut.planes(out_plane), channels: 9, clamp: Clamp::NONE }),
-                    weights: weights.start,
-                    bias: bias.start,
-                    geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top, pad_left },
-                    rows: (0..rows).into(),
-                    blocks: (0..2).into(),
-                    clamp: Clamp::RELU6,
-                };
-                // SAFETY: all extents are those of the buffers.
-                unsafe { (kernels(isa).unwrap().depthwise(stride).run)(&args) }
-            }
-        }
-    });
-}
-
-#[test]
 fn pointwise_stays_inside() {
-    each(|isa, side, h, w| {
-        for (cin, cout) in [(1_usize, 1_usize), (3, 7), (8, 17), (13, 33), (24, 24)] {
-            let plane = h * w * 8;
-            let blocks = |channels: usize| channels.div_ceil(8);
-            let src = Guarded::new(blocks(cin) * plane, side);
-            let dst = Guarded::new(blocks(cout) * plane, side);
-            let shortcut = Guarded::new(blocks(cout) * plane, side);
-            let weights = Guarded::new(pack::panels_len(cout, cin), side);
-            let bias = Guarded::new(pack::bias_len(cout), side);
-            let args = args::Pointwise {
-                src: src.planes(plane),
-                dst: dst.planes_mut(plane),
-                residual: Some(Residual { planes: shortcut.planes(plane), channels: cout, clamp: Clamp::NONE }),
-                weights: weights.start,
-                bias: bias.start,
+    for size in SIZES {
+        for (cin, cout) in [(1, 1), (3, 7), (8, 17), (13, 33), (24, 24), (16, 72), (9, 100)] {
+            let geometry = geometry(Operation::Pointwise, size, [0; 4]).unwrap();
+            let residual = Some(cout);
+            whole_and_in_parts(&Case {
+                operation: Operation::Pointwise,
                 cin,
                 cout,
-                pixels: (0..h * w).into(),
-                panels: (0..cout.div_ceil(16)).into(),
+                geometry,
+                residual,
                 clamp: Clamp::NONE,
-            };
-            // SAFETY: all extents are those of the buffers.
-            unsafe { kernels(isa).unwrap().pointwise(&args) }
+            });
         }
-    });
+    }
 }
 
-/// In strips of two rows, padded as a plan does.
 #[test]
-fn conv_and_max_pool_stay_inside() {
-    each(|isa, side, h, w| {
-        let table = kernels(isa).unwrap();
-        let geometry = |stride: usize| {
-            let (out_height, out_width) = (h.div_ceil(stride), w.div_ceil(stride));
-            Geometry { height: h, width: w, out_height, out_width, pad_top: 1, pad_left: 1 }
-        };
-        for (cin, cout, stride) in [(3_usize, 12_usize, 2_usize), (8, 17, 1), (13, 32, 1), (17, 8, 2)] {
-            let g = geometry(stride);
-            let (blocks, row) = (cin.div_ceil(8), (g.out_width - 1) * stride + 3);
-            let (plane, out_plane) = (h * w * 8, g.out_height * g.out_width * 8);
-            let src = Guarded::new(blocks * plane, side);
-            let dst = Guarded::new(cout.div_ceil(8) * out_plane, side);
-            let shortcut = Guarded::new(cout.div_ceil(8) * out_plane, side);
-            let weights = Guarded::new(pack::panels_len(cout, cin * 9), side);
-            let bias = Guarded::new(pack::bias_len(cout), side);
-            for start in (0..g.out_height).step_by(2) {
-                let rows = (start..g.out_height.min(start + 2)).into();
-                let strip_plane = ((args::Span::len(&rows) - 1) * stride + 3) * row * 8;
-                let strip = Guarded::new(blocks * strip_plane, side);
-                let to = strip.planes_mut(strip_plane);
-                let args = args::Conv3x3 {
-                    src: Planes { ptr: to.ptr.wrapping_sub(start * stride * row * 8), stride: strip_plane },
-                    row,
-                    dst: dst.planes_mut(out_plane),
-                    residual: Some(Residual { planes: shortcut.planes(out_plane), channels: cout, clamp: Clamp::RELU }),
-                    weights: weights.start,
-                    bias: bias.start,
-                    cin,
-                    cout,
-                    width: g.out_width,
-                    rows,
-                    panels: (0..cout.div_ceil(16)).into(),
-                    clamp: Clamp::NONE,
-                };
-                // SAFETY: all extents are those of the buffers.
-                unsafe {
-                    strip::pad_rows(src.planes(plane), &g, stride, rows, blocks, to);
-                    (table.conv3x3(stride).run)(&args);
-                }
+fn dense_convolutions_stay_inside() {
+    let conv = [(3, 12, 2), (8, 17, 1), (13, 32, 1), (17, 8, 2)];
+    let conv = conv.map(|(cin, cout, stride)| (Operation::Conv { kernel: 3, stride }, cin, cout));
+    let dense = [(3, 12, 3, 2), (1, 17, 3, 1), (3, 32, 3, 1), (3, 12, 7, 2)];
+    let dense = dense.map(|(cin, cout, kernel, stride)| (Operation::Dense { kernel, stride }, cin, cout));
+    for size in SIZES {
+        for (operation, cin, cout) in conv.into_iter().chain(dense) {
+            for padding in paddings(operation.kernel() / 2) {
+                let Some(geometry) = geometry(operation, size, padding) else { continue };
+                let residual = (padding[0] > 0).then_some(cout);
+                whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp: Clamp::RELU });
             }
         }
-        let g = geometry(2);
-        let out_plane = g.out_height * g.out_width * 8;
-        let (src, dst) = (Guarded::new(2 * h * w * 8, side), Guarded::new(2 * out_plane, side));
-        let (rows, blocks) = ((0..g.out_height).into(), (0..2).into());
-        let (from, to) = (src.planes(h * w * 8), dst.planes_mut(out_plane));
-        // SAFETY: all extents are those of the buffers.
-        unsafe {
-            (table.maxpool3x3s2.run)(&args::MaxPool { src: from, dst: to, geometry: g, rows, blocks });
-            strip::sample_rows(from, &g, 2, rows, 2, to);
-        }
-    });
+    }
 }
 
 #[test]
-fn dense_pool_and_linear_stay_inside() {
-    each(|isa, side, h, w| {
-        let table = kernels(isa).unwrap();
-        for (cin, cout, kernel, stride) in
-            [(3_usize, 12_usize, 3, 2_usize), (1, 17, 3, 1), (3, 32, 3, 1), (3, 12, 7, 2)]
-        {
-            let (rows, out_width) = (h.div_ceil(stride), w.div_ceil(stride));
-            let out_plane = rows * out_width * 8;
-            let src = Guarded::new(cin * h * w, side);
-            let dst = Guarded::new(cout.div_ceil(8) * out_plane, side);
-            let weights = Guarded::new(pack::panels_len(cout, cin * kernel * kernel), side);
-            let bias = Guarded::new(pack::bias_len(cout), side);
-            let scratch = Guarded::new(args::Dense::scratch_len(cin, kernel, stride), side);
-            let pad = kernel / 2;
-            let args = args::Dense {
-                src: src.start,
-                dst: dst.planes_mut(out_plane),
-                residual: None,
-                weights: weights.start,
-                bias: bias.start,
-                scratch: scratch.start,
-                cin,
-                cout,
-                geometry: Geometry { height: h, width: w, out_height: rows, out_width, pad_top: pad, pad_left: pad },
-                rows: (0..rows).into(),
-                clamp: Clamp::RELU6,
-            };
-            // SAFETY: all extents are those of the buffers.
-            unsafe { (table.dense(kernel, stride).run)(&args) }
+fn pool_and_linear_stay_inside() {
+    for (height, width) in SIZES {
+        let whole = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+        let case =
+            Case { operation: Operation::Pool, cin: 11, cout: 11, geometry: whole, residual: None, clamp: Clamp::NONE };
+        whole_and_in_parts(&case);
+        // Of a linear layer pixels are rows of features.
+        let rows = Geometry { out_height: 1 + height % 8, out_width: 1, ..whole };
+        whole_and_in_parts(&Case {
+            operation: Operation::Linear,
+            cin: width,
+            cout: 5 * height,
+            geometry: rows,
+            ..case
+        });
+    }
+}
+
+/// Strips that a plan makes for dense and strided pointwise layers.
+#[test]
+fn copies_stay_inside() {
+    let operation = Operation::Conv { kernel: 3, stride: 2 };
+    for side in [Side::Before, Side::Behind] {
+        for (h, w) in SIZES {
+            for stride in [1, 2] {
+                let operation = if stride == 1 { Operation::Conv { kernel: 3, stride } } else { operation };
+                let g = geometry(operation, (h, w), [1; 4]).unwrap();
+                let plane = h * w * 8;
+                let src = Guarded::new(2 * plane, side);
+                let from = Planes { ptr: src.start, stride: plane };
+                for start in 0..g.out_height {
+                    let rows = Span::from(start..g.out_height.min(start + 2));
+                    let padded = ((rows.len() - 1) * stride + 3) * g.padded_row(operation) * 8;
+                    let strip = Guarded::new(2 * padded, side);
+                    let to = PlanesMut { ptr: strip.start, stride: padded };
+                    // SAFETY: all extents are those of the buffers.
+                    unsafe { strip::pad_rows(from, &g, operation, rows, 2, to) };
+                }
+                let sampled = Geometry { out_height: h.div_ceil(2), out_width: w.div_ceil(2), ..g };
+                let pixels = sampled.out_height * sampled.out_width * 8;
+                let strip = Guarded::new(2 * pixels, side);
+                let to = PlanesMut { ptr: strip.start, stride: pixels };
+                // SAFETY: as above.
+                unsafe { strip::sample_rows(from, &sampled, 2, (0..sampled.out_height).into(), 2, to) };
+            }
         }
-        let (src, dst) = (Guarded::new(2 * h * w * 8, side), Guarded::new(16, side));
-        let src = src.planes(h * w * 8);
-        // SAFETY: all extents are those of the buffers.
-        unsafe { (table.pool.run)(&args::Pool { src, dst: dst.start, height: h, width: w, blocks: (0..2).into() }) }
-        let (cin, cout, batch) = (w, 5 * h, 1 + h % 8);
-        let src = Guarded::new(batch * cin, side);
-        let dst = Guarded::new(batch * cout, side);
-        let weights = Guarded::new(pack::panels_len(cout, cin), side);
-        let bias = Guarded::new(pack::bias_len(cout), side);
-        let args = args::Linear {
-            src: src.start,
-            src_stride: cin,
-            dst: dst.start,
-            dst_stride: cout,
-            weights: weights.start,
-            bias: bias.start,
-            cin,
-            cout,
-            batch,
-            panels: (0..cout.div_ceil(16)).into(),
-        };
-        // SAFETY: all extents are those of the buffers.
-        unsafe { (table.linear.run)(&args) }
-    });
+    }
 }

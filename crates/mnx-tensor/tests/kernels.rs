@@ -3,7 +3,7 @@
 
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Conv, Padding};
-use mnx_tensor::{Clamp, Isa, Tensor, TensorView};
+use mnx_tensor::{Clamp, Cpu, Isa, Layer, Operation, Tensor, TensorView};
 use proptest::prelude::*;
 
 /// Deterministic values in −2…2 that are no round numbers.
@@ -71,9 +71,9 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
     let (weights, bias) = (values(cout * depth, 2), values(cout, 3));
     let shortcut = Tensor::from_slice([n, cout, rows, columns], &values(n * cout * rows * columns, 4)).unwrap();
     let input = Tensor::from_slice([n, cin, h, w], &x).unwrap();
-    for isa in Isa::available() {
+    for cpu in Cpu::available() {
         let residual = case.residual.map(|covered| (shortcut.view(), covered));
-        let options = Conv { stride, padding, clamp, residual, isa: Some(isa) };
+        let options = Conv { stride, padding, clamp, residual, cpu: Some(cpu) };
         let run = match kind {
             Kind::Depthwise => ops::depthwise3x3,
             Kind::Conv => ops::conv3x3,
@@ -86,12 +86,12 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
         for picture in 0..n {
             let x = input.view().picture(picture);
             let mut expected = match kind {
-                Kind::Pointwise => naive::pointwise(cin, cout, h * w, x, &weights, &bias, rounding(isa)),
-                _ => naive::conv(&shape, kind == Kind::Depthwise, x, &weights, &bias, rounding(isa)),
+                Kind::Pointwise => naive::pointwise(cin, cout, h * w, x, &weights, &bias, rounding(cpu.isa())),
+                _ => naive::conv(&shape, kind == Kind::Depthwise, x, &weights, &bias, rounding(cpu.isa())),
             };
             let view = shortcut.view();
             naive::epilogue(&mut expected, cout, clamp, case.residual.map(|c| (view.picture(picture), c)));
-            assert_same(found.view().picture(picture), &expected, &(isa, kind, case));
+            assert_same(found.view().picture(picture), &expected, &(cpu, kind, case));
         }
     }
 }
@@ -293,12 +293,12 @@ fn max_pool_of_every_plane_size_and_padding() {
                 x[at..].iter_mut().take(1 + i % 9).for_each(|v| *v = poison);
             }
             let input = Tensor::from_slice([2, channels, h, w], &x).unwrap();
-            for isa in Isa::available() {
-                let found = ops::max_pool3x3(input.view(), padding, Some(isa)).unwrap();
+            for cpu in Cpu::available() {
+                let found = ops::max_pool3x3(input.view(), padding, Some(cpu)).unwrap();
                 assert_eq!(found.shape(), [2, channels, shape.output_size().0, shape.output_size().1]);
                 for picture in 0..2 {
                     let expected = naive::max_pool(&shape, input.view().picture(picture));
-                    assert_same(found.view().picture(picture), &expected, &(isa, &shape));
+                    assert_same(found.view().picture(picture), &expected, &(cpu, &shape));
                 }
             }
         }
@@ -308,20 +308,20 @@ fn max_pool_of_every_plane_size_and_padding() {
 /// A NaN anywhere in the window is the result, wherever it stands and whatever stands beside it; padding is no value.
 #[test]
 fn max_pool_keeps_nan_and_leaves_padding_out() {
-    for isa in Isa::available() {
+    for cpu in Cpu::available() {
         for at in 0..9 {
             for other in [f32::NEG_INFINITY, -1.0, 0.0, f32::INFINITY] {
                 let mut x = [other; 9];
                 x[at] = f32::NAN;
                 let input = Tensor::from_slice([1, 1, 3, 3], &x).unwrap();
-                let found = ops::max_pool3x3(input.view(), Padding::default(), Some(isa)).unwrap();
-                assert!(found.data()[0].is_nan(), "{isa}: {at} {other}");
+                let found = ops::max_pool3x3(input.view(), Padding::default(), Some(cpu)).unwrap();
+                assert!(found.data()[0].is_nan(), "{cpu:?}: {at} {other}");
             }
         }
         let below = Tensor::from_slice([1, 1, 1, 2], &[-3.0, -2.0]).unwrap();
-        assert_eq!(ops::max_pool3x3(below.view(), Padding::ONE, Some(isa)).unwrap().data(), [-2.0]);
+        assert_eq!(ops::max_pool3x3(below.view(), Padding::ONE, Some(cpu)).unwrap().data(), [-2.0]);
         let zeros = Tensor::from_slice([1, 1, 1, 2], &[0.0, -0.0]).unwrap();
-        assert_eq!(ops::max_pool3x3(zeros.view(), Padding::ONE, Some(isa)).unwrap().data(), [0.0]);
+        assert_eq!(ops::max_pool3x3(zeros.view(), Padding::ONE, Some(cpu)).unwrap().data(), [0.0]);
     }
 }
 
@@ -348,10 +348,10 @@ fn nan_infinity_and_denormals_go_through_every_clamp() {
 /// Infinities in a shortcut must not leak into channels past the identity.
 #[test]
 fn a_partial_residual_leaves_other_lanes_alone() {
-    for isa in Isa::available() {
+    for cpu in Cpu::available() {
         let input = Tensor::from_slice([1, 3, 1, 1], &[1.0, 2.0, 3.0]).unwrap();
         let shortcut = Tensor::from_slice([1, 3, 1, 1], &[10.0, f32::INFINITY, f32::NAN]).unwrap();
-        let options = Conv { isa: Some(isa), residual: Some((shortcut.view(), 1)), ..Conv::default() };
+        let options = Conv { cpu: Some(cpu), residual: Some((shortcut.view(), 1)), ..Conv::default() };
         let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
         let found = ops::pointwise(input.view(), &identity, None, &options).unwrap();
         assert_eq!(found.data(), [11.0, 2.0, 3.0]);
@@ -363,11 +363,11 @@ fn pool_of_every_plane_size() {
     for (h, w) in sizes().flat_map(|h| sizes().map(move |w| (h, w))) {
         let channels = [1, 2, 3, 7, 8, 12, 17, 24, 56, 104][(h + w) % 10];
         let input = Tensor::from_slice([2, channels, h, w], &values(2 * channels * h * w, 5)).unwrap();
-        for isa in Isa::available() {
-            let found = ops::global_average_pool(input.view(), Some(isa)).unwrap();
+        for cpu in Cpu::available() {
+            let found = ops::global_average_pool(input.view(), Some(cpu)).unwrap();
             for picture in 0..2 {
                 let expected = naive::pool(channels, h, w, input.view().picture(picture));
-                assert_same(found.view().picture(picture), &expected, &(isa, channels, h, w));
+                assert_same(found.view().picture(picture), &expected, &(cpu, channels, h, w));
             }
         }
     }
@@ -379,12 +379,12 @@ fn linear_of_every_channel_count_and_batch() {
         for (cin, cout) in [(1, 1), (3, 2), (7, 17), (12, 64), (17, 65), (56, 104), (1280, 100)] {
             let (x, weights, bias) = (values(batch * cin, 6), values(cout * cin, 7), values(cout, 8));
             let input = Tensor::from_slice([batch, cin, 1, 1], &x).unwrap();
-            for isa in Isa::available() {
-                let found = ops::linear(input.view(), &weights, Some(&bias), Some(isa)).unwrap();
+            for cpu in Cpu::available() {
+                let found = ops::linear(input.view(), &weights, Some(&bias), Some(cpu)).unwrap();
                 for n in 0..batch {
                     let expected =
-                        naive::pointwise(cin, cout, 1, input.view().picture(n), &weights, &bias, rounding(isa));
-                    assert_same(found.view().picture(n), &expected, &(isa, batch, cin, cout));
+                        naive::pointwise(cin, cout, 1, input.view().picture(n), &weights, &bias, rounding(cpu.isa()));
+                    assert_same(found.view().picture(n), &expected, &(cpu, batch, cin, cout));
                 }
             }
         }
@@ -413,8 +413,10 @@ fn wrong_lengths_are_errors() {
     assert!(ops::max_pool3x3(x.view(), Padding::THREE, None).is_err());
     // Lengths that cannot be counted do not wrap to ones that fit.
     let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
-    assert!(ops::linear_packed(wide, 1 << 24, &[], &[], None).is_err());
-    assert!(ops::pointwise_packed(wide, 1 << 24, &[], &[], &conv).is_err());
+    for operation in [Operation::Linear, Operation::Pointwise] {
+        let cpu = Cpu::choose(None, None).unwrap();
+        assert!(Layer::new(cpu, operation, [wide.shape()[1], 1 << 24], &[], &[], Clamp::NONE).is_err());
+    }
     let side = 1 << (usize::BITS / 4 + 4);
     let empty = TensorView::new([0, 8, side, side], &[]).unwrap();
     assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);

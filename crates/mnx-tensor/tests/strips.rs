@@ -1,9 +1,8 @@
 //! Layers in parts, as a plan runs them: strips of rows that were copied into a form of their own, some panels at a time,
 //! with a clamp after the shortcut. Parts give the bits of the whole.
 
-use mnx_tensor::args::{self, Clamp, Geometry, Planes, PlanesMut, Residual, Span};
-use mnx_tensor::table::kernels;
-use mnx_tensor::{BlockedShape, Isa, Tensor, TensorView, naive, ops, pack, strip};
+use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
+use mnx_tensor::{BlockedShape, Clamp, Cpu, Layer, Operation, Part, Tensor, TensorView, naive, ops, pack, strip};
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u32) -> Vec<f32> {
@@ -71,11 +70,13 @@ fn check(case: &Case) {
     shortcut.iter_mut().step_by(5).for_each(|value| *value = if *value < 0.0 { f32::NEG_INFINITY } else { f32::NAN });
     let (src, residual) = (blocked(from, &x), blocked(to, &shortcut));
     let (packed, packed_bias) = (pack::panels(&weights, cout, cin * 9).unwrap(), pack::bias(&bias, cout).unwrap());
-    for isa in Isa::available() {
+    for cpu in Cpu::available() {
         let padding = ops::Padding { top, bottom, left, right };
-        let options = ops::Conv { stride, padding, isa: Some(isa), ..Default::default() };
+        let options = ops::Conv { stride, padding, cpu: Some(cpu), ..Default::default() };
         let view = TensorView::new([1, cin, h, w], &x).unwrap();
         let plain = ops::conv3x3(view, &weights, Some(&bias), &options).unwrap();
+        let operation = Operation::Conv { kernel: 3, stride };
+        let layer = Layer::new(cpu, operation, [cin, cout], &packed, &packed_bias, Clamp::RELU6).unwrap();
         let row = (out_width - 1) * stride + 3;
         let mut out = vec![f32::NAN; to.len()];
         for start in (0..out_height).step_by(step) {
@@ -84,31 +85,26 @@ fn check(case: &Case) {
             let mut padded = vec![f32::NAN; around.len()];
             let strip = PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane };
             for panel in 0..cout.div_ceil(16) {
-                let args = args::Conv3x3 {
+                let part = Part {
                     src: Planes { ptr: strip.ptr.wrapping_sub(start * stride * row * 8), stride: around.plane },
-                    row,
                     dst: PlanesMut { ptr: out.as_mut_ptr(), stride: to.plane },
                     residual: Some(Residual { planes: planes(&residual, to), channels: covered, clamp: after }),
-                    weights: packed.as_ptr(),
-                    bias: packed_bias.as_ptr(),
-                    cin,
-                    cout,
-                    width: out_width,
-                    rows,
-                    panels: (panel..panel + 1).into(),
-                    clamp: Clamp::RELU6,
+                    geometry,
+                    scratch: std::ptr::null_mut(),
+                    pixels: (rows.start * out_width..rows.end * out_width).into(),
+                    channels: (panel..panel + 1).into(),
                 };
                 // SAFETY: all extents are those of the buffers; a strip is where its rows would be.
                 unsafe {
-                    strip::pad_rows(planes(&src, from), &geometry, stride, rows, from.blocks(), strip);
-                    (kernels(isa).unwrap().conv3x3(stride).run)(&args);
+                    strip::pad_rows(planes(&src, from), &geometry, operation, rows, from.blocks(), strip);
+                    layer.run(&part);
                 }
             }
         }
         let mut found = vec![0.0; cout * out_height * out_width];
         to.unblock(&out, &mut found);
         let expected = epilogue(plain.data(), cout, Clamp::RELU6, &shortcut, covered, after);
-        assert_same(&found, &expected, &(isa, case));
+        assert_same(&found, &expected, &(cpu, case));
     }
 }
 
@@ -141,7 +137,7 @@ fn the_clamp_after_the_shortcut_is_every_kernels() {
         let bias = values(channels, 5);
         let packed_bias = pack::bias(&bias, channels).unwrap();
         let view = TensorView::new([1, channels, h, w], &x).unwrap();
-        for isa in Isa::available() {
+        for cpu in Cpu::available() {
             for after in [Clamp::NONE, Clamp::RELU, Clamp { lo: -0.5, hi: 0.25 }] {
                 let mut out = vec![0.0; shape.len()];
                 let dst = PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane };
@@ -151,39 +147,26 @@ fn the_clamp_after_the_shortcut_is_every_kernels() {
                     // SAFETY: the kernel has written and is done.
                     shape.unblock(unsafe { std::slice::from_raw_parts(dst.ptr, shape.len()) }, &mut found);
                     let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
-                    assert_same(&found, &expected, &(isa, channels, covered, after));
+                    assert_same(&found, &expected, &(cpu, channels, covered, after));
                 };
-                let options = ops::Conv { padding: ops::Padding::ONE, isa: Some(isa), ..Default::default() };
-                let weights = pack::panels(&dense, channels, channels).unwrap();
-                let args = args::Pointwise {
+                let options = ops::Conv { padding: ops::Padding::ONE, cpu: Some(cpu), ..Default::default() };
+                let part = |channels: usize| Part {
                     src: planes(&src, shape),
                     dst,
                     residual,
-                    weights: weights.as_ptr(),
-                    bias: packed_bias.as_ptr(),
-                    cin: channels,
-                    cout: channels,
-                    pixels: (0..h * w).into(),
-                    panels: (0..channels.div_ceil(16)).into(),
-                    clamp: Clamp::RELU6,
-                };
-                // SAFETY: all extents are those of the buffers.
-                unsafe { kernels(isa).unwrap().pointwise(&args) };
-                check(ops::pointwise(view, &dense, Some(&bias), &options).unwrap());
-                let weights = pack::depthwise(&depthwise, channels).unwrap();
-                let args = args::Depthwise {
-                    src: planes(&src, shape),
-                    dst,
-                    residual,
-                    weights: weights.as_ptr(),
-                    bias: packed_bias.as_ptr(),
                     geometry,
-                    rows: (0..h).into(),
-                    blocks: (0..shape.blocks()).into(),
-                    clamp: Clamp::RELU6,
+                    scratch: std::ptr::null_mut(),
+                    pixels: (0..h * w).into(),
+                    channels: (0..channels).into(),
                 };
-                // SAFETY: all extents are those of the buffers.
-                unsafe { (kernels(isa).unwrap().depthwise(1).run)(&args) };
+                let run = |operation, weights: &[f32]| {
+                    let layer = Layer::new(cpu, operation, [channels; 2], weights, &packed_bias, Clamp::RELU6).unwrap();
+                    // SAFETY: all extents are those of the buffers.
+                    unsafe { layer.run(&part(layer.groups())) }
+                };
+                run(Operation::Pointwise, &pack::panels(&dense, channels, channels).unwrap());
+                check(ops::pointwise(view, &dense, Some(&bias), &options).unwrap());
+                run(Operation::Depthwise { kernel: 3, stride: 1 }, &pack::depthwise(&depthwise, channels).unwrap());
                 check(ops::depthwise3x3(view, &depthwise, Some(&bias), &options).unwrap());
             }
         }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use mnx::ops::{self, Conv, Padding};
-use mnx::{Clamp, Isa, Tensor, TensorError, pack};
+use mnx::{Clamp, Cpu, Isa, KernelLayer, Operation, Tensor, TensorError, pack};
 
 const CIN: usize = 96;
 const COUT: usize = 192;
@@ -36,14 +36,16 @@ fn layers() -> Result<(), TensorError> {
     let output = ops::pointwise(hidden.view(), pw.data(), None, &Conv::default())?;
     println!("{:?} -> {:?} -> {:?} on {}", input.shape(), hidden.shape(), output.shape(), Isa::choose(None)?);
 
-    // …and who calls more than once packs them once.
+    // …and who calls more than once makes a layer of them once.
+    let cpu = Cpu::choose(None, None)?;
     let (dw, dw_bias) = (pack::depthwise(dw.data(), CIN)?, pack::bias(&[], CIN)?);
     let (pw, pw_bias) = (pack::panels(pw.data(), COUT, CIN)?, pack::bias(&[], COUT)?);
+    let depthwise = Operation::Depthwise { kernel: 3, stride: 1 };
+    let depthwise = KernelLayer::new(cpu, depthwise, [CIN, CIN], &dw, &dw_bias, Clamp::RELU6)?;
+    let pointwise = KernelLayer::new(cpu, Operation::Pointwise, [CIN, COUT], &pw, &pw_bias, Clamp::NONE)?;
     let pixels = SIDE * SIDE;
-    report("depthwise 3x3", pixels * CIN * 9, || ops::depthwise3x3_packed(input.view(), &dw, &dw_bias, &relu6))?;
-    report("pointwise", pixels * CIN * COUT, || {
-        ops::pointwise_packed(hidden.view(), COUT, &pw, &pw_bias, &Conv::default())
-    })?;
+    report("depthwise 3x3", pixels * CIN * 9, || ops::forward(&depthwise, input.view(), Padding::ONE, None))?;
+    report("pointwise", pixels * CIN * COUT, || ops::forward(&pointwise, hidden.view(), Padding::ZERO, None))?;
     println!("Each call also brings NCHW into the kernels' layout and back, which a network does once.");
     println!("The kernels alone: cargo bench -p mnx-benches --bench kernels");
     Ok(())

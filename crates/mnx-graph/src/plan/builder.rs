@@ -1,7 +1,7 @@
 //! From layers to steps: which are fused, how they are split, what they need between them.
 
-use mnx_tensor::args::{Dense, Geometry, Span};
-use mnx_tensor::{BlockedShape, PANEL};
+use mnx_tensor::part::{Geometry, Span};
+use mnx_tensor::{BlockedShape, Operation, PANEL, Tuning};
 
 use super::split::{Work, keeps_rows};
 use super::{Chain, Conv, LayerRef, Link, Shortcut, Split, Step, StepKind};
@@ -9,30 +9,20 @@ use crate::arena::{Layout, Slot};
 use crate::network::max_pool_size;
 use crate::{Error, LayerKind, Limits, Network, PlacedLayer, Spec};
 
-/// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
-/// reads them. Of planes of which one panel is larger, a unit takes some rows, up to [`ROWS_BYTES`].
-const CHANNELS_BYTES: usize = 48 << 10;
-
-/// Bytes that a unit of rows may put between fused layers: with what is read and written beside them they fit
-/// into an L2 cache of 512 KiB.
-const ROWS_BYTES: usize = 192 << 10;
-
-/// Floats of a copy that a unit reads over and over: they should stay in the L2 cache, beside a panel of weights.
-const COPY_FLOATS: usize = 64 << 10;
-
 /// Appends steps and keeps book of how long each value is needed.
 pub(super) struct Builder<'a> {
     spec: &'a Spec,
     limits: &'a Limits,
     threads: usize,
+    tuning: &'static Tuning,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_len: usize,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize) -> Self {
-        Builder { spec, limits, threads, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
+    pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize, tuning: &'static Tuning) -> Self {
+        Builder { spec, limits, threads, tuning, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
     }
 
     /// The steps of all blocks, and the pool.
@@ -42,7 +32,7 @@ impl<'a> Builder<'a> {
         let (mut rest, mut value, mut size) = (&*layers, None, size);
         let (mut block, mut block_input) = (None, None);
         while let [first, ..] = rest {
-            let (now, later) = rest.split_at(fused(network, rest, whole_blocks, self.threads));
+            let (now, later) = rest.split_at(fused(network, rest, whole_blocks, self.threads, self.tuning));
             if block != Some(first.block) {
                 block_input = value;
             }
@@ -80,7 +70,7 @@ impl<'a> Builder<'a> {
         let shape = convs[convs.len() - 1].output()?;
         let dst = self.layout.value(shape, self.steps.len());
         let (kind, split) = match *convs {
-            [first, second] if first.layer.kind == LayerKind::Pointwise => self.by_channels(first, second)?,
+            [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
         };
         for slot in src.iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
@@ -94,7 +84,7 @@ impl<'a> Builder<'a> {
         let PlacedLayer { index, layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
         check_elements(self.limits, || format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
         let (layer, macs) = (LayerRef::new(layer, index), placed.macs());
-        let pad = |size| self.spec.padding.of(layer.kernel(), size, layer.stride).0;
+        let pad = |size| self.spec.padding.of(layer.operation.kernel(), size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
         let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
         Ok(Conv { layer, geometry, macs })
@@ -103,22 +93,22 @@ impl<'a> Builder<'a> {
     fn work(&self, convs: &[Conv], channels: usize) -> Work {
         let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
         let macs = convs.iter().map(|conv| conv.macs).fold(0, u64::saturating_add);
-        Work { height, width, channels, macs, threads: self.threads }
+        Work { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
     }
 
     /// Layers one after the other; a unit has all channels of some pixels, unless it is one layer.
     fn chain(&mut self, convs: &[Conv]) -> Result<(StepKind, Split), Error> {
         let between = &convs[..convs.len() - 1];
         let bytes = between.iter().map(|conv| Ok(conv.output()?.len() * 4)).sum::<Result<usize, Error>>()?;
-        let parts = bytes.div_ceil(ROWS_BYTES);
+        let parts = bytes.div_ceil(self.tuning.rows_bytes);
         let last = convs[convs.len() - 1].layer;
         let work = self.work(convs, last.groups());
         let first = &convs[0];
         let split = match convs.len() {
             1 if last.is_stem() => work.by_rows(1),
             1 if last.copies() => {
-                let floats = first.copied(first.geometry.out_height)?.len();
-                work.by_channels(floats.div_ceil(COPY_FLOATS), last.groups())
+                let bytes = first.copied(first.geometry.out_height)?.len() * 4;
+                work.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
             }
             1 => work.by_size(),
             _ if first.layer.is_stem() => work.by_rows(parts),
@@ -140,8 +130,7 @@ impl<'a> Builder<'a> {
         let window = scratch_len;
         let mut window_plane = 0;
         if first.layer.is_stem() {
-            let LayerRef { cin, stride, .. } = first.layer;
-            scratch_len = scratch_len.saturating_add(Dense::scratch_len(cin, first.layer.kernel(), stride));
+            scratch_len = scratch_len.saturating_add(first.layer.operation.scratch_len(first.layer.cin));
         } else if first.layer.copies() {
             let rows = split.all().map(|(pixels, _)| first.rows(pixels).len()).max().unwrap_or(0);
             let copy = first.copied(rows)?;
@@ -156,8 +145,9 @@ impl<'a> Builder<'a> {
         let Geometry { height, width, .. } = second.geometry;
         let panels = first.layer.cout.div_ceil(PANEL);
         let panel_bytes = height * width * PANEL * 4;
-        let group = (CHANNELS_BYTES / panel_bytes).clamp(1, panels);
-        let split = self.work(&[first, second], panels).by_channels(panel_bytes.div_ceil(ROWS_BYTES), group);
+        let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
+        let split =
+            self.work(&[first, second], panels).by_channels(panel_bytes.div_ceil(self.tuning.rows_bytes), group);
         let mut most = (0, 0);
         for (pixels, panels) in split.all() {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
@@ -175,7 +165,8 @@ impl<'a> Builder<'a> {
         self.layout.used(src, self.steps.len());
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
         let (channels, macs) = (dst.shape.blocks(), (dst.shape.len() * 9 / 2) as u64);
-        let work = Work { height: out_height, width: out_width, channels, macs, threads: self.threads };
+        let work =
+            Work { height: out_height, width: out_width, channels, macs, threads: self.threads, tuning: self.tuning };
         let (kind, split) = (StepKind::MaxPool(geometry), work.by_size());
         self.steps.push(Step { kind, src, dst, shortcut: None, split, ends_block: None });
         Ok((Some(dst), (out_height, out_width)))
@@ -186,7 +177,14 @@ impl<'a> Builder<'a> {
         self.layout.used(src, self.steps.len());
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
         let macs = (src.shape.len() / 2) as u64;
-        let work = Work { height: 1, width: 1, channels: src.shape.blocks(), macs, threads: self.threads };
+        let work = Work {
+            height: 1,
+            width: 1,
+            channels: src.shape.blocks(),
+            macs,
+            threads: self.threads,
+            tuning: self.tuning,
+        };
         let (kind, split) = (StepKind::Pool(geometry), work.by_size());
         self.steps.push(Step { kind, src, dst: Slot::default(), shortcut: None, split, ends_block: None });
     }
@@ -201,7 +199,7 @@ impl Conv {
     fn copied(&self, rows: usize) -> Result<BlockedShape, Error> {
         let LayerRef { cin, stride, .. } = self.layer;
         // A pointwise layer's has just the pixels that it reads.
-        let padded = |size: usize| match self.layer.kernel() {
+        let padded = |size: usize| match self.layer.operation.kernel() {
             1 => size,
             kernel => size.saturating_sub(1).saturating_mul(stride).saturating_add(kernel),
         };
@@ -210,13 +208,14 @@ impl Conv {
 }
 
 /// How many of these layers, the first ones, are fused.
-fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool, threads: usize) -> usize {
+fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool, threads: usize, tuning: &Tuning) -> usize {
     use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
     let kind = |index: usize| layers.get(index).map(|l: &PlacedLayer<'_>| l.layer.kind);
     let same_block = |a: usize, b: usize| layers[a].block == layers[b].block;
     let reads_kept_rows = |index: usize| {
-        let kept =
-            |l: &PlacedLayer<'_>| l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads);
+        let kept = |l: &PlacedLayer<'_>| {
+            l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads, tuning)
+        };
         layers.get(index).is_some_and(kept)
     };
     match [kind(0), kind(1), kind(2)] {

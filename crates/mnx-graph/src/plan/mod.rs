@@ -3,15 +3,15 @@
 mod builder;
 mod split;
 
-use mnx_tensor::args::{Geometry, Span};
-use mnx_tensor::{BLOCK, Clamp, PANEL};
+use mnx_tensor::part::{Geometry, Span};
+use mnx_tensor::{Clamp, Operation, PANEL, Tuning};
 
 use builder::{Builder, check_elements};
 pub(crate) use split::Split;
 use split::Work;
 
 use crate::arena::Slot;
-use crate::{Error, Layer, LayerKind, Limits, Network, Spec};
+use crate::{Error, Layer, Limits, Network, Spec};
 
 /// Steps for one picture of a certain size, then the classifier for the batch.
 #[derive(Debug)]
@@ -115,57 +115,54 @@ impl Conv {
         Span { start: pixels.start / width, end: pixels.end.div_ceil(width) }
     }
 
+    /// All pixels of those rows.
+    pub(crate) fn whole_rows(&self, pixels: Span) -> Span {
+        let (rows, width) = (self.rows(pixels), self.geometry.out_width);
+        Span { start: rows.start * width, end: rows.end * width }
+    }
+
     /// Input pixels, whole rows of them, that output pixels `pixels` read.
     pub(crate) fn reads(&self, pixels: Span) -> Span {
         let Geometry { height, width, pad_top, .. } = self.geometry;
         let (Span { start, end }, stride) = (self.rows(pixels), self.layer.stride);
         // So many taps from the last output row's first on.
-        let end = (end * stride + self.layer.kernel() - stride).saturating_sub(pad_top);
+        let end = (end * stride + self.layer.operation.kernel() - stride).saturating_sub(pad_top);
         let rows = (start * stride).saturating_sub(pad_top)..end.min(height);
         (rows.start * width..rows.end * width).into()
     }
 }
 
-/// What of a layer does not depend on the input's size.
+/// What a plan needs to know of a layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerRef {
     /// In order of execution.
     pub(crate) index: usize,
-    pub(crate) kind: LayerKind,
+    pub(crate) operation: Operation,
     pub(crate) cin: usize,
     pub(crate) cout: usize,
+    /// A pointwise layer's operation has none.
     pub(crate) stride: usize,
-    pub(crate) clamp: Clamp,
 }
 
 impl LayerRef {
     fn new(layer: &Layer, index: usize) -> Self {
-        let clamp = layer.activation.clamp();
-        LayerRef { index, kind: layer.kind, cin: layer.cin, cout: layer.cout, stride: layer.stride, clamp }
-    }
-
-    /// Rows and columns of its filters.
-    pub(crate) fn kernel(&self) -> usize {
-        match self.kind {
-            LayerKind::Pointwise | LayerKind::Linear => 1,
-            LayerKind::Dense3x3 | LayerKind::Depthwise3x3 | LayerKind::Conv3x3 => 3,
-            LayerKind::Dense7x7 => 7,
-        }
+        let Layer { cin, cout, stride, .. } = *layer;
+        LayerRef { index, operation: layer.operation(), cin, cout, stride }
     }
 
     /// Whether it reads the picture.
     pub(crate) fn is_stem(&self) -> bool {
-        matches!(self.kind, LayerKind::Dense3x3 | LayerKind::Dense7x7)
+        matches!(self.operation, Operation::Dense { .. })
     }
 
     /// Whether it reads a copy of its input that is made for each unit.
     pub(crate) fn copies(&self) -> bool {
-        self.kind == LayerKind::Conv3x3 || self.kind == LayerKind::Pointwise && self.stride > 1
+        matches!(self.operation, Operation::Conv { .. }) || self.operation == Operation::Pointwise && self.stride > 1
     }
 
     /// Blocks of a depthwise layer, panels of others: what of its output channels can be divided among units.
     pub(crate) fn groups(&self) -> usize {
-        self.cout.div_ceil(if self.kind == LayerKind::Depthwise3x3 { BLOCK } else { PANEL })
+        self.cout.div_ceil(self.operation.lanes())
     }
 }
 
@@ -181,9 +178,10 @@ impl Plan {
         (height, width): (usize, usize),
         threads: usize,
         whole_blocks: bool,
+        tuning: &'static Tuning,
     ) -> Result<Plan, Error> {
         check_elements(limits, || "the network's input".into(), spec.channels, height, width)?;
-        let mut builder = Builder::new(spec, limits, threads);
+        let mut builder = Builder::new(spec, limits, threads, tuning);
         builder.blocks(network, (height, width), whole_blocks)?;
         let classifier = LayerRef::new(&network.classifier, network.layers().count() - 1);
         let panels = network.classifier.cout.div_ceil(PANEL);
@@ -194,7 +192,7 @@ impl Plan {
             lane_len: 0,
             features_stride: network.classifier.cin.next_multiple_of(PANEL),
             classifier,
-            classifier_split: Work { height: 1, width: 1, channels: panels, macs, threads }.by_size(),
+            classifier_split: Work { height: 1, width: 1, channels: panels, macs, threads, tuning }.by_size(),
         };
         plan.lane_len = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
         Ok(plan)
@@ -225,7 +223,7 @@ mod tests {
         let mut spec = Spec::family(family).unwrap();
         spec.width = width;
         let network = Network::new(&spec).unwrap();
-        Plan::new(&spec, &network, &Limits::default(), size, threads, false).unwrap()
+        Plan::new(&spec, &network, &Limits::default(), size, threads, false, &Tuning::DEFAULT).unwrap()
     }
 
     #[test]
@@ -327,7 +325,7 @@ mod tests {
                     for (pixels, _) in step.split.all() {
                         let Geometry { out_width, .. } = conv.geometry;
                         let (rows, stride) = (conv.rows(pixels).len(), conv.layer.stride);
-                        let read = match conv.layer.kernel() {
+                        let read = match conv.layer.operation.kernel() {
                             1 => rows * out_width,
                             kernel => ((rows - 1) * stride + kernel) * ((out_width - 1) * stride + kernel),
                         };

@@ -1,25 +1,14 @@
 //! How a step is cut into units that threads compute.
 
-use std::ops::RangeInclusive;
-
-use mnx_tensor::args::Span;
-
-/// Multiply-adds below which a part of a step is not worth handing to another thread: some 2 µs.
-const MIN_UNIT_MACS: u64 = 100_000;
-
-/// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
-const MIN_HEIGHT_FOR_ROWS: usize = 28;
-
-/// How many rows of a plane a thread keeps from layer to layer: of fewer the seams weigh too much, and more of all channels
-/// crowd its L2 cache.
-const ROWS_TO_KEEP: RangeInclusive<usize> = 7..=14;
+use mnx_tensor::Tuning;
+use mnx_tensor::part::Span;
 
 /// Whether each of several threads computes the same rows of planes of this height in one layer after the other, and finds
 /// what it wrote in its own cache: only rows at the seams come from another one. (Larger planes are cut into strips of rows
 /// anyway; of smaller ones or uneven shares, channels are divided better.)
-pub(super) fn keeps_rows(height: usize, threads: usize) -> bool {
+pub(super) fn keeps_rows(height: usize, threads: usize, tuning: &Tuning) -> bool {
     let rows = height / threads;
-    threads > 1 && height.is_multiple_of(threads) && ROWS_TO_KEEP.contains(&rows)
+    threads > 1 && height.is_multiple_of(threads) && tuning.rows_to_keep.contains(&rows)
 }
 
 /// A step in units that can run in any order on any thread. Neighbours go to the same one as far as possible.
@@ -68,18 +57,19 @@ pub(super) struct Work {
     pub(super) macs: u64,
     /// Threads of the session.
     pub(super) threads: usize,
+    pub(super) tuning: &'static Tuning,
 }
 
 impl Work {
     /// Among how many threads it is divided.
     fn workers(self) -> usize {
-        usize::try_from(self.macs / MIN_UNIT_MACS).unwrap_or(usize::MAX).clamp(1, self.threads)
+        usize::try_from(self.macs / self.tuning.min_unit_macs).unwrap_or(usize::MAX).clamp(1, self.threads)
     }
 
     /// By groups of channels on small planes, by rows on others.
     pub(super) fn by_size(self) -> Split {
         let mut split = Split { area: Cut::whole(self.height), grain: self.width, channels: Cut::whole(self.channels) };
-        let rows = self.height >= MIN_HEIGHT_FOR_ROWS || keeps_rows(self.height, self.threads);
+        let rows = self.height >= self.tuning.min_height_for_rows || keeps_rows(self.height, self.threads, self.tuning);
         let larger = if rows { &mut split.area } else { &mut split.channels };
         *larger = larger.at_least(self.workers());
         split
@@ -93,7 +83,7 @@ impl Work {
 
     /// By rows on large planes; on small ones, of which the rows cannot be divided evenly, by pixels.
     pub(super) fn by_pixels(self, parts: usize) -> Split {
-        if self.height >= MIN_HEIGHT_FOR_ROWS || self.height.is_multiple_of(self.workers()) {
+        if self.height >= self.tuning.min_height_for_rows || self.height.is_multiple_of(self.workers()) {
             return self.by_rows(parts);
         }
         let area = Cut::whole(self.height * self.width).at_least(parts).even(self.workers());

@@ -12,33 +12,38 @@
 
 use super::balanced;
 use super::epilogue::Panels;
-use crate::args::{Conv3x3, Span};
+use crate::part::Span;
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Kernels `conv3x3s1` and `conv3x3s2`: tiles of two rows times up to `PAIR` columns, or of one row times up to `LONE`
 /// columns (both at most 14), times one panel.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, const LONE: usize>(s: S, a: &Conv3x3) {
-    let columns: Span = (0..a.width).into();
-    for panel in a.panels.start..a.panels.end {
-        let mut at = Place { y: a.rows.start, x: 0, panel, index: 0 };
+pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, const LONE: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
+    let (rows, columns) = (part.rows(), Span::from(0..part.geometry.out_width));
+    for panel in part.channels.start..part.channels.end {
+        let mut at = Place { y: rows.start, x: 0, panel, index: 0 };
         // SAFETY: the caller's promise.
         unsafe {
-            while at.y + 1 < a.rows.end {
+            while at.y + 1 < rows.end {
                 for (x, count) in balanced::<PAIR>(columns) {
                     at.x = x;
-                    sized::<S, STRIDE, 2, PAIR>(s, a, count, at);
+                    sized::<S, STRIDE, 2, PAIR>(s, layer, part, count, at);
                     at.index += 1;
                 }
                 at.y += 2;
             }
-            if at.y < a.rows.end {
+            if at.y < rows.end {
                 for (x, count) in balanced::<LONE>(columns) {
                     at.x = x;
-                    sized::<S, STRIDE, 1, LONE>(s, a, count, at);
+                    sized::<S, STRIDE, 1, LONE>(s, layer, part, count, at);
                     at.index += 1;
                 }
             }
@@ -60,42 +65,51 @@ struct Place {
 #[inline(always)]
 unsafe fn sized<S: Simd, const STRIDE: usize, const ROWS: usize, const MAX: usize>(
     s: S,
-    a: &Conv3x3,
+    layer: &Layer<'_>,
+    part: &Part,
     count: usize,
     at: Place,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         match count {
-            1 => tile::<S, STRIDE, ROWS, 1>(s, a, at),
-            2 if MAX >= 2 => tile::<S, STRIDE, ROWS, 2>(s, a, at),
-            3 if MAX >= 3 => tile::<S, STRIDE, ROWS, 3>(s, a, at),
-            4 if MAX >= 4 => tile::<S, STRIDE, ROWS, 4>(s, a, at),
-            5 if MAX >= 5 => tile::<S, STRIDE, ROWS, 5>(s, a, at),
-            6 if MAX >= 6 => tile::<S, STRIDE, ROWS, 6>(s, a, at),
-            7 if MAX >= 7 => tile::<S, STRIDE, ROWS, 7>(s, a, at),
-            8 if MAX >= 8 => tile::<S, STRIDE, ROWS, 8>(s, a, at),
-            9 if MAX >= 9 => tile::<S, STRIDE, ROWS, 9>(s, a, at),
-            10 if MAX >= 10 => tile::<S, STRIDE, ROWS, 10>(s, a, at),
-            11 if MAX >= 11 => tile::<S, STRIDE, ROWS, 11>(s, a, at),
-            12 if MAX >= 12 => tile::<S, STRIDE, ROWS, 12>(s, a, at),
-            13 if MAX >= 13 => tile::<S, STRIDE, ROWS, 13>(s, a, at),
-            _ => tile::<S, STRIDE, ROWS, MAX>(s, a, at),
+            1 => tile::<S, STRIDE, ROWS, 1>(s, layer, part, at),
+            2 if MAX >= 2 => tile::<S, STRIDE, ROWS, 2>(s, layer, part, at),
+            3 if MAX >= 3 => tile::<S, STRIDE, ROWS, 3>(s, layer, part, at),
+            4 if MAX >= 4 => tile::<S, STRIDE, ROWS, 4>(s, layer, part, at),
+            5 if MAX >= 5 => tile::<S, STRIDE, ROWS, 5>(s, layer, part, at),
+            6 if MAX >= 6 => tile::<S, STRIDE, ROWS, 6>(s, layer, part, at),
+            7 if MAX >= 7 => tile::<S, STRIDE, ROWS, 7>(s, layer, part, at),
+            8 if MAX >= 8 => tile::<S, STRIDE, ROWS, 8>(s, layer, part, at),
+            9 if MAX >= 9 => tile::<S, STRIDE, ROWS, 9>(s, layer, part, at),
+            10 if MAX >= 10 => tile::<S, STRIDE, ROWS, 10>(s, layer, part, at),
+            11 if MAX >= 11 => tile::<S, STRIDE, ROWS, 11>(s, layer, part, at),
+            12 if MAX >= 12 => tile::<S, STRIDE, ROWS, 12>(s, layer, part, at),
+            13 if MAX >= 13 => tile::<S, STRIDE, ROWS, 13>(s, layer, part, at),
+            _ => tile::<S, STRIDE, ROWS, MAX>(s, layer, part, at),
         }
     }
 }
 
 /// `ROWS` rows (1 or 2) times `COLUMNS` columns times one panel.
 #[inline(always)]
-unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(s: S, a: &Conv3x3, at: Place) {
+unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+    at: Place,
+) {
     // SAFETY: the padded input holds all taps of all pixels, the panel nine rows of weights for each input channel.
     unsafe {
-        let mut w = a.weights.add(at.panel * a.cin * 9 * 16);
-        let mut sums = [[s.load16(a.bias.add(at.panel * 16)); COLUMNS]; ROWS];
-        let mut block = a.src.ptr.wrapping_add((at.y * a.row + at.x) * STRIDE * 8);
+        let (cin, width) = (layer.cin, part.geometry.out_width);
+        // Pixels from row to row of the padded input.
+        let row = (width - 1) * STRIDE + 3;
+        let mut w = layer.weights.as_ptr().add(at.panel * cin * 9 * 16);
+        let mut sums = [[s.load16(layer.bias.as_ptr().add(at.panel * 16)); COLUMNS]; ROWS];
+        let mut block = part.src.ptr.wrapping_add((at.y * row + at.x) * STRIDE * 8);
         // A panel is used by a few tiles only on a small plane. Each of them asks for a third of the next one.
-        let mut ahead = a.weights.wrapping_add(((at.panel + 1) * 9 + at.index % 3 * 3) * a.cin * 16);
-        let mut channels = a.cin;
+        let mut ahead = layer.weights.as_ptr().wrapping_add(((at.panel + 1) * 9 + at.index % 3 * 3) * cin * 16);
+        let mut channels = cin;
         while channels > 0 {
             let lanes = channels.min(8);
             // Among the multiply-adds they would make the compiler put sums on the stack (tools/check_kernels).
@@ -107,26 +121,26 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
                 for _ in 0..3 {
                     for k in 0..3 {
                         let taps = s.load16(w.add(k * 16));
-                        for (r, row) in sums.iter_mut().enumerate() {
-                            for (c, sum) in row.iter_mut().enumerate() {
-                                let x = from.add((r * STRIDE * a.row + c * STRIDE + k) * 8);
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            for (c, sum) in sums.iter_mut().enumerate() {
+                                let x = from.add((r * STRIDE * row + c * STRIDE + k) * 8);
                                 *sum = s.fma16_splat(x, taps, *sum);
                             }
                         }
                         s.settle();
                     }
-                    (from, w) = (from.wrapping_add(a.row * 8), w.wrapping_add(48));
+                    (from, w) = (from.wrapping_add(row * 8), w.wrapping_add(48));
                 }
             }
-            (block, channels) = (block.wrapping_add(a.src.stride), channels - lanes);
+            (block, channels) = (block.wrapping_add(part.src.stride), channels - lanes);
             ahead = ahead.wrapping_add(lanes * 48);
         }
-        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
+        let to = Panels::new(layer, part);
         // No loop over the rows: one that is not unrolled would index the sums, which would put them in memory.
-        let pixel = at.y * a.width + at.x;
+        let pixel = at.y * width + at.x;
         to.store(s, pixel, at.panel, &sums[0]);
         if ROWS == 2 {
-            to.store(s, pixel + a.width, at.panel, &sums[ROWS - 1]);
+            to.store(s, pixel + width, at.panel, &sums[ROWS - 1]);
         }
     }
 }

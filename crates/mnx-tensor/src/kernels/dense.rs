@@ -8,33 +8,39 @@
 
 use super::balanced;
 use super::epilogue::Panels;
-use crate::args::{Dense, Geometry};
+use crate::part::Geometry;
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Kernels `dense3x3s1`, `dense3x3s2` and `dense7x7s2`, of size `K`: tiles of up to `MAX` pixels (at most
-/// [`Dense::MOST_PIXELS`]) times one panel.
+/// [`MOST_DENSE_PIXELS`](crate::layer::MOST_DENSE_PIXELS)) times one panel.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize>(s: S, a: &Dense) {
-    for y in a.rows.start..a.rows.end {
-        for (x, count) in balanced::<MAX>((0..a.geometry.out_width).into()) {
+pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
+    let (rows, width) = (part.rows(), part.geometry.out_width);
+    for y in rows.start..rows.end {
+        for (x, count) in balanced::<MAX>((0..width).into()) {
             // SAFETY: the caller's promise.
             unsafe {
-                let window = window::<S, K, STRIDE>(s, a, y, x, count);
-                prefetch::<S, K, STRIDE>(s, a, y + 1, x);
-                for panel in 0..a.cout.div_ceil(16) {
-                    let at = Place { pixel: y * a.geometry.out_width + x, panel };
+                let window = window::<S, K, STRIDE>(s, layer, part, y, x, count);
+                prefetch::<S, K, STRIDE>(s, layer, part, y + 1, x);
+                for panel in part.channels.start..part.channels.end {
+                    let at = Place { pixel: y * width + x, panel };
                     match count {
-                        1 => tile::<S, K, STRIDE, 1>(s, a, window, at),
-                        2 => tile::<S, K, STRIDE, 2>(s, a, window, at),
-                        3 => tile::<S, K, STRIDE, 3>(s, a, window, at),
-                        4 => tile::<S, K, STRIDE, 4>(s, a, window, at),
-                        5 if MAX >= 5 => tile::<S, K, STRIDE, 5>(s, a, window, at),
-                        6 if MAX >= 6 => tile::<S, K, STRIDE, 6>(s, a, window, at),
-                        7 if MAX >= 7 => tile::<S, K, STRIDE, 7>(s, a, window, at),
-                        _ => tile::<S, K, STRIDE, MAX>(s, a, window, at),
+                        1 => tile::<S, K, STRIDE, 1>(s, layer, part, window, at),
+                        2 => tile::<S, K, STRIDE, 2>(s, layer, part, window, at),
+                        3 => tile::<S, K, STRIDE, 3>(s, layer, part, window, at),
+                        4 => tile::<S, K, STRIDE, 4>(s, layer, part, window, at),
+                        5 if MAX >= 5 => tile::<S, K, STRIDE, 5>(s, layer, part, window, at),
+                        6 if MAX >= 6 => tile::<S, K, STRIDE, 6>(s, layer, part, window, at),
+                        7 if MAX >= 7 => tile::<S, K, STRIDE, 7>(s, layer, part, window, at),
+                        _ => tile::<S, K, STRIDE, MAX>(s, layer, part, window, at),
                     }
                 }
             }
@@ -62,12 +68,13 @@ struct Place {
 #[inline(always)]
 unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     s: S,
-    a: &Dense,
+    layer: &Layer<'_>,
+    part: &Part,
     y: usize,
     x: usize,
     count: usize,
 ) -> Window {
-    let Geometry { height, width, pad_top, pad_left, .. } = a.geometry;
+    let Geometry { height, width, pad_top, pad_left, .. } = part.geometry;
     let columns = (count - 1) * STRIDE + K;
     // Of the padded input.
     let (top, left) = (y * STRIDE, x * STRIDE);
@@ -76,24 +83,24 @@ unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     // SAFETY: rows and columns are inside, or are copied only where they are; scratch holds K rows per channel.
     unsafe {
         if rows_inside && columns_inside {
-            let from = a.src.add((top - pad_top) * width + left - pad_left);
-            return Window { from, row: width, channel: height * width };
+            let from = part.src.ptr.add((top - pad_top) * width + left - pad_left);
+            return Window { from, row: width, channel: part.src.stride };
         }
-        for i in (0..a.cin * K * columns).step_by(8) {
-            s.store8(a.scratch.add(i), s.splat8(0.0));
+        for i in (0..layer.cin * K * columns).step_by(8) {
+            s.store8(part.scratch.add(i), s.splat8(0.0));
         }
         let first = pad_left.saturating_sub(left);
         let count = columns.min((width + pad_left).saturating_sub(left)).saturating_sub(first);
-        for channel in 0..a.cin {
+        for channel in 0..layer.cin {
             for k in 0..K {
                 let row = (top + k).wrapping_sub(pad_top);
                 if row < height && count > 0 {
-                    let from = a.src.add((channel * height + row) * width + left + first - pad_left);
-                    copy(s, from, a.scratch.add((channel * K + k) * columns + first), count);
+                    let from = part.src.ptr.add(channel * part.src.stride + row * width + left + first - pad_left);
+                    copy(s, from, part.scratch.add((channel * K + k) * columns + first), count);
                 }
             }
         }
-        Window { from: a.scratch, row: columns, channel: K * columns }
+        Window { from: part.scratch, row: columns, channel: K * columns }
     }
 }
 
@@ -119,11 +126,11 @@ unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
 
 /// Asks for what output row `y` reads at column `x` beyond what the row above reads.
 #[inline(always)]
-fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, a: &Dense, y: usize, x: usize) {
-    let Geometry { height, width, pad_top, .. } = a.geometry;
-    for channel in 0..a.cin {
+fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part, y: usize, x: usize) {
+    let Geometry { width, pad_top, .. } = part.geometry;
+    for channel in 0..layer.cin {
         for row in (y * STRIDE + K - STRIDE).saturating_sub(pad_top)..(y * STRIDE + K).saturating_sub(pad_top) {
-            s.prefetch(a.src.wrapping_add((channel * height + row) * width + x * STRIDE));
+            s.prefetch(part.src.ptr.wrapping_add(channel * part.src.stride + row * width + x * STRIDE));
         }
     }
 }
@@ -132,15 +139,16 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, a: &Dense, y: us
 #[inline(always)]
 unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize>(
     s: S,
-    a: &Dense,
+    layer: &Layer<'_>,
+    part: &Part,
     window: Window,
     at: Place,
 ) {
     // SAFETY: the window holds K rows of every channel, for all taps of all pixels.
     unsafe {
-        let mut w = a.weights.add(at.panel * a.cin * K * K * 16);
-        let mut sums = [s.load16(a.bias.add(at.panel * 16)); PIXELS];
-        for channel in 0..a.cin {
+        let mut w = layer.weights.as_ptr().add(at.panel * layer.cin * K * K * 16);
+        let mut sums = [s.load16(layer.bias.as_ptr().add(at.panel * 16)); PIXELS];
+        for channel in 0..layer.cin {
             let mut from = window.from.add(channel * window.channel);
             for _ in 0..K {
                 for k in 0..K {
@@ -153,7 +161,7 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
                 (from, w) = (from.wrapping_add(window.row), w.wrapping_add(K * 16));
             }
         }
-        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
+        let to = Panels::new(layer, part);
         to.store(s, at.pixel, at.panel, &sums);
     }
 }

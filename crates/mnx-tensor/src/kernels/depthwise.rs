@@ -17,8 +17,9 @@
 
 use super::epilogue::Epilogue;
 use super::{balanced, runs};
-use crate::args::{Depthwise, Geometry, Span};
+use crate::part::{Geometry, Span};
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// One block of channels: where its planes are and what its filter is.
 struct Block<S: Simd> {
@@ -45,10 +46,9 @@ impl<S: Simd> Block<S> {
 /// Kernels `dw3x3s1` and `dw3x3s2`: tiles of up to `MAX` pixels (at most 14).
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`; at most one row and one column on each side of the plane are
-/// read as padding: `rows` and `out_width` are within the size that paddings of 0 or 1 give.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, a: &Depthwise) {
+pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
     /// A function of tiles of so many pixels, from `$least` to `MAX`, whose code is there once.
     macro_rules! of_size {
         ($size:expr, $least:expr, $tiles:ident($($arg:expr),*)) => {
@@ -70,38 +70,39 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
             }
         };
     }
-    let width = Span::from(0..a.geometry.out_width);
+    let (geometry, all_rows) = (&part.geometry, part.rows());
+    let width = Span::from(0..geometry.out_width);
     let runs = runs::<MAX>(width);
     // Both sizes of tiles take turns, row by row.
-    let at_once = if runs.iter().all(|run| !run.0.is_empty()) { 1 } else { a.rows.len() };
-    for b in a.blocks.start..a.blocks.end {
+    let at_once = if runs.iter().all(|run| !run.0.is_empty()) { 1 } else { all_rows.len() };
+    for b in part.channels.start..part.channels.end {
         // SAFETY: block `b` has 72 weights and 8 biases; for the functions, the caller's promise.
         unsafe {
-            let (epilogue, later) = Epilogue::new(s, a.clamp, a.residual, b).split(S::KEEPS_FILTER);
+            let (epilogue, later) = Epilogue::new(s, layer.clamp, part.residual, b).split(S::KEEPS_FILTER);
             let block = Block {
-                src: a.src.ptr.wrapping_add(b * a.src.stride),
-                dst: a.dst.ptr.wrapping_add(b * a.dst.stride),
-                weights: a.weights.add(b * 72),
-                bias: a.bias.add(b * 8),
+                src: part.src.ptr.wrapping_add(b * part.src.stride),
+                dst: part.dst.ptr.wrapping_add(b * part.dst.stride),
+                weights: layer.weights.as_ptr().add(b * 72),
+                bias: layer.bias.as_ptr().add(b * 8),
                 epilogue,
             };
             if S::KEEPS_FILTER || width.len() <= 2 * MAX {
                 for (x, size) in balanced::<MAX>(width) {
-                    of_size!(size, 1, down(s, a, &block, x));
+                    of_size!(size, 1, down(s, geometry, &block, all_rows, x));
                 }
                 if let Some(later) = later {
-                    for pixel in a.rows.start * width.len()..a.rows.end * width.len() {
+                    for pixel in part.pixels.start..part.pixels.end {
                         later.store(s, &[s.load8(block.dst.wrapping_add(pixel * 8))], pixel, block.dst);
                     }
                 }
                 continue;
             }
-            let mut rows = Span { start: a.rows.start, end: a.rows.start };
-            while rows.end < a.rows.end {
-                rows = (rows.end..a.rows.end.min(rows.end + at_once)).into();
+            let mut rows = Span { start: all_rows.start, end: all_rows.start };
+            while rows.end < all_rows.end {
+                rows = (rows.end..all_rows.end.min(rows.end + at_once)).into();
                 for (columns, size) in runs {
                     // Of three tiles or more none has less than two thirds of the largest.
-                    of_size!(size, 2 * MAX / 3, across(s, a, &block, rows, columns));
+                    of_size!(size, 2 * MAX / 3, across(s, geometry, &block, rows, columns));
                 }
             }
         }
@@ -113,19 +114,24 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
 /// # Safety
 /// As [`depthwise`], for a tile within the output.
 #[inline(always)]
-unsafe fn down<S: Simd, const STRIDE: usize, const PIXELS: usize>(s: S, a: &Depthwise, block: &Block<S>, x: usize) {
-    let g = &a.geometry;
+unsafe fn down<S: Simd, const STRIDE: usize, const PIXELS: usize>(
+    s: S,
+    g: &Geometry,
+    block: &Block<S>,
+    rows: Span,
+    x: usize,
+) {
     let columns = Inside::columns(g, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
     if !S::KEEPS_FILTER {
         // SAFETY: the caller's promise.
-        return unsafe { down_some::<S, STRIDE, PIXELS>(s, g, block, a.rows, x, columns) };
+        return unsafe { down_some::<S, STRIDE, PIXELS>(s, g, block, rows, x, columns) };
     }
     // The rows of which all three of the input are inside have loops of their own.
-    let start = g.pad_top.div_ceil(STRIDE).clamp(a.rows.start, a.rows.end);
-    let end = ((g.height + g.pad_top + STRIDE).saturating_sub(3) / STRIDE).clamp(start, a.rows.end);
+    let start = g.pad_top.div_ceil(STRIDE).clamp(rows.start, rows.end);
+    let end = ((g.height + g.pad_top + STRIDE).saturating_sub(3) / STRIDE).clamp(start, rows.end);
     // SAFETY: the caller's promise.
     unsafe {
-        for edge in [a.rows.start..start, end..a.rows.end] {
+        for edge in [rows.start..start, end..rows.end] {
             down_some::<S, STRIDE, PIXELS>(s, g, block, edge.into(), x, columns);
         }
         if columns.all() {
@@ -186,7 +192,7 @@ unsafe fn down_whole<S: Simd, const STRIDE: usize, const PIXELS: usize>(
 #[inline(always)]
 unsafe fn across<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     s: S,
-    a: &Depthwise,
+    g: &Geometry,
     block: &Block<S>,
     rows: Span,
     columns: Span,
@@ -194,14 +200,14 @@ unsafe fn across<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     for y in rows.start..rows.end {
         let mut x = columns.start;
         while x < columns.end {
-            let columns = Inside::columns(&a.geometry, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
-            let inside = columns.rows(&a.geometry, y * STRIDE);
+            let columns = Inside::columns(g, x * STRIDE, (PIXELS - 1) * STRIDE + 2);
+            let inside = columns.rows(g, y * STRIDE);
             // SAFETY: the caller's promise.
             unsafe {
                 if inside.all() {
-                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, Inside::ALL, None);
+                    tile::<S, STRIDE, PIXELS>(s, g, block, y, x, Inside::ALL, None);
                 } else {
-                    tile::<S, STRIDE, PIXELS>(s, &a.geometry, block, y, x, inside, None);
+                    tile::<S, STRIDE, PIXELS>(s, g, block, y, x, inside, None);
                 }
             }
             x += PIXELS;

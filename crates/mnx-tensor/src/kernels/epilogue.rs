@@ -1,7 +1,8 @@
 //! What happens to finished sums on their way to memory: clamp, then the residual and its own clamp.
 
-use crate::args::{Clamp, PlanesMut, Residual};
+use crate::part::{PlanesMut, Residual};
 use crate::simd::Simd;
+use crate::{Clamp, Layer, Part};
 
 /// The epilogue of one block of 8 output channels.
 #[derive(Clone, Copy)]
@@ -95,13 +96,18 @@ impl<S: Simd> Epilogue<S> {
 
 /// Where the panels of a tile go: 16 channels are two blocks.
 pub(super) struct Panels {
-    pub(super) dst: PlanesMut,
-    pub(super) clamp: Clamp,
-    pub(super) residual: Option<Residual>,
-    pub(super) cout: usize,
+    dst: PlanesMut,
+    clamp: Clamp,
+    residual: Option<Residual>,
+    cout: usize,
 }
 
 impl Panels {
+    #[inline(always)]
+    pub(super) fn new(layer: &Layer<'_>, part: &Part) -> Panels {
+        Panels { dst: part.dst, clamp: layer.clamp, residual: part.residual, cout: layer.cout }
+    }
+
     /// One panel's sums of neighbouring pixels, the second block only if it has channels.
     ///
     /// # Safety

@@ -2,8 +2,8 @@
 //! arrive: several panels at a time keep as many streams going, each with a prefetch ahead of it.
 
 use super::balanced;
-use crate::args::Linear;
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Floats ahead of the current weights that are prefetched: 2 KiB, some 20 steps.
 const AHEAD: usize = 512;
@@ -11,27 +11,28 @@ const AHEAD: usize = 512;
 /// Kernel `linear`: up to `ROWS` rows (at most 6) times one panel, or one row times `PANELS` panels.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: S, a: &Linear) {
-    let mut panel = a.panels.start;
+pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+    let (rows, panels) = (part.pixels, part.channels);
+    let mut panel = panels.start;
     // SAFETY: the caller's promise.
     unsafe {
-        if a.batch == 1 {
-            while panel + PANELS <= a.panels.end {
-                wide::<S, PANELS>(s, a, panel);
+        if rows.len() == 1 {
+            while panel + PANELS <= panels.end {
+                wide::<S, PANELS>(s, layer, part, panel);
                 panel += PANELS;
             }
         }
-        for panel in panel..a.panels.end {
-            for (row, count) in balanced::<ROWS>((0..a.batch).into()) {
+        for panel in panel..panels.end {
+            for (row, count) in balanced::<ROWS>(rows) {
                 match count {
-                    1 => tall::<S, 1>(s, a, row, panel),
-                    2 => tall::<S, 2>(s, a, row, panel),
-                    3 => tall::<S, 3>(s, a, row, panel),
-                    4 => tall::<S, 4>(s, a, row, panel),
-                    5 if ROWS >= 5 => tall::<S, 5>(s, a, row, panel),
-                    _ => tall::<S, ROWS>(s, a, row, panel),
+                    1 => tall::<S, 1>(s, layer, part, row, panel),
+                    2 => tall::<S, 2>(s, layer, part, row, panel),
+                    3 => tall::<S, 3>(s, layer, part, row, panel),
+                    4 => tall::<S, 4>(s, layer, part, row, panel),
+                    5 if ROWS >= 5 => tall::<S, 5>(s, layer, part, row, panel),
+                    _ => tall::<S, ROWS>(s, layer, part, row, panel),
                 }
             }
         }
@@ -40,59 +41,66 @@ pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: 
 
 /// One row times `PANELS` panels.
 #[inline(always)]
-unsafe fn wide<S: Simd, const PANELS: usize>(s: S, a: &Linear, panel: usize) {
+unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, panel: usize) {
     // SAFETY: panels are inside by the caller's promise.
     unsafe {
-        let w = a.weights.add(panel * a.cin * 16);
-        let mut sums = [s.load16(a.bias.add(panel * 16)); PANELS];
+        let (cin, row) = (layer.cin, part.pixels.start);
+        let x = part.src.ptr.wrapping_add(row * part.src.stride);
+        let (w, bias) = (layer.weights.as_ptr().add(panel * cin * 16), layer.bias.as_ptr());
+        let mut sums = [s.load16(bias.add(panel * 16)); PANELS];
         for (n, sum) in sums.iter_mut().enumerate().skip(1) {
-            *sum = s.load16(a.bias.add((panel + n) * 16));
+            *sum = s.load16(bias.add((panel + n) * 16));
         }
-        for k in 0..a.cin {
+        for k in 0..cin {
             for (n, sum) in sums.iter_mut().enumerate() {
-                let at = w.add((n * a.cin + k) * 16);
+                let at = w.add((n * cin + k) * 16);
                 s.prefetch(at.wrapping_add(AHEAD));
-                *sum = s.fma16_splat(a.src.add(k), s.load16(at), *sum);
+                *sum = s.fma16_splat(x.add(k), s.load16(at), *sum);
             }
         }
         for (n, &sum) in sums.iter().enumerate() {
-            store(s, a, 0, (panel + n) * 16, sum);
+            store(s, layer, part, row, (panel + n) * 16, sum);
         }
     }
 }
 
 /// `ROWS` rows times one panel.
 #[inline(always)]
-unsafe fn tall<S: Simd, const ROWS: usize>(s: S, a: &Linear, row: usize, panel: usize) {
+unsafe fn tall<S: Simd, const ROWS: usize>(s: S, layer: &Layer<'_>, part: &Part, row: usize, panel: usize) {
     // SAFETY: rows and panel are inside by the caller's promise.
     unsafe {
-        let x = a.src.add(row * a.src_stride);
-        let w = a.weights.add(panel * a.cin * 16);
-        let mut sums = [s.load16(a.bias.add(panel * 16)); ROWS];
-        for k in 0..a.cin {
+        let (cin, stride) = (layer.cin, part.src.stride);
+        let x = part.src.ptr.wrapping_add(row * stride);
+        let w = layer.weights.as_ptr().add(panel * cin * 16);
+        let mut sums = [s.load16(layer.bias.as_ptr().add(panel * 16)); ROWS];
+        for k in 0..cin {
             let at = w.add(k * 16);
             s.prefetch(at.wrapping_add(AHEAD));
             let weights = s.load16(at);
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.fma16_splat(x.add(r * a.src_stride + k), weights, *sum);
+                *sum = s.fma16_splat(x.add(r * stride + k), weights, *sum);
             }
         }
         for (r, sum) in sums.into_iter().enumerate() {
-            store(s, a, row + r, panel * 16, sum);
+            store(s, layer, part, row + r, panel * 16, sum);
         }
     }
 }
 
 /// Sixteen outputs from `first` on, or as many as there are.
 #[inline(always)]
-unsafe fn store<S: Simd>(s: S, a: &Linear, row: usize, first: usize, sum: S::P16) {
+unsafe fn store<S: Simd>(s: S, layer: &Layer<'_>, part: &Part, row: usize, first: usize, sum: S::P16) {
     let (low, high) = s.halves(sum);
     let mut outputs = [0.0_f32; 16];
-    let count = (a.cout - first).min(16);
+    let count = (layer.cout - first).min(16);
     // SAFETY: `outputs` has room for 16; `count` outputs follow `first` in the row.
     unsafe {
         s.store8(outputs.as_mut_ptr(), low);
         s.store8(outputs.as_mut_ptr().add(8), high);
-        std::ptr::copy_nonoverlapping(outputs.as_ptr(), a.dst.add(row * a.dst_stride + first), count);
+        std::ptr::copy_nonoverlapping(
+            outputs.as_ptr(),
+            part.dst.ptr.wrapping_add(row * part.dst.stride + first),
+            count,
+        );
     }
 }

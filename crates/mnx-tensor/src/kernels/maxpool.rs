@@ -1,28 +1,29 @@
 //! Max pool 3x3 at stride 2. Each column's maximum over the rows is taken once: every second column is the last of one
 //! window and the first of the next. What is outside the plane takes no part.
 
-use crate::args::{MaxPool, Span};
+use crate::part::{Geometry, Span};
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Kernel `maxpool3x3s2`.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn maxpool<S: Simd>(s: S, a: &MaxPool) {
-    let g = &a.geometry;
-    for b in a.blocks.start..a.blocks.end {
-        let src = a.src.ptr.wrapping_add(b * a.src.stride);
-        let dst = a.dst.ptr.wrapping_add(b * a.dst.stride);
-        for y in a.rows.start..a.rows.end {
+pub(crate) unsafe fn maxpool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
+    let (g, of_part) = (&part.geometry, part.rows());
+    for b in part.channels.start..part.channels.end {
+        let src = part.src.ptr.wrapping_add(b * part.src.stride);
+        let dst = part.dst.ptr.wrapping_add(b * part.dst.stride);
+        for y in of_part.start..of_part.end {
             let top = (2 * y).saturating_sub(g.pad_top);
             let rows = (top..(2 * y + 3).saturating_sub(g.pad_top).min(g.height)).into();
             // SAFETY: rows are inside; the output's pixels are writable by the caller's promise.
             unsafe {
-                let mut left = column(s, a, src, rows, 0);
+                let mut left = column(s, g, src, rows, 0);
                 for x in 0..g.out_width {
-                    let right = column(s, a, src, rows, 2 * x + 2);
-                    let most = s.max8(column(s, a, src, rows, 2 * x + 1), s.max8(left, right));
+                    let right = column(s, g, src, rows, 2 * x + 2);
+                    let most = s.max8(column(s, g, src, rows, 2 * x + 1), s.max8(left, right));
                     s.store8(dst.wrapping_add((y * g.out_width + x) * 8), most);
                     left = right;
                 }
@@ -36,13 +37,13 @@ pub(crate) unsafe fn maxpool<S: Simd>(s: S, a: &MaxPool) {
 /// # Safety
 /// The rows are readable.
 #[inline(always)]
-unsafe fn column<S: Simd>(s: S, a: &MaxPool, src: *const f32, rows: Span, x: usize) -> S::C8 {
+unsafe fn column<S: Simd>(s: S, g: &Geometry, src: *const f32, rows: Span, x: usize) -> S::C8 {
     let mut most = s.splat8(f32::NEG_INFINITY);
-    let x = x.wrapping_sub(a.geometry.pad_left);
-    if x < a.geometry.width {
+    let x = x.wrapping_sub(g.pad_left);
+    if x < g.width {
         for row in rows.start..rows.end {
             // SAFETY: the column is inside, the rows by the caller's promise.
-            most = s.max8(most, unsafe { s.load8(src.wrapping_add((row * a.geometry.width + x) * 8)) });
+            most = s.max8(most, unsafe { s.load8(src.wrapping_add((row * g.width + x) * 8)) });
         }
     }
     most

@@ -20,7 +20,7 @@ pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};
 pub(crate) use pool::pool;
 
-use crate::args::Span;
+use crate::part::Span;
 
 /// Cuts a span into tiles of at most `MAX` whose sizes differ by one at most: 49 by 6 is 4·6 + 5·5, never a lone pixel at the end.
 #[inline(always)]

@@ -13,23 +13,21 @@
 
 use super::balanced;
 use super::epilogue::Panels;
-use crate::args::{Pointwise, Span};
+use crate::part::Span;
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Pixels of the first half of a tile that ends in two.
 const HALF: usize = 6;
 
-/// Bytes of input that a chunk of pixels may hold: it is read once per panel and should stay in the L2 cache meanwhile.
-const CHUNK_BYTES: usize = 192 << 10;
-
 /// Kernel `pw`: tiles of up to `MAX` pixels (at most 12) times one panel.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
+pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
     // SAFETY: the caller's promise.
-    unsafe { pointwise::<S, Whole, MAX>(s, a) }
+    unsafe { pointwise::<S, Whole, MAX>(s, layer, part) }
 }
 
 /// Kernel `pw8`: as [`pw`], for a last panel of which only the first eight channels are there.
@@ -37,24 +35,25 @@ pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
 /// # Safety
 /// As [`pw`].
 #[inline(always)]
-pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, a: &Pointwise) {
+pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
     // SAFETY: the caller's promise.
-    unsafe { pointwise::<S, Half, MAX>(s, a) }
+    unsafe { pointwise::<S, Half, MAX>(s, layer, part) }
 }
 
 #[inline(always)]
-unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, a: &Pointwise) {
-    let chunk = (CHUNK_BYTES / (4 * a.cin.max(1))).max(1).next_multiple_of(MAX);
-    let mut start = a.pixels.start;
-    while start < a.pixels.end {
-        let pixels: Span = (start..a.pixels.end.min(start + chunk)).into();
-        for panel in a.panels.start..a.panels.end {
+unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+    // It is read once per panel.
+    let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
+    let mut start = part.pixels.start;
+    while start < part.pixels.end {
+        let pixels: Span = (start..part.pixels.end.min(start + chunk)).into();
+        for panel in part.channels.start..part.channels.end {
             // On a small plane a panel is used by a few tiles only. Each of them asks for a quarter of the next one.
-            let next = a.weights.wrapping_add((panel + 1) * a.cin * 16);
+            let next = layer.weights.as_ptr().wrapping_add((panel + 1) * layer.cin * 16);
             for (index, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
-                let place = Place { pixel, panel, ahead: next.wrapping_add(index % 4 * (a.cin / 4) * 16) };
+                let place = Place { pixel, panel, ahead: next.wrapping_add(index % 4 * (layer.cin / 4) * 16) };
                 // SAFETY: the caller's promise.
-                unsafe { sized::<S, L, MAX>(s, a, count, place) }
+                unsafe { sized::<S, L, MAX>(s, layer, part, count, place) }
             }
         }
         start = pixels.end;
@@ -174,48 +173,49 @@ struct Place {
 
 /// From a run-time number of pixels to a tile in which it is a constant.
 #[inline(always)]
-unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, a: &Pointwise, count: usize, at: Place) {
+unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part, count: usize, at: Place) {
     // SAFETY: the caller's promise.
     unsafe {
         match count {
-            1 => tile::<S, L, 1>(s, a, at),
-            2 => tile::<S, L, 2>(s, a, at),
-            3 => tile::<S, L, 3>(s, a, at),
-            4 => tile::<S, L, 4>(s, a, at),
-            5 if MAX >= 5 => tile::<S, L, 5>(s, a, at),
-            6 if MAX >= 6 => tile::<S, L, 6>(s, a, at),
-            7 if MAX >= 7 => tile::<S, L, 7>(s, a, at),
-            8 if MAX >= 8 => tile::<S, L, 8>(s, a, at),
-            9 if MAX >= 9 => tile::<S, L, 9>(s, a, at),
-            10 if MAX >= 10 => tile::<S, L, 10>(s, a, at),
-            11 if MAX >= 11 => tile::<S, L, 11>(s, a, at),
-            _ => tile::<S, L, MAX>(s, a, at),
+            1 => tile::<S, L, 1>(s, layer, part, at),
+            2 => tile::<S, L, 2>(s, layer, part, at),
+            3 => tile::<S, L, 3>(s, layer, part, at),
+            4 => tile::<S, L, 4>(s, layer, part, at),
+            5 if MAX >= 5 => tile::<S, L, 5>(s, layer, part, at),
+            6 if MAX >= 6 => tile::<S, L, 6>(s, layer, part, at),
+            7 if MAX >= 7 => tile::<S, L, 7>(s, layer, part, at),
+            8 if MAX >= 8 => tile::<S, L, 8>(s, layer, part, at),
+            9 if MAX >= 9 => tile::<S, L, 9>(s, layer, part, at),
+            10 if MAX >= 10 => tile::<S, L, 10>(s, layer, part, at),
+            11 if MAX >= 11 => tile::<S, L, 11>(s, layer, part, at),
+            _ => tile::<S, L, MAX>(s, layer, part, at),
         }
     }
 }
 
 /// `PIXELS` pixels times one panel, or the half of it that is there.
 #[inline(always)]
-unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, at: Place) {
+unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: Place) {
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
-        let mut w = a.weights.add(at.panel * a.cin * 16);
-        let bias = a.bias.add(at.panel * 16);
+        let cin = layer.cin;
+        let mut w = layer.weights.as_ptr().add(at.panel * cin * 16);
+        let bias = layer.bias.as_ptr().add(at.panel * 16);
         let mut sums = [L::load(s, bias); PIXELS];
         for sum in &mut sums[1..] {
             s.reload();
             *sum = L::load(s, bias);
         }
-        let mut x = a.src.ptr.wrapping_add(at.pixel * 8);
+        let mut x = part.src.ptr.wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
-        let to = Panels { dst: a.dst, clamp: a.clamp, residual: a.residual, cout: a.cout };
-        let in_halves = S::ENDS_IN_HALVES && PIXELS > HALF && a.cin.is_multiple_of(8) && a.cin > 0;
-        for _ in 0..a.cin / 8 - usize::from(in_halves) {
+        let to = Panels::new(layer, part);
+        let in_halves = S::ENDS_IN_HALVES && PIXELS > HALF && cin.is_multiple_of(8) && cin > 0;
+        for _ in 0..cin / 8 - usize::from(in_halves) {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
             sums = quad::<S, L, PIXELS>(s, x, w, sums);
             sums = quad::<S, L, PIXELS>(s, x.add(4), w.add(64), sums);
-            (x, w, ahead) = (x.wrapping_add(a.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
+            (x, w, ahead) = (x.wrapping_add(part.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
         }
         if in_halves {
             s.prefetch(ahead);
@@ -223,7 +223,7 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, a: &Pointwise, a
             sums = quad::<S, L, PIXELS>(s, x, w, sums);
             return halves::<S, L, PIXELS>(s, x.add(4), w.add(64), &to, at, &sums);
         }
-        for k in 0..a.cin % 8 {
+        for k in 0..cin % 8 {
             let weights = L::load(s, w.add(k * 16));
             for (p, sum) in sums.iter_mut().enumerate() {
                 *sum = L::fma_splat(s, x.add(p * 8 + k), weights, *sum);

@@ -1,22 +1,23 @@
 //! Global average pool: each row's pixels are added from left to right, then the rows' sums from the
 //! top, then comes one multiplication by 1/(H·W).
 
-use crate::args::Pool;
 use crate::simd::Simd;
+use crate::{Layer, Part};
 
 /// Kernel `pool`.
 ///
 /// # Safety
-/// The pointers in `a` are valid for the extents in `a`.
+/// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn pool<S: Simd>(s: S, a: &Pool) {
-    let scale = s.splat8(1.0 / (a.height * a.width) as f32);
-    for b in a.blocks.start..a.blocks.end {
-        let mut from = a.src.ptr.wrapping_add(b * a.src.stride);
+pub(crate) unsafe fn pool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
+    let (height, width) = (part.geometry.height, part.geometry.width);
+    let scale = s.splat8(1.0 / (height * width) as f32);
+    for b in part.channels.start..part.channels.end {
+        let mut from = part.src.ptr.wrapping_add(b * part.src.stride);
         let mut total = s.splat8(0.0);
-        for _ in 0..a.height {
+        for _ in 0..height {
             let mut sum = s.splat8(0.0);
-            for _ in 0..a.width {
+            for _ in 0..width {
                 // SAFETY: the pixel is inside block `b`.
                 sum = s.add8(sum, unsafe { s.load8(from) });
                 from = from.wrapping_add(8);
@@ -24,6 +25,6 @@ pub(crate) unsafe fn pool<S: Simd>(s: S, a: &Pool) {
             total = s.add8(total, sum);
         }
         // SAFETY: whole blocks are writable at `dst`.
-        unsafe { s.store8(a.dst.add(b * 8), s.mul8(total, scale)) }
+        unsafe { s.store8(part.dst.ptr.wrapping_add(b * part.dst.stride), s.mul8(total, scale)) }
     }
 }

@@ -1,0 +1,162 @@
+//! Which kernels suit this CPU: its instructions, and how many of them it starts at a time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Isa, Tuning};
+
+/// The environment variable that forces a microarchitecture.
+const VARIABLE: &str = "MNX_TUNED_FOR";
+
+/// The kind of core that a kernel's tile was chosen for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TunedFor {
+    /// Any core that has the instructions.
+    #[default]
+    Any,
+    /// Cores with two multiply-add units of 512 bits: Intel's Xeons with AVX-512, AMD's from Zen 5 on.
+    Wide,
+}
+
+impl TunedFor {
+    /// All of them.
+    pub const ALL: [TunedFor; 2] = [TunedFor::Any, TunedFor::Wide];
+
+    /// Lower-case name, as on the command line and in `MNX_TUNED_FOR`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TunedFor::Any => "any",
+            TunedFor::Wide => "wide",
+        }
+    }
+
+    /// What this CPU is. Where it cannot be told, `Any`, whose kernels are good everywhere.
+    pub fn detect() -> TunedFor {
+        if has_two_wide_units() { TunedFor::Wide } else { TunedFor::Any }
+    }
+
+    fn from_env() -> Result<Option<TunedFor>, Error> {
+        let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        match &*value.to_string_lossy() {
+            "" | "auto" => Ok(None),
+            text => text.parse().map(Some),
+        }
+    }
+}
+
+impl fmt::Display for TunedFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for TunedFor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<TunedFor, Error> {
+        let named = TunedFor::ALL.into_iter().find(|kind| kind.name() == text);
+        named.ok_or_else(|| Error::TunedForUnknown { found: text.to_owned() })
+    }
+}
+
+/// What kernels are selected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Cpu {
+    /// Whose kernels run; the CPU has it.
+    isa: Isa,
+    /// Which of them are preferred.
+    tuned_for: TunedFor,
+}
+
+impl Cpu {
+    /// As [`Isa::choose`] decides; the microarchitecture that is asked for, else the one that `MNX_TUNED_FOR` names (`auto` or
+    /// empty: none), else the one that is found. Every one can be forced on every CPU: it prefers kernels, it adds no
+    /// instructions.
+    ///
+    /// # Errors
+    /// As [`Isa::choose`]; [`Error::TunedForUnknown`] when `MNX_TUNED_FOR` names none.
+    pub fn choose(isa: Option<Isa>, tuned_for: Option<TunedFor>) -> Result<Cpu, Error> {
+        let isa = Isa::choose(isa)?;
+        let tuned_for = tuned_for.map_or_else(TunedFor::from_env, |kind| Ok(Some(kind)))?;
+        Ok(Cpu { isa, tuned_for: tuned_for.unwrap_or_else(TunedFor::detect) })
+    }
+
+    /// Every pair of an ISA that can run here and a microarchitecture, with or without kernels of its own.
+    pub fn available() -> Vec<Cpu> {
+        let pairs = |isa| TunedFor::ALL.map(|tuned_for| Cpu { isa, tuned_for });
+        Isa::available().into_iter().flat_map(pairs).collect()
+    }
+
+    /// Whose kernels run.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Which of them are preferred.
+    pub fn tuned_for(self) -> TunedFor {
+        self.tuned_for
+    }
+
+    /// How work is cut for it.
+    pub fn tuning(self) -> &'static Tuning {
+        const DEFAULT: &Tuning = &Tuning::DEFAULT;
+        DEFAULT
+    }
+}
+
+/// Whether both multiply-add units are 512 bits wide. No flag says so: it follows from who made the core.
+#[cfg(target_arch = "x86_64")]
+fn has_two_wide_units() -> bool {
+    use std::arch::x86_64::__cpuid;
+    if !is_x86_feature_detected!("avx512f") {
+        return false;
+    }
+    // SAFETY: every x86-64 CPU has this instruction.
+    #[allow(unused_unsafe, reason = "safe from Rust 1.94 on")]
+    let leaf = |number| unsafe { __cpuid(number) };
+    let vendor = leaf(0);
+    match [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() {
+        b"GenuineIntel" => {
+            let words = (0x8000_0002..=0x8000_0004).map(leaf).flat_map(|r| [r.eax, r.ebx, r.ecx, r.edx]);
+            let brand: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+            brand.windows(4).any(|part| part == b"Xeon")
+        }
+        b"AuthenticAMD" => {
+            let signature = leaf(1).eax;
+            let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+            const ZEN5: u32 = 0x1a;
+            family >= ZEN5
+        }
+        _ => false,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_two_wide_units() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for kind in TunedFor::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert!("Wide".parse::<TunedFor>().is_err());
+    }
+
+    #[test]
+    fn a_choice_is_taken_and_the_default_is_what_is_found() {
+        for cpu in Cpu::available() {
+            assert_eq!(Cpu::choose(Some(cpu.isa()), Some(cpu.tuned_for())), Ok(cpu));
+        }
+        if std::env::var_os(VARIABLE).is_none() {
+            assert_eq!(Cpu::choose(None, None).map(Cpu::tuned_for), Ok(TunedFor::detect()));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A layer as data: what is computed, with which weights, by which kernel. Where it is computed is a [`Part`].
+
+use crate::part::Part;
+use crate::table::{self, Kernel};
+use crate::{BLOCK, Cpu, Error, PANEL, Tuning, pack};
+
+/// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Lower bound.
+    pub lo: f32,
+    /// Upper bound.
+    pub hi: f32,
+}
+
+impl Clamp {
+    /// Everything passes.
+    pub const NONE: Clamp = Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    /// 0…∞.
+    pub const RELU: Clamp = Clamp { lo: 0.0, hi: f32::INFINITY };
+    /// 0…6.
+    pub const RELU6: Clamp = Clamp { lo: 0.0, hi: 6.0 };
+
+    /// One value through the clamp; NaN stays NaN.
+    pub fn apply(self, value: f32) -> f32 {
+        let raised = if value < self.lo { self.lo } else { value };
+        if raised > self.hi { self.hi } else { raised }
+    }
+}
+
+/// What a kernel computes: the key by which [`table::select`] finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Depthwise convolution with square filters.
+    Depthwise {
+        /// Rows and columns of a filter.
+        kernel: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+    },
+    /// 1x1 convolution, in panels of 16 output channels.
+    Pointwise,
+    /// The last panel of a 1x1 convolution, where only its first eight output channels are there.
+    PointwiseHalf,
+    /// Dense convolution of channel-blocked input that has its zeros around it, as [`strip::pad_rows`](crate::strip::pad_rows)
+    /// makes it.
+    Conv {
+        /// Rows and columns of a filter.
+        kernel: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+    },
+    /// Dense convolution of planar (NCHW) input: a network's stem.
+    Dense {
+        /// Rows and columns of a filter.
+        kernel: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+    },
+    /// Maximum of each window of a channel. Where a window has a NaN, so has the output; +0 and −0 are equal, either may
+    /// come out. Padding takes no part.
+    MaxPool {
+        /// Rows and columns of a window.
+        kernel: usize,
+        /// Pixels from one window to the next.
+        stride: usize,
+    },
+    /// Global average pool.
+    Pool,
+    /// A matrix times rows of features: the classifier.
+    Linear,
+}
+
+impl Operation {
+    /// Rows and columns of a filter or window: 1 where there is none.
+    pub fn kernel(self) -> usize {
+        match self {
+            Operation::Depthwise { kernel, .. }
+            | Operation::Conv { kernel, .. }
+            | Operation::Dense { kernel, .. }
+            | Operation::MaxPool { kernel, .. } => kernel,
+            Operation::Pointwise | Operation::PointwiseHalf | Operation::Pool | Operation::Linear => 1,
+        }
+    }
+
+    /// Pixels from one window to the next: 1 where there is none.
+    pub fn stride(self) -> usize {
+        match self {
+            Operation::Depthwise { stride, .. }
+            | Operation::Conv { stride, .. }
+            | Operation::Dense { stride, .. }
+            | Operation::MaxPool { stride, .. } => stride,
+            Operation::Pointwise | Operation::PointwiseHalf | Operation::Pool | Operation::Linear => 1,
+        }
+    }
+
+    /// Whether each output channel reads its own input channel only.
+    pub fn is_per_channel(self) -> bool {
+        matches!(self, Operation::Depthwise { .. } | Operation::MaxPool { .. } | Operation::Pool)
+    }
+
+    /// Output channels that are computed together at least: a block, or a panel.
+    pub fn lanes(self) -> usize {
+        if self.is_per_channel() { BLOCK } else { PANEL }
+    }
+
+    /// Weights of each output channel of a layer with `cin` input channels.
+    pub(crate) fn depth(self, cin: usize) -> usize {
+        let filter = self.kernel() * self.kernel();
+        match self {
+            Operation::MaxPool { .. } | Operation::Pool => 0,
+            Operation::Depthwise { .. } => filter,
+            _ => cin.saturating_mul(filter),
+        }
+    }
+
+    /// Floats of a layer's packed weights; `usize::MAX`, which no slice has, if they cannot be counted.
+    pub fn weights_len(self, cin: usize, cout: usize) -> usize {
+        cout.div_ceil(self.lanes()).saturating_mul(self.lanes()).saturating_mul(self.depth(cin))
+    }
+
+    /// Floats of a layer's packed bias; `usize::MAX`, which no slice has, if they cannot be counted.
+    pub fn bias_len(self, cout: usize) -> usize {
+        if self.depth(1) == 0 { 0 } else { pack::bias_len(cout) }
+    }
+
+    /// Floats of scratch that a kernel needs: what a tile of a dense layer reads, zero-padded, in whole vectors of eight.
+    pub fn scratch_len(self, cin: usize) -> usize {
+        let Operation::Dense { kernel, stride } = self else { return 0 };
+        cin.saturating_mul(kernel * ((MOST_DENSE_PIXELS - 1) * stride + kernel)).saturating_add(7) / 8 * 8
+    }
+}
+
+/// Pixels of the largest tile of any dense kernel.
+pub const MOST_DENSE_PIXELS: usize = 8;
+
+/// A layer: what it computes, its packed weights, and the kernel that was chosen for it.
+///
+/// The lengths of the weights are checked when it is made; which part of it to compute, and where, is said by a [`Part`].
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'w> {
+    pub(crate) operation: Operation,
+    pub(crate) cin: usize,
+    pub(crate) cout: usize,
+    pub(crate) weights: &'w [f32],
+    pub(crate) bias: &'w [f32],
+    pub(crate) clamp: Clamp,
+    pub(crate) tuning: &'static Tuning,
+    kernel: &'static Kernel,
+    /// The kernel of a pointwise layer's last panel, if that is half empty.
+    half: Option<&'static Kernel>,
+}
+
+impl<'w> Layer<'w> {
+    /// A layer whose kernels suit `cpu`. Weights and bias are packed as [`pack`] does it; pools have none.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a packed slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
+    /// not as many outputs as inputs; [`Error::Kernel`] where there is no kernel for the operation.
+    pub fn new(
+        cpu: Cpu,
+        operation: Operation,
+        [cin, cout]: [usize; 2],
+        weights: &'w [f32],
+        bias: &'w [f32],
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
+        if operation.is_per_channel() && cin != cout {
+            return Err(Error::Channels { expected: cin, found: cout });
+        }
+        let lengths = [
+            ("packed weights", operation.weights_len(cin, cout), weights.len()),
+            ("packed bias", operation.bias_len(cout), bias.len()),
+        ];
+        for (what, expected, found) in lengths {
+            if expected != found {
+                return Err(Error::Length { what, expected, found });
+            }
+        }
+        let half_panel = operation == Operation::Pointwise && (1..=BLOCK).contains(&(cout % PANEL));
+        let kernel = table::select(operation, cpu)?;
+        let half = if half_panel { Some(table::select(Operation::PointwiseHalf, cpu)?) } else { None };
+        Ok(Layer { operation, cin, cout, weights, bias, clamp, tuning: cpu.tuning(), kernel, half })
+    }
+
+    /// What it computes.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Input channels.
+    pub fn cin(&self) -> usize {
+        self.cin
+    }
+
+    /// Output channels.
+    pub fn cout(&self) -> usize {
+        self.cout
+    }
+
+    /// Blocks or panels of output channels: what a [`Part`]'s `channels` counts.
+    pub fn groups(&self) -> usize {
+        self.cout.div_ceil(self.operation.lanes())
+    }
+
+    /// The kernel that does most of it.
+    pub fn kernel(&self) -> &'static Kernel {
+        match self.half {
+            Some(half) if self.cout <= BLOCK => half,
+            _ => self.kernel,
+        }
+    }
+
+    /// Packed weights.
+    pub fn weights(&self) -> &'w [f32] {
+        self.weights
+    }
+
+    /// Packed bias.
+    pub fn bias(&self) -> &'w [f32] {
+        self.bias
+    }
+
+    /// Computes a part of the layer.
+    ///
+    /// # Safety
+    /// - The memory of [`Part::extents`] is there: what is read is readable and what is written writable, aligned as floats are.
+    /// - What is written overlaps neither what is read nor what another thread touches meanwhile; the residual may be what is written.
+    /// - Input of a dense layer on blocked channels has its zeros around it.
+    ///
+    /// Lanes of a block past the last channel are written too, as zeros where 0 is within the clamp.
+    #[inline]
+    pub unsafe fn run(&self, part: &Part) {
+        let Some(half) = self.half else {
+            // SAFETY: the caller's promise; the kernel was selected for a CPU that has its ISA.
+            return unsafe { (self.kernel.run)(self, part) };
+        };
+        let whole = part.channels.end.min(self.cout / PANEL);
+        let split = whole.max(part.channels.start);
+        for (kernel, panels) in [(self.kernel, part.channels.start..split), (half, split..part.channels.end)] {
+            if !panels.is_empty() {
+                // SAFETY: as above, for fewer panels.
+                unsafe { (kernel.run)(self, &Part { channels: panels.into(), ..*part }) }
+            }
+        }
+    }
+}

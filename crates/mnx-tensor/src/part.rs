@@ -1,0 +1,253 @@
+//! A part of a layer as data: raw pointers and extents. [`crate::ops`] checks them and is safe; whoever calls
+//! [`Layer::run`] vouches for them.
+
+use std::ops::Range;
+
+use crate::{BLOCK, Clamp, Layer, Operation, PANEL};
+
+/// Blocks of channels in memory, `stride` floats from one to the next. Pixel `p` of block `b` lies at
+/// `ptr + b·stride + p·8`; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes {
+    /// Block 0, pixel 0.
+    pub ptr: *const f32,
+    /// Floats from block to block.
+    pub stride: usize,
+}
+
+/// [`Planes`] to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanesMut {
+    /// Block 0, pixel 0.
+    pub ptr: *mut f32,
+    /// Floats from block to block.
+    pub stride: usize,
+}
+
+impl PlanesMut {
+    /// To be read.
+    pub fn read(self) -> Planes {
+        Planes { ptr: self.ptr, stride: self.stride }
+    }
+}
+
+/// Added to the first `channels` output channels after the layer's clamp; same pixels as the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual {
+    /// What is added.
+    pub planes: Planes,
+    /// How many channels get it.
+    pub channels: usize,
+    /// Activation of the sum, in those channels: ResNet's stands here.
+    pub clamp: Clamp,
+}
+
+/// Height and width of a whole input plane and of the output, and the zeros before the first row and column.
+///
+/// Output row `y`, tap `k` reads input row `stride·y + k − pad_top`; rows outside 0…`height` are zero (a max pool leaves
+/// them out); columns likewise. So `pad_top` and `pad_left` are 0 or 1 of a 3x3 layer, 0 to 3 of a 7x7, and what is
+/// padded after follows from the output's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Output rows.
+    pub out_height: usize,
+    /// Output columns.
+    pub out_width: usize,
+    /// Zero rows above: 0 to 3, at most half the layer's kernel.
+    pub pad_top: usize,
+    /// Zero columns to the left: 0 to 3, at most half the layer's kernel.
+    pub pad_left: usize,
+}
+
+/// A part of a [`Layer`]: which pixels and channels to compute, from where to where.
+///
+/// | operation | `src` | `dst` | `pixels` | `channels` |
+/// | --- | --- | --- | --- | --- |
+/// | depthwise, max pool | blocks of 8 channels | blocks | whole output rows | blocks |
+/// | pointwise | blocks | blocks | output pixels | panels of 16 |
+/// | conv | blocks, padded | blocks | whole output rows | panels |
+/// | dense | planes of one channel | blocks | whole output rows | all panels |
+/// | pool | blocks | a block after the other, each of one pixel | the one | blocks |
+/// | linear | rows of features | rows of outputs | rows | panels |
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Input.
+    pub src: Planes,
+    /// Output.
+    pub dst: PlanesMut,
+    /// Shortcut, if any. Pools and linear layers have none.
+    pub residual: Option<Residual>,
+    /// Sizes of input and output, and the padding. Pointwise and linear layers do not look at it.
+    pub geometry: Geometry,
+    /// Working memory, [`Operation::scratch_len`](crate::Operation::scratch_len) floats that are nobody else's.
+    pub scratch: *mut f32,
+    /// Output pixels to compute, row by row.
+    pub pixels: Span,
+    /// Output channels to compute, in groups of [`Operation::lanes`](crate::Operation::lanes).
+    pub channels: Span,
+}
+
+/// The same floats of several planes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Which planes, blocks or rows, as [`Planes`] counts them.
+    pub planes: Range<usize>,
+    /// Which floats of each, from its pixel 0 on.
+    pub floats: Range<usize>,
+}
+
+/// What a part of a layer touches: the safety contract of [`Layer::run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Read from `src`.
+    pub src: Region,
+    /// Written to `dst`.
+    pub dst: Region,
+    /// Read from the residual.
+    pub residual: Option<Region>,
+    /// Read from the layer's packed weights.
+    pub weights: Range<usize>,
+    /// Read from the layer's packed bias.
+    pub bias: Range<usize>,
+    /// Floats of scratch, written and read.
+    pub scratch: usize,
+}
+
+impl Part {
+    /// The output rows in which the pixels are.
+    #[inline(always)]
+    pub fn rows(&self) -> Span {
+        let width = self.geometry.out_width;
+        Span { start: self.pixels.start / width, end: self.pixels.end.div_ceil(width) }
+    }
+
+    /// What is read and written when this part of `layer` is computed; nothing else is touched.
+    pub fn extents(&self, layer: &Layer<'_>) -> Extents {
+        let Layer { operation, cin, cout, .. } = *layer;
+        let (pixels, channels, lanes) = (self.pixels, self.channels, operation.lanes());
+        let g = &self.geometry;
+        let blocks =
+            |groups: Span| groups.start * lanes / BLOCK..(groups.end * lanes).min(cout.next_multiple_of(BLOCK)) / BLOCK;
+        let of_pixels = |pixels: Range<usize>| pixels.start * BLOCK..pixels.end * BLOCK;
+        let (all, of_part) = (0..cin.div_ceil(BLOCK), blocks(channels));
+        let output = Region { planes: of_part.clone(), floats: of_pixels(pixels.start..pixels.end) };
+        let (src, dst) = match operation {
+            Operation::Depthwise { .. } | Operation::MaxPool { .. } => {
+                let rows = g.reads(self.rows(), operation);
+                (Region { planes: of_part, floats: of_pixels(rows.start * g.width..rows.end * g.width) }, output)
+            }
+            Operation::Pointwise | Operation::PointwiseHalf => {
+                (Region { planes: all, floats: of_pixels(pixels.start..pixels.end) }, output)
+            }
+            Operation::Conv { kernel, stride } => {
+                let (rows, row) = (self.rows(), g.padded_row(operation));
+                let end = if rows.is_empty() { rows.start * stride } else { (rows.end - 1) * stride + kernel };
+                (Region { planes: all, floats: of_pixels(rows.start * stride * row..end * row) }, output)
+            }
+            Operation::Dense { .. } => {
+                let rows = g.reads(self.rows(), operation);
+                (Region { planes: 0..cin, floats: rows.start * g.width..rows.end * g.width }, output)
+            }
+            Operation::Pool => {
+                let whole = of_pixels(0..g.height * g.width);
+                (Region { planes: of_part.clone(), floats: whole }, Region { planes: of_part, floats: 0..BLOCK })
+            }
+            Operation::Linear => {
+                let rows = pixels.start..pixels.end;
+                let outputs = channels.start * PANEL..(channels.end * PANEL).min(cout);
+                (Region { planes: rows.clone(), floats: 0..cin }, Region { planes: rows, floats: outputs })
+            }
+        };
+        let residual = self.residual.map(|residual| {
+            let covered = residual.channels.div_ceil(BLOCK);
+            let planes = dst.planes.start.min(covered)..dst.planes.end.min(covered);
+            Region { planes, floats: dst.floats.clone() }
+        });
+        let of_groups = |whole: usize| {
+            let group = whole / layer.groups().max(1);
+            channels.start * group..channels.end * group
+        };
+        // A bias is padded to whole panels whatever the lanes.
+        let bias = if layer.bias.is_empty() { 0..0 } else { channels.start * lanes..channels.end * lanes };
+        let (weights, scratch) = (of_groups(layer.weights.len()), operation.scratch_len(cin));
+        Extents { src, dst, residual, weights, bias, scratch }
+    }
+
+    /// Whether this is a part of `layer`: its groups of channels and output pixels exist, and the geometry suits the operation.
+    pub fn fits(&self, layer: &Layer<'_>) -> bool {
+        let (g, operation) = (&self.geometry, layer.operation);
+        let within = |span: Span, end: usize| span.start <= span.end && span.end <= end;
+        let whole_rows =
+            self.pixels.start.is_multiple_of(g.out_width.max(1)) && self.pixels.end.is_multiple_of(g.out_width.max(1));
+        within(self.channels, layer.groups())
+            && self.residual.is_none_or(|residual| residual.channels <= layer.cout)
+            && match operation {
+                Operation::Pointwise | Operation::PointwiseHalf | Operation::Linear => {
+                    self.pixels.start <= self.pixels.end
+                }
+                Operation::Pool => g.height * g.width > 0,
+                _ => {
+                    let windows = |size: usize, pad: usize, outputs: usize| {
+                        // At most half a filter of zeros on each side.
+                        let half = operation.kernel() / 2;
+                        pad <= half
+                            && (outputs == 0
+                                || (outputs - 1) * operation.stride() + operation.kernel() <= size + pad + half)
+                    };
+                    whole_rows
+                        && within(self.pixels, g.out_height * g.out_width)
+                        && windows(g.height, g.pad_top, g.out_height)
+                        && windows(g.width, g.pad_left, g.out_width)
+                }
+            }
+    }
+}
+
+impl Geometry {
+    /// One pixel to one pixel: for layers that do not look at it.
+    pub const POINT: Geometry = Geometry { height: 1, width: 1, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+
+    /// Input rows that output rows `rows` of an operation read, those that exist.
+    pub fn reads(&self, rows: Span, operation: Operation) -> Span {
+        let (kernel, stride) = (operation.kernel(), operation.stride());
+        let end = (rows.end * stride + kernel - stride).saturating_sub(self.pad_top).min(self.height);
+        Span { start: (rows.start * stride).saturating_sub(self.pad_top).min(end), end }
+    }
+
+    /// Pixels of a row of the padded input that a [`Conv`](Operation::Conv) reads.
+    #[inline(always)]
+    pub fn padded_row(&self, operation: Operation) -> usize {
+        (self.out_width - 1) * operation.stride() + operation.kernel()
+    }
+}
+
+/// A `Range<usize>` that is `Copy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First.
+    pub start: usize,
+    /// One past the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Range<usize>> for Span {
+    fn from(r: Range<usize>) -> Self {
+        Span { start: r.start, end: r.end }
+    }
+}

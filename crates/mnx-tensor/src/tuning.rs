@@ -1,0 +1,41 @@
+//! Sizes that suit a CPU's caches: how much a plan hands from layer to layer, and how much a kernel goes over again and
+//! again. They change no bit of a result.
+
+use std::ops::RangeInclusive;
+
+/// How work is cut for a CPU. The plan, the kernels and the benches read the same values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tuning {
+    /// Bytes of input that a pointwise kernel goes over once per panel: they should stay in the L2 cache meanwhile.
+    pub pointwise_chunk_bytes: usize,
+    /// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
+    /// reads them. Where one panel of a plane is larger, units take some rows instead, up to `rows_bytes`.
+    pub channels_bytes: usize,
+    /// Bytes that a unit of rows may put between fused layers: with what is read and written beside them they should fit
+    /// into the L2 cache.
+    pub rows_bytes: usize,
+    /// Bytes of a padded or sampled copy that a unit reads once per panel: they should stay in the L2 cache, beside a
+    /// panel of weights.
+    pub copy_bytes: usize,
+    /// Multiply-adds below which a unit is not worth handing to another thread: some 2 µs.
+    pub min_unit_macs: u64,
+    /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
+    pub min_height_for_rows: usize,
+    /// How many rows of a plane a thread keeps from layer to layer. With fewer the seams weigh too much; with more the rows
+    /// of all channels crowd its L2 cache.
+    pub rows_to_keep: RangeInclusive<usize>,
+}
+
+impl Tuning {
+    /// Fits an L2 cache of 512 KiB; no CPU measured so far wants other values.
+    pub const DEFAULT: Tuning = Tuning {
+        pointwise_chunk_bytes: 192 << 10,
+        channels_bytes: 48 << 10,
+        rows_bytes: 192 << 10,
+        copy_bytes: 256 << 10,
+        min_unit_macs: 100_000,
+        min_height_for_rows: 28,
+        rows_to_keep: 7..=14,
+    };
+}
