@@ -28,6 +28,7 @@ compile_error!("mnx reads its weight files in place: little-endian targets only"
 mod blocked;
 mod buffer;
 mod cpu;
+mod element;
 mod error;
 mod isa;
 mod kernels;
@@ -46,6 +47,7 @@ mod tuning;
 pub use blocked::{BLOCK, BlockedShape};
 pub use buffer::AlignedBuf;
 pub use cpu::{Cpu, TunedFor};
+pub use element::{Arithmetic, Element};
 pub use error::Error;
 pub use isa::Isa;
 pub use layer::{Clamp, Layer, Operation};
