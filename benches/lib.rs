@@ -206,25 +206,26 @@ impl Shape {
         // Of what conv3x3 reads: the zeros around it are there already.
         let is_conv = matches!(operation, Operation::Conv { .. });
         let around = if is_conv { geometry.padded_row(operation) } else { size };
+        const FLOAT: usize = size_of::<f32>();
         let (from, to) = (blocked(cin, around), blocked(cout, side));
         let (src, mut dst) = (fill(from.len()), fill(to.len()));
         let (weights, bias) = (fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
-        let mut scratch = AlignedBuf::zeroed(operation.scratch_len(cin));
+        let mut scratch = AlignedBuf::zeroed(operation.scratch_bytes(cin) / size_of::<f32>());
         // Blocked input has room for a planar one and for features.
         let (stride, out_stride) = match operation {
-            Operation::Dense { .. } => (size * size, to.plane),
-            Operation::Pool => (from.plane, BLOCK),
-            Operation::Linear => (cin, cout),
+            Operation::Dense { .. } => (size * size * FLOAT, to.plane),
+            Operation::Pool => (from.plane, BLOCK * FLOAT),
+            Operation::Linear => (cin * FLOAT, cout * FLOAT),
             _ => (from.plane, to.plane),
         };
         move || {
             let layer = self.layer(cpu, &weights, &bias);
             let whole = Part {
-                src: Planes { ptr: src.as_ptr(), stride },
-                dst: PlanesMut { ptr: dst.as_mut_ptr(), stride: out_stride },
+                src: Planes { ptr: src.as_ptr().cast(), stride },
+                dst: PlanesMut { ptr: dst.as_mut_ptr().cast(), stride: out_stride },
                 residual: None,
                 geometry,
-                scratch: scratch.as_mut_ptr(),
+                scratch: scratch.as_mut_ptr().cast(),
                 pixels: (0..side * side).into(),
                 channels: (0..layer.groups()).into(),
             };
@@ -241,7 +242,7 @@ impl Shape {
                         for rows in self.strips() {
                             for start in (0..layer.groups()).step_by(PANEL / BLOCK) {
                                 let channels = (start..layer.groups().min(start + PANEL / BLOCK)).into();
-                                let above = geometry.reads(rows, operation).start * size * BLOCK;
+                                let above = geometry.reads(rows, operation).start * size * BLOCK * FLOAT;
                                 let strip = whole.src.ptr.wrapping_sub(start * stride + above);
                                 let src = Planes { ptr: strip, stride };
                                 layer.run(&Part { src, pixels: of_rows(rows), channels, ..whole });

@@ -1,13 +1,16 @@
 //! Where each activation lies in a session's memory: values that are never needed at the same time share it.
 
-use mnx_tensor::BlockedShape;
+use mnx_tensor::{BlockedShape, Blocking};
+
+/// Bytes of a cache line, on which every value starts.
+pub(crate) const LINE: usize = 64;
 
 /// One activation of one picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     /// Which value it is.
     pub(crate) id: usize,
-    /// Floats from the start of the picture's memory.
+    /// Bytes from the start of the picture's memory.
     pub(crate) offset: usize,
     pub(crate) shape: BlockedShape,
 }
@@ -15,7 +18,7 @@ pub(crate) struct Slot {
 impl Default for Slot {
     /// A value of no elements.
     fn default() -> Self {
-        let shape = BlockedShape { channels: 0, height: 0, width: 0, plane: 0 };
+        let shape = BlockedShape { blocking: Blocking::F32, channels: 0, height: 0, width: 0, plane: 0 };
         Slot { id: usize::MAX, offset: 0, shape }
     }
 }
@@ -28,7 +31,7 @@ pub(crate) struct Layout {
 
 #[derive(Clone, Copy, Debug)]
 struct Life {
-    len: usize,
+    bytes: usize,
     first: usize,
     last: usize,
 }
@@ -37,7 +40,7 @@ impl Layout {
     /// A value that step `step` writes.
     pub(crate) fn value(&mut self, shape: BlockedShape, step: usize) -> Slot {
         // A whole number of cache lines, so that the next value starts on one.
-        self.lives.push(Life { len: shape.len().next_multiple_of(16), first: step, last: step });
+        self.lives.push(Life { bytes: shape.bytes().next_multiple_of(LINE), first: step, last: step });
         Slot { id: self.lives.len() - 1, offset: 0, shape }
     }
 
@@ -48,26 +51,26 @@ impl Layout {
         }
     }
 
-    /// Calls `set` with each value's id and offset; returns the floats needed in all. The largest come first,
+    /// Calls `set` with each value's id and offset; returns the bytes needed in all. The largest come first,
     /// each as low as the values allow that live at the same time: for a chain of layers this reaches the largest pair.
     pub(crate) fn place(&self, mut set: impl FnMut(usize, usize)) -> usize {
         let mut order: Vec<usize> = (0..self.lives.len()).collect();
-        order.sort_by_key(|&i| (usize::MAX - self.lives[i].len, i));
+        order.sort_by_key(|&i| (usize::MAX - self.lives[i].bytes, i));
         let mut placed: Vec<(usize, Life)> = Vec::new();
         for id in order {
             let life = self.lives[id];
             let mut offset = 0;
             // `placed` is sorted by offset: the first gap that is large enough is taken.
             for &(start, other) in placed.iter().filter(|(_, o)| o.first <= life.last && life.first <= o.last) {
-                if offset + life.len <= start {
+                if offset + life.bytes <= start {
                     break;
                 }
-                offset = offset.max(start + other.len);
+                offset = offset.max(start + other.bytes);
             }
             let at = placed.partition_point(|&(start, _)| start <= offset);
             placed.insert(at, (offset, life));
             set(id, offset);
         }
-        placed.iter().map(|(offset, life)| offset + life.len).max().unwrap_or(0)
+        placed.iter().map(|(offset, life)| offset + life.bytes).max().unwrap_or(0)
     }
 }

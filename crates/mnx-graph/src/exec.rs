@@ -2,13 +2,16 @@
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
-use mnx_tensor::{AlignedBuf, BLOCK, Operation, PANEL, Part, TensorView};
+use mnx_tensor::{AlignedBytes, BLOCK, Blocking, Operation, PANEL, Part, TensorView};
 
-use crate::arena::Slot;
+use crate::arena::{LINE, Slot};
 use crate::layers::Layers;
 use crate::plan::{Conv, LayerRef, Link, Plan, Shortcut, Step, StepKind};
 
-/// How a session's memory is divided, in floats.
+/// Bytes of a pixel of a block.
+const PIXEL: usize = Blocking::F32.pixel_bytes();
+
+/// How a session's memory is divided, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Regions {
     lane: usize,
@@ -23,12 +26,12 @@ pub(crate) struct Regions {
 impl Regions {
     /// For `lanes` pictures at a time, `workers` threads and `batch` pictures in all; `None` if that overflows.
     pub(crate) fn new(plan: &Plan, lanes: usize, workers: usize, batch: usize) -> Option<Regions> {
-        let lane = plan.lane_len.next_multiple_of(16);
-        let scratch = plan.scratch_len.next_multiple_of(16);
+        let lane = plan.lane_bytes.next_multiple_of(LINE);
+        let scratch = plan.scratch_bytes.next_multiple_of(LINE);
         let scratch_start = lane.checked_mul(lanes)?;
         let features_start = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let output_start = features_start.checked_add(plan.features_stride.checked_mul(batch)?)?;
-        let end = output_start.checked_add(plan.classifier.cout.checked_mul(batch)?)?;
+        let end = output_start.checked_add(plan.output_stride().checked_mul(batch)?)?;
         Some(Regions { lane, scratch, scratch_start, features_start, output_start, end })
     }
 }
@@ -41,7 +44,7 @@ pub(crate) struct Exec<'a> {
     layers: &'a Layers,
     plan: &'a Plan,
     input: TensorView<'a>,
-    memory: *mut f32,
+    memory: *mut u8,
     regions: Regions,
 }
 
@@ -55,7 +58,7 @@ impl<'a> Exec<'a> {
         layers: &'a Layers,
         plan: &'a Plan,
         input: TensorView<'a>,
-        memory: &'a mut AlignedBuf,
+        memory: &'a mut AlignedBytes,
         regions: Regions,
     ) -> Self {
         assert!(memory.len() >= regions.end, "the session's memory holds all regions");
@@ -91,7 +94,7 @@ impl<'a> Exec<'a> {
                         part,
                         held,
                         &Scratch {
-                            picture: Planes { ptr: values, stride: height * width },
+                            picture: Planes { ptr: values.cast(), stride: height * width * size_of::<f32>() },
                             strips: scratch,
                             window: scratch.wrapping_add(chain.window),
                             window_plane: chain.window_plane,
@@ -115,7 +118,8 @@ impl<'a> Exec<'a> {
                 StepKind::Pool(geometry) => {
                     // The features of a picture have room for whole blocks.
                     let features = self.regions.features_start + picture * self.plan.features_stride;
-                    let dst = PlanesMut { ptr: self.memory.wrapping_add(features), stride: BLOCK };
+                    let dst =
+                        PlanesMut { ptr: self.memory.wrapping_add(features), stride: Blocking::F32.pixel_bytes() };
                     self.layers.pool().run(&Part { dst, geometry: *geometry, ..part });
                 }
             }
@@ -196,7 +200,7 @@ impl<'a> Exec<'a> {
         let (_, channels) = self.plan.classifier_split.unit(unit);
         let part = Part {
             src: Planes { ptr: features, stride: self.plan.features_stride },
-            dst: PlanesMut { ptr: output, stride: classifier.cout },
+            dst: PlanesMut { ptr: output, stride: self.plan.output_stride() },
             residual: None,
             geometry: Geometry::POINT,
             scratch: std::ptr::null_mut(),
@@ -216,8 +220,8 @@ impl<'a> Exec<'a> {
         nchw.resize(shape.channels * shape.height * shape.width, 0.0);
         let start = lane * self.regions.lane + offset;
         // SAFETY: the slot lies inside the lane.
-        let values = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.len()) };
-        shape.unblock(values, nchw);
+        let bytes = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.bytes()) };
+        shape.unblock(bytemuck::cast_slice(bytes), nchw);
         [shape.channels, shape.height, shape.width]
     }
 }
@@ -241,28 +245,28 @@ impl Hand {
 struct Scratch {
     /// The caller's.
     picture: Planes,
-    strips: *mut f32,
+    strips: *mut u8,
     /// For what a layer reads, copied.
-    window: *mut f32,
-    /// Floats from one block of a copy to the next.
+    window: *mut u8,
+    /// Bytes from one block of a copy to the next.
     window_plane: usize,
 }
 
-fn planes(lane: *mut f32, slot: Slot) -> Planes {
+fn planes(lane: *mut u8, slot: Slot) -> Planes {
     Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane }
 }
 
-fn out(lane: *mut f32, slot: Slot) -> PlanesMut {
+fn out(lane: *mut u8, slot: Slot) -> PlanesMut {
     PlanesMut { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane }
 }
 
-fn residual(lane: *mut f32, step: &Step) -> Option<Residual> {
+fn residual(lane: *mut u8, step: &Step) -> Option<Residual> {
     step.shortcut.map(|Shortcut { slot, channels, clamp }| Residual { planes: planes(lane, slot), channels, clamp })
 }
 
 /// Scratch as planes of which block `block` and pixel `pixel` come first.
-fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesMut {
-    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * BLOCK), stride: plane }
+fn strip(scratch: *mut u8, plane: usize, block: usize, pixel: usize) -> PlanesMut {
+    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * PIXEL), stride: plane }
 }
 
 /// What a unit of a layer reads, copied: with the zeros around it or, for a strided pointwise layer, side by side, so that
@@ -272,7 +276,7 @@ fn strip(scratch: *mut f32, plane: usize, block: usize, pixel: usize) -> PlanesM
 /// As [`Exec::step`].
 unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
     let Conv { layer: LayerRef { operation, cin, stride, .. }, geometry, .. } = conv;
-    let (rows, blocks) = (conv.rows(part.pixels), cin.div_ceil(BLOCK));
+    let (rows, blocks) = (conv.rows(part.pixels), (cin.div_ceil(BLOCK), Blocking::F32));
     let copy = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
     // SAFETY: the window has room for the rows that the unit's pixels read.
     let before = unsafe {
@@ -284,17 +288,17 @@ unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
             rows.start * stride * geometry.padded_row(*operation)
         }
     };
-    Planes { ptr: copy.ptr.wrapping_sub(before * BLOCK), stride: copy.stride }
+    Planes { ptr: copy.ptr.wrapping_sub(before * PIXEL), stride: copy.stride }
 }
 
 /// Moves `len` pixels of each block from pixel `by` of its plane to the plane's beginning.
 ///
 /// # Safety
 /// They lie inside their planes.
-unsafe fn shift(strips: *mut f32, plane: usize, blocks: usize, by: usize, len: usize) {
+unsafe fn shift(strips: *mut u8, plane: usize, blocks: usize, by: usize, len: usize) {
     for block in 0..blocks {
         let to = strips.wrapping_add(block * plane);
         // SAFETY: the caller's promise; source and target may overlap.
-        unsafe { std::ptr::copy(to.wrapping_add(by * BLOCK), to, len * BLOCK) }
+        unsafe { std::ptr::copy(to.wrapping_add(by * PIXEL), to, len * PIXEL) }
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Describe<'a> {
             match &step.kind {
                 StepKind::MaxPool(geometry) => {
                     let block = step.ends_block.map_or("", |block| &self.model.network().blocks[block].name);
-                    let offset = bytes_of(step.dst.offset);
+                    let offset = step.dst.offset as u64;
                     described.push(step_info(block.into(), vec![self.max_pool(geometry, step.dst, offset)], 0));
                     continue;
                 }
@@ -236,7 +236,7 @@ impl<'a> Describe<'a> {
             let convs = step.kind.convs();
             let mut layers: Vec<_> = convs.iter().map(|conv| self.layer(conv.layer.index)).collect();
             if let Some(last) = layers.last_mut() {
-                last.arena_offset = Some(bytes_of(step.dst.offset));
+                last.arena_offset = Some(step.dst.offset as u64);
             }
             let shortcut = step
                 .shortcut
@@ -244,7 +244,7 @@ impl<'a> Describe<'a> {
             described.push(step_info(self.block(&convs), layers, shortcut));
         }
         let mut layer = self.layer(classifier.index);
-        layer.arena_offset = Some(bytes_of(regions.output_start));
+        layer.arena_offset = Some(regions.output_start as u64);
         described.push(step_info("classifier".into(), vec![layer], 0));
         described
     }
@@ -277,7 +277,7 @@ impl<'a> Describe<'a> {
             output: [placed.layer.cout, placed.output.0, placed.output.1],
             parameters: placed.layer.parameters(),
             macs: placed.macs(),
-            weight_bytes: bytes_of(layer.weights().len() + layer.bias().len()),
+            weight_bytes: (layer.weights().len() + layer.bias().len()) as u64,
             arena_offset: None,
         }
     }
@@ -311,7 +311,7 @@ impl<'a> Describe<'a> {
             parameters: 0,
             macs: 0,
             weight_bytes: 0,
-            arena_offset: Some(bytes_of(offset)),
+            arena_offset: Some(offset as u64),
         };
         step_info("pool".into(), vec![layer], 0)
     }

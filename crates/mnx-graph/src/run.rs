@@ -1,6 +1,6 @@
 //! The order of an inference: alone, or together with helpers of a pool.
 
-use mnx_tensor::{AlignedBuf, TensorView};
+use mnx_tensor::{AlignedBytes, TensorView};
 
 use crate::exec::{Exec, Hand, Regions};
 use crate::layers::Layers;
@@ -14,7 +14,7 @@ pub(crate) struct Prepared {
     /// Every block's output exists at the end of its last step.
     pub(crate) whole_blocks: bool,
     pub(crate) plan: Plan,
-    pub(crate) memory: AlignedBuf,
+    pub(crate) memory: AlignedBytes,
     pub(crate) regions: Regions,
     /// Pictures that one thread computes whole.
     #[cfg(feature = "rayon")]

@@ -3,7 +3,7 @@
 #[cfg(feature = "rayon")]
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mnx_tensor::{AlignedBuf, Cpu, Isa, TensorView, TunedFor};
+use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
 
 #[cfg(feature = "rayon")]
 use crate::exec::Hand;
@@ -209,7 +209,7 @@ impl Session {
         let lanes = if whole > 0 { self.threads } else { 1 };
         let limit = limits.arena_bytes;
         let regions = Regions::new(&plan, lanes, self.threads, batch);
-        let bytes = regions.and_then(|r| (r.end as u64).checked_mul(4)).unwrap_or(u64::MAX);
+        let bytes = regions.map_or(u64::MAX, |r| r.end as u64);
         let Some(regions) = regions.filter(|_| bytes <= limit) else {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
@@ -226,7 +226,7 @@ impl Session {
         self.prepared = Some(Prepared {
             shape,
             whole_blocks,
-            memory: AlignedBuf::try_zeroed(regions.end)?,
+            memory: AlignedBytes::try_zeroed(regions.end)?,
             regions,
             #[cfg(feature = "rayon")]
             whole,
@@ -280,12 +280,14 @@ impl Session {
         let channels = self.model.network().classifier.cin;
         let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
         let (batch, stride, start) = (p.shape[0], p.plan.features_stride, p.regions.features_start);
+        let bytes = channels * size_of::<f32>();
         // Rows have room for whole panels; a tensor has no gaps.
         for picture in 1..batch {
             let row = start + picture * stride;
-            p.memory.copy_within(row..row + channels, start + picture * channels);
+            p.memory.copy_within(row..row + bytes, start + picture * bytes);
         }
-        Ok(TensorView::new([batch, channels, 1, 1], &p.memory[start..start + batch * channels])?)
+        let features = bytemuck::cast_slice(&p.memory[start..start + batch * bytes]);
+        Ok(TensorView::new([batch, channels, 1, 1], features)?)
     }
 
     /// As [`run`](Session::run), and calls `observe` with the output of every block of every picture: the same
@@ -312,7 +314,7 @@ impl Session {
     /// Bytes of the session's memory: activations, scratch, padding, logits. Weights and the caller's input
     /// are not in it. 0 before the first [`prepare`](Session::prepare) or [`run`](Session::run).
     pub fn arena_bytes(&self) -> usize {
-        self.prepared.as_ref().map_or(0, |p| p.memory.len() * 4)
+        self.prepared.as_ref().map_or(0, |p| p.memory.len())
     }
 
     /// Runs as many threads as it has, or alone. `features`: without the classifier.
@@ -358,7 +360,7 @@ impl Session {
 
     fn output(&self) -> Result<TensorView<'_>, Error> {
         let (batch, values) = match &self.prepared {
-            Some(p) => (p.shape[0], &p.memory[p.regions.output_start..p.regions.end]),
+            Some(p) => (p.shape[0], bytemuck::cast_slice(&p.memory[p.regions.output_start..p.regions.end])),
             None => (0, &[][..]),
         };
         Ok(TensorView::new([batch, self.model.spec().classes, 1, 1], values)?)

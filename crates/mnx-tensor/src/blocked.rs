@@ -1,49 +1,83 @@
 //! The channel-blocked activation layout.
 
-use crate::Error;
+use crate::{Element, Error};
 
 /// Channels that lie side by side in one block.
 pub const BLOCK: usize = 8;
 
-/// Shape of one picture's activations in NCHW8c: `[C/8][H][W][8]`, the channels past C zero.
+/// How the channels of a pixel lie in memory: so many elements side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Blocking {
+    /// What a channel of a pixel is.
+    pub element: Element,
+    /// Channels of a block.
+    pub lanes: usize,
+}
+
+impl Blocking {
+    /// Eight channels of f32: a vector of AVX2, two of NEON, half a one of AVX-512.
+    pub const F32: Blocking = Blocking { element: Element::F32, lanes: BLOCK };
+
+    /// Bytes of one pixel of a block.
+    pub const fn pixel_bytes(self) -> usize {
+        self.element.size() * self.lanes
+    }
+}
+
+/// Shape of one picture's activations in blocks of channels: `[⌈C/lanes⌉][H][W][lanes]`, the channels past C zero.
 ///
-/// Blocks are `plane` floats apart, which is at least H·W·8: planes whose size is near a multiple of
+/// Blocks are `plane` bytes apart, which is at least one block's bytes: planes whose size is near a multiple of
 /// 4 KiB would otherwise fall on the same few sets of the L1 cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockedShape {
+    /// How channels lie.
+    pub blocking: Blocking,
     /// C.
     pub channels: usize,
     /// H.
     pub height: usize,
     /// W.
     pub width: usize,
-    /// Floats from one block of channels to the next.
+    /// Bytes from one block of channels to the next.
     pub plane: usize,
 }
 
 impl BlockedShape {
+    /// In blocks of eight f32 channels; see [`of`](BlockedShape::of).
+    ///
+    /// # Errors
+    /// As [`of`](BlockedShape::of).
+    pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, Error> {
+        BlockedShape::of(Blocking::F32, channels, height, width)
+    }
+
     /// With a plane stride that keeps neighbouring blocks off each other's cache sets.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when the element count overflows.
-    pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, Error> {
+    /// [`Error::TooLarge`] when the bytes cannot be counted.
+    pub fn of(blocking: Blocking, channels: usize, height: usize, width: usize) -> Result<Self, Error> {
         let too_large = Error::TooLarge { shape: [1, channels, height, width] };
-        let floats = height.checked_mul(width).and_then(|p| p.checked_mul(BLOCK)).ok_or(too_large.clone())?;
-        let plane = padded_plane(floats).ok_or(too_large.clone())?;
-        let shape = BlockedShape { channels, height, width, plane };
-        let total = shape.plane.checked_mul(channels.div_ceil(BLOCK));
-        total.filter(|&n| n <= isize::MAX as usize / 4).ok_or(too_large)?;
+        let bytes = height.checked_mul(width).and_then(|p| p.checked_mul(blocking.pixel_bytes()));
+        let plane = bytes.and_then(padded_plane).ok_or(too_large.clone())?;
+        let shape = BlockedShape { blocking, channels, height, width, plane };
+        let total = plane.checked_mul(channels.div_ceil(blocking.lanes));
+        total.filter(|&bytes| bytes <= isize::MAX as usize).ok_or(too_large)?;
         Ok(shape)
     }
 
-    /// Blocks of eight channels.
+    /// Blocks of channels.
     pub fn blocks(&self) -> usize {
-        self.channels.div_ceil(BLOCK)
+        self.channels.div_ceil(self.blocking.lanes)
     }
 
-    /// Floats in all, with padding.
-    pub fn len(&self) -> usize {
+    /// Bytes in all, with padding.
+    pub fn bytes(&self) -> usize {
         self.plane * self.blocks()
+    }
+
+    /// Elements in all, with padding.
+    pub fn len(&self) -> usize {
+        self.bytes() / self.blocking.element.size()
     }
 
     /// Whether there are no elements.
@@ -51,13 +85,13 @@ impl BlockedShape {
         self.channels * self.height * self.width == 0
     }
 
-    /// NCHW values of one picture into this layout; lanes past the last channel become zero.
+    /// NCHW values of one picture into this layout, of f32; lanes past the last channel become zero.
     ///
     /// # Panics
     /// When a slice is shorter than the shape asks for.
     pub fn block(&self, nchw: &[f32], blocked: &mut [f32]) {
         let pixels = self.height * self.width;
-        for (b, plane) in blocked.chunks_mut(self.plane.max(1)).take(self.blocks()).enumerate() {
+        for (b, plane) in blocked.chunks_mut((self.plane / 4).max(1)).take(self.blocks()).enumerate() {
             for lane in 0..BLOCK {
                 let channel = b * BLOCK + lane;
                 for (p, pixel) in plane.chunks_exact_mut(BLOCK).take(pixels).enumerate() {
@@ -74,7 +108,7 @@ impl BlockedShape {
     pub fn unblock(&self, blocked: &[f32], nchw: &mut [f32]) {
         let pixels = self.height * self.width;
         for channel in 0..self.channels {
-            let plane = &blocked[channel / BLOCK * self.plane..];
+            let plane = &blocked[channel / BLOCK * self.plane / 4..];
             for p in 0..pixels {
                 nchw[channel * pixels + p] = plane[p * BLOCK + channel % BLOCK];
             }
@@ -82,12 +116,12 @@ impl BlockedShape {
     }
 }
 
-/// `floats` rounded up to cache lines; where that comes within one line of a whole number of quarter
+/// `bytes` rounded up to cache lines; where that comes within one line of a whole number of quarter
 /// pages, one odd line more.
-fn padded_plane(floats: usize) -> Option<usize> {
-    const LINE: usize = 16;
-    const QUARTER_PAGE: usize = 256;
-    let lines = floats.checked_next_multiple_of(LINE)?;
+fn padded_plane(bytes: usize) -> Option<usize> {
+    const LINE: usize = 64;
+    const QUARTER_PAGE: usize = 1024;
+    let lines = bytes.checked_next_multiple_of(LINE)?;
     // Small planes don't alias: eight blocks of one cover less than a page.
     if lines > QUARTER_PAGE && lines % QUARTER_PAGE < LINE { lines.checked_add(LINE) } else { Some(lines) }
 }
@@ -103,7 +137,7 @@ mod tests {
             let values: Vec<f32> = (0..c * h * w).map(|v| v as f32 + 1.0).collect();
             let mut blocked = vec![f32::NAN; shape.len()];
             shape.block(&values, &mut blocked);
-            let last = (shape.blocks() - 1) * shape.plane;
+            let last = (shape.blocks() - 1) * shape.plane / 4;
             for p in 0..h * w {
                 for lane in c - (shape.blocks() - 1) * BLOCK..BLOCK {
                     assert_eq!(blocked[last + p * BLOCK + lane], 0.0);
@@ -118,8 +152,8 @@ mod tests {
     #[test]
     fn large_planes_keep_off_page_multiples() {
         let plane = BlockedShape::new(96, 112, 112).unwrap().plane;
-        assert!(plane > 112 * 112 * 8 && !plane.is_multiple_of(1024));
-        assert_eq!(BlockedShape::new(8, 7, 7).unwrap().plane, 400);
+        assert!(plane > 112 * 112 * 32 && !plane.is_multiple_of(4096));
+        assert_eq!(BlockedShape::new(8, 7, 7).unwrap().plane, 1600);
         assert!(BlockedShape::new(usize::MAX, 2, 2).is_err());
         assert!(BlockedShape::new(8, 1, (1 << (usize::BITS - 3)) - 1).is_err());
     }

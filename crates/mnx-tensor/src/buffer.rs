@@ -5,18 +5,58 @@ use std::ops::{Deref, DerefMut};
 
 use crate::Error;
 
-/// Floats of a cache line.
-const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
-/// A fixed-length `[f32]` aligned to 64 bytes, zeroed at birth.
+/// A fixed-length `[u8]` aligned to 64 bytes, zeroed at birth: memory whose parts have element types of their own.
 ///
 /// Large ones come from the operating system as pages of zeros that nobody has written to: memory that is not used costs nothing.
 #[derive(Default)]
-pub struct AlignedBuf {
-    /// As aligned as f32; up to a line of slack lets the values start on one.
-    floats: Vec<f32>,
+pub struct AlignedBytes {
+    /// Up to a line of slack lets the bytes start on one.
+    bytes: Vec<u8>,
     start: usize,
     len: usize,
+}
+
+impl AlignedBytes {
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for them.
+    pub fn try_zeroed(len: usize) -> Result<Self, Error> {
+        // Not `vec![0; len]`, which aborts where this fails; both get zeroed pages instead of writing zeros.
+        let bytes = len.checked_add(LINE - 1).and_then(|n| bytemuck::allocation::try_zeroed_vec(n).ok());
+        let bytes: Vec<u8> = bytes.ok_or(Error::Memory { bytes: len })?;
+        let start = (bytes.as_ptr() as usize).wrapping_neg() % LINE;
+        Ok(AlignedBytes { bytes, start, len })
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.len]
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.len]
+    }
+}
+
+impl fmt::Debug for AlignedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBytes({})", self.len)
+    }
+}
+
+/// A fixed-length `[f32]` aligned to 64 bytes, zeroed at birth, in [`AlignedBytes`].
+#[derive(Default)]
+pub struct AlignedBuf {
+    bytes: AlignedBytes,
 }
 
 impl AlignedBuf {
@@ -33,21 +73,18 @@ impl AlignedBuf {
     /// # Errors
     /// [`Error::Memory`] when there is no memory for them.
     pub fn try_zeroed(len: usize) -> Result<Self, Error> {
-        // Not `vec![0.0; len]`, which aborts where this fails; both get zeroed pages instead of writing zeros.
-        let floats = len.checked_add(LINE - 1).and_then(|n| bytemuck::allocation::try_zeroed_vec(n).ok());
-        let floats: Vec<f32> = floats.ok_or(Error::Memory { floats: len })?;
-        let start = (floats.as_ptr() as usize).wrapping_neg() / 4 % LINE;
-        Ok(AlignedBuf { floats, start, len })
+        let bytes = len.saturating_mul(size_of::<f32>());
+        Ok(AlignedBuf { bytes: AlignedBytes::try_zeroed(bytes)? })
     }
 
     /// The same memory as bytes (`4 * len` of them).
     pub fn as_bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(self)
+        &self.bytes
     }
 
     /// The same memory as bytes, to be written.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(self)
+        &mut self.bytes
     }
 }
 
@@ -70,19 +107,19 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.floats[self.start..][..self.len]
+        bytemuck::cast_slice(&self.bytes)
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..][..self.len]
+        bytemuck::cast_slice_mut(&mut self.bytes)
     }
 }
 
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AlignedBuf({} f32)", self.len)
+        write!(f, "AlignedBuf({} f32)", self.len())
     }
 }
 
@@ -107,7 +144,8 @@ mod tests {
     #[test]
     fn memory_that_is_not_there_is_an_error() {
         for floats in [usize::MAX, usize::MAX / 4, 1_usize.checked_shl(60).unwrap_or(1 << 30)] {
-            assert_eq!(AlignedBuf::try_zeroed(floats).unwrap_err(), Error::Memory { floats });
+            let bytes = floats.saturating_mul(4);
+            assert_eq!(AlignedBuf::try_zeroed(floats).unwrap_err(), Error::Memory { bytes });
         }
     }
 }

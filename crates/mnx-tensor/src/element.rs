@@ -38,7 +38,7 @@ impl Element {
     }
 
     /// Bytes of one element.
-    pub fn size(self) -> usize {
+    pub const fn size(self) -> usize {
         match self {
             Element::F32 | Element::I32 => 4,
             Element::U8 | Element::I8 => 1,

@@ -1,6 +1,6 @@
 //! What can be wrong with a caller's tensors or choice of ISA.
 
-use crate::{Isa, Operation, TunedFor};
+use crate::{Arithmetic, Isa, Operation, TunedFor};
 
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,10 +33,10 @@ pub enum Error {
         shape: [usize; 4],
     },
     /// The machine did not give this much memory.
-    #[error("memory: expected room for {floats} f32 values, found less")]
+    #[error("memory: expected room for {bytes} bytes, found less")]
     Memory {
-        /// How many values were to be held.
-        floats: usize,
+        /// How many were to be held.
+        bytes: usize,
     },
     /// A value outside its range.
     #[error("{what}: expected {expected}, found {found}")]
@@ -65,10 +65,12 @@ pub enum Error {
         found: usize,
     },
     /// An operation for which there is no kernel.
-    #[error("kernel: expected an operation of the kernel table, found {operation:?} on {isa}")]
+    #[error("kernel: expected an operation of the kernel table, found {operation:?} in {arithmetic} on {isa}")]
     Kernel {
         /// The operation.
         operation: Operation,
+        /// The numbers that it computes with.
+        arithmetic: Arithmetic,
         /// The ISA.
         isa: Isa,
     },

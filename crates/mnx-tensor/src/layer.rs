@@ -2,7 +2,7 @@
 
 use crate::part::Part;
 use crate::table::{self, Kernel};
-use crate::{BLOCK, Cpu, Error, PANEL, Tuning, pack};
+use crate::{Arithmetic, BLOCK, Cpu, Element, Error, PANEL, Tuning, pack};
 
 /// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,10 +125,11 @@ impl Operation {
         if self.depth(1) == 0 { 0 } else { pack::bias_len(cout) }
     }
 
-    /// Floats of scratch that a kernel needs: what a tile of a dense layer reads, zero-padded, in whole vectors of eight.
-    pub fn scratch_len(self, cin: usize) -> usize {
+    /// Bytes of scratch that a kernel needs: what a tile of a dense layer reads, zero-padded, in whole vectors of eight.
+    pub fn scratch_bytes(self, cin: usize) -> usize {
         let Operation::Dense { kernel, stride } = self else { return 0 };
-        cin.saturating_mul(kernel * ((MOST_DENSE_PIXELS - 1) * stride + kernel)).saturating_add(7) / 8 * 8
+        let floats = cin.saturating_mul(kernel * ((MOST_DENSE_PIXELS - 1) * stride + kernel));
+        floats.saturating_add(7) / 8 * size_of::<[f32; 8]>()
     }
 }
 
@@ -143,8 +144,9 @@ pub struct Layer<'w> {
     pub(crate) operation: Operation,
     pub(crate) cin: usize,
     pub(crate) cout: usize,
-    pub(crate) weights: &'w [f32],
-    pub(crate) bias: &'w [f32],
+    pub(crate) arithmetic: Arithmetic,
+    pub(crate) weights: &'w [u8],
+    pub(crate) bias: &'w [u8],
     pub(crate) clamp: Clamp,
     pub(crate) tuning: &'static Tuning,
     kernel: &'static Kernel,
@@ -153,7 +155,7 @@ pub struct Layer<'w> {
 }
 
 impl<'w> Layer<'w> {
-    /// A layer whose kernels suit `cpu`. Weights and bias are packed as [`pack`] does it; pools have none.
+    /// A layer in f32 whose kernels suit `cpu`. Weights and bias are packed as [`pack`] does it; pools have none.
     ///
     /// # Errors
     /// [`Error::Length`] for a packed slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
@@ -179,9 +181,11 @@ impl<'w> Layer<'w> {
             }
         }
         let half_panel = operation == Operation::Pointwise && (1..=BLOCK).contains(&(cout % PANEL));
-        let kernel = table::select(operation, cpu)?;
-        let half = if half_panel { Some(table::select(Operation::PointwiseHalf, cpu)?) } else { None };
-        Ok(Layer { operation, cin, cout, weights, bias, clamp, tuning: cpu.tuning(), kernel, half })
+        let arithmetic = Arithmetic::F32;
+        let (weights, bias) = (bytemuck::cast_slice(weights), bytemuck::cast_slice(bias));
+        let kernel = table::select(operation, arithmetic, cpu)?;
+        let half = if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, cpu)?) } else { None };
+        Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, tuning: cpu.tuning(), kernel, half })
     }
 
     /// What it computes.
@@ -212,20 +216,45 @@ impl<'w> Layer<'w> {
         }
     }
 
+    /// The numbers that it computes with.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
+    /// What its input and output are made of.
+    pub fn element(&self) -> Element {
+        match self.arithmetic {
+            Arithmetic::F32 => Element::F32,
+            Arithmetic::Int8 => Element::U8,
+        }
+    }
+
     /// Packed weights.
-    pub fn weights(&self) -> &'w [f32] {
+    pub fn weights(&self) -> &'w [u8] {
         self.weights
     }
 
     /// Packed bias.
-    pub fn bias(&self) -> &'w [f32] {
+    pub fn bias(&self) -> &'w [u8] {
         self.bias
+    }
+
+    /// Panel or block `group` of weights, of `len` elements each, as the kernel's elements.
+    #[inline(always)]
+    pub(crate) fn weights_of<T>(&self, group: usize, len: usize) -> *const T {
+        self.weights.as_ptr().cast::<T>().wrapping_add(group * len)
+    }
+
+    /// The bias of panel or block `group`, as the kernel's elements.
+    #[inline(always)]
+    pub(crate) fn bias_of<T>(&self, group: usize, lanes: usize) -> *const T {
+        self.bias.as_ptr().cast::<T>().wrapping_add(group * lanes)
     }
 
     /// Computes a part of the layer.
     ///
     /// # Safety
-    /// - The memory of [`Part::extents`] is there: what is read is readable and what is written writable, aligned as floats are.
+    /// - The memory of [`Part::extents`] is there: what is read is readable and what is written writable, aligned as the layer's elements are.
     /// - What is written overlaps neither what is read nor what another thread touches meanwhile; the residual may be what is written.
     /// - Input of a dense layer on blocked channels has its zeros around it.
     ///

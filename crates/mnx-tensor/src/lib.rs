@@ -44,8 +44,8 @@ pub mod table;
 mod tensor;
 mod tuning;
 
-pub use blocked::{BLOCK, BlockedShape};
-pub use buffer::AlignedBuf;
+pub use blocked::{BLOCK, BlockedShape, Blocking};
+pub use buffer::{AlignedBuf, AlignedBytes};
 pub use cpu::{Cpu, TunedFor};
 pub use element::{Arithmetic, Element};
 pub use error::Error;

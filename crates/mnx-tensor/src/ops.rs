@@ -17,7 +17,7 @@
 
 use crate::layer::{Clamp, Layer, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
-use crate::{AlignedBuf, BlockedShape, Cpu, Error, Tensor, TensorView, pack, strip};
+use crate::{AlignedBuf, AlignedBytes, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip};
 
 /// Rows and columns of zeros around a picture: 0 or 1 per side of a 3x3 layer, 0 to 3 of a 7x7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,19 +179,22 @@ pub fn forward(
     };
     if operation == Operation::Linear {
         part.pixels = (0..n).into();
-        part.src = Planes { ptr: input.data().as_ptr(), stride: cin };
-        part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr(), stride: layer.cout() };
+        let bytes = |floats: usize| floats * size_of::<f32>();
+        part.src = Planes { ptr: input.data().as_ptr().cast(), stride: bytes(cin) };
+        part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr().cast(), stride: bytes(layer.cout()) };
         // SAFETY: features and outputs have a row per picture.
         unsafe { layer.run(&part) }
         return Ok(output);
     }
-    let mut scratch = AlignedBuf::try_zeroed(operation.scratch_len(cin))?;
+    let mut scratch = AlignedBytes::try_zeroed(operation.scratch_bytes(cin))?;
     part.scratch = scratch.as_mut_ptr();
     let to = BlockedShape::new(layer.cout(), geometry.out_height, geometry.out_width)?;
     let mut out = AlignedBuf::try_zeroed(to.len())?;
-    part.dst =
-        PlanesMut { ptr: out.as_mut_ptr(), stride: if operation == Operation::Pool { crate::BLOCK } else { to.plane } };
-    let planes = |buffer: &AlignedBuf, shape: BlockedShape| Planes { ptr: buffer.as_ptr(), stride: shape.plane };
+    part.dst = PlanesMut {
+        ptr: out.as_mut_ptr().cast(),
+        stride: if operation == Operation::Pool { Blocking::F32.pixel_bytes() } else { to.plane },
+    };
+    let planes = |buffer: &AlignedBuf, shape: BlockedShape| Planes { ptr: buffer.as_ptr().cast(), stride: shape.plane };
     for picture in 0..n {
         let values = input.picture(picture);
         let blocked_residual = residual.map(|(view, _)| blocked(to, view.picture(picture))).transpose()?;
@@ -202,7 +205,7 @@ pub fn forward(
         });
         let src = match operation {
             Operation::Dense { .. } => {
-                part.src = Planes { ptr: values.as_ptr(), stride: height * width };
+                part.src = Planes { ptr: values.as_ptr().cast(), stride: height * width * size_of::<f32>() };
                 None
             }
             Operation::Conv { .. } => Some(padded(operation, &geometry, cin, values)?),
@@ -296,10 +299,19 @@ fn padded(
     let rows = (geometry.out_height - 1) * operation.stride() + operation.kernel();
     let around = BlockedShape::new(cin, rows, geometry.padded_row(operation))?;
     let mut padded = AlignedBuf::try_zeroed(around.len())?;
-    let from = Planes { ptr: src.as_ptr(), stride: shape.plane };
-    let to = PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane };
+    let from = Planes { ptr: src.as_ptr().cast(), stride: shape.plane };
+    let to = PlanesMut { ptr: padded.as_mut_ptr().cast(), stride: around.plane };
     // SAFETY: both buffers are whole and of these shapes.
-    unsafe { strip::pad_rows(from, geometry, operation, (0..geometry.out_height).into(), shape.blocks(), to) };
+    unsafe {
+        strip::pad_rows(
+            from,
+            geometry,
+            operation,
+            (0..geometry.out_height).into(),
+            (shape.blocks(), shape.blocking),
+            to,
+        )
+    };
     Ok((padded, around))
 }
 

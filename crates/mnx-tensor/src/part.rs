@@ -5,26 +5,40 @@ use std::ops::Range;
 
 use crate::{BLOCK, Clamp, Layer, Operation, PANEL};
 
-/// Blocks of channels in memory, `stride` floats from one to the next. Pixel `p` of block `b` lies at
-/// `ptr + b·stride + p·8`; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
+/// Blocks of channels in memory, `stride` bytes from one to the next. Pixel `p` of block `b` lies at
+/// `ptr + b·stride + p·bytes`, as many as [`Blocking`](crate::Blocking) says; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
 #[derive(Clone, Copy, Debug)]
 pub struct Planes {
     /// Block 0, pixel 0.
-    pub ptr: *const f32,
-    /// Floats from block to block.
+    pub ptr: *const u8,
+    /// Bytes from block to block.
     pub stride: usize,
+}
+
+impl Planes {
+    /// Block `block`, pixel 0, in the kernel's elements.
+    #[inline(always)]
+    pub fn block<T>(self, block: usize) -> *const T {
+        self.ptr.wrapping_add(block * self.stride).cast()
+    }
 }
 
 /// [`Planes`] to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanesMut {
     /// Block 0, pixel 0.
-    pub ptr: *mut f32,
-    /// Floats from block to block.
+    pub ptr: *mut u8,
+    /// Bytes from block to block.
     pub stride: usize,
 }
 
 impl PlanesMut {
+    /// Block `block`, pixel 0, in the kernel's elements.
+    #[inline(always)]
+    pub fn block<T>(self, block: usize) -> *mut T {
+        self.ptr.wrapping_add(block * self.stride).cast()
+    }
+
     /// To be read.
     pub fn read(self) -> Planes {
         Planes { ptr: self.ptr, stride: self.stride }
@@ -83,21 +97,21 @@ pub struct Part {
     pub residual: Option<Residual>,
     /// Sizes of input and output, and the padding. Pointwise and linear layers do not look at it.
     pub geometry: Geometry,
-    /// Working memory, [`Operation::scratch_len`](crate::Operation::scratch_len) floats that are nobody else's.
-    pub scratch: *mut f32,
+    /// Working memory, [`Operation::scratch_bytes`](crate::Operation::scratch_bytes) that are nobody else's, on a cache line.
+    pub scratch: *mut u8,
     /// Output pixels to compute, row by row.
     pub pixels: Span,
     /// Output channels to compute, in groups of [`Operation::lanes`](crate::Operation::lanes).
     pub channels: Span,
 }
 
-/// The same floats of several planes.
+/// The same bytes of several planes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Which planes, blocks or rows, as [`Planes`] counts them.
     pub planes: Range<usize>,
-    /// Which floats of each, from its pixel 0 on.
-    pub floats: Range<usize>,
+    /// Which bytes of each, from its pixel 0 on.
+    pub bytes: Range<usize>,
 }
 
 /// What a part of a layer touches: the safety contract of [`Layer::run`].
@@ -109,11 +123,11 @@ pub struct Extents {
     pub dst: Region,
     /// Read from the residual.
     pub residual: Option<Region>,
-    /// Read from the layer's packed weights.
+    /// Bytes read of the layer's packed weights.
     pub weights: Range<usize>,
-    /// Read from the layer's packed bias.
+    /// Bytes read of the layer's packed bias.
     pub bias: Range<usize>,
-    /// Floats of scratch, written and read.
+    /// Bytes of scratch, written and read.
     pub scratch: usize,
 }
 
@@ -132,48 +146,56 @@ impl Part {
         let g = &self.geometry;
         let blocks =
             |groups: Span| groups.start * lanes / BLOCK..(groups.end * lanes).min(cout.next_multiple_of(BLOCK)) / BLOCK;
-        let of_pixels = |pixels: Range<usize>| pixels.start * BLOCK..pixels.end * BLOCK;
+        let size = layer.element().size();
+        let of = |range: Range<usize>, bytes: usize| range.start * bytes..range.end * bytes;
+        let of_pixels = |pixels: Range<usize>| of(pixels, BLOCK * size);
         let (all, of_part) = (0..cin.div_ceil(BLOCK), blocks(channels));
-        let output = Region { planes: of_part.clone(), floats: of_pixels(pixels.start..pixels.end) };
+        let output = Region { planes: of_part.clone(), bytes: of_pixels(pixels.start..pixels.end) };
         let (src, dst) = match operation {
             Operation::Depthwise { .. } | Operation::MaxPool { .. } => {
                 let rows = g.reads(self.rows(), operation);
-                (Region { planes: of_part, floats: of_pixels(rows.start * g.width..rows.end * g.width) }, output)
+                (Region { planes: of_part, bytes: of_pixels(rows.start * g.width..rows.end * g.width) }, output)
             }
             Operation::Pointwise | Operation::PointwiseHalf => {
-                (Region { planes: all, floats: of_pixels(pixels.start..pixels.end) }, output)
+                (Region { planes: all, bytes: of_pixels(pixels.start..pixels.end) }, output)
             }
             Operation::Conv { kernel, stride } => {
                 let (rows, row) = (self.rows(), g.padded_row(operation));
                 let end = if rows.is_empty() { rows.start * stride } else { (rows.end - 1) * stride + kernel };
-                (Region { planes: all, floats: of_pixels(rows.start * stride * row..end * row) }, output)
+                (Region { planes: all, bytes: of_pixels(rows.start * stride * row..end * row) }, output)
             }
             Operation::Dense { .. } => {
                 let rows = g.reads(self.rows(), operation);
-                (Region { planes: 0..cin, floats: rows.start * g.width..rows.end * g.width }, output)
+                (Region { planes: 0..cin, bytes: of(rows.start * g.width..rows.end * g.width, size) }, output)
             }
             Operation::Pool => {
                 let whole = of_pixels(0..g.height * g.width);
-                (Region { planes: of_part.clone(), floats: whole }, Region { planes: of_part, floats: 0..BLOCK })
+                (
+                    Region { planes: of_part.clone(), bytes: whole },
+                    Region { planes: of_part, bytes: of(0..BLOCK, size) },
+                )
             }
             Operation::Linear => {
                 let rows = pixels.start..pixels.end;
                 let outputs = channels.start * PANEL..(channels.end * PANEL).min(cout);
-                (Region { planes: rows.clone(), floats: 0..cin }, Region { planes: rows, floats: outputs })
+                (
+                    Region { planes: rows.clone(), bytes: of(0..cin, size) },
+                    Region { planes: rows, bytes: of(outputs, size) },
+                )
             }
         };
         let residual = self.residual.map(|residual| {
             let covered = residual.channels.div_ceil(BLOCK);
             let planes = dst.planes.start.min(covered)..dst.planes.end.min(covered);
-            Region { planes, floats: dst.floats.clone() }
+            Region { planes, bytes: dst.bytes.clone() }
         });
         let of_groups = |whole: usize| {
             let group = whole / layer.groups().max(1);
             channels.start * group..channels.end * group
         };
         // A bias is padded to whole panels whatever the lanes.
-        let bias = if layer.bias.is_empty() { 0..0 } else { channels.start * lanes..channels.end * lanes };
-        let (weights, scratch) = (of_groups(layer.weights.len()), operation.scratch_len(cin));
+        let bias = if layer.bias.is_empty() { 0..0 } else { of(channels.start * lanes..channels.end * lanes, size) };
+        let (weights, scratch) = (of_groups(layer.weights.len()), operation.scratch_bytes(cin));
         Extents { src, dst, residual, weights, bias, scratch }
     }
 

@@ -2,7 +2,7 @@
 //! and `mnx-infer inspect --kernels` read this table.
 
 use crate::simd::Simd;
-use crate::{Cpu, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
+use crate::{Arithmetic, Cpu, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
 
 /// One kernel: what it computes, for which CPUs, how large its tile is, and its entry point.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// What it computes.
     pub operation: Operation,
+    /// The numbers that it computes with.
+    pub arithmetic: Arithmetic,
     /// The instructions that it is built of.
     pub isa: Isa,
     /// The cores that its tile was chosen for.
@@ -72,17 +74,20 @@ pub fn rows() -> impl Iterator<Item = &'static Kernel> {
     INSTANCES.iter().flat_map(|instance| instance.rows)
 }
 
-/// The kernel of an operation: the row for the CPU's microarchitecture, else the one for any.
+/// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any.
 ///
 /// # Errors
 /// [`Error::Kernel`] where there is none.
-pub fn select(operation: Operation, cpu: Cpu) -> Result<&'static Kernel, Error> {
+pub fn select(operation: Operation, arithmetic: Arithmetic, cpu: Cpu) -> Result<&'static Kernel, Error> {
     let isa = cpu.isa();
     let instance = instance(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })?;
-    let suits = |row: &&Kernel| row.operation == operation && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for);
+    let suits = |row: &&Kernel| {
+        (row.operation, row.arithmetic) == (operation, arithmetic)
+            && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
+    };
     // Of two rows the one for this very microarchitecture.
     let best = instance.rows.iter().filter(suits).max_by_key(|row| row.tuned_for != TunedFor::Any);
-    best.ok_or(Error::Kernel { operation, isa })
+    best.ok_or(Error::Kernel { operation, arithmetic, isa })
 }
 
 /// What is known of a kernel without running it.
@@ -126,6 +131,7 @@ macro_rules! rows {
                 rows: &[$(Kernel {
                     name: $name,
                     operation: Operation::$operation $({ $($field: $value),* })?,
+                    arithmetic: Arithmetic::F32,
                     isa: <$simd as Simd>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     tile: ($pixels, $channels),
@@ -268,7 +274,7 @@ mod tests {
     fn a_row_is_of_the_isa_that_was_asked_for() {
         for cpu in Cpu::available() {
             for row in rows().filter(|row| row.isa == cpu.isa()) {
-                let selected = select(row.operation, cpu).unwrap();
+                let selected = select(row.operation, row.arithmetic, cpu).unwrap();
                 assert_eq!((selected.isa, selected.operation), (cpu.isa(), row.operation));
                 assert!([TunedFor::Any, cpu.tuned_for()].contains(&selected.tuned_for));
             }
@@ -279,7 +285,9 @@ mod tests {
     #[test]
     fn every_row_is_selected_on_some_cpu() {
         for row in rows().filter(|row| row.isa.is_available()) {
-            let found = Cpu::available().into_iter().any(|cpu| std::ptr::eq(select(row.operation, cpu).unwrap(), row));
+            let found = Cpu::available()
+                .into_iter()
+                .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, cpu).unwrap(), row));
             // Cpus that are available are all pairs of an available ISA and a microarchitecture.
             assert!(found, "{row:?}");
         }

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
-use mnx_tensor::{Clamp, Cpu, Layer, Operation, Part, strip};
+use mnx_tensor::{Blocking, Clamp, Cpu, Layer, Operation, Part, strip};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +12,12 @@ enum Side {
     Behind,
 }
 
-/// A buffer of floats between two pages without access.
+/// A buffer between two pages without access.
 struct Guarded {
     map: *mut u8,
     bytes: usize,
-    start: *mut f32,
+    start: *mut u8,
+    /// Bytes.
     len: usize,
 }
 
@@ -24,7 +25,7 @@ impl Guarded {
     fn new(len: usize, side: Side) -> Guarded {
         // SAFETY: asks for a number.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let inner = (len * 4).next_multiple_of(page);
+        let inner = len.next_multiple_of(page);
         let bytes = inner + 2 * page;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new anonymous mapping, of which the inner pages are opened.
@@ -36,12 +37,12 @@ impl Guarded {
         };
         let offset = match side {
             Side::Before => page,
-            Side::Behind => page + inner - len * 4,
+            Side::Behind => page + inner - len,
         };
-        let guarded = Guarded { map, bytes, start: map.wrapping_add(offset).cast(), len };
-        for i in 0..len {
-            // SAFETY: inside the inner pages.
-            unsafe { guarded.start.add(i).write(i as f32 % 7.0 - 3.0) };
+        let guarded = Guarded { map, bytes, start: map.wrapping_add(offset), len };
+        for i in 0..len / 4 {
+            // SAFETY: inside the inner pages; a length is one of floats.
+            unsafe { guarded.start.cast::<f32>().add(i).write(i as f32 % 7.0 - 3.0) };
         }
         guarded
     }
@@ -50,13 +51,13 @@ impl Guarded {
     /// The buffer outlives them, and nobody writes to it meanwhile.
     unsafe fn values<'a>(&self) -> &'a [f32] {
         // SAFETY: inside the inner pages, and written when the buffer was made.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len / 4) }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        assert!(self.len * 4 <= self.bytes);
+        assert!(self.len <= self.bytes);
         // SAFETY: the mapping made in `new`.
         unsafe { libc::munmap(self.map.cast(), self.bytes) };
     }
@@ -80,21 +81,21 @@ struct Case {
 /// guards.
 fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
     let &Case { operation, cin, cout, geometry, clamp, .. } = case;
-    let weights = Guarded::new(operation.weights_len(cin, cout), side);
-    let bias = Guarded::new(operation.bias_len(cout), side);
+    let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
+    let bias = Guarded::new(operation.bias_len(cout) * 4, side);
     // SAFETY: the guarded floats, which live to the end.
     let (w, b) = unsafe { (weights.values(), bias.values()) };
     let layer = Layer::new(cpu, operation, [cin, cout], w, b, clamp).unwrap();
     let g = geometry;
     let (plane, out_plane) = match operation {
-        Operation::Dense { .. } => (g.height * g.width, g.out_height * g.out_width * 8),
+        Operation::Dense { .. } => (g.height * g.width * 4, g.out_height * g.out_width * 32),
         Operation::Conv { .. } => {
             let rows = (g.out_height - 1) * operation.stride() + operation.kernel();
-            (rows * g.padded_row(operation) * 8, g.out_height * g.out_width * 8)
+            (rows * g.padded_row(operation) * 32, g.out_height * g.out_width * 32)
         }
-        Operation::Pool => (g.height * g.width * 8, 8),
-        Operation::Linear => (cin, cout),
-        _ => (g.height * g.width * 8, g.out_height * g.out_width * 8),
+        Operation::Pool => (g.height * g.width * 32, 32),
+        Operation::Linear => (cin * 4, cout * 4),
+        _ => (g.height * g.width * 32, g.out_height * g.out_width * 32),
     };
     let (src, dst, covered) = (
         Planes { ptr: std::ptr::null(), stride: plane },
@@ -110,9 +111,9 @@ fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
     assert!(part.fits(&layer), "{case:?}");
     let extents = part.extents(&layer);
     let guard = |region: &Region, stride: usize| {
-        let first = region.planes.start * stride + region.floats.start;
-        let last = (region.planes.end * stride + region.floats.end).saturating_sub(stride);
-        let empty = region.planes.is_empty() || region.floats.is_empty();
+        let first = region.planes.start * stride + region.bytes.start;
+        let last = (region.planes.end * stride + region.bytes.end).saturating_sub(stride);
+        let empty = region.planes.is_empty() || region.bytes.is_empty();
         let guarded = Guarded::new(if empty { 0 } else { last - first }, side);
         (guarded.start.wrapping_sub(first), guarded)
     };
@@ -244,23 +245,25 @@ fn copies_stay_inside() {
             for stride in [1, 2] {
                 let operation = if stride == 1 { Operation::Conv { kernel: 3, stride } } else { operation };
                 let g = geometry(operation, (h, w), [1; 4]).unwrap();
-                let plane = h * w * 8;
+                let plane = h * w * 32;
                 let src = Guarded::new(2 * plane, side);
                 let from = Planes { ptr: src.start, stride: plane };
                 for start in 0..g.out_height {
                     let rows = Span::from(start..g.out_height.min(start + 2));
-                    let padded = ((rows.len() - 1) * stride + 3) * g.padded_row(operation) * 8;
+                    let padded = ((rows.len() - 1) * stride + 3) * g.padded_row(operation) * 32;
                     let strip = Guarded::new(2 * padded, side);
                     let to = PlanesMut { ptr: strip.start, stride: padded };
                     // SAFETY: all extents are those of the buffers.
-                    unsafe { strip::pad_rows(from, &g, operation, rows, 2, to) };
+                    unsafe { strip::pad_rows(from, &g, operation, rows, (2, Blocking::F32), to) };
                 }
                 let sampled = Geometry { out_height: h.div_ceil(2), out_width: w.div_ceil(2), ..g };
-                let pixels = sampled.out_height * sampled.out_width * 8;
+                let pixels = sampled.out_height * sampled.out_width * 32;
                 let strip = Guarded::new(2 * pixels, side);
                 let to = PlanesMut { ptr: strip.start, stride: pixels };
                 // SAFETY: as above.
-                unsafe { strip::sample_rows(from, &sampled, 2, (0..sampled.out_height).into(), 2, to) };
+                unsafe {
+                    strip::sample_rows(from, &sampled, 2, (0..sampled.out_height).into(), (2, Blocking::F32), to)
+                };
             }
         }
     }

@@ -2,7 +2,9 @@
 //! with a clamp after the shortcut. Parts give the bits of the whole.
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
-use mnx_tensor::{BlockedShape, Clamp, Cpu, Layer, Operation, Part, Tensor, TensorView, naive, ops, pack, strip};
+use mnx_tensor::{
+    BlockedShape, Blocking, Clamp, Cpu, Layer, Operation, Part, Tensor, TensorView, naive, ops, pack, strip,
+};
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u32) -> Vec<f32> {
@@ -21,7 +23,7 @@ fn blocked(shape: BlockedShape, nchw: &[f32]) -> Vec<f32> {
 }
 
 fn planes(buffer: &[f32], shape: BlockedShape) -> Planes {
-    Planes { ptr: buffer.as_ptr(), stride: shape.plane }
+    Planes { ptr: buffer.as_ptr().cast(), stride: shape.plane }
 }
 
 /// Clamp of the layer, then the shortcut on the first `covered` channels, then its clamp there.
@@ -83,11 +85,11 @@ fn check(case: &Case) {
             let rows: Span = (start..out_height.min(start + step)).into();
             let around = BlockedShape::new(cin, (rows.len() - 1) * stride + 3, row).unwrap();
             let mut padded = vec![f32::NAN; around.len()];
-            let strip = PlanesMut { ptr: padded.as_mut_ptr(), stride: around.plane };
+            let strip = PlanesMut { ptr: padded.as_mut_ptr().cast(), stride: around.plane };
             for panel in 0..cout.div_ceil(16) {
                 let part = Part {
-                    src: Planes { ptr: strip.ptr.wrapping_sub(start * stride * row * 8), stride: around.plane },
-                    dst: PlanesMut { ptr: out.as_mut_ptr(), stride: to.plane },
+                    src: Planes { ptr: strip.ptr.wrapping_sub(start * stride * row * 32), stride: around.plane },
+                    dst: PlanesMut { ptr: out.as_mut_ptr().cast(), stride: to.plane },
                     residual: Some(Residual { planes: planes(&residual, to), channels: covered, clamp: after }),
                     geometry,
                     scratch: std::ptr::null_mut(),
@@ -96,7 +98,14 @@ fn check(case: &Case) {
                 };
                 // SAFETY: all extents are those of the buffers; a strip is where its rows would be.
                 unsafe {
-                    strip::pad_rows(planes(&src, from), &geometry, operation, rows, from.blocks(), strip);
+                    strip::pad_rows(
+                        planes(&src, from),
+                        &geometry,
+                        operation,
+                        rows,
+                        (from.blocks(), Blocking::F32),
+                        strip,
+                    );
                     layer.run(&part);
                 }
             }
@@ -140,12 +149,13 @@ fn the_clamp_after_the_shortcut_is_every_kernels() {
         for cpu in Cpu::available() {
             for after in [Clamp::NONE, Clamp::RELU, Clamp { lo: -0.5, hi: 0.25 }] {
                 let mut out = vec![0.0; shape.len()];
-                let dst = PlanesMut { ptr: out.as_mut_ptr(), stride: shape.plane };
+                let dst = PlanesMut { ptr: out.as_mut_ptr().cast(), stride: shape.plane };
                 let residual = Some(Residual { planes: planes(&residual, shape), channels: covered, clamp: after });
                 let check = |plain: Tensor| {
                     let mut found = vec![0.0; x.len()];
                     // SAFETY: the kernel has written and is done.
-                    shape.unblock(unsafe { std::slice::from_raw_parts(dst.ptr, shape.len()) }, &mut found);
+                    shape
+                        .unblock(unsafe { std::slice::from_raw_parts(dst.ptr.cast::<f32>(), shape.len()) }, &mut found);
                     let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
                     assert_same(&found, &expected, &(cpu, channels, covered, after));
                 };
@@ -185,14 +195,16 @@ fn every_second_pixel_of_every_second_row_is_sampled() {
             let rows: Span = (first..out_height).into();
             let to = BlockedShape::new(17, rows.len(), out_width).unwrap();
             let mut found = vec![f32::NAN; to.len()];
-            let dst = PlanesMut { ptr: found.as_mut_ptr(), stride: to.plane };
+            let dst = PlanesMut { ptr: found.as_mut_ptr().cast(), stride: to.plane };
             // SAFETY: all extents are those of the buffers.
-            unsafe { strip::sample_rows(planes(&src, shape), &geometry, 2, rows, shape.blocks(), dst) };
+            unsafe {
+                strip::sample_rows(planes(&src, shape), &geometry, 2, rows, (shape.blocks(), Blocking::F32), dst)
+            };
             for (b, y, x, lane) in (0..3 * rows.len() * out_width * 8)
                 .map(|i| (i / 8 / out_width / rows.len(), i / 8 / out_width % rows.len(), i / 8 % out_width, i % 8))
             {
-                let expected = src[b * shape.plane + (2 * (first + y) * w + 2 * x) * 8 + lane];
-                assert_eq!(found[b * to.plane + (y * out_width + x) * 8 + lane], expected);
+                let expected = src[b * shape.plane / 4 + (2 * (first + y) * w + 2 * x) * 8 + lane];
+                assert_eq!(found[b * to.plane / 4 + (y * out_width + x) * 8 + lane], expected);
             }
         }
     }

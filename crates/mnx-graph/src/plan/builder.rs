@@ -5,7 +5,7 @@ use mnx_tensor::{BlockedShape, Operation, PANEL, Tuning};
 
 use super::split::{Work, keeps_rows};
 use super::{Chain, Conv, LayerRef, Link, Shortcut, Split, Step, StepKind};
-use crate::arena::{Layout, Slot};
+use crate::arena::{LINE, Layout, Slot};
 use crate::network::max_pool_size;
 use crate::{Error, LayerKind, Limits, Network, PlacedLayer, Spec};
 
@@ -17,12 +17,12 @@ pub(super) struct Builder<'a> {
     tuning: &'static Tuning,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
-    pub(super) scratch_len: usize,
+    pub(super) scratch_bytes: usize,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize, tuning: &'static Tuning) -> Self {
-        Builder { spec, limits, threads, tuning, steps: Vec::new(), layout: Layout::default(), scratch_len: 0 }
+        Builder { spec, limits, threads, tuning, steps: Vec::new(), layout: Layout::default(), scratch_bytes: 0 }
     }
 
     /// The steps of all blocks, and the pool.
@@ -99,7 +99,7 @@ impl<'a> Builder<'a> {
     /// Layers one after the other; a unit has all channels of some pixels, unless it is one layer.
     fn chain(&mut self, convs: &[Conv]) -> Result<(StepKind, Split), Error> {
         let between = &convs[..convs.len() - 1];
-        let bytes = between.iter().map(|conv| Ok(conv.output()?.len() * 4)).sum::<Result<usize, Error>>()?;
+        let bytes = between.iter().map(|conv| Ok(conv.output()?.bytes())).sum::<Result<usize, Error>>()?;
         let parts = bytes.div_ceil(self.tuning.rows_bytes);
         let last = convs[convs.len() - 1].layer;
         let work = self.work(convs, last.groups());
@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
         let split = match convs.len() {
             1 if last.is_stem() => work.by_rows(1),
             1 if last.copies() => {
-                let bytes = first.copied(first.geometry.out_height)?.len() * 4;
+                let bytes = first.copied(first.geometry.out_height)?.bytes();
                 work.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
             }
             1 => work.by_size(),
@@ -118,25 +118,25 @@ impl<'a> Builder<'a> {
         // From the last layer to the first: the most pixels of each that a unit needs.
         let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
         let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
-        let mut scratch_len = 0;
+        let mut scratch_bytes = 0;
         for (conv, next) in between.iter().zip(&convs[1..]).rev() {
             pixels.iter_mut().for_each(|pixels| *pixels = next.reads(*pixels));
             let rows = pixels.iter().map(|&pixels| conv.rows(pixels).len()).max().unwrap_or(0);
             let strip = BlockedShape::new(conv.layer.cout, rows, conv.geometry.out_width)?;
-            links.push(Link { conv: *conv, offset: scratch_len, plane: strip.plane });
-            scratch_len += strip.len().next_multiple_of(PANEL);
+            links.push(Link { conv: *conv, offset: scratch_bytes, plane: strip.plane });
+            scratch_bytes += strip.bytes().next_multiple_of(LINE);
         }
         links.reverse();
-        let window = scratch_len;
+        let window = scratch_bytes;
         let mut window_plane = 0;
         if first.layer.is_stem() {
-            scratch_len = scratch_len.saturating_add(first.layer.operation.scratch_len(first.layer.cin));
+            scratch_bytes = scratch_bytes.saturating_add(first.layer.operation.scratch_bytes(first.layer.cin));
         } else if first.layer.copies() {
             let rows = split.all().map(|(pixels, _)| first.rows(pixels).len()).max().unwrap_or(0);
             let copy = first.copied(rows)?;
-            (window_plane, scratch_len) = (copy.plane, scratch_len.saturating_add(copy.len()));
+            (window_plane, scratch_bytes) = (copy.plane, scratch_bytes.saturating_add(copy.bytes()));
         }
-        self.scratch_len = self.scratch_len.max(scratch_len);
+        self.scratch_bytes = self.scratch_bytes.max(scratch_bytes);
         Ok((StepKind::Chain(Chain { links, window, window_plane }), split))
     }
 
@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
         }
         let strip = BlockedShape::new(most.0 * PANEL, most.1, width)?;
-        self.scratch_len = self.scratch_len.max(strip.len());
+        self.scratch_bytes = self.scratch_bytes.max(strip.bytes());
         Ok((StepKind::Channels([first, second], strip.plane), split))
     }
 

@@ -18,11 +18,11 @@ use crate::{Error, Layer, Limits, Network, Spec};
 pub(crate) struct Plan {
     /// Convolutions in order, then the pool.
     pub(crate) steps: Vec<Step>,
-    /// Floats of one picture's activations.
-    pub(crate) lane_len: usize,
-    /// Floats of scratch that each thread needs.
-    pub(crate) scratch_len: usize,
-    /// Floats from one picture's pooled features to the next.
+    /// Bytes of one picture's activations.
+    pub(crate) lane_bytes: usize,
+    /// Bytes of scratch that each thread needs.
+    pub(crate) scratch_bytes: usize,
+    /// Bytes from one picture's pooled features to the next.
     pub(crate) features_stride: usize,
     /// The classifier, and how it is split.
     pub(crate) classifier: LayerRef,
@@ -61,7 +61,7 @@ pub(crate) enum StepKind {
     /// of it into its thread's scratch. Several layers compute all their channels.
     Chain(Chain),
     /// A pointwise layer and the depthwise one that reads it. A unit computes some channels of some rows of what lies
-    /// between, into its thread's scratch, in planes that many floats apart.
+    /// between, into its thread's scratch, in planes that many bytes apart.
     Channels([Conv; 2], usize),
     /// A 3x3 max pool of stride 2.
     MaxPool(Geometry),
@@ -69,7 +69,7 @@ pub(crate) enum StepKind {
     Pool(Geometry),
 }
 
-/// One layer or more, and the scratch that a unit needs for them, in floats from its beginning.
+/// One layer or more, and the scratch that a unit needs for them, in bytes from its beginning.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
@@ -187,15 +187,20 @@ impl Plan {
         let panels = network.classifier.cout.div_ceil(PANEL);
         let macs = network.classifier.macs(1, 1);
         let mut plan = Plan {
-            scratch_len: builder.scratch_len,
+            scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
-            lane_len: 0,
-            features_stride: network.classifier.cin.next_multiple_of(PANEL),
+            lane_bytes: 0,
+            features_stride: network.classifier.cin.next_multiple_of(PANEL) * size_of::<f32>(),
             classifier,
             classifier_split: Work { height: 1, width: 1, channels: panels, macs, threads, tuning }.by_size(),
         };
-        plan.lane_len = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        plan.lane_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
         Ok(plan)
+    }
+
+    /// Bytes from one picture's logits to the next.
+    pub(crate) fn output_stride(&self) -> usize {
+        self.classifier.cout * size_of::<f32>()
     }
 
     /// Sets the offset of every mention of a slot.
@@ -235,12 +240,12 @@ mod tests {
             for step in &plan.steps {
                 let used = [Some(step.src), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
                 for slot in used.filter(|s| !s.shape.is_empty()) {
-                    let apart = slot.offset + slot.shape.len() <= step.dst.offset
-                        || step.dst.offset + step.dst.shape.len() <= slot.offset;
+                    let apart = slot.offset + slot.shape.bytes() <= step.dst.offset
+                        || step.dst.offset + step.dst.shape.bytes() <= slot.offset;
                     assert!(apart || step.dst.shape.is_empty(), "{step:?}");
                 }
-                assert!(step.dst.offset + step.dst.shape.len() <= plan.lane_len);
-                assert_eq!(step.dst.offset % 16, 0);
+                assert!(step.dst.offset + step.dst.shape.bytes() <= plan.lane_bytes);
+                assert_eq!(step.dst.offset % 64, 0);
             }
         }
     }
@@ -248,9 +253,9 @@ mod tests {
     #[test]
     fn the_arena_is_no_larger_than_what_is_whole_at_once() {
         // The input and the output of the second half of features.2, at 56 x 56.
-        let floats = plan(1.0, (224, 224), 1).lane_len;
-        let pair = (32 + 144) * 56 * 56;
-        assert!((pair..pair + pair / 100).contains(&floats), "{floats} floats, the pair has {pair}");
+        let bytes = plan(1.0, (224, 224), 1).lane_bytes;
+        let pair = 4 * (32 + 144) * 56 * 56;
+        assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
     }
 
     #[test]
@@ -290,16 +295,16 @@ mod tests {
                             for pair in links.windows(2).rev() {
                                 pixels = pair[1].conv.reads(pixels);
                                 let Link { conv, offset, plane } = pair[0];
-                                assert!(pixels.len() * 8 <= plane, "{step:?}");
-                                assert!(offset + conv.layer.cout.div_ceil(8) * plane <= plan.scratch_len);
+                                assert!(pixels.len() * 32 <= plane, "{step:?}");
+                                assert!(offset + conv.layer.cout.div_ceil(8) * plane <= plan.scratch_bytes);
                                 end = end.min(offset);
                                 fused += 1;
                             }
                             assert_eq!(end, 0);
                         }
                         StepKind::Channels([_, dw], plane) => {
-                            assert!(dw.reads(pixels).len() * 8 <= *plane, "{step:?}");
-                            assert!(channels.len() * 2 * plane <= plan.scratch_len, "{step:?}");
+                            assert!(dw.reads(pixels).len() * 32 <= *plane, "{step:?}");
+                            assert!(channels.len() * 2 * plane <= plan.scratch_bytes, "{step:?}");
                             fused += 1;
                         }
                         StepKind::MaxPool(_) | StepKind::Pool(_) => {}
@@ -329,8 +334,8 @@ mod tests {
                             1 => rows * out_width,
                             kernel => ((rows - 1) * stride + kernel) * ((out_width - 1) * stride + kernel),
                         };
-                        assert!(read * 8 <= *window_plane, "{step:?}");
-                        assert!(window + conv.layer.cin.div_ceil(8) * window_plane <= plan.scratch_len, "{step:?}");
+                        assert!(read * 32 <= *window_plane, "{step:?}");
+                        assert!(window + conv.layer.cin.div_ceil(8) * window_plane <= plan.scratch_bytes, "{step:?}");
                         copies += 1;
                     }
                 }

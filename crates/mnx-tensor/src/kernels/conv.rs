@@ -104,11 +104,11 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
         let (cin, width) = (layer.cin, part.geometry.out_width);
         // Pixels from row to row of the padded input.
         let row = (width - 1) * STRIDE + 3;
-        let mut w = layer.weights.as_ptr().add(at.panel * cin * 9 * 16);
-        let mut sums = [[s.load16(layer.bias.as_ptr().add(at.panel * 16)); COLUMNS]; ROWS];
-        let mut block = part.src.ptr.wrapping_add((at.y * row + at.x) * STRIDE * 8);
+        let mut w = layer.weights_of::<f32>(at.panel, cin * 9 * 16);
+        let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); COLUMNS]; ROWS];
+        let mut block = part.src.block::<f32>(0).wrapping_add((at.y * row + at.x) * STRIDE * 8);
         // A panel is used by a few tiles only on a small plane. Each of them asks for a third of the next one.
-        let mut ahead = layer.weights.as_ptr().wrapping_add(((at.panel + 1) * 9 + at.index % 3 * 3) * cin * 16);
+        let mut ahead = layer.weights_of::<f32>((at.panel + 1) * 9 + at.index % 3 * 3, cin * 16);
         let mut channels = cin;
         while channels > 0 {
             let lanes = channels.min(8);
@@ -132,7 +132,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
                     (from, w) = (from.wrapping_add(row * 8), w.wrapping_add(48));
                 }
             }
-            (block, channels) = (block.wrapping_add(part.src.stride), channels - lanes);
+            (block, channels) = (block.wrapping_byte_add(part.src.stride), channels - lanes);
             ahead = ahead.wrapping_add(lanes * 48);
         }
         let to = Panels::new(layer, part);

@@ -83,11 +83,11 @@ unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     // SAFETY: rows and columns are inside, or are copied only where they are; scratch holds K rows per channel.
     unsafe {
         if rows_inside && columns_inside {
-            let from = part.src.ptr.add((top - pad_top) * width + left - pad_left);
-            return Window { from, row: width, channel: part.src.stride };
+            let from = part.src.block::<f32>(0).wrapping_add((top - pad_top) * width + left - pad_left);
+            return Window { from, row: width, channel: part.src.stride / size_of::<f32>() };
         }
         for i in (0..layer.cin * K * columns).step_by(8) {
-            s.store8(part.scratch.add(i), s.splat8(0.0));
+            s.store8(part.scratch.cast::<f32>().add(i), s.splat8(0.0));
         }
         let first = pad_left.saturating_sub(left);
         let count = columns.min((width + pad_left).saturating_sub(left)).saturating_sub(first);
@@ -95,12 +95,12 @@ unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
             for k in 0..K {
                 let row = (top + k).wrapping_sub(pad_top);
                 if row < height && count > 0 {
-                    let from = part.src.ptr.add(channel * part.src.stride + row * width + left + first - pad_left);
-                    copy(s, from, part.scratch.add((channel * K + k) * columns + first), count);
+                    let from = part.src.block::<f32>(channel).wrapping_add(row * width + left + first - pad_left);
+                    copy(s, from, part.scratch.cast::<f32>().add((channel * K + k) * columns + first), count);
                 }
             }
         }
-        Window { from: part.scratch, row: columns, channel: K * columns }
+        Window { from: part.scratch.cast::<f32>(), row: columns, channel: K * columns }
     }
 }
 
@@ -130,7 +130,7 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
     let Geometry { width, pad_top, .. } = part.geometry;
     for channel in 0..layer.cin {
         for row in (y * STRIDE + K - STRIDE).saturating_sub(pad_top)..(y * STRIDE + K).saturating_sub(pad_top) {
-            s.prefetch(part.src.ptr.wrapping_add(channel * part.src.stride + row * width + x * STRIDE));
+            s.prefetch(part.src.block::<f32>(channel).wrapping_add(row * width + x * STRIDE));
         }
     }
 }
@@ -146,8 +146,8 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
 ) {
     // SAFETY: the window holds K rows of every channel, for all taps of all pixels.
     unsafe {
-        let mut w = layer.weights.as_ptr().add(at.panel * layer.cin * K * K * 16);
-        let mut sums = [s.load16(layer.bias.as_ptr().add(at.panel * 16)); PIXELS];
+        let mut w = layer.weights_of::<f32>(at.panel, layer.cin * K * K * 16);
+        let mut sums = [s.load16(layer.bias_of(at.panel, 16)); PIXELS];
         for channel in 0..layer.cin {
             let mut from = window.from.add(channel * window.channel);
             for _ in 0..K {

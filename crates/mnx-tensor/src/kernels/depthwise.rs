@@ -80,10 +80,10 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
         unsafe {
             let (epilogue, later) = Epilogue::new(s, layer.clamp, part.residual, b).split(S::KEEPS_FILTER);
             let block = Block {
-                src: part.src.ptr.wrapping_add(b * part.src.stride),
-                dst: part.dst.ptr.wrapping_add(b * part.dst.stride),
-                weights: layer.weights.as_ptr().add(b * 72),
-                bias: layer.bias.as_ptr().add(b * 8),
+                src: part.src.block(b),
+                dst: part.dst.block(b),
+                weights: layer.weights_of(b, 72),
+                bias: layer.bias_of(b, 8),
                 epilogue,
             };
             if S::KEEPS_FILTER || width.len() <= 2 * MAX {

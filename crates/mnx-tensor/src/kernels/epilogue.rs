@@ -30,7 +30,7 @@ impl<S: Simd> Epilogue<S> {
     #[inline(always)]
     pub(super) fn new(s: S, clamp: Clamp, residual: Option<Residual>, block: usize) -> Self {
         let residual = residual.filter(|r| r.channels > block * 8).map(|r| {
-            let from = r.planes.ptr.wrapping_add(block * r.planes.stride);
+            let from = r.planes.block::<f32>(block);
             let lanes = (r.channels - block * 8).min(8);
             Shortcut { from, lanes, clamp: r.clamp, plain: lanes == 8 && r.clamp == Clamp::NONE }
         });
@@ -121,7 +121,7 @@ impl Panels {
         sums: &[S::P16; PIXELS],
     ) {
         let block = 2 * panel;
-        let to = self.dst.ptr.wrapping_add(block * self.dst.stride);
+        let to = self.dst.block::<f32>(block);
         let mut sums = *sums;
         if self.clamp != Clamp::NONE {
             for sum in &mut sums {
@@ -137,7 +137,7 @@ impl Panels {
             Epilogue::new(s, Clamp::NONE, self.residual, block).store(s, &first, pixel, to);
             if (block + 1) * 8 < self.cout {
                 let epilogue = Epilogue::new(s, Clamp::NONE, self.residual, block + 1);
-                epilogue.store(s, &second, pixel, to.wrapping_add(self.dst.stride));
+                epilogue.store(s, &second, pixel, to.wrapping_byte_add(self.dst.stride));
             }
         }
     }
@@ -154,7 +154,7 @@ impl Panels {
         panel: usize,
         sums: &[S::C8; PIXELS],
     ) {
-        let to = self.dst.ptr.wrapping_add(2 * panel * self.dst.stride);
+        let to = self.dst.block::<f32>(2 * panel);
         // SAFETY: the caller's promise.
         unsafe { Epilogue::new(s, self.clamp, self.residual, 2 * panel).store(s, sums, pixel, to) }
     }

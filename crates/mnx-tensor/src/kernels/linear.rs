@@ -45,8 +45,8 @@ unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Par
     // SAFETY: panels are inside by the caller's promise.
     unsafe {
         let (cin, row) = (layer.cin, part.pixels.start);
-        let x = part.src.ptr.wrapping_add(row * part.src.stride);
-        let (w, bias) = (layer.weights.as_ptr().add(panel * cin * 16), layer.bias.as_ptr());
+        let x = part.src.block::<f32>(row);
+        let (w, bias) = (layer.weights_of::<f32>(panel, cin * 16), layer.bias_of::<f32>(0, 16));
         let mut sums = [s.load16(bias.add(panel * 16)); PANELS];
         for (n, sum) in sums.iter_mut().enumerate().skip(1) {
             *sum = s.load16(bias.add((panel + n) * 16));
@@ -69,10 +69,10 @@ unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Par
 unsafe fn tall<S: Simd, const ROWS: usize>(s: S, layer: &Layer<'_>, part: &Part, row: usize, panel: usize) {
     // SAFETY: rows and panel are inside by the caller's promise.
     unsafe {
-        let (cin, stride) = (layer.cin, part.src.stride);
-        let x = part.src.ptr.wrapping_add(row * stride);
-        let w = layer.weights.as_ptr().add(panel * cin * 16);
-        let mut sums = [s.load16(layer.bias.as_ptr().add(panel * 16)); ROWS];
+        let (cin, stride) = (layer.cin, part.src.stride / size_of::<f32>());
+        let x = part.src.block::<f32>(row);
+        let w = layer.weights_of::<f32>(panel, cin * 16);
+        let mut sums = [s.load16(layer.bias_of(panel, 16)); ROWS];
         for k in 0..cin {
             let at = w.add(k * 16);
             s.prefetch(at.wrapping_add(AHEAD));
@@ -97,10 +97,6 @@ unsafe fn store<S: Simd>(s: S, layer: &Layer<'_>, part: &Part, row: usize, first
     unsafe {
         s.store8(outputs.as_mut_ptr(), low);
         s.store8(outputs.as_mut_ptr().add(8), high);
-        std::ptr::copy_nonoverlapping(
-            outputs.as_ptr(),
-            part.dst.ptr.wrapping_add(row * part.dst.stride + first),
-            count,
-        );
+        std::ptr::copy_nonoverlapping(outputs.as_ptr(), part.dst.block::<f32>(row).wrapping_add(first), count);
     }
 }

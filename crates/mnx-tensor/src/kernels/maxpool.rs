@@ -13,8 +13,7 @@ use crate::{Layer, Part};
 pub(crate) unsafe fn maxpool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
     let (g, of_part) = (&part.geometry, part.rows());
     for b in part.channels.start..part.channels.end {
-        let src = part.src.ptr.wrapping_add(b * part.src.stride);
-        let dst = part.dst.ptr.wrapping_add(b * part.dst.stride);
+        let (src, dst) = (part.src.block::<f32>(b), part.dst.block::<f32>(b));
         for y in of_part.start..of_part.end {
             let top = (2 * y).saturating_sub(g.pad_top);
             let rows = (top..(2 * y + 3).saturating_sub(g.pad_top).min(g.height)).into();

@@ -49,7 +49,7 @@ unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<
         let pixels: Span = (start..part.pixels.end.min(start + chunk)).into();
         for panel in part.channels.start..part.channels.end {
             // On a small plane a panel is used by a few tiles only. Each of them asks for a quarter of the next one.
-            let next = layer.weights.as_ptr().wrapping_add((panel + 1) * layer.cin * 16);
+            let next = layer.weights_of::<f32>(panel + 1, layer.cin * 16);
             for (index, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
                 let place = Place { pixel, panel, ahead: next.wrapping_add(index % 4 * (layer.cin / 4) * 16) };
                 // SAFETY: the caller's promise.
@@ -199,14 +199,14 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
         let cin = layer.cin;
-        let mut w = layer.weights.as_ptr().add(at.panel * cin * 16);
-        let bias = layer.bias.as_ptr().add(at.panel * 16);
+        let mut w = layer.weights_of::<f32>(at.panel, cin * 16);
+        let bias = layer.bias_of::<f32>(at.panel, 16);
         let mut sums = [L::load(s, bias); PIXELS];
         for sum in &mut sums[1..] {
             s.reload();
             *sum = L::load(s, bias);
         }
-        let mut x = part.src.ptr.wrapping_add(at.pixel * 8);
+        let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
         let to = Panels::new(layer, part);
         let in_halves = S::ENDS_IN_HALVES && PIXELS > HALF && cin.is_multiple_of(8) && cin > 0;
@@ -215,7 +215,7 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
             s.prefetch(ahead.wrapping_add(16));
             sums = quad::<S, L, PIXELS>(s, x, w, sums);
             sums = quad::<S, L, PIXELS>(s, x.add(4), w.add(64), sums);
-            (x, w, ahead) = (x.wrapping_add(part.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
+            (x, w, ahead) = (x.wrapping_byte_add(part.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
         }
         if in_halves {
             s.prefetch(ahead);

@@ -13,7 +13,7 @@ pub(crate) unsafe fn pool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
     let (height, width) = (part.geometry.height, part.geometry.width);
     let scale = s.splat8(1.0 / (height * width) as f32);
     for b in part.channels.start..part.channels.end {
-        let mut from = part.src.ptr.wrapping_add(b * part.src.stride);
+        let mut from = part.src.block::<f32>(b);
         let mut total = s.splat8(0.0);
         for _ in 0..height {
             let mut sum = s.splat8(0.0);
@@ -25,6 +25,6 @@ pub(crate) unsafe fn pool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
             total = s.add8(total, sum);
         }
         // SAFETY: whole blocks are writable at `dst`.
-        unsafe { s.store8(part.dst.ptr.wrapping_add(b * part.dst.stride), s.mul8(total, scale)) }
+        unsafe { s.store8(part.dst.block(b), s.mul8(total, scale)) }
     }
 }
