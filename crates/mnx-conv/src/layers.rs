@@ -61,12 +61,7 @@ impl<'w> FusedLayer<'w> {
         clamp: Clamp,
     ) -> Result<FusedLayer<'static>, Error> {
         let Folded { weight, bias } = fold(weight, bias, norm)?;
-        let [_, cout] = channels;
-        let depth = weight.len() / cout.max(1);
-        let weights = match operation {
-            Operation::Depthwise { .. } => pack::depthwise(&weight, cout)?,
-            _ => pack::panels(&weight, cout, depth)?,
-        };
+        let (weights, [_, cout]) = (operation.pack(&weight, channels)?, channels);
         FusedLayer::new(operation, channels, weights.to_vec(), pack::bias(&bias, cout)?.to_vec(), clamp)
     }
 

@@ -78,7 +78,7 @@ impl Packing {
         let (outputs, depth) = self.rows(dims)?;
         check_len("values to pack", outputs * depth, values.len())?;
         Ok(match self {
-            Packing::Depthwise8 => pack::depthwise(values, outputs)?,
+            Packing::Depthwise8 => pack::blocks(values, outputs, depth)?,
             _ => pack::panels(values, outputs, depth)?,
         })
     }
@@ -91,7 +91,7 @@ impl Packing {
         let (outputs, depth) = self.rows(dims)?;
         check_len("packed values", self.packed_len(dims)?, packed.len())?;
         Ok(match self {
-            Packing::Depthwise8 => pack::unpack_depthwise(packed, outputs),
+            Packing::Depthwise8 => pack::unpack_blocks(packed, outputs, depth),
             _ => pack::unpack_panels(packed, outputs, depth),
         })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Isa, Tuning};
+use crate::{Error, Isa, Tuning, table};
 
 /// The environment variable that forces a microarchitecture.
 const VARIABLE: &str = "MNX_TUNED_FOR";
@@ -83,10 +83,14 @@ impl Cpu {
         Ok(Cpu { isa, tuned_for: tuned_for.unwrap_or_else(TunedFor::detect) })
     }
 
-    /// Every pair of an ISA that can run here and a microarchitecture, with or without kernels of its own.
+    /// Every ISA that can run here, with every microarchitecture for which it has kernels.
     pub fn available() -> Vec<Cpu> {
         let pairs = |isa| TunedFor::ALL.map(|tuned_for| Cpu { isa, tuned_for });
-        Isa::available().into_iter().flat_map(pairs).collect()
+        let has_kernels = |cpu: &Cpu| {
+            let mut rows = table::rows().filter(|row| row.isa == cpu.isa);
+            rows.any(|row| row.tuned_for == cpu.tuned_for)
+        };
+        Isa::available().into_iter().flat_map(pairs).filter(has_kernels).collect()
     }
 
     /// Whose kernels run.

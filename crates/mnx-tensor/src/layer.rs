@@ -2,7 +2,7 @@
 
 use crate::part::Part;
 use crate::table::{self, Kernel};
-use crate::{Arithmetic, BLOCK, Cpu, Element, Error, PANEL, Tuning, pack};
+use crate::{AlignedBuf, Arithmetic, BLOCK, Cpu, Element, Error, PANEL, Tuning, pack};
 
 /// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +106,7 @@ impl Operation {
     }
 
     /// Weights of each output channel of a layer with `cin` input channels.
-    pub(crate) fn depth(self, cin: usize) -> usize {
+    fn depth(self, cin: usize) -> usize {
         let filter = self.kernel() * self.kernel();
         match self {
             Operation::MaxPool { .. } | Operation::Pool => 0,
@@ -123,6 +123,20 @@ impl Operation {
     /// Floats of a layer's packed bias; `usize::MAX`, which no slice has, if they cannot be counted.
     pub fn bias_len(self, cout: usize) -> usize {
         if self.depth(1) == 0 { 0 } else { pack::bias_len(cout) }
+    }
+
+    /// Weights as a checkpoint has them, `[Cout][Cin][K][K]` in row-major order (a depthwise layer's Cin is 1), in the order in which the
+    /// operation's kernels read them.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for another number of weights; [`Error::Memory`].
+    pub fn pack(self, weights: &[f32], [cin, cout]: [usize; 2]) -> Result<AlignedBuf, Error> {
+        let depth = self.depth(cin);
+        let (expected, found) = (cout.saturating_mul(depth), weights.len());
+        if expected != found {
+            return Err(Error::Length { what: "weights", expected, found });
+        }
+        if self.is_per_channel() { pack::blocks(weights, cout, depth) } else { pack::panels(weights, cout, depth) }
     }
 
     /// Bytes of scratch that a kernel needs: what a tile of a dense layer reads, zero-padded, in whole vectors of eight.

@@ -3,7 +3,7 @@
 //!
 //! [`Rounding::Fused`] gives the bits that every FMA ISA must give; [`Rounding::Separate`] those of `scalar`.
 
-use crate::{Clamp, ops::Padding};
+use crate::{Clamp, Operation, ops::Padding};
 
 /// How often a multiply-add rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,20 @@ impl Shape {
     fn taps(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let kernel = self.kernel;
         (0..kernel * kernel).map(move |k| (k / kernel, k % kernel))
+    }
+}
+
+/// What an operation makes of one picture, before clamp and residual.
+pub fn layer(operation: Operation, shape: &Shape, x: &[f32], w: &[f32], bias: &[f32], r: Rounding) -> Vec<f32> {
+    let &Shape { cin, cout, height, width, .. } = shape;
+    match operation {
+        Operation::Depthwise { .. } => conv(shape, true, x, w, bias, r),
+        Operation::Conv { .. } | Operation::Dense { .. } => conv(shape, false, x, w, bias, r),
+        Operation::Pointwise | Operation::PointwiseHalf | Operation::Linear => {
+            pointwise(cin, cout, height * width, x, w, bias, r)
+        }
+        Operation::MaxPool { .. } => max_pool(shape, x),
+        Operation::Pool => pool(cout, height, width, x),
     }
 }
 

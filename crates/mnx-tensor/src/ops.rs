@@ -239,11 +239,8 @@ fn convolve(
 ) -> Result<Tensor, Error> {
     let cin = input.shape()[1];
     let cpu = chosen(options.cpu)?;
-    let depth = operation.depth(cin);
-    length("weights", cout.saturating_mul(depth), weights.len())?;
     length("bias", cout, bias.map_or(cout, <[f32]>::len))?;
-    let packed =
-        if operation.is_per_channel() { pack::depthwise(weights, cout) } else { pack::panels(weights, cout, depth) }?;
+    let packed = operation.pack(weights, [cin, cout])?;
     let bias = pack::bias(bias.unwrap_or(&[]), cout)?;
     let layer = Layer::new(cpu, operation, [cin, cout], &packed, &bias, options.clamp)?;
     forward(&layer, input, options.padding, options.residual)

@@ -2,14 +2,14 @@
 //!
 //! | layer | logical dims | packed |
 //! | --- | --- | --- |
-//! | depthwise 3x3 | `[C][1][3][3]` | `[C/8][9][8]` |
+//! | depthwise KxK | `[C][1][K][K]` | `[C/8][K²][8]` |
 //! | pointwise, linear | `[Cout][Cin]` | `[Cout/16][Cin][16]` |
 //! | dense KxK | `[Cout][Cin][K][K]` | `[Cout/16][Cin·K²][16]` |
 //! | bias | `[C]` | `[C]`, up to whole panels of 16 |
 //!
 //! Lanes past the last channel are zero.
 
-use crate::{AlignedBuf, Error};
+use crate::{AlignedBuf, BLOCK, Error};
 
 /// Output channels of a panel of packed pointwise, dense or linear weights.
 pub const PANEL: usize = 16;
@@ -55,28 +55,23 @@ pub fn panels_len(cout: usize, depth: usize) -> usize {
     cout.div_ceil(PANEL).saturating_mul(depth).saturating_mul(PANEL)
 }
 
-/// `channels` depthwise filters of nine weights into blocks.
+/// `channels` depthwise filters of `depth` weights (9 of a 3x3) into blocks.
 ///
 /// # Errors
 /// [`Error::Memory`] when there is no memory for them.
 ///
 /// # Panics
-/// When there are fewer than `9 · channels` weights.
-pub fn depthwise(weights: &[f32], channels: usize) -> Result<AlignedBuf, Error> {
-    interleave::<8>(&weights[..channels.saturating_mul(9)], channels, 9)
+/// When there are fewer than `channels · depth` weights.
+pub fn blocks(weights: &[f32], channels: usize, depth: usize) -> Result<AlignedBuf, Error> {
+    interleave::<BLOCK>(&weights[..channels.saturating_mul(depth)], channels, depth)
 }
 
-/// The reverse of [`depthwise`].
+/// The reverse of [`blocks`].
 ///
 /// # Panics
-/// When `packed` is shorter than [`depthwise_len`].
-pub fn unpack_depthwise(packed: &[f32], channels: usize) -> Vec<f32> {
-    separate::<8>(packed, channels, 9)
-}
-
-/// Floats that [`depthwise`] makes; `usize::MAX`, which no slice has, if they cannot be counted.
-pub fn depthwise_len(channels: usize) -> usize {
-    channels.div_ceil(8).saturating_mul(9 * 8)
+/// When `packed` is shorter than what [`blocks`] makes.
+pub fn unpack_blocks(packed: &[f32], channels: usize, depth: usize) -> Vec<f32> {
+    separate::<BLOCK>(packed, channels, depth)
 }
 
 /// A bias, or zeros where there is none, up to whole panels.
@@ -122,9 +117,9 @@ mod tests {
             prop_assert_eq!(unpack_panels(&packed, cout, depth), weights);
 
             let filters: Vec<f32> = (0..cout * 9).map(|v| v as f32 + 1.0).collect();
-            let packed = depthwise(&filters, cout).unwrap();
-            prop_assert_eq!(packed.len(), depthwise_len(cout));
-            prop_assert_eq!(unpack_depthwise(&packed, cout), filters);
+            let packed = blocks(&filters, cout, 9).unwrap();
+            prop_assert_eq!(packed.len(), cout.div_ceil(8) * 72);
+            prop_assert_eq!(unpack_blocks(&packed, cout, 9), filters);
         }
     }
 }

@@ -199,6 +199,7 @@ rows! {
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1", 14 x 8 = kernels::depthwise::<_, 1, 14>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2", 8 x 8 = kernels::depthwise::<_, 2, 8>;
     pw: Pointwise, "pw", 12 x 16 = kernels::pw::<_, 12>;
+    pw_wide: Pointwise, "pw", 8 x 48 for Wide = kernels::pw_wide::<_, 8, 3, 12>;
     pw8: PointwiseHalf, "pw8", 12 x 8 = kernels::pw8::<_, 12>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 14 x 16 = kernels::conv3x3::<_, 1, 7, 14>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 14 x 16 = kernels::conv3x3::<_, 2, 7, 14>;

@@ -4,8 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use mnx_tensor::Isa;
-use mnx_tensor::table;
+use mnx_tensor::{Isa, Operation, table};
 
 const START: &str = "<!-- kernels: written by MNX_WRITE_MATRIX=1 cargo test -p mnx-tensor --test matrix -->\n";
 const END: &str = "<!-- /kernels -->";
@@ -19,34 +18,36 @@ const COLUMNS: [(&str, &str); 5] = [
     ("simd128", "Node.js"),
 ];
 
-/// What the kernel of this name is compared with in the tests of this crate.
-fn tested(name: &str) -> &'static str {
-    match name {
-        "dw3x3s1" | "dw3x3s2" => "naive loops, exactly: every plane size and padding, every channel count",
-        "pw" | "pw8" => "naive loops, exactly: every pair of channel counts, every plane size",
-        "dense3x3s1" | "dense3x3s2" | "dense7x7s2" | "conv3x3s1" | "conv3x3s2" => {
+/// What the kernels of an operation are compared with in the tests of this crate.
+fn tested(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Depthwise { .. } => "naive loops, exactly: every plane size and padding, every channel count",
+        Operation::Pointwise | Operation::PointwiseHalf => {
+            "naive loops, exactly: every pair of channel counts, every plane size"
+        }
+        Operation::Dense { .. } | Operation::Conv { .. } => {
             "naive loops, exactly: every plane size and padding, every pair of channel counts"
         }
-        "maxpool3x3s2" => "naive loops, exactly: every plane size and padding",
-        "pool" => "naive loops, exactly: every plane size",
-        "linear" => "naive loops, exactly: every channel count and batch",
-        _ => "not stated yet",
+        Operation::MaxPool { .. } => "naive loops, exactly: every plane size and padding",
+        Operation::Pool => "naive loops, exactly: every plane size",
+        Operation::Linear => "naive loops, exactly: every channel count and batch",
+        other => panic!("{other:?}: say here how its kernels are tested"),
     }
 }
 
-/// The names of an ISA's kernels, each once.
-fn names(isa: Isa) -> Vec<&'static str> {
-    let mut names: Vec<_> = table::rows().filter(|row| row.isa == isa).map(|row| row.name).collect();
-    names.dedup();
-    names
+/// Names and operations of an ISA's kernels, each once.
+fn kernels(isa: Isa) -> Vec<(&'static str, Operation)> {
+    let mut kernels: Vec<_> = table::rows().filter(|row| row.isa == isa).map(|row| (row.name, row.operation)).collect();
+    kernels.dedup();
+    kernels
 }
 
 /// The same on every machine: all ISAs have the same kernels; the scalar ones stand for all.
 fn matrix() -> String {
     let heads = COLUMNS.map(|(isa, where_run)| format!("{isa} ({where_run})")).join(" | ");
     let mut text = format!("| kernel | {heads} | compared with |\n| --- {}|\n", "| --- ".repeat(COLUMNS.len() + 1));
-    for name in names(Isa::Scalar) {
-        text += &format!("| `{name}` {}| {} |\n", "| ✓ ".repeat(COLUMNS.len()), tested(name));
+    for (name, operation) in kernels(Isa::Scalar) {
+        text += &format!("| `{name}` {}| {} |\n", "| ✓ ".repeat(COLUMNS.len()), tested(operation));
     }
     text
 }
@@ -57,7 +58,7 @@ fn every_isa_has_a_column_and_every_kernel() {
         assert!(COLUMNS.iter().any(|column| column.0 == isa.name()), "{isa}");
     }
     for isa in Isa::available() {
-        assert_eq!(names(isa), names(Isa::Scalar), "{isa}");
+        assert_eq!(kernels(isa), kernels(Isa::Scalar), "{isa}");
     }
 }
 

@@ -176,7 +176,7 @@ fn the_clamp_after_the_shortcut_is_every_kernels() {
                 };
                 run(Operation::Pointwise, &pack::panels(&dense, channels, channels).unwrap());
                 check(ops::pointwise(view, &dense, Some(&bias), &options).unwrap());
-                run(Operation::Depthwise { kernel: 3, stride: 1 }, &pack::depthwise(&depthwise, channels).unwrap());
+                run(Operation::Depthwise { kernel: 3, stride: 1 }, &pack::blocks(&depthwise, channels, 9).unwrap());
                 check(ops::depthwise3x3(view, &depthwise, Some(&bias), &options).unwrap());
             }
         }

@@ -38,9 +38,9 @@ fn layers() -> Result<(), TensorError> {
 
     // …and who calls more than once makes a layer of them once.
     let cpu = Cpu::choose(None, None)?;
-    let (dw, dw_bias) = (pack::depthwise(dw.data(), CIN)?, pack::bias(&[], CIN)?);
-    let (pw, pw_bias) = (pack::panels(pw.data(), COUT, CIN)?, pack::bias(&[], COUT)?);
     let depthwise = Operation::Depthwise { kernel: 3, stride: 1 };
+    let (dw, dw_bias) = (depthwise.pack(dw.data(), [CIN, CIN])?, pack::bias(&[], CIN)?);
+    let (pw, pw_bias) = (Operation::Pointwise.pack(pw.data(), [CIN, COUT])?, pack::bias(&[], COUT)?);
     let depthwise = KernelLayer::new(cpu, depthwise, [CIN, CIN], &dw, &dw_bias, Clamp::RELU6)?;
     let pointwise = KernelLayer::new(cpu, Operation::Pointwise, [CIN, COUT], &pw, &pw_bias, Clamp::NONE)?;
     let pixels = SIDE * SIDE;

@@ -10,6 +10,7 @@ mod epilogue;
 mod linear;
 mod maxpool;
 mod pointwise;
+mod pointwise_wide;
 mod pool;
 
 pub(crate) use conv::conv3x3;
@@ -18,6 +19,7 @@ pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
 pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};
+pub(crate) use pointwise_wide::pw_wide;
 pub(crate) use pool::pool;
 
 use crate::part::Span;

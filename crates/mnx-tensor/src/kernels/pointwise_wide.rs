@@ -1,0 +1,139 @@
+//! Pointwise convolution with tiles of several panels, for cores that start two 512-bit multiply-adds a cycle.
+//!
+//! ```text
+//! for each chunk of pixels, for each group of panels:        16 output channels each
+//!   for each tile of up to MAX pixels:                       sums start at the bias, in registers
+//!     for each input channel: load its weights, one vector a panel
+//!       for each pixel: one broadcast, a multiply-add for each panel
+//!     clamp, residual, store
+//! ```
+//!
+//! Such a core can load two vectors a cycle. A tile of one panel loads a broadcast for every multiply-add and has nothing
+//! to spare; here each broadcast serves all panels.
+
+use super::balanced;
+use super::epilogue::Panels;
+use super::pointwise::pw;
+use crate::part::Span;
+use crate::simd::Simd;
+use crate::{Layer, Part};
+
+/// Pixels of the smallest tile: fewer are left to tiles of one panel.
+const FEWEST: usize = 4;
+
+/// Kernel `pw` with tiles of up to `MAX` pixels (8) times `PANELS` panels. Panels that fill no group are computed by tiles of
+/// up to `LONE` pixels times one panel.
+///
+/// # Safety
+/// As [`Layer::run`].
+#[inline(always)]
+pub(crate) unsafe fn pw_wide<S: Simd, const MAX: usize, const PANELS: usize, const LONE: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
+    let whole = if part.pixels.len() < FEWEST { 0 } else { part.channels.len() / PANELS * PANELS };
+    let groups: Span = (part.channels.start..part.channels.start + whole).into();
+    let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
+    // As few chunks as there must be, of the same size: none is too small for a tile.
+    let chunks = part.pixels.len().div_ceil(chunk);
+    let end_of = |index: usize| part.pixels.start + part.pixels.len() * index / chunks;
+    for index in 0..chunks {
+        let pixels: Span = (end_of(index)..end_of(index + 1)).into();
+        for panel in (groups.start..groups.end).step_by(PANELS) {
+            for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
+                let at = Place { pixel, panel, turn };
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match count {
+                        4 => tile::<S, 4, PANELS>(s, layer, part, at),
+                        5 => tile::<S, 5, PANELS>(s, layer, part, at),
+                        6 => tile::<S, 6, PANELS>(s, layer, part, at),
+                        7 => tile::<S, 7, PANELS>(s, layer, part, at),
+                        _ => tile::<S, MAX, PANELS>(s, layer, part, at),
+                    }
+                }
+            }
+        }
+    }
+    if groups.end < part.channels.end {
+        let rest = Part { channels: (groups.end..part.channels.end).into(), ..*part };
+        // SAFETY: the caller's promise, for fewer panels.
+        unsafe { pw::<S, LONE>(s, layer, &rest) }
+    }
+}
+
+/// What a tile computes.
+#[derive(Clone, Copy)]
+struct Place {
+    pixel: usize,
+    /// The first of the panels.
+    panel: usize,
+    /// How many tiles of these panels came before.
+    turn: usize,
+}
+
+/// `PIXELS` pixels times `PANELS` panels.
+#[inline(always)]
+unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: Place) {
+    let cin = layer.cin;
+    let panel_len = cin * 16;
+    // SAFETY: pixels and panels are inside by the caller's promise.
+    unsafe {
+        let mut w = layer.weights_of::<f32>(at.panel, panel_len);
+        let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); PIXELS]; PANELS];
+        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
+        }
+        let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
+        // Each tile asks for a quarter of the next group's weights.
+        let mut ahead = w.wrapping_add(PANELS * panel_len + at.turn % 4 * (cin / 4) * 16);
+        for _ in 0..cin / 8 {
+            for n in 0..PANELS {
+                s.prefetch(ahead.wrapping_add(n * panel_len));
+                s.prefetch(ahead.wrapping_add(n * panel_len + 16));
+            }
+            for lane in 0..8 {
+                sums = channel::<S, PIXELS, PANELS>(s, x.add(lane), w, panel_len, sums);
+                w = w.wrapping_add(16);
+            }
+            (x, ahead) = (x.wrapping_byte_add(part.src.stride), ahead.wrapping_add(32));
+        }
+        for lane in 0..cin % 8 {
+            sums = channel::<S, PIXELS, PANELS>(s, x.add(lane), w, panel_len, sums);
+            w = w.wrapping_add(16);
+        }
+        let to = Panels::new(layer, part);
+        for (n, sums) in sums.iter().enumerate() {
+            to.store(s, at.pixel, at.panel + n, sums);
+        }
+    }
+}
+
+/// Adds one input channel, of pixels from `x` on, whose weights of the first panel are at `w`.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn channel<S: Simd, const PIXELS: usize, const PANELS: usize>(
+    s: S,
+    x: *const f32,
+    w: *const f32,
+    panel_len: usize,
+    mut sums: [[S::P16; PIXELS]; PANELS],
+) -> [[S::P16; PIXELS]; PANELS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut weights = [s.load16(w); PANELS];
+        for (n, weights) in weights.iter_mut().enumerate().skip(1) {
+            *weights = s.load16(w.wrapping_add(n * panel_len));
+        }
+        for p in 0..PIXELS {
+            for (sums, &weights) in sums.iter_mut().zip(&weights) {
+                // The same broadcast for every panel: the compiler loads it once.
+                sums[p] = s.fma16_splat(x.add(p * 8), weights, sums[p]);
+            }
+        }
+    }
+    sums
+}

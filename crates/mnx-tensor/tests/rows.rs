@@ -1,0 +1,77 @@
+//! Every row of the kernel table against the naive loops, whatever rows there are: a new kernel is tested here as soon as it
+//! has one. [`kernels`](../kernels.rs) tries more sizes of those that networks use most.
+
+use mnx_tensor::naive::{self, Rounding, Shape};
+use mnx_tensor::ops::{self, Padding};
+use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, pack, table};
+
+/// Deterministic values in −2…2 that are no round numbers.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed ^ 0x9e37_79b9;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Pairs of channel counts: less than a block, blocks and panels that are full or not, several panels.
+const CHANNELS: [(usize, usize); 9] =
+    [(1, 1), (3, 7), (8, 8), (9, 17), (12, 32), (16, 48), (17, 50), (24, 96), (5, 113)];
+
+/// Heights and widths: tiny ones, ones just below and above tiles, long rows and columns.
+const SIZES: [(usize, usize); 9] = [(1, 1), (1, 9), (7, 2), (3, 3), (5, 8), (13, 14), (7, 29), (2, 61), (17, 33)];
+
+fn check(operation: Operation, channels: [usize; 2], (height, width): (usize, usize), padding: Padding) {
+    let [cin, cout] = channels;
+    let (kernel, stride) = (operation.kernel(), operation.stride());
+    let shape = Shape { cin, cout, height, width, kernel, stride, padding };
+    let (rows, columns) = if operation == Operation::Pool { (1, 1) } else { shape.output_size() };
+    let has_weights = operation.bias_len(cout) > 0;
+    let per_output = if operation.is_per_channel() { kernel * kernel } else { cin * kernel * kernel };
+    let weights = values(if has_weights { cout * per_output } else { 0 }, 1);
+    let (x, bias) = (values(cin * height * width, 2), values(if has_weights { cout } else { 0 }, 3));
+    let has_residual = has_weights && operation != Operation::Linear;
+    let shortcut = values(if has_residual { cout * rows * columns } else { 0 }, 4);
+    let covered = cout * 2 / 3;
+    let clamp = if has_weights { Clamp::RELU6 } else { Clamp::NONE };
+    for cpu in Cpu::available() {
+        let packed = if has_weights { operation.pack(&weights, channels).unwrap() } else { Default::default() };
+        let packed_bias = if has_weights { pack::bias(&bias, cout).unwrap() } else { Default::default() };
+        let layer = Layer::new(cpu, operation, channels, &packed, &packed_bias, clamp).unwrap();
+        let input = Tensor::from_slice([1, cin, height, width], &x).unwrap();
+        let residual = has_residual.then(|| (TensorView::new([1, cout, rows, columns], &shortcut).unwrap(), covered));
+        let found = ops::forward(&layer, input.view(), padding, residual).unwrap();
+        let rounding = if cpu.isa().fuses() { Rounding::Fused } else { Rounding::Separate };
+        let mut expected = naive::layer(operation, &shape, &x, &weights, &bias, rounding);
+        naive::epilogue(&mut expected, cout, clamp, has_residual.then_some((&*shortcut, covered)));
+        assert_eq!(found.data().len(), expected.len());
+        for (i, (f, e)) in found.data().iter().zip(&expected).enumerate() {
+            assert!(f == e, "{cpu:?} {operation:?} {shape:?}: element {i}: expected {e}, found {f}");
+        }
+    }
+}
+
+#[test]
+fn every_row_is_its_naive_loops() {
+    // A half panel is part of a pointwise layer.
+    let mut operations: Vec<_> =
+        table::rows().map(|row| row.operation).filter(|&operation| operation != Operation::PointwiseHalf).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    for operation in operations {
+        let half = operation.kernel() / 2;
+        let paddings = [
+            Padding { top: half, bottom: half, left: half, right: half },
+            Padding { top: 0, bottom: half, left: half, right: 0 },
+            Padding::ZERO,
+        ];
+        for (i, (cin, cout)) in CHANNELS.into_iter().enumerate() {
+            for (n, size) in SIZES.into_iter().enumerate() {
+                let channels = if operation.is_per_channel() { [cout; 2] } else { [cin, cout] };
+                let size = if operation == Operation::Linear { (1, 1) } else { size };
+                check(operation, channels, size, paddings[(i + n) % 3]);
+            }
+        }
+    }
+}
