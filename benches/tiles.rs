@@ -1,0 +1,113 @@
+//! Which rows of the kernel table suit this CPU: every row that it can run, on every layer shape, in turn.
+//!
+//! ```sh
+//! cargo bench -p mnx-benches --bench tiles                  # everything
+//! cargo bench -p mnx-benches --bench tiles -- pw            # kernels whose name begins so
+//! cargo bench -p mnx-benches --bench tiles -- --width 0.35  # layers of this MobileNeXt; 1.0 where not said
+//! ```
+//!
+//! The last line of each kernel names the row that is fastest over all shapes together, and what is selected today. Where the two
+//! differ by more than noise, the CPU deserves a row of its own, or another rule in `cpu.rs` (docs/adding-an-isa.md).
+#![allow(missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use comfy_table::{CellAlignment, Table, presets};
+use mnx_benches::{Shape, shapes};
+use mnx_tensor::peak::fma_peak;
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{Cpu, Isa, TunedFor};
+
+const ROUNDS: usize = 7;
+const TURN: Duration = Duration::from_millis(5);
+
+/// A row and the CPU that selects it.
+type Candidate = (&'static Kernel, Cpu);
+
+fn name((row, cpu): &Candidate) -> String {
+    let (pixels, channels) = row.tile;
+    let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
+    format!("{}{of_core} {pixels}x{channels}", cpu.isa())
+}
+
+/// Median seconds of each candidate on a shape, in turns.
+fn measure(shape: &Shape, candidates: &[Candidate], rounds: usize, turn: Duration) -> Vec<f64> {
+    let mut runners: Vec<_> = candidates.iter().map(|&(_, cpu)| shape.runner(cpu)).collect();
+    let mut seconds = vec![Vec::new(); candidates.len()];
+    for _ in 0..rounds {
+        for (run, seconds) in runners.iter_mut().zip(&mut seconds) {
+            run();
+            let (start, mut runs) = (Instant::now(), 0);
+            while runs == 0 || start.elapsed() < turn {
+                run();
+                runs += 1;
+            }
+            seconds.push(start.elapsed().as_secs_f64() / f64::from(runs));
+        }
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    seconds.into_iter().map(median).collect()
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let benches = args.iter().any(|arg| arg == "--bench");
+    // Run as a test, once, on the least.
+    let (rounds, turn, default) = if benches { (ROUNDS, TURN, 1.0) } else { (1, Duration::from_micros(50), 0.1) };
+    let (mut width, mut filter) = (default, String::new());
+    let mut rest = args.iter().filter(|arg| *arg != "--bench");
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--width" => width = rest.next().and_then(|w| w.parse().ok()).expect("--width takes a width multiplier"),
+            other => filter = other.into(),
+        }
+    }
+    let (peak, isa) = fma_peak(Duration::from_millis(20));
+    println!("FMA peak of one thread {peak:.1} GFLOP/s ({isa}); this CPU is tuned for: {}", TunedFor::detect());
+    println!("GFLOP/s of each row, medians of {rounds} turns; * is the fastest\n");
+    let shapes = shapes(&[width]);
+    let names = table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name);
+    for kernel in names.filter(|name| name.starts_with(&filter)) {
+        let candidates: Vec<Candidate> = Cpu::available()
+            .into_iter()
+            .filter(|cpu| cpu.isa() != Isa::Scalar)
+            .flat_map(|cpu| table::rows().map(move |row| (row, cpu)))
+            .filter(|(row, cpu)| row.name == kernel && (row.isa, row.tuned_for) == (cpu.isa(), cpu.tuned_for()))
+            .collect();
+        compare(kernel, &shapes, &candidates, rounds, turn);
+    }
+}
+
+/// Prints the table of one kernel.
+fn compare(kernel: &str, shapes: &[Shape], candidates: &[Candidate], rounds: usize, turn: Duration) {
+    let Some((_, cpu)) = candidates.last() else { return };
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([kernel.to_owned()].into_iter().chain(candidates.iter().map(name)));
+    let mut all = vec![0.0; candidates.len()];
+    for shape in shapes.iter().filter(|shape| shape.kernel(*cpu).name == kernel) {
+        let seconds = measure(shape, candidates, rounds, turn);
+        all.iter_mut().zip(&seconds).for_each(|(all, seconds)| *all += seconds);
+        let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+        let cell = |&seconds: &f64| {
+            let star = if seconds == best { " *" } else { "" };
+            format!("{:.1}{star}", shape.operations() as f64 / seconds / 1e9)
+        };
+        table.add_row([shape.to_string()].into_iter().chain(seconds.iter().map(cell)));
+    }
+    (1..=candidates.len()).for_each(|column| {
+        table.column_mut(column).expect("a column of the header").set_cell_alignment(CellAlignment::Right);
+    });
+    let fastest = all.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
+    let today = Cpu::choose(None, None).ok().and_then(|cpu| {
+        let preferred = |(row, of): &&Candidate| {
+            of.isa() == cpu.isa() && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
+        };
+        candidates.iter().filter(preferred).max_by_key(|(row, _)| row.tuned_for != TunedFor::Any)
+    });
+    let today = today.map_or("none".into(), name);
+    println!("{table}\n{kernel}: fastest over all shapes is {}; selected today: {today}\n", name(&candidates[fastest]));
+}
