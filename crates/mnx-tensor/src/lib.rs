@@ -28,6 +28,7 @@ compile_error!("mnx reads its weight files in place: little-endian targets only"
 pub mod args;
 mod blocked;
 mod buffer;
+mod element;
 mod error;
 mod isa;
 mod kernels;
@@ -43,6 +44,7 @@ mod tensor;
 pub use args::Clamp;
 pub use blocked::{BLOCK, BlockedShape};
 pub use buffer::AlignedBuf;
+pub use element::{Arithmetic, Element};
 pub use error::Error;
 pub use isa::Isa;
 pub use pack::PANEL;
