@@ -345,3 +345,26 @@ fn the_fuzzers_other_seed_is_the_small_int8_file() {
     }
     assert!(std::fs::read(path).unwrap() == small_int8_file(), "other bytes");
 }
+
+/// `docs/weight-file.md` shows the first bytes of two files, and rows of their tensor tables.
+#[test]
+fn the_format_is_documented_with_real_files() {
+    let page = std::fs::read_to_string(workspace("docs/weight-file.md")).unwrap();
+    let files = ["testdata/weights/every-kind-v1.mnx", "fuzz/seeds/open_model/small-int8.mnx"];
+    let files = files.map(|path| std::fs::read(workspace(path)).unwrap());
+    let dumped = |file: &[u8], at: usize| {
+        let words = file[at..at + 16].chunks(2).map(|word| format!("{:02x}{:02x}", word[0], word[1]));
+        format!("{at:08x}: {}", words.collect::<Vec<_>>().join(" "))
+    };
+    let dump = |file: &[u8]| [0, 16, 32].map(|at| dumped(file, at));
+    let is_dump = |line: &&str| line.starts_with("000000");
+    let found: Vec<_> = page.lines().filter(is_dump).filter_map(|line| line.split("  ").next()).collect();
+    assert_eq!(found, files.each_ref().map(|file| dump(file)).concat());
+
+    let headers = files.map(|file| String::from_utf8_lossy(&file).into_owned());
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("{\"name\"")).collect();
+    assert_eq!(rows.len(), 11);
+    for (i, row) in rows.iter().enumerate() {
+        assert!(headers[usize::from(i >= 4)].contains(row), "{row}");
+    }
+}
