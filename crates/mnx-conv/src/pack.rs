@@ -1,11 +1,15 @@
 //! The packings of a weight file, by name and dimensions.
 
-use mnx_tensor::{AlignedBuf, pack};
+use bytemuck::Pod;
+use mnx_tensor::{AlignedBuf, BLOCK, PANEL};
 
 use crate::Error;
 
-/// In which order a tensor is stored: output channels in groups of [`lanes`](Packing::lanes), and within a group
-/// lane by lane for every weight of a channel (input channel, row, column). A weight file stores it like that.
+/// In which order a tensor is stored.
+///
+/// Output channels come in groups of [`lanes`](Packing::lanes) and input channels in groups of [`group`](Packing::group),
+/// the number that one multiply-add takes together: 1 for f32, 4 for a dot product of bytes. So `[Cout, Cin, K, K]` is
+/// stored as `[⌈Cout/lanes⌉][⌈Cin/group⌉][K·K][lanes][group]`. What fills up the last groups is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Packing {
@@ -19,98 +23,225 @@ pub enum Packing {
     Linear16,
     /// `bias16`: `[C]`, up to a multiple of 16.
     Bias16,
+    /// `pw16x4`: `[Cout, Cin, 1, 1]` as `[⌈Cout/16⌉][⌈Cin/4⌉][16][4]`.
+    Pointwise16x4,
+    /// `dense16x4`: `[Cout, Cin, K, K]` as `[⌈Cout/16⌉][⌈Cin/4⌉][K²][16][4]`, K = 3 or 7.
+    Dense16x4,
+    /// `dw16`: `[C, 1, 3, 3]` as `[⌈C/16⌉][9][16]`.
+    Depthwise16,
+    /// `linear16x4`: `[Cout, Cin]` as `[⌈Cout/16⌉][⌈Cin/4⌉][16][4]`.
+    Linear16x4,
+    /// `plain`: `[N]` as it is.
+    Plain,
+}
+
+/// The dimensions that a packing is for.
+struct Form {
+    text: &'static str,
+    suits: fn(&[usize]) -> bool,
+}
+
+const POINTWISE: Form = Form { text: "[Cout, Cin, 1, 1]", suits: |dims| matches!(dims, [_, _, 1, 1]) };
+const DENSE: Form =
+    Form { text: "[Cout, Cin, K, K], K = 3 or 7", suits: |dims| matches!(dims, [_, _, 3, 3] | [_, _, 7, 7]) };
+const DEPTHWISE: Form = Form { text: "[C, 1, 3, 3]", suits: |dims| matches!(dims, [_, 1, 3, 3]) };
+const LINEAR: Form = Form { text: "[Cout, Cin]", suits: |dims| matches!(dims, [_, _]) };
+const VECTOR: Form = Form { text: "[C]", suits: |dims| matches!(dims, [_]) };
+
+/// What there is to know of a packing.
+struct Row {
+    name: &'static str,
+    lanes: usize,
+    group: usize,
+    form: Form,
 }
 
 impl Packing {
     /// Every packing.
-    pub const ALL: [Packing; 5] =
-        [Packing::Pointwise16, Packing::Dense16, Packing::Depthwise8, Packing::Linear16, Packing::Bias16];
+    pub const ALL: [Packing; 10] = [
+        Packing::Pointwise16,
+        Packing::Dense16,
+        Packing::Depthwise8,
+        Packing::Linear16,
+        Packing::Bias16,
+        Packing::Pointwise16x4,
+        Packing::Dense16x4,
+        Packing::Depthwise16,
+        Packing::Linear16x4,
+        Packing::Plain,
+    ];
+
+    fn row(self) -> Row {
+        let (name, lanes, group, form) = match self {
+            Packing::Pointwise16 => ("pw16", PANEL, 1, POINTWISE),
+            Packing::Dense16 => ("dense16", PANEL, 1, DENSE),
+            Packing::Depthwise8 => ("dw8", BLOCK, 1, DEPTHWISE),
+            Packing::Linear16 => ("linear16", PANEL, 1, LINEAR),
+            Packing::Bias16 => ("bias16", PANEL, 1, VECTOR),
+            Packing::Pointwise16x4 => ("pw16x4", PANEL, 4, POINTWISE),
+            Packing::Dense16x4 => ("dense16x4", PANEL, 4, DENSE),
+            Packing::Depthwise16 => ("dw16", PANEL, 1, DEPTHWISE),
+            Packing::Linear16x4 => ("linear16x4", PANEL, 4, LINEAR),
+            Packing::Plain => ("plain", 1, 1, VECTOR),
+        };
+        Row { name, lanes, group, form }
+    }
 
     /// Its name in a weight file.
     pub fn name(self) -> &'static str {
-        match self {
-            Packing::Pointwise16 => "pw16",
-            Packing::Dense16 => "dense16",
-            Packing::Depthwise8 => "dw8",
-            Packing::Linear16 => "linear16",
-            Packing::Bias16 => "bias16",
-        }
+        self.row().name
     }
 
-    /// Output channels of a group: 8 or 16.
+    /// Output channels that are stored side by side: 8 or 16, of a plain tensor 1.
     pub fn lanes(self) -> usize {
-        if self == Packing::Depthwise8 { mnx_tensor::BLOCK } else { mnx_tensor::PANEL }
+        self.row().lanes
     }
 
-    /// `(output channels, weights of each)`, if `dims` suit the packing and their packed size can be counted.
-    fn rows(self, dims: &[usize]) -> Result<(usize, usize), Error> {
-        let (suits, expected) = match self {
-            Packing::Pointwise16 => (matches!(dims, [_, _, 1, 1]), "[Cout, Cin, 1, 1]"),
-            Packing::Dense16 => (matches!(dims, [_, _, 3, 3] | [_, _, 7, 7]), "[Cout, Cin, K, K], K = 3 or 7"),
-            Packing::Depthwise8 => (matches!(dims, [_, 1, 3, 3]), "[C, 1, 3, 3]"),
-            Packing::Linear16 => (matches!(dims, [_, _]), "[Cout, Cin]"),
-            Packing::Bias16 => (matches!(dims, [_]), "[C]"),
-        };
-        let rows = dims.split_first().filter(|_| suits && !dims.contains(&0)).and_then(|(&outputs, rest)| {
-            let depth = rest.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))?;
-            let packed = outputs.checked_next_multiple_of(self.lanes())?.checked_mul(depth)?;
-            // A slice may not be larger than isize::MAX bytes.
-            (packed <= isize::MAX as usize / size_of::<f32>()).then_some((outputs, depth))
-        });
-        rows.ok_or_else(|| Error::Dims { packing: self.name(), expected, found: dims.to_vec() })
+    /// Input channels that are stored side by side: 1 or 4.
+    pub fn group(self) -> usize {
+        self.row().group
     }
 
-    /// Floats of a packed tensor with these (logical) dimensions.
+    /// Where elements of a tensor of these dimensions go, if `dims` suit the packing and their packed size can be counted.
+    fn places(self, dims: &[usize]) -> Result<Places, Error> {
+        let Row { name, lanes, group, form } = self.row();
+        let places =
+            dims.split_first().filter(|_| (form.suits)(dims) && !dims.contains(&0)).and_then(|(&outputs, rest)| {
+                let (&inputs, kernel) = rest.split_first().unwrap_or((&1, &[]));
+                let taps = kernel.iter().product();
+                let depth = inputs.checked_next_multiple_of(group)?.checked_mul(taps)?;
+                let packed = outputs.checked_next_multiple_of(lanes)?.checked_mul(depth)?;
+                // A slice may not be larger than isize::MAX bytes.
+                let fits = packed <= isize::MAX as usize / size_of::<f32>();
+                fits.then_some(Places { outputs, inputs, taps, lanes, group, packed })
+            });
+        places.ok_or_else(|| Error::Dims { packing: name, expected: form.text, found: dims.to_vec() })
+    }
+
+    /// Elements of a packed tensor with these (logical) dimensions.
     ///
     /// # Errors
     /// [`Error::Dims`] for dimensions of another form, with a 0 among them, or whose product overflows.
     pub fn packed_len(self, dims: &[usize]) -> Result<usize, Error> {
-        let (outputs, depth) = self.rows(dims)?;
-        Ok(outputs.next_multiple_of(self.lanes()) * depth)
+        Ok(self.places(dims)?.packed)
     }
 
     /// Packs row-major `values`; unused lanes are zero.
     ///
     /// # Errors
-    /// [`Error::Dims`] as [`packed_len`](Packing::packed_len); [`mnx_tensor::Error::Length`] when there are not
-    /// exactly as many values as `dims` say, [`mnx_tensor::Error::Memory`] when there is no memory for them.
+    /// As [`pack_into`](Packing::pack_into); [`mnx_tensor::Error::Memory`] when there is no memory for them.
     pub fn pack(self, values: &[f32], dims: &[usize]) -> Result<AlignedBuf, Error> {
-        let (outputs, depth) = self.rows(dims)?;
-        check_len("values to pack", outputs * depth, values.len())?;
-        Ok(match self {
-            Packing::Depthwise8 => pack::blocks(values, outputs, depth)?,
-            _ => pack::panels(values, outputs, depth)?,
-        })
+        let mut packed = AlignedBuf::try_zeroed(self.packed_len(dims)?)?;
+        self.pack_into(values, dims, &mut packed[..])?;
+        Ok(packed)
     }
 
-    /// The reverse of [`pack`](Packing::pack).
+    /// Packs row-major `values` into `packed`, unused lanes as zeros.
+    ///
+    /// ```
+    /// use mnx_conv::Packing;
+    ///
+    /// // Two outputs of five inputs: two groups of four, of which the second has one input.
+    /// let weights: [i8; 10] = [1, 2, 3, 4, 5, -1, -2, -3, -4, -5];
+    /// let mut packed = [0_i8; 2 * 16 * 4];
+    /// Packing::Pointwise16x4.pack_into(&weights, &[2, 5, 1, 1], &mut packed)?;
+    /// assert_eq!(packed[..8], [1, 2, 3, 4, -1, -2, -3, -4]);
+    /// assert_eq!(packed[64..72], [5, 0, 0, 0, -5, 0, 0, 0]);
+    /// # Ok::<(), mnx_conv::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`pack`](Packing::pack).
-    pub fn unpack(self, packed: &[f32], dims: &[usize]) -> Result<Vec<f32>, Error> {
-        let (outputs, depth) = self.rows(dims)?;
-        check_len("packed values", self.packed_len(dims)?, packed.len())?;
-        Ok(match self {
-            Packing::Depthwise8 => pack::unpack_blocks(packed, outputs, depth),
-            _ => pack::unpack_panels(packed, outputs, depth),
-        })
+    /// [`Error::Dims`] as [`packed_len`](Packing::packed_len); [`mnx_tensor::Error::Length`] when there are not
+    /// exactly as many values as `dims` say, or not as much room as they take.
+    pub fn pack_into<T: Pod>(self, values: &[T], dims: &[usize], packed: &mut [T]) -> Result<(), Error> {
+        let places = self.places(dims)?;
+        check_len("values to pack", places.outputs * places.inputs * places.taps, values.len())?;
+        check_len("room for packed values", places.packed, packed.len())?;
+        packed.fill(T::zeroed());
+        places.for_each(|i, at| packed[at] = values[i]);
+        Ok(())
     }
 
-    /// Index of the first value in an unused lane that is not (positive) zero: kernels count on zeros there.
+    /// The reverse of [`pack_into`](Packing::pack_into).
     ///
     /// # Errors
-    /// As [`pack`](Packing::pack).
-    pub fn used_padding(self, packed: &[f32], dims: &[usize]) -> Result<Option<usize>, Error> {
-        let (outputs, depth) = self.rows(dims)?;
-        check_len("packed values", self.packed_len(dims)?, packed.len())?;
-        let used = outputs % self.lanes();
-        if used == 0 {
-            return Ok(None);
+    /// As [`pack_into`](Packing::pack_into).
+    pub fn unpack<T: Pod>(self, packed: &[T], dims: &[usize]) -> Result<Vec<T>, Error> {
+        let places = self.places(dims)?;
+        check_len("packed values", places.packed, packed.len())?;
+        let mut values = Vec::with_capacity(places.outputs * places.inputs * places.taps);
+        places.for_each(|_, at| values.push(packed[at]));
+        Ok(values)
+    }
+
+    /// Index of the first element in an unused lane of which a bit is set (a negative zero has one): kernels count on
+    /// zeros there.
+    ///
+    /// # Errors
+    /// As [`pack_into`](Packing::pack_into).
+    pub fn used_padding<T: Pod>(self, packed: &[T], dims: &[usize]) -> Result<Option<usize>, Error> {
+        let places = self.places(dims)?;
+        check_len("packed values", places.packed, packed.len())?;
+        Ok(places.used_padding(packed))
+    }
+}
+
+/// Where the elements of a tensor go.
+struct Places {
+    outputs: usize,
+    inputs: usize,
+    /// Rows times columns of the kernel.
+    taps: usize,
+    lanes: usize,
+    group: usize,
+    /// Elements, unused lanes included.
+    packed: usize,
+}
+
+impl Places {
+    /// Elements of one group of input channels, and of all of them, of one group of output channels.
+    fn strides(&self) -> (usize, usize) {
+        let inner = self.taps * self.lanes * self.group;
+        (inner, self.inputs.div_ceil(self.group) * inner)
+    }
+
+    /// Calls `place` with the row-major and the packed index of every element, in row-major order.
+    fn for_each(&self, mut place: impl FnMut(usize, usize)) {
+        let (inner, outer) = self.strides();
+        let mut index = 0;
+        for output in 0..self.outputs {
+            let of_output = output / self.lanes * outer + output % self.lanes * self.group;
+            for input in 0..self.inputs {
+                let of_input = of_output + input / self.group * inner + input % self.group;
+                for tap in 0..self.taps {
+                    place(index, of_input + tap * self.lanes * self.group);
+                    index += 1;
+                }
+            }
         }
-        // Only the last group has unused lanes.
-        let start = packed.len() - depth * self.lanes();
-        let spoilt = |(i, v): (usize, &f32)| i % self.lanes() >= used && v.to_bits() != 0;
-        Ok(packed[start..].iter().enumerate().position(spoilt).map(|i| start + i))
+    }
+
+    fn used_padding<T: Pod>(&self, packed: &[T]) -> Option<usize> {
+        let (inner, outer) = self.strides();
+        let whole_groups = self.inputs.is_multiple_of(self.group);
+        for (n, panel) in packed.chunks_exact(outer).enumerate() {
+            let outputs = (self.outputs - n * self.lanes).min(self.lanes);
+            // Of a full panel, at most the last group of inputs has unused lanes.
+            let start = match (outputs < self.lanes, whole_groups) {
+                (true, _) => 0,
+                (false, false) => outer - inner,
+                (false, true) => continue,
+            };
+            let unused = |i: usize| {
+                let input = i / inner * self.group + i % self.group;
+                i / self.group % self.lanes >= outputs || input >= self.inputs
+            };
+            let is_set = |value: &T| bytemuck::bytes_of(value).iter().any(|&byte| byte != 0);
+            if let Some(i) = (start..outer).find(|&i| unused(i) && is_set(&panel[i])) {
+                return Some(n * outer + i);
+            }
+        }
+        None
     }
 }
 
@@ -125,35 +256,43 @@ mod tests {
 
     fn dims(packing: Packing, cout: usize, cin: usize) -> Vec<usize> {
         match packing {
-            Packing::Pointwise16 => vec![cout, cin, 1, 1],
-            Packing::Dense16 => vec![cout, cin, 3, 3],
-            Packing::Depthwise8 => vec![cout, 1, 3, 3],
-            Packing::Linear16 => vec![cout, cin],
-            Packing::Bias16 => vec![cout],
+            Packing::Pointwise16 | Packing::Pointwise16x4 => vec![cout, cin, 1, 1],
+            Packing::Dense16 | Packing::Dense16x4 => vec![cout, cin, 3, 3],
+            Packing::Depthwise8 | Packing::Depthwise16 => vec![cout, 1, 3, 3],
+            Packing::Linear16 | Packing::Linear16x4 => vec![cout, cin],
+            Packing::Bias16 | Packing::Plain => vec![cout],
         }
     }
 
     proptest! {
         #[test]
-        fn packing_round_trips_and_pads_with_zeros(which in 0..5_usize, cout in 1..50_usize, cin in 1..9_usize) {
+        fn packing_round_trips_and_pads_with_zeros(which in 0..Packing::ALL.len(), cout in 1..50_usize, cin in 1..9_usize) {
             let packing = Packing::ALL[which];
             let dims = dims(packing, cout, cin);
             let values: Vec<f32> = (1..=dims.iter().product()).map(|v: usize| v as f32).collect();
             let mut packed = packing.pack(&values, &dims).unwrap();
             prop_assert_eq!(packed.len(), packing.packed_len(&dims).unwrap());
-            prop_assert_eq!(packing.unpack(&packed, &dims).unwrap(), values);
+            prop_assert_eq!(packing.unpack(&packed, &dims).unwrap(), values.clone());
             prop_assert_eq!(packing.used_padding(&packed, &dims).unwrap(), None);
+            let bytes: Vec<i8> = values.iter().map(|&v| v as i8 | 1).collect();
+            let mut packed_bytes = vec![99; packed.len()];
+            packing.pack_into(&bytes, &dims, &mut packed_bytes).unwrap();
+            prop_assert_eq!(packing.unpack(&packed_bytes, &dims).unwrap(), bytes);
             // A value anywhere that unpacking does not see is found, even a negative zero; other values are not padding.
             for i in 0..packed.len() {
                 let before = std::mem::replace(&mut packed[i], -0.0);
                 let padding = before == 0.0;
                 prop_assert_eq!(packing.used_padding(&packed, &dims).unwrap(), padding.then_some(i));
                 packed[i] = before;
+                let before = std::mem::replace(&mut packed_bytes[i], i8::MIN);
+                prop_assert_eq!(before == 0, padding);
+                prop_assert_eq!(packing.used_padding(&packed_bytes, &dims).unwrap(), padding.then_some(i));
+                packed_bytes[i] = before;
             }
         }
     }
 
-    /// Lane, then input channel, row and column, then group: by the definition, element by element.
+    /// By the definition, element by element: place in a group of inputs, lane, row and column, group of inputs, panel.
     #[test]
     fn every_weight_is_where_the_format_says() {
         let (cout, cin) = (19, 3);
@@ -162,9 +301,13 @@ mod tests {
             let depth: usize = dims[1..].iter().product();
             let values: Vec<f32> = (0..cout * depth).map(|v| v as f32).collect();
             let packed = packing.pack(&values, &dims).unwrap();
+            let (lanes, group) = (packing.lanes(), packing.group());
+            let taps: usize = dims.iter().skip(2).product();
+            let groups = dims.get(1).copied().unwrap_or(1).div_ceil(group);
             for (i, &value) in values.iter().enumerate() {
-                let (o, k, lanes) = (i / depth, i % depth, packing.lanes());
-                assert_eq!(packed[o / lanes * depth * lanes + k * lanes + o % lanes], value, "{packing:?} {i}");
+                let (o, c, tap) = (i / depth, i % depth / taps, i % taps);
+                let place = (((o / lanes * groups + c / group) * taps + tap) * lanes + o % lanes) * group + c % group;
+                assert_eq!(packed[place], value, "{packing:?} {i}");
             }
         }
     }

@@ -78,10 +78,13 @@ pub enum Error {
         found: Vec<u8>,
     },
     /// A weight file of another version of the format.
-    #[error("weight file: expected a version that this program understands, {understood}, found version {found}")]
+    #[error(
+        "weight file: expected a version that this program understands, {}, found version {found}",
+        one_of(understood)
+    )]
     Version {
-        /// The version that is understood.
-        understood: u32,
+        /// The versions that are understood.
+        understood: &'static [u32],
         /// The file's version.
         found: u32,
     },
@@ -129,10 +132,31 @@ pub enum Error {
         /// What is wrong, with its line and column.
         message: String,
     },
+    /// An arithmetic that no kernel of this program has.
+    #[error(
+        "weight file: layer {layer}: expected an arithmetic that this program runs, {}, found {found:?}",
+        one_of(understood)
+    )]
+    Arithmetic {
+        /// Name of the first such layer.
+        layer: String,
+        /// Those that there are kernels for.
+        understood: &'static [mnx_tensor::Arithmetic],
+        /// The name in the file.
+        found: String,
+    },
+    /// Weights or names of arithmetics for more or fewer layers than the spec has.
+    #[error("weight file: expected {expected} layers, as its spec says, found {found}")]
+    LayerCount {
+        /// Layers of the network.
+        expected: usize,
+        /// Layers that were given.
+        found: usize,
+    },
     /// A weight file's tensor table has more or fewer rows than its spec asks for.
     #[error("weight file: expected {expected} tensors, as its spec says, found {found}")]
     TensorCount {
-        /// Two per layer.
+        /// Two per f32 layer; those of quantised layers and values besides.
         expected: usize,
         /// Rows of the table.
         found: usize,
@@ -151,15 +175,30 @@ pub enum Error {
         /// The value in the file.
         found: String,
     },
+    /// An element type that this program does not know.
+    #[error(
+        "weight file: tensor {index}, {tensor}: expected an element type that this program understands, {}, found {found:?}",
+        one_of(understood)
+    )]
+    Element {
+        /// Row of the table, from 0.
+        index: usize,
+        /// Name of the tensor that belongs there.
+        tensor: String,
+        /// Those that are understood.
+        understood: &'static [mnx_tensor::Element],
+        /// The name in the file.
+        found: String,
+    },
     /// A lane past the last channel of a packed tensor is not zero.
-    #[error("tensor {tensor}: expected zeros in lanes past the last channel, found {value:?} at packed index {index}")]
+    #[error("tensor {tensor}: expected zeros in lanes past the last channel, found {value} at packed index {index}")]
     UnusedLane {
         /// Name of the tensor.
         tensor: String,
         /// Index in the packed tensor.
         index: usize,
         /// The value there.
-        value: f32,
+        value: String,
     },
     /// A weight is infinite or NaN.
     #[error("tensor {tensor}: expected finite values, found {value} at index {index}")]
@@ -170,6 +209,18 @@ pub enum Error {
         index: usize,
         /// The value.
         value: f32,
+    },
+    /// A scale or a quantised weight outside its range.
+    #[error("tensor {tensor}: expected {expected}, found {found} at index {index}")]
+    Value {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such value.
+        index: usize,
+        /// Which values are allowed.
+        expected: &'static str,
+        /// The value.
+        found: String,
     },
     /// Weights that do not fit their layer.
     #[error("tensor {tensor}: {error}")]
@@ -217,6 +268,21 @@ pub enum Error {
         /// The epsilon.
         found: f64,
     },
+}
+
+/// `1`, `1 or 2`, `1, 2 or 3`.
+fn one_of(items: &[impl std::fmt::Display]) -> String {
+    let mut text = String::new();
+    for (i, item) in items.iter().enumerate() {
+        let before = match i {
+            0 => "",
+            _ if i + 1 == items.len() => " or ",
+            _ => ", ",
+        };
+        text.push_str(before);
+        text.push_str(&item.to_string());
+    }
+    text
 }
 
 fn shape([n, c, h, w]: [usize; 4]) -> String {

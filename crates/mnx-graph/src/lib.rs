@@ -37,12 +37,14 @@ mod team;
 pub use convert::{Detected, Problem, convert, detect};
 pub use error::Error;
 pub use families::families;
-pub use file::{LayerWeights, write_model};
+pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
 pub use include::Aligned;
 pub use init::init;
 pub use limits::Limits;
-pub use model::{Model, OpenOptions};
+pub use mnx_conv::Packing;
+pub use mnx_tensor::{Arithmetic, Element};
+pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};

@@ -11,7 +11,7 @@
 pub struct Limits {
     /// Bytes of a weight file's JSON header; 1 MiB.
     pub header_bytes: u64,
-    /// Tensors of a network, two (weight and bias) per layer; 4,096.
+    /// Tensors of a weight file, two (weight and bias) per f32 layer, up to five per int8 layer; 4,096.
     pub tensors: usize,
     /// Channels of a layer, or classes; 65,536.
     pub channels: usize,

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::file::{ALIGNMENT, Front, check_payload, front};
+use mnx_conv::Packing;
+use mnx_tensor::Element;
+
+use crate::file::{ALIGNMENT, Front, Layout, check_payload, check_runs, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
 use crate::{Error, Limits, Network, Spec};
@@ -54,7 +56,8 @@ impl OpenOptions {
 
 /// A network and its weights. It never changes; clones share it, and so do sessions on any number of threads.
 ///
-/// Opening checks everything by the rules of the weight file: a model that opened can be run.
+/// Opening checks everything by the rules of the weight file, and that there are kernels for every layer's arithmetic: a
+/// model that opened can be run.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -73,8 +76,23 @@ struct Inner {
     network: Network,
     limits: Limits,
     storage: Storage,
-    /// Weight and bias of each layer, in bytes of the payload.
-    tensors: Vec<[Range<usize>; 2]>,
+    layout: Layout,
+}
+
+/// A tensor of a weight file, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StoredTensor<'m> {
+    /// Its name, e.g. `features.0.0.weight`.
+    pub name: &'m str,
+    /// Type of its elements.
+    pub element: Element,
+    /// Dimensions before packing; output channels first.
+    pub dims: &'m [usize],
+    /// In which order it is stored.
+    pub packing: Packing,
+    /// The packed elements, aligned to 64 bytes.
+    pub bytes: &'m [u8],
 }
 
 /// Where the bytes are. The payload, which starts at the given byte, is aligned to 64 bytes.
@@ -133,7 +151,7 @@ impl Model {
         #[cfg(all(feature = "memmap2", target_os = "linux"))]
         if metadata.is_file() {
             check_len(&front, metadata.len())?;
-            if let Some(mut pages) = HugePages::zeroed(front.payload_len) {
+            if let Some(mut pages) = HugePages::zeroed(front.layout.payload_len) {
                 let mut read = fill(&mut file, pages.bytes_mut())?;
                 read += fill(&mut file, &mut [0])?;
                 check_len(&front, (front.payload_start + read) as u64)?;
@@ -143,12 +161,12 @@ impl Model {
         // A pipe's length shows only at its end: nothing is reserved on the word of its header.
         let reserved = if metadata.is_file() {
             check_len(&front, metadata.len())?;
-            front.payload_len
+            front.layout.payload_len
         } else {
             0
         };
         let (mut bytes, mut start) = aligned(reserved)?;
-        (&mut file).take(front.payload_len as u64 + 1).read_to_end(&mut bytes)?;
+        (&mut file).take(front.layout.payload_len as u64 + 1).read_to_end(&mut bytes)?;
         check_len(&front, (front.payload_start + bytes.len() - start) as u64)?;
         if !is_aligned(&bytes[start..]) {
             (bytes, start) = aligned_copy(&bytes[start..])?;
@@ -185,10 +203,10 @@ impl Model {
     /// From a payload of the right length.
     pub(crate) fn new(front: Front, storage: Storage, options: &OpenOptions) -> Result<Model, Error> {
         check_payload(&front, storage.payload(), options.verify_checksums)?;
-        let pairs = front.tensors.chunks_exact(2);
-        let tensors = pairs.map(|pair| [pair[0].range.clone(), pair[1].range.clone()]).collect();
-        let Front { spec, network, .. } = front;
-        Ok(Model { inner: Arc::new(Inner { spec, network, limits: options.limits.clone(), storage, tensors }) })
+        // Last: a damaged file is damaged first.
+        check_runs(&front)?;
+        let Front { spec, network, layout, .. } = front;
+        Ok(Model { inner: Arc::new(Inner { spec, network, limits: options.limits.clone(), storage, layout }) })
     }
 
     /// What the file says of the network.
@@ -212,17 +230,42 @@ impl Model {
     /// # Panics
     /// When there is no such layer.
     pub fn weights(&self, layer_index: usize) -> (&[f32], &[f32]) {
-        let [weight, bias] = &self.inner.tensors[layer_index];
+        let Inner { layout, storage, .. } = &*self.inner;
+        let first = layout.layers[layer_index];
+        let values = |index: usize| bytemuck::cast_slice(&storage.payload()[layout.tensors[index].range.clone()]);
+        (values(first), values(first + 1))
+    }
+
+    /// Every tensor of the weight file, in the file's order.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let first = model.tensors().next().expect("a network has layers");
+    /// assert_eq!((first.name, first.element.name()), ("features.0.0.weight", "f32"));
+    /// assert_eq!(first.bytes.len(), 4 * first.packing.packed_len(first.dims).unwrap());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tensors(&self) -> impl Iterator<Item = StoredTensor<'_>> {
         let payload = self.inner.storage.payload();
-        (bytemuck::cast_slice(&payload[weight.clone()]), bytemuck::cast_slice(&payload[bias.clone()]))
+        self.inner.layout.tensors.iter().map(|tensor| StoredTensor {
+            name: &tensor.name,
+            element: tensor.role.element(),
+            dims: &tensor.dims,
+            packing: tensor.packing,
+            bytes: &payload[tensor.range.clone()],
+        })
     }
 }
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { spec, tensors, .. } = &*self.inner;
+        let Inner { spec, layout, .. } = &*self.inner;
         let mut s = f.debug_struct("Model");
-        s.field("family", &spec.family).field("width", &spec.width).field("layers", &tensors.len());
+        s.field("family", &spec.family).field("width", &spec.width).field("layers", &layout.layers.len());
         s.finish_non_exhaustive()
     }
 }
@@ -244,7 +287,7 @@ pub(crate) fn in_file(path: &Path, error: Error) -> Error {
 }
 
 fn check_len(front: &Front, found: u64) -> Result<(), Error> {
-    let expected = front.payload_start as u64 + front.payload_len as u64;
+    let expected = front.payload_start as u64 + front.layout.payload_len as u64;
     match found.cmp(&expected) {
         std::cmp::Ordering::Less => Err(Error::Truncated { what: "the last tensor", expected, found }),
         std::cmp::Ordering::Equal => Ok(()),

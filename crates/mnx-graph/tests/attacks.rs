@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Parts, small_file};
+use common::{Parts, small_file, small_int8_file};
 use mnx_graph::{Error, Limits, Model, OpenOptions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn first_fields() {
         b"PK\x03\x04 and so on, a zip file of some length".to_vec() => Error::Foreign { found } if found == b"PK\x03\x04",
         with(|p| p.magic = *b"MNXV") => Error::Foreign { .. },
         b"MN".to_vec() => Error::Truncated { found: 2, .. },
-        with(|p| p.version = 2) => Error::Version { understood: 1, found: 2 },
+        with(|p| p.version = 3) => Error::Version { understood: [1, 2], found: 3 },
         with(|p| p.version = 0) => Error::Version { found: 0, .. },
         with(|p| p.header_len = Some(u64::MAX)) => Error::Limit { limit: 0x10_0000, found: u64::MAX, .. },
         with(|p| p.header_len = Some(0x10_0001)) => Error::Limit { found: 0x10_0001, .. },
@@ -54,8 +54,8 @@ fn first_fields() {
         with(|p| p.reserved = 1 << 24) => Error::NotZero { offset: 23, found: 1, .. },
         with(|p| p.padding = 7) => Error::NotZero { after, found: 7, .. } if after == "the header",
     }
-    let message = refused(with(|p| p.version = 2)).to_string();
-    assert!(message.contains("understands, 1, found version 2"), "{message}");
+    let message = refused(with(|p| p.version = 3)).to_string();
+    assert!(message.contains("understands, 1 or 2, found version 3"), "{message}");
 }
 
 #[test]
@@ -149,6 +149,165 @@ fn payload() {
     }
 }
 
+/// The small int8 file with one change.
+fn int8(change: impl FnOnce(&mut Parts)) -> Vec<u8> {
+    let mut parts = Parts::small_int8();
+    change(&mut parts);
+    parts.build()
+}
+
+/// The small int8 file with another value for a key of a tensor's row.
+fn row(tensor: &str, key: &str, value: Value) -> Vec<u8> {
+    int8(|p| {
+        let index = p.find(tensor);
+        p.header["tensors"][index][key] = value;
+    })
+}
+
+#[test]
+fn an_int8_file_breaks_no_other_rule() {
+    let error = refused(int8(|_| ()));
+    assert!(matches!(&error, Error::Arithmetic { layer, found, .. } if layer == "features.0.0" && found == "int8"));
+    assert_eq!(
+        error.to_string(),
+        "weight file: layer features.0.0: expected an arithmetic that this program runs, f32, found \"int8\""
+    );
+}
+
+#[test]
+fn versions_have_the_header_that_is_theirs() {
+    let removed = |p: &mut Parts| p.header.as_object_mut().unwrap().remove("arithmetic").unwrap();
+    assert_refused! {
+        int8(|p| p.version = 1) => Error::Header { message } if message.contains("arithmetic"),
+        with(|p| p.version = 2) => Error::Header { message } if message.contains("arithmetic"),
+        with(|p| p.header["arithmetic"] = json!(null)) => Error::Header { .. },
+        with(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::Header { message } if message.contains("arithmetic"),
+        int8(|p| { removed(p); }) => Error::Header { message } if message.contains("arithmetic"),
+        int8(|p| { removed(p); p.version = 1; }) => Error::TensorCount { expected: 12, .. },
+    }
+}
+
+#[test]
+fn arithmetic() {
+    let arithmetic = |index: usize, value: Value| int8(|p| p.header["arithmetic"][index] = value);
+    assert_refused! {
+        int8(|p| p.header["arithmetic"] = json!([])) => Error::LayerCount { expected: 6, found: 0 },
+        int8(|p| p.header["arithmetic"].as_array_mut().unwrap().push(json!("int8"))) => Error::LayerCount { found: 7, .. },
+        arithmetic(4, json!("bf16\n")) => Error::Arithmetic { layer, found, .. } if layer == "features.1.conv.8" && found == "bf16\n",
+        arithmetic(4, json!(8)) => Error::Header { .. },
+        int8(|p| p.header["arithmetic"] = json!("int8")) => Error::Header { .. },
+        // Another arithmetic than the table was made for: other tensors, or others in their place.
+        arithmetic(2, json!("int8")) => Error::TensorCount { .. },
+        arithmetic(5, json!("f32")) => Error::TensorCount { .. },
+        int8(|p| p.header["arithmetic"] = json!(["int8", "int8", "int8", "f32", "int8", "int8"])) => Error::TensorEntry { .. },
+        int8(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::TensorCount { expected: 12, .. },
+    }
+}
+
+#[test]
+fn tensor_table_of_int8_layers() {
+    let entry = |error: &Error, name: &str, key: &str| match error {
+        Error::TensorEntry { tensor, field, .. } => tensor == name && *field == key,
+        _ => false,
+    };
+    let element =
+        |error: &Error| matches!(error, Error::Element { tensor, .. } if tensor == "features.1.conv.0.weight");
+    let (depthwise, stem) = ("features.1.conv.0.weight", "features.0.0.weight");
+    assert_refused! {
+        row(depthwise, "dtype", json!("f16")) => e if element(e),
+        row(depthwise, "dtype", json!("")) => e if element(e),
+        row(depthwise, "dtype", json!("I8")) => e if element(e),
+        row(depthwise, "dtype", json!("u8")) => e if entry(e, depthwise, "dtype"),
+        row("input.zero_point", "dtype", json!("i8")) => e if entry(e, "input.zero_point", "dtype"),
+        row("classifier.1.bias", "dtype", json!("f32")) => e if entry(e, "classifier.1.bias", "dtype"),
+        row("features.1.conv.3.bias", "dtype", json!("i32")) => e if entry(e, "features.1.conv.3.bias", "dtype"),
+        row(depthwise, "name", json!("features.1.conv.0.weights")) => e if entry(e, depthwise, "name"),
+        row("pool.output.scale", "name", json!("classifier.1.output.scale")) => e if entry(e, "pool.output.scale", "name"),
+        row(stem, "packing", json!("dense16")) => e if entry(e, stem, "packing"),
+        row(stem, "packing", json!("dense16x8")) => e if entry(e, stem, "packing"),
+        row("input.scale", "packing", json!("bias16")) => e if entry(e, "input.scale", "packing"),
+        row(stem, "dims", json!([12, 4, 3, 3])) => e if entry(e, stem, "dims"),
+        row(stem, "dims", json!([usize::MAX, usize::MAX, 3, 3])) => e if entry(e, stem, "dims"),
+        row("input.scale", "dims", json!([2])) => e if entry(e, "input.scale", "dims"),
+        row("input.scale", "dims", json!([])) => e if entry(e, "input.scale", "dims"),
+        // Four bytes an element where there is one.
+        row(stem, "length", json!(16 * 4 * 9 * 4)) => e if entry(e, stem, "length"),
+        row(stem, "length", json!(u64::MAX)) => e if entry(e, stem, "length"),
+        row("input.zero_point", "length", json!(4)) => e if entry(e, "input.zero_point", "length"),
+        row("input.zero_point", "offset", json!(0)) => e if entry(e, "input.zero_point", "offset"), // an overlap
+        row("input.zero_point", "offset", json!(4)) => e if entry(e, "input.zero_point", "offset"),
+        row(stem, "offset", json!(192)) => e if entry(e, stem, "offset"), // a hole
+        int8(|p| p.header["tensors"].as_array_mut().unwrap().swap(0, 1)) => e if entry(e, "input.scale", "name"),
+        int8(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::TensorCount { .. },
+    }
+    let message = refused(row(depthwise, "dtype", json!("f16\n"))).to_string();
+    let expected = "expected an element type that this program understands, f32, u8, i8 or i32, found \"f16\\n\"";
+    assert!(message.contains(depthwise) && message.ends_with(expected), "{message}");
+    // In version 1 there is one, whatever else the program understands.
+    assert!(matches!(refused(header("/tensors/0/dtype", json!("i8"))), Error::TensorEntry { field: "dtype", .. }));
+}
+
+#[test]
+fn payload_of_int8_layers() {
+    let set = |tensor: &str, at: usize, bytes: &[u8]| {
+        int8(|p| {
+            let index = p.find(tensor);
+            p.set_bytes(index, at, bytes);
+        })
+    };
+    let scale = |tensor: &str, value: f32| set(tensor, 0, &value.to_le_bytes());
+    let out = |error: &Error, name: &str, value: &str| match error {
+        Error::Value { tensor, index: 0, found, .. } => tensor == name && found == value,
+        _ => false,
+    };
+    let lane = |error: &Error, name: &str, at: usize, found: &str| match error {
+        Error::UnusedLane { tensor, index, value } => tensor == name && *index == at && value == found,
+        _ => false,
+    };
+    let (stem, bias, scales) = ("features.0.0.weight", "features.0.0.bias", "features.0.0.weight.scale");
+    assert_refused! {
+        scale("input.scale", 0.0) => e if out(e, "input.scale", "0.0"),
+        scale("input.scale", -0.0) => e if out(e, "input.scale", "-0.0"),
+        scale("input.scale", -1.0) => e if out(e, "input.scale", "-1.0"),
+        scale("pool.output.scale", f32::INFINITY) => e if out(e, "pool.output.scale", "inf"),
+        scale("pool.output.scale", f32::NAN) => e if out(e, "pool.output.scale", "NaN"),
+        scale("features.1.conv.0.output.scale", 1e-39) => e if out(e, "features.1.conv.0.output.scale", "1e-39"),
+        scale(scales, 2e19) => e if out(e, scales, "2e19"),
+        scale(scales, f32::from_bits(1)) => e if out(e, scales, "1e-45"),
+        set(stem, 0, &[0x80]) => e if out(e, stem, "-128"),
+        // Channels 12 to 15 of 16, and the fourth input of three.
+        set(stem, 12 * 4, &[0x80]) => e if lane(e, stem, 48, "-128"),
+        set(stem, 3, &[1]) => e if lane(e, stem, 3, "1"),
+        set(bias, 12 * 4, &5_i32.to_le_bytes()) => e if lane(e, bias, 12, "5"),
+        set(scales, 12 * 4, &(-0.0_f32).to_le_bytes()) => e if lane(e, scales, 12, "-0.0"),
+        int8(|p| p.payload[4] = 1) => Error::NotZero { after, .. } if after == "input.scale",
+        int8(|p| p.payload[65] = 1) => Error::NotZero { after, .. } if after == "input.zero_point",
+        int8(|p| p.payload[64] ^= 1) => Error::Checksum { what, .. } if what == "input.zero_point",
+    }
+    // Scales are few: they are checked even where weights are not.
+    let trusting = OpenOptions::new().verify_checksums(false);
+    let open = |bytes: Vec<u8>| Model::from_bytes_with(bytes, &trusting).unwrap_err();
+    assert!(matches!(open(scale("input.scale", 0.0)), Error::Value { .. }));
+    assert!(matches!(open(set(stem, 3, &[1])), Error::UnusedLane { .. }));
+    assert!(matches!(open(set(stem, 0, &[0x80])), Error::Arithmetic { .. }));
+}
+
+/// Tensors of int8 layers count as others do.
+#[test]
+fn limits_hold_for_int8_files() {
+    let limited = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        Model::from_bytes_with(small_int8_file(), &OpenOptions::new().limits(limits)).unwrap_err()
+    };
+    let count = Parts::small_int8().header["tensors"].as_array().unwrap().len();
+    assert_eq!(count, 6 * 2 + 5 + 7 * 2);
+    assert!(matches!(limited(|l| l.tensors = 30), Error::Limit { limit: 30, found: 31, .. }));
+    assert!(matches!(limited(|l| l.tensors = 31), Error::Arithmetic { .. }));
+    assert!(matches!(limited(|l| l.elements = 500), Error::Limit { limit: 500, .. }));
+    assert!(matches!(limited(|l| l.header_bytes = 64), Error::Limit { limit: 64, .. }));
+}
+
 #[test]
 fn what_does_not_need_a_checksum_is_checked_without() {
     let trusting = OpenOptions::new().verify_checksums(false);
@@ -190,20 +349,23 @@ fn limits_can_be_set() {
 
 #[test]
 fn a_flip_of_any_byte_is_found() {
-    let file = small_file();
-    for at in 0..file.len() {
-        let mut damaged = file.clone();
-        damaged[at] ^= 1 << (at % 8);
-        assert!(Model::from_bytes(damaged).is_err(), "byte {at}");
+    for file in [small_file(), small_int8_file()] {
+        for at in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 1 << (at % 8);
+            let error = refused(damaged);
+            assert!(!matches!(error, Error::Arithmetic { .. }), "byte {at}");
+        }
     }
 }
 
 #[test]
 fn every_shorter_file_is_truncated() {
-    let file = small_file();
-    for len in 1..file.len() {
-        let error = refused(file[..len].to_vec());
-        assert!(matches!(error, Error::Truncated { found, .. } if found == len as u64), "{len} bytes: {error:?}");
+    for file in [small_file(), small_int8_file()] {
+        for len in 1..file.len() {
+            let error = refused(file[..len].to_vec());
+            assert!(matches!(error, Error::Truncated { found, .. } if found == len as u64), "{len} bytes: {error:?}");
+        }
     }
 }
 
@@ -223,7 +385,15 @@ fn files_are_judged_as_bytes_are() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("attack.mnx");
-    for bytes in [huge, with(|p| p.version = 9), with(|p| p.payload[70] ^= 1), small_file()[..100].to_vec()] {
+    let attacks = [
+        huge,
+        with(|p| p.version = 9),
+        with(|p| p.payload[70] ^= 1),
+        small_file()[..100].to_vec(),
+        small_int8_file(),
+        row("input.scale", "dtype", json!("f64")),
+    ];
+    for bytes in attacks {
         std::fs::write(&path, &bytes).unwrap();
         let expected = format!("{}: {}", path.display(), refused(bytes));
         assert_eq!(Model::open(&path).unwrap_err().to_string(), expected);
@@ -241,8 +411,10 @@ proptest! {
 
     /// Past the header's checksum: whatever the header says, opening ends in a model or an error.
     #[test]
-    fn damaged_headers_do_not_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0..40_usize) {
-        let small = Parts::small();
+    fn damaged_headers_do_not_panic(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0..40_usize, int8 in any::<bool>(),
+    ) {
+        let small = if int8 { Parts::small_int8() } else { Parts::small() };
         let mut text = small.header.to_string().into_bytes();
         let at = at.index(text.len());
         text[at] = byte;
@@ -252,8 +424,10 @@ proptest! {
 
     /// Numbers of any size, anywhere in the header.
     #[test]
-    fn any_number_anywhere_does_not_panic(at in any::<prop::sample::Index>(), value in any::<u64>(), shift in 0..64) {
-        let mut small = Parts::small();
+    fn any_number_anywhere_does_not_panic(
+        at in any::<prop::sample::Index>(), value in any::<u64>(), shift in 0..64, int8 in any::<bool>(),
+    ) {
+        let mut small = if int8 { Parts::small_int8() } else { Parts::small() };
         let mut numbers = Vec::new();
         collect(&mut small.header, &mut numbers);
         let count = numbers.len();

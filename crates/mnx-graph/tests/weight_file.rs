@@ -4,9 +4,16 @@ mod common;
 
 use std::borrow::Cow;
 
-use common::{numbered, small_file, small_spec};
+use std::path::{Path, PathBuf};
+
+use common::{Parts, numbered, small_file, small_int8_file, small_spec};
 use mnx_conv::Packing;
-use mnx_graph::{Error, Limits, Model, Network, OpenOptions, Spec, init, write_model};
+use mnx_graph::{
+    Element, Error, Limits, Model, Network, OpenOptions, Quantization, Session, SessionOptions, Spec, Weights, init,
+    write_model, write_quantized,
+};
+use mnx_tensor::Tensor;
+use serde_json::json;
 
 /// The model holds the small network's numbered weights, aligned.
 fn assert_numbered(model: &Model) {
@@ -50,6 +57,98 @@ fn a_seed_gives_the_weights_it_always_gave() {
         hasher.update(bytemuck::cast_slice(bias));
     }
     assert_eq!(hasher.finalize(), 1_198_186_171);
+}
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn table(path: &str) -> Spec {
+    Spec::from_json(&std::fs::read_to_string(workspace(path)).unwrap()).unwrap()
+}
+
+/// Length and CRC-32 of files as mnx 0.1.0 wrote them, which knew version 1 alone.
+#[test]
+fn networks_of_f32_are_written_as_they_always_were() {
+    let family = |name: &str, change: fn(&mut Spec)| {
+        let mut spec = Spec::family(name).unwrap();
+        change(&mut spec);
+        spec
+    };
+    let files = [
+        (family("mobilenext", |s| s.width = 0.1), 1, 6_561_984, 2_385_630_000),
+        (family("mobilenext-cifar", |s| (s.width, s.identity) = (0.35, 0.3)), 2, 2_624_640, 3_097_178_980),
+        (table("testdata/golden/resnet-basic/table.json"), 5, 327_552, 803_605_097),
+        (table("testdata/golden/resnet-bottleneck/table.json"), 6, 132_160, 3_254_853_657),
+        (table("testdata/weights/every-kind.json"), 7, 40_512, 3_374_647_160),
+    ];
+    for (spec, seed, length, crc) in files {
+        let file = init(&spec, seed).unwrap();
+        assert_eq!((file.len(), crc32fast::hash(&file)), (length, crc), "{}", spec.family);
+    }
+}
+
+/// Logits of `testdata/weights/every-kind-v1.mnx` as mnx 0.1.0 computed them.
+const LOGITS: [f32; 6] = [-0.6862401, -1.1333219, 1.6822817, -0.6569889, -0.97046196, 1.6435673];
+
+fn assert_logits(model: &Model, expected: &[f32; 6]) {
+    let values: Vec<f32> = (0..2 * 3 * 19 * 23).map(|i| (i * 37 % 101 - 50) as f32 / 25.0).collect();
+    let input = Tensor::from_slice([2, 3, 19, 23], &values).unwrap();
+    let mut session = Session::with(model, SessionOptions::new().threads(1)).unwrap();
+    // Those that round twice differ in the last places.
+    let tolerance = if session.isa().fuses() { 0.0 } else { 1e-6 };
+    let logits = session.run(input.view()).unwrap();
+    assert_eq!(logits.data().len(), expected.len());
+    for (found, expected) in logits.data().iter().zip(expected) {
+        assert!((found - expected).abs() <= tolerance, "{:?}", logits.data());
+    }
+}
+
+#[test]
+fn a_file_of_an_earlier_release_opens_and_is_written_again() {
+    let file = std::fs::read(workspace("testdata/weights/every-kind-v1.mnx")).unwrap();
+    assert_eq!(file[4], 1);
+    assert_logits(&Model::from_bytes(file.clone()).unwrap(), &LOGITS);
+    assert!(init(&table("testdata/weights/every-kind.json"), 7).unwrap() == file, "other bytes");
+}
+
+/// Nobody writes such a file, but nothing is wrong with it.
+#[test]
+fn version_2_may_be_f32_throughout() {
+    let old = std::fs::read(workspace("testdata/weights/every-kind-v1.mnx")).unwrap();
+    let mut parts = Parts::of(&old);
+    parts.version = 2;
+    let layers = Model::from_bytes(old).unwrap().network().layers().count();
+    parts.header["arithmetic"] = json!(vec!["f32"; layers]);
+    assert_logits(&Model::from_bytes(parts.build()).unwrap(), &LOGITS);
+}
+
+#[test]
+fn without_an_int8_layer_version_1_is_written() {
+    let (spec, limits) = (small_spec(), Limits::default());
+    let layers: Vec<Weights> = Network::new(&spec).unwrap().layers().map(numbered()).map(Weights::F32).collect();
+    let nobody = |name: &str| -> Quantization { panic!("{name} is f32") };
+    let mut file = Vec::new();
+    write_quantized(&spec, &limits, &layers, nobody, &mut file).unwrap();
+    assert_eq!(file, small_file());
+    assert_eq!((file[4], small_int8_file()[4]), (1, 2));
+}
+
+#[test]
+fn a_models_tensors_are_those_of_the_file() {
+    let model = Model::from_bytes(small_file()).unwrap();
+    let names: Vec<_> = model.tensors().map(|tensor| tensor.name.to_owned()).collect();
+    assert_eq!(names.len(), 12);
+    assert_eq!(names[2..4], ["features.1.conv.0.weight", "features.1.conv.0.bias"]);
+    for (index, layer) in model.network().layers().enumerate() {
+        let mut pair = model.tensors().skip(2 * index);
+        let (weight, bias) = (pair.next().unwrap(), pair.next().unwrap());
+        assert_eq!((weight.packing, weight.dims), (layer.packing(), &layer.weight_dims()[..]));
+        assert_eq!((bias.packing, bias.dims), (Packing::Bias16, &[layer.cout][..]));
+        assert_eq!((weight.element, bias.element), (Element::F32, Element::F32));
+        let (weights, biases) = model.weights(index);
+        assert_eq!((weight.bytes, bias.bytes), (bytemuck::cast_slice(weights), bytemuck::cast_slice(biases)));
+    }
 }
 
 #[test]
@@ -235,4 +334,37 @@ fn the_fuzzers_seed_is_the_small_file() {
     let model = Model::from_bytes(bytes).unwrap();
     assert_numbered(&model);
     assert!(bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast()));
+}
+
+/// And from one of version 2. `MNX_WRITE_SEEDS=1` writes it anew.
+#[test]
+fn the_fuzzers_other_seed_is_the_small_int8_file() {
+    let path = workspace("fuzz/seeds/open_model/small-int8.mnx");
+    if std::env::var_os("MNX_WRITE_SEEDS").is_some() {
+        std::fs::write(&path, small_int8_file()).unwrap();
+    }
+    assert!(std::fs::read(path).unwrap() == small_int8_file(), "other bytes");
+}
+
+/// `docs/weight-file.md` shows the first bytes of two files, and rows of their tensor tables.
+#[test]
+fn the_format_is_documented_with_real_files() {
+    let page = std::fs::read_to_string(workspace("docs/weight-file.md")).unwrap();
+    let files = ["testdata/weights/every-kind-v1.mnx", "fuzz/seeds/open_model/small-int8.mnx"];
+    let files = files.map(|path| std::fs::read(workspace(path)).unwrap());
+    let dumped = |file: &[u8], at: usize| {
+        let words = file[at..at + 16].chunks(2).map(|word| format!("{:02x}{:02x}", word[0], word[1]));
+        format!("{at:08x}: {}", words.collect::<Vec<_>>().join(" "))
+    };
+    let dump = |file: &[u8]| [0, 16, 32].map(|at| dumped(file, at));
+    let is_dump = |line: &&str| line.starts_with("000000");
+    let found: Vec<_> = page.lines().filter(is_dump).filter_map(|line| line.split("  ").next()).collect();
+    assert_eq!(found, files.each_ref().map(|file| dump(file)).concat());
+
+    let headers = files.map(|file| String::from_utf8_lossy(&file).into_owned());
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("{\"name\"")).collect();
+    assert_eq!(rows.len(), 11);
+    for (i, row) in rows.iter().enumerate() {
+        assert!(headers[usize::from(i >= 4)].contains(row), "{row}");
+    }
 }

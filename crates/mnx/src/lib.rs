@@ -124,9 +124,10 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile, Session, SessionOptions,
-    Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, Int8Weights, Layer, LayerInfo,
+    LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Packing, Padding, PlacedLayer,
+    Preprocessing, Profile, Quantization, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
+    StoredTensor, Weights, families, include_model, init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{Detected, Problem, convert, detect};

@@ -1,20 +1,24 @@
 //! Checks a weight file: first what precedes the payload, then the payload. Nothing is allocated on the word of a
 //! field that has not been checked.
 
-use mnx_tensor::PANEL;
+use mnx_tensor::{Arithmetic, Element};
 
-use super::{ALIGNMENT, Entry, Header, MAGIC, PREFIX_LEN, Tensor, VERSION, layout};
+use super::layout::Role;
+use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
 use crate::{Error, Limits, Network, Spec};
+
+/// What this program has kernels for.
+const RUNS: &[Arithmetic] = &[Arithmetic::F32];
 
 /// What precedes the payload, checked.
 pub(crate) struct Front {
     pub(crate) spec: Spec,
     pub(crate) network: Network,
-    /// Two per layer.
-    pub(crate) tensors: Vec<Tensor>,
+    /// Of every layer.
+    pub(crate) arithmetic: Vec<Arithmetic>,
+    pub(crate) layout: Layout,
     /// Where in the file the payload starts.
     pub(crate) payload_start: usize,
-    pub(crate) payload_len: usize,
 }
 
 /// Reads a file from its start. `more(n)` gives the next `n` bytes, or as many as are left.
@@ -39,17 +43,19 @@ pub(crate) fn front<B: AsRef<[u8]>>(
 
     let header: Header = serde_json::from_slice(header).map_err(|e| Error::Header { message: e.to_string() })?;
     let network = Network::new_with(&header.spec, limits)?;
-    let (mut tensors, payload_len) = layout(&network, limits)?;
-    check_table(&mut tensors, &header.tensors)?;
-    payload_start.checked_add(payload_len).ok_or(Error::Limit {
+    let arithmetic = arithmetic(prefix.version, header.arithmetic, &network)?;
+    let mut layout = Layout::new(&network, &arithmetic, limits)?;
+    check_table(prefix.version, &mut layout.tensors, &header.tensors)?;
+    payload_start.checked_add(layout.payload_len).ok_or(Error::Limit {
         what: "bytes of the file".into(),
         limit: usize::MAX as u64,
         found: u64::MAX,
     })?;
-    Ok(Front { spec: header.spec, network, tensors, payload_start, payload_len })
+    Ok(Front { spec: header.spec, network, arithmetic, layout, payload_start })
 }
 
 struct Prefix {
+    version: u32,
     header_len: usize,
     crc32: u32,
 }
@@ -65,8 +71,9 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
         return Err(Error::Truncated { what: "the file's first fields", expected, found });
     };
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    if word(4) != VERSION {
-        return Err(Error::Version { understood: VERSION, found: word(4) });
+    let version = word(4);
+    if !VERSIONS.contains(&version) {
+        return Err(Error::Version { understood: VERSIONS, found: version });
     }
     let header_len = u64::from(word(12)) << 32 | u64::from(word(8));
     // Whatever the limit: the end of the header, rounded up, is an index.
@@ -75,11 +82,32 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
         return Err(Error::Limit { what: "bytes of the weight file's header".into(), limit, found: header_len });
     }
     check_zero("the header's checksum", &bytes[20..], 20)?;
-    Ok(Prefix { header_len: header_len as usize, crc32: word(16) })
+    Ok(Prefix { version, header_len: header_len as usize, crc32: word(16) })
 }
 
-/// Compares the table with what the spec says, and takes the checksums from it.
-fn check_table(tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
+/// Every layer's arithmetic, as the header says.
+fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Result<Vec<Arithmetic>, Error> {
+    let count = network.layers().count();
+    let names = match (version, names) {
+        (VERSION_1, None) => return Ok(vec![Arithmetic::F32; count]),
+        (VERSION_1, Some(_)) => {
+            return Err(Error::Header { message: "unknown field `arithmetic`, which version 1 lacks".into() });
+        }
+        (_, None) => return Err(Error::Header { message: format!("missing field `arithmetic` of version {version}") }),
+        (_, Some(names)) => names,
+    };
+    if names.len() != count {
+        return Err(Error::LayerCount { expected: count, found: names.len() });
+    }
+    let parsed = network.layers().zip(names).map(|(layer, name)| {
+        let unknown = |found| Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found };
+        Arithmetic::parse(&name).ok_or_else(|| unknown(name))
+    });
+    parsed.collect()
+}
+
+/// Compares the table with what the spec and the arithmetic say, and takes the checksums from it.
+fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
     if tensors.len() != entries.len() {
         return Err(Error::TensorCount { expected: tensors.len(), found: entries.len() });
     }
@@ -87,8 +115,13 @@ fn check_table(tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
         tensor.crc32 = found.crc32;
         let expected = tensor.entry();
         if &expected != found {
+            let tensor = tensor.name.clone();
+            if version > VERSION_1 && Element::parse(&found.dtype).is_none() {
+                let found = found.dtype.clone();
+                return Err(Error::Element { index, tensor, understood: &Element::ALL, found });
+            }
             let (field, expected, found) = difference(&expected, found);
-            return Err(Error::TensorEntry { index, tensor: tensor.name.clone(), field, expected, found });
+            return Err(Error::TensorEntry { index, tensor, field, expected, found });
         }
     }
     Ok(())
@@ -111,32 +144,35 @@ fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String)
     different.next().unwrap_or(("crc32", expected.crc32.to_string(), found.crc32.to_string()))
 }
 
-/// Checks a payload of the right length: paddings always, checksums and finiteness only where `verify`.
+/// Checks a payload of the right length: paddings and scales always, checksums and weights only where `verify`.
 pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Result<(), Error> {
-    for (i, tensor) in front.tensors.iter().enumerate() {
+    let Layout { tensors, payload_len, .. } = &front.layout;
+    for (i, tensor) in tensors.iter().enumerate() {
         let bytes = &payload[tensor.range.clone()];
-        let next = front.tensors.get(i + 1).map_or(front.payload_len, |t| t.range.start);
+        let next = tensors.get(i + 1).map_or(*payload_len, |t| t.range.start);
         let end = tensor.range.end;
         check_zero(&tensor.name, &payload[end..next], front.payload_start + end)?;
         if verify {
             check_crc(&tensor.name, tensor.crc32, bytes)?;
         }
-        let values: &[f32] = bytemuck::cast_slice(bytes);
-        let used_padding = tensor.packing.used_padding(values, &tensor.dims);
-        if let Some(index) = used_padding.map_err(|error| Error::Conv { tensor: tensor.name.clone(), error })? {
-            return Err(Error::UnusedLane { tensor: tensor.name.clone(), index, value: values[index] });
-        }
-        if verify && !all_finite(values) {
-            let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-            return Err(Error::NotFinite { tensor: tensor.name.clone(), index, value: values[index] });
+        tensor.check_unused_lanes(bytes)?;
+        if verify || tensor.role == Role::Scale {
+            tensor.check_values(bytes)?;
         }
     }
     Ok(())
 }
 
-/// In groups without a branch, which become vectors: this runs over every weight at every start.
-fn all_finite(values: &[f32]) -> bool {
-    values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
+/// Refuses a network with a layer that nothing here can run.
+pub(crate) fn check_runs(front: &Front) -> Result<(), Error> {
+    let mut layers = front.network.layers().zip(&front.arithmetic);
+    match layers.find(|(_, arithmetic)| !RUNS.contains(arithmetic)) {
+        None => Ok(()),
+        Some((layer, arithmetic)) => {
+            let found = arithmetic.name().into();
+            Err(Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found })
+        }
+    }
 }
 
 fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {

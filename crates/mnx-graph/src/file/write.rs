@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{ALIGNMENT, Header, MAGIC, PREFIX_LEN, VERSION, layout};
+use bytemuck::Pod;
+use mnx_tensor::{AlignedBuf, Arithmetic};
+
+use super::{ALIGNMENT, Header, Layout, MAGIC, PREFIX_LEN, VERSION_1, VERSION_2};
 use crate::{Error, Layer, Limits, Network, Spec};
 
 /// A layer's weights before packing, batch norm folded in.
@@ -14,8 +17,39 @@ pub struct LayerWeights {
     pub bias: Vec<f32>,
 }
 
-/// Writes the weight file of a network. `source` is asked for each layer's weights in order of execution. Writes
-/// nothing unless all of it is right; the whole payload is held in memory until then.
+/// An int8 layer's weights before packing, batch norm folded in. In real numbers a weight of output channel `c` is
+/// `scale[c] · weight`, and its bias `input scale · scale[c] · bias[c]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Int8Weights {
+    /// −127…127, row-major in the order of [`Layer::weight_dims`].
+    pub weight: Vec<i8>,
+    /// One per output channel, 2⁻¹²⁶…2⁶⁴.
+    pub scale: Vec<f32>,
+    /// One per output channel, without the share of the input's zero point.
+    pub bias: Vec<i32>,
+}
+
+/// A layer's weights in the arithmetic that it runs in.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Weights {
+    /// f32 throughout.
+    F32(LayerWeights),
+    /// i8 weights for u8 activations.
+    Int8(Int8Weights),
+}
+
+/// How a value's u8 stand for real numbers: `scale · (q − zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantization {
+    /// The distance from one u8 to the next, 2⁻¹²⁶…2⁶⁴.
+    pub scale: f32,
+    /// The u8 that stands for 0.
+    pub zero_point: u8,
+}
+
+/// Writes the weight file of an f32 network, in version 1 of the format. `source` is asked for each layer's weights in
+/// order of execution. Writes nothing unless all of it is right; the whole payload is held in memory until then.
 ///
 /// # Errors
 /// What [`Network::new_with`] says of the spec; [`Error::Conv`] with the tensor's name when `source` gives a slice of
@@ -28,35 +62,117 @@ pub fn write_model(
     out: &mut impl Write,
 ) -> Result<(), Error> {
     let network = Network::new_with(spec, limits)?;
-    let (mut tensors, payload_len) = layout(&network, limits)?;
-    let mut payload = zeroed(payload_len)?;
-    for (layer, pair) in network.layers().zip(tensors.chunks_exact_mut(2)) {
-        let LayerWeights { weight, bias } = source(layer);
-        for (tensor, values) in pair.iter_mut().zip([weight, bias]) {
-            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                return Err(Error::NotFinite { tensor: tensor.name.clone(), index, value: values[index] });
-            }
-            let packed = tensor.packing.pack(&values, &tensor.dims);
-            let packed = packed.map_err(|error| Error::Conv { tensor: tensor.name.clone(), error })?;
-            tensor.crc32 = crc32fast::hash(packed.as_bytes());
-            payload[tensor.range.clone()].copy_from_slice(packed.as_bytes());
-        }
+    let mut draft = Draft::new(&network, vec![Arithmetic::F32; network.layers().count()], limits)?;
+    for (index, layer) in network.layers().enumerate() {
+        draft.put_f32(index, &source(layer))?;
     }
-    let header = Header { spec: spec.clone(), tensors: tensors.iter().map(|t| t.entry()).collect() };
-    let header = serde_json::to_vec(&header).map_err(|e| Error::Header { message: e.to_string() })?;
-    if header.len() as u64 > limits.header_bytes {
-        return Err(Error::Limit {
-            what: "bytes of the weight file's header (labels included)".into(),
-            limit: limits.header_bytes,
-            found: header.len() as u64,
-        });
-    }
-    write(&header, &payload, out).map_err(Error::Io)
+    draft.write(spec, limits, out)
 }
 
-fn write(header: &[u8], payload: &[u8], out: &mut impl Write) -> io::Result<()> {
+/// Writes the weight file of a network with int8 layers, in version 2 of the format; without any, it is the file that
+/// [`write_model`] writes. `layers` are in order of execution. `value` is asked for the quantisation of each value that an
+/// int8 layer makes or reads, by name: `input`, a layer's name and `.output`, or `pool.output`. The logits are f32.
+///
+/// No kernel runs int8 layers yet: opening the file ends in [`Error::Arithmetic`].
+///
+/// # Errors
+/// As [`write_model`]; [`Error::LayerCount`]; [`Error::Value`] with the tensor's name for a scale or an i8 weight out
+/// of range.
+pub fn write_quantized(
+    spec: &Spec,
+    limits: &Limits,
+    layers: &[Weights],
+    mut value: impl FnMut(&str) -> Quantization,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let network = Network::new_with(spec, limits)?;
+    let count = network.layers().count();
+    if layers.len() != count {
+        return Err(Error::LayerCount { expected: count, found: layers.len() });
+    }
+    let arithmetic = layers.iter().map(|weights| match weights {
+        Weights::F32(_) => Arithmetic::F32,
+        Weights::Int8(_) => Arithmetic::Int8,
+    });
+    let mut draft = Draft::new(&network, arithmetic.collect(), limits)?;
+    for (index, weights) in layers.iter().enumerate() {
+        match weights {
+            Weights::F32(weights) => draft.put_f32(index, weights)?,
+            Weights::Int8(weights) => draft.put_int8(index, weights)?,
+        }
+    }
+    for (name, first) in std::mem::take(&mut draft.layout.values) {
+        let Quantization { scale, zero_point } = value(&name);
+        draft.put(first, &[scale])?;
+        draft.put(first + 1, &[zero_point])?;
+    }
+    draft.write(spec, limits, out)
+}
+
+/// A file whose payload is being filled.
+struct Draft {
+    arithmetic: Vec<Arithmetic>,
+    layout: Layout,
+    payload: AlignedBuf,
+}
+
+impl Draft {
+    fn new(network: &Network, arithmetic: Vec<Arithmetic>, limits: &Limits) -> Result<Draft, Error> {
+        let layout = Layout::new(network, &arithmetic, limits)?;
+        let bytes = layout.payload_len;
+        let payload = AlignedBuf::try_zeroed(bytes / size_of::<f32>());
+        let payload = payload.map_err(|_| Error::Memory { what: "the weights", bytes: bytes as u64 })?;
+        Ok(Draft { arithmetic, layout, payload })
+    }
+
+    fn put_f32(&mut self, layer: usize, weights: &LayerWeights) -> Result<(), Error> {
+        let first = self.layout.layers[layer];
+        self.put(first, &weights.weight)?;
+        self.put(first + 1, &weights.bias)
+    }
+
+    fn put_int8(&mut self, layer: usize, weights: &Int8Weights) -> Result<(), Error> {
+        let first = self.layout.layers[layer];
+        self.put(first, &weights.weight)?;
+        self.put(first + 1, &weights.bias)?;
+        self.put(first + 2, &weights.scale)
+    }
+
+    /// Packs a tensor into its place.
+    fn put<T: Pod>(&mut self, index: usize, values: &[T]) -> Result<(), Error> {
+        let tensor = &mut self.layout.tensors[index];
+        tensor.check_values(bytemuck::cast_slice(values))?;
+        let bytes = &mut self.payload.as_bytes_mut()[tensor.range.clone()];
+        let packed = tensor.packing.pack_into(values, &tensor.dims, bytemuck::cast_slice_mut(bytes));
+        packed.map_err(|error| tensor.misfit(error))?;
+        tensor.crc32 = crc32fast::hash(bytes);
+        Ok(())
+    }
+
+    fn write(self, spec: &Spec, limits: &Limits, out: &mut impl Write) -> Result<(), Error> {
+        let names = || self.arithmetic.iter().map(|arithmetic| arithmetic.name().into()).collect();
+        let (version, arithmetic) = if self.arithmetic.iter().all(|&a| a == Arithmetic::F32) {
+            (VERSION_1, None)
+        } else {
+            (VERSION_2, Some(names()))
+        };
+        let tensors = self.layout.tensors.iter().map(|tensor| tensor.entry()).collect();
+        let header = Header { spec: spec.clone(), arithmetic, tensors };
+        let header = serde_json::to_vec(&header).map_err(|e| Error::Header { message: e.to_string() })?;
+        if header.len() as u64 > limits.header_bytes {
+            return Err(Error::Limit {
+                what: "bytes of the weight file's header (labels included)".into(),
+                limit: limits.header_bytes,
+                found: header.len() as u64,
+            });
+        }
+        write(version, &header, self.payload.as_bytes(), out).map_err(Error::Io)
+    }
+}
+
+fn write(version: u32, header: &[u8], payload: &[u8], out: &mut impl Write) -> io::Result<()> {
     out.write_all(&MAGIC)?;
-    out.write_all(&VERSION.to_le_bytes())?;
+    out.write_all(&version.to_le_bytes())?;
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&crc32fast::hash(header).to_le_bytes())?;
     out.write_all(&[0; 4])?;
@@ -64,12 +180,4 @@ fn write(header: &[u8], payload: &[u8], out: &mut impl Write) -> io::Result<()> 
     let end = PREFIX_LEN + header.len();
     out.write_all(&[0; ALIGNMENT][..end.next_multiple_of(ALIGNMENT) - end])?;
     out.write_all(payload)
-}
-
-/// An error where `vec![0; len]` would end the program.
-fn zeroed(len: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Error::Memory { what: "the weights", bytes: len as u64 })?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }

@@ -1,0 +1,254 @@
+//! Which tensors a weight file has, and where: all of that follows from the network and the arithmetic of its layers.
+
+use std::ops::Range;
+
+use bytemuck::cast_slice;
+use mnx_conv::Packing;
+use mnx_tensor::{Arithmetic, Element, PANEL};
+
+use super::{ALIGNMENT, Entry};
+use crate::{Error, Layer, LayerKind, Limits, Network};
+
+/// Scales are normal numbers no larger than this, 2⁶⁴: no product of a few of them is infinite or denormal by accident.
+const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
+
+/// What a tensor holds. It says which values are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Weights or biases of an f32 layer.
+    Real,
+    /// Weights of an int8 layer.
+    Weight8,
+    /// Biases of an int8 layer.
+    Bias32,
+    /// Scales of an int8 weight, one per output channel, or of a value, one.
+    Scale,
+    /// The number that stands for the real number 0 in a value.
+    ZeroPoint,
+}
+
+impl Role {
+    pub(crate) fn element(self) -> Element {
+        match self {
+            Role::Real | Role::Scale => Element::F32,
+            Role::Weight8 => Element::I8,
+            Role::Bias32 => Element::I32,
+            Role::ZeroPoint => Element::U8,
+        }
+    }
+
+    /// Element `index` of a tensor, for messages.
+    fn show(self, bytes: &[u8], index: usize) -> String {
+        match self {
+            Role::Real | Role::Scale => format!("{:?}", cast_slice::<u8, f32>(bytes)[index]),
+            Role::Weight8 => (bytes[index] as i8).to_string(),
+            Role::Bias32 => cast_slice::<u8, i32>(bytes)[index].to_string(),
+            Role::ZeroPoint => bytes[index].to_string(),
+        }
+    }
+}
+
+/// A tensor in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) packing: Packing,
+    /// Bytes of the payload.
+    pub(crate) range: Range<usize>,
+    pub(super) crc32: u32,
+}
+
+impl Tensor {
+    /// Its row of the tensor table.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            name: self.name.clone(),
+            dtype: self.role.element().name().into(),
+            dims: self.dims.clone(),
+            packing: self.packing.name().into(),
+            offset: self.range.start as u64,
+            length: self.range.len() as u64,
+            crc32: self.crc32,
+        }
+    }
+
+    /// Refuses a value that no tensor of this role has. `bytes` may be packed.
+    pub(super) fn check_values(&self, bytes: &[u8]) -> Result<(), Error> {
+        let (bad, expected) = match self.role {
+            Role::Real => {
+                let values: &[f32] = cast_slice(bytes);
+                if all_finite(values) {
+                    return Ok(());
+                }
+                let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+                return Err(Error::NotFinite { tensor: self.name.clone(), index, value: values[index] });
+            }
+            Role::Scale => {
+                // Packing leaves their order alone and adds zeros, which are no scales, at the end.
+                let scales = cast_slice::<u8, f32>(bytes).iter().take(self.dims.iter().product());
+                let mut scales = scales.enumerate();
+                let allowed = f32::MIN_POSITIVE..=LARGEST_SCALE;
+                (scales.find(|(_, scale)| !allowed.contains(scale)).map(|(i, _)| i), "scales from 2^-126 to 2^64")
+            }
+            Role::Weight8 => (bytes.iter().position(|&b| b as i8 == i8::MIN), "weights from -127 to 127"),
+            Role::Bias32 | Role::ZeroPoint => return Ok(()),
+        };
+        bad.map_or(Ok(()), |index| {
+            let found = self.role.show(bytes, index);
+            Err(Error::Value { tensor: self.name.clone(), index, expected, found })
+        })
+    }
+
+    /// Refuses packed bytes with something in an unused lane.
+    pub(super) fn check_unused_lanes(&self, bytes: &[u8]) -> Result<(), Error> {
+        let used = match self.role.element().size() {
+            1 => self.packing.used_padding(bytes, &self.dims),
+            _ => self.packing.used_padding(cast_slice::<u8, u32>(bytes), &self.dims),
+        };
+        match used.map_err(|error| self.misfit(error))? {
+            None => Ok(()),
+            Some(index) => {
+                let value = self.role.show(bytes, index);
+                Err(Error::UnusedLane { tensor: self.name.clone(), index, value })
+            }
+        }
+    }
+
+    pub(super) fn misfit(&self, error: mnx_conv::Error) -> Error {
+        Error::Conv { tensor: self.name.clone(), error }
+    }
+}
+
+/// In groups without a branch, which become vectors: this runs over every f32 weight at every start.
+fn all_finite(values: &[f32]) -> bool {
+    values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
+}
+
+/// The tensors of a weight file in order, with checksums of zero at first.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) tensors: Vec<Tensor>,
+    /// Where each layer's tensors start: weight, bias and, of an int8 layer, the weight's scales.
+    pub(crate) layers: Vec<usize>,
+    /// Each quantised value's name, and where its tensors start: scale and zero point.
+    pub(super) values: Vec<(String, usize)>,
+    pub(crate) payload_len: usize,
+}
+
+impl Layout {
+    /// `arithmetic` is that of every layer.
+    pub(super) fn new(network: &Network, arithmetic: &[Arithmetic], limits: &Limits) -> Result<Layout, Error> {
+        let mut layout = Layout { tensors: Vec::new(), layers: Vec::new(), values: Vec::new(), payload_len: 0 };
+        let quantized = Quantized::of(network, arithmetic);
+        layout.value("input", quantized.input, limits)?;
+        for ((layer, &arithmetic), &output) in network.layers().zip(arithmetic).zip(&quantized.outputs) {
+            if layer.kind == LayerKind::Linear {
+                layout.value("pool.output", quantized.pool, limits)?;
+            }
+            layout.layer(layer, arithmetic, limits)?;
+            layout.value(&format!("{}.output", layer.name), output, limits)?;
+        }
+        Ok(layout)
+    }
+
+    fn layer(&mut self, layer: &Layer, arithmetic: Arithmetic, limits: &Limits) -> Result<(), Error> {
+        self.layers.push(self.tensors.len());
+        let int8 = arithmetic == Arithmetic::Int8;
+        let (weight_role, bias_role) = if int8 { (Role::Weight8, Role::Bias32) } else { (Role::Real, Role::Real) };
+        let packing = if int8 { int8_packing(layer.kind) } else { layer.packing() };
+        let (weight, channels) = (format!("{}.weight", layer.name), vec![layer.cout]);
+        let scale = format!("{weight}.scale");
+        self.push(weight, weight_role, layer.weight_dims(), packing, limits)?;
+        self.push(format!("{}.bias", layer.name), bias_role, channels.clone(), Packing::Bias16, limits)?;
+        if int8 { self.push(scale, Role::Scale, channels, Packing::Bias16, limits) } else { Ok(()) }
+    }
+
+    fn value(&mut self, name: &str, quantized: bool, limits: &Limits) -> Result<(), Error> {
+        if !quantized {
+            return Ok(());
+        }
+        self.values.push((name.into(), self.tensors.len()));
+        self.push(format!("{name}.scale"), Role::Scale, vec![1], Packing::Plain, limits)?;
+        self.push(format!("{name}.zero_point"), Role::ZeroPoint, vec![1], Packing::Plain, limits)
+    }
+
+    fn push(
+        &mut self,
+        name: String,
+        role: Role,
+        dims: Vec<usize>,
+        packing: Packing,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let limit = |what, limit, found| Error::Limit { what: format!("{what} {name}"), limit, found };
+        if self.tensors.len() >= limits.tensors {
+            let found = self.tensors.len() as u64 + 1;
+            return Err(limit("tensors of the weight file up to", limits.tensors as u64, found));
+        }
+        let too_large = || limit("bytes up to tensor", isize::MAX as u64, u64::MAX);
+        let elements = packing.packed_len(&dims).map_err(|_| too_large())?;
+        if elements as u64 > limits.elements {
+            return Err(limit("packed elements of tensor", limits.elements, elements as u64));
+        }
+        // At most isize::MAX: `packed_len` refuses more than a slice of f32 may hold.
+        let (start, length) = (self.payload_len, elements * role.element().size());
+        let end = start.checked_add(length).and_then(|n| n.checked_next_multiple_of(ALIGNMENT));
+        self.payload_len = end.filter(|&n| n <= isize::MAX as usize).ok_or_else(too_large)?;
+        self.tensors.push(Tensor { name, role, dims, packing, range: start..start + length, crc32: 0 });
+        Ok(())
+    }
+}
+
+/// How an int8 layer's weight is stored.
+fn int8_packing(kind: LayerKind) -> Packing {
+    match kind {
+        LayerKind::Dense3x3 | LayerKind::Dense7x7 | LayerKind::Conv3x3 => Packing::Dense16x4,
+        LayerKind::Depthwise3x3 => Packing::Depthwise16,
+        LayerKind::Pointwise => Packing::Pointwise16x4,
+        LayerKind::Linear => Packing::Linear16x4,
+    }
+}
+
+/// Which values are u8: those that an int8 layer makes or reads, but for the logits.
+struct Quantized {
+    input: bool,
+    /// Each layer's output.
+    outputs: Vec<bool>,
+    pool: bool,
+}
+
+impl Quantized {
+    fn of(network: &Network, arithmetic: &[Arithmetic]) -> Quantized {
+        let int8: Vec<bool> = arithmetic.iter().map(|&a| a == Arithmetic::Int8).collect();
+        let (mut input, mut outputs) = (false, int8.clone());
+        // A value goes by the number of the layer that makes it; the input has none.
+        let mut read = |value: Option<usize>, reader: usize| match value {
+            Some(maker) => outputs[maker] |= int8[reader],
+            None => input |= int8[reader],
+        };
+        let mut layers = 0..int8.len();
+        let mut value = None;
+        for block in &network.blocks {
+            let mut shortcut = value;
+            for index in layers.by_ref().take(block.layers.len()) {
+                read(value, index);
+                value = Some(index);
+            }
+            if let Some(projection) = layers.by_ref().take(block.projection.iter().len()).next() {
+                read(shortcut, projection);
+                shortcut = Some(projection);
+            }
+            // The block's last layer adds it.
+            if let Some(last) = value.filter(|_| block.identity_channels > 0) {
+                read(shortcut, last);
+            }
+        }
+        let pool = int8.last().is_some_and(|&classifier| classifier);
+        if let Some(logits) = outputs.last_mut() {
+            *logits = false;
+        }
+        Quantized { input, outputs, pool }
+    }
+}
