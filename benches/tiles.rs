@@ -103,9 +103,8 @@ fn compare(kernel: &str, shapes: &[Shape], candidates: &[Candidate], rounds: usi
     });
     let fastest = all.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
     let today = Cpu::choose(None, None).ok().and_then(|cpu| {
-        let preferred = |(row, of): &&Candidate| {
-            of.isa() == cpu.isa() && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
-        };
+        let preferred =
+            |(row, of): &&Candidate| of.isa() == cpu.isa() && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for);
         candidates.iter().filter(preferred).max_by_key(|(row, _)| row.tuned_for != TunedFor::Any)
     });
     let today = today.map_or("none".into(), name);

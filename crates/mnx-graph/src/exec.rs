@@ -6,20 +6,20 @@ use mnx_tensor::{AlignedBytes, BLOCK, Blocking, Operation, PANEL, Part, TensorVi
 
 use crate::arena::{LINE, Slot};
 use crate::layers::Layers;
-use crate::plan::{Conv, LayerRef, Link, Plan, Shortcut, Step, StepKind};
+use crate::plan::{Conv, LayerRef, Link, Place, Plan, Shortcut, Step, StepKind};
 
 /// Bytes of a pixel of a block.
 const PIXEL: usize = Blocking::F32.pixel_bytes();
 
 /// How a session's memory is divided, in bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Regions {
     lane: usize,
     scratch: usize,
-    /// Where the scratch of worker 0, the features and the output of picture 0 begin.
+    /// Where the scratch of worker 0 begins.
     scratch_start: usize,
-    pub(crate) features_start: usize,
-    pub(crate) output_start: usize,
+    /// Where each value of the batch begins, as in [`Plan::batch`].
+    pub(crate) batch: Vec<usize>,
     pub(crate) end: usize,
 }
 
@@ -29,10 +29,13 @@ impl Regions {
         let lane = plan.lane_bytes.next_multiple_of(LINE);
         let scratch = plan.scratch_bytes.next_multiple_of(LINE);
         let scratch_start = lane.checked_mul(lanes)?;
-        let features_start = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
-        let output_start = features_start.checked_add(plan.features_stride.checked_mul(batch)?)?;
-        let end = output_start.checked_add(plan.output_stride().checked_mul(batch)?)?;
-        Some(Regions { lane, scratch, scratch_start, features_start, output_start, end })
+        let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
+        let mut starts = Vec::with_capacity(plan.batch.len());
+        for value in &plan.batch {
+            starts.push(end);
+            end = end.checked_add(value.stride.checked_mul(batch)?)?;
+        }
+        Some(Regions { lane, scratch, scratch_start, batch: starts, end })
     }
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Exec<'a> {
     plan: &'a Plan,
     input: TensorView<'a>,
     memory: *mut u8,
-    regions: Regions,
+    regions: &'a Regions,
 }
 
 // SAFETY: see the type: writes through `memory` are disjoint, and phases order them before their reads.
@@ -59,26 +62,27 @@ impl<'a> Exec<'a> {
         plan: &'a Plan,
         input: TensorView<'a>,
         memory: &'a mut AlignedBytes,
-        regions: Regions,
+        regions: &'a Regions,
     ) -> Self {
         assert!(memory.len() >= regions.end, "the session's memory holds all regions");
         Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions }
     }
 
-    /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`.
+    /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`; a step of the batch takes any picture and lane.
     ///
     /// # Safety
-    /// Earlier steps of the picture are complete; nobody else runs this unit, or uses this lane for
+    /// Earlier steps of the picture, or of all pictures, are complete; nobody else runs this unit, or uses this lane for
     /// another picture, or this hand's scratch, at the same time.
     pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, hand: &mut Hand) {
         let place = (picture, step, unit);
         let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
         let step = &self.plan.steps[step];
-        let Regions { lane: lane_len, scratch, scratch_start, .. } = self.regions;
-        let lane = self.memory.wrapping_add(lane * lane_len);
+        let Regions { lane: lane_bytes, scratch, scratch_start, .. } = *self.regions;
+        let lane = self.memory.wrapping_add(lane * lane_bytes);
         let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
         let (pixels, channels) = step.split.unit(unit);
-        let (src, dst, residual) = (planes(lane, step.src), out(lane, step.dst), residual(lane, step));
+        let (src, dst) = (self.at(step.src, picture, lane).read(), self.at(step.dst, picture, lane));
+        let residual = residual(lane, step);
         let part =
             Part { src, dst, residual, geometry: Geometry::POINT, scratch: std::ptr::null_mut(), pixels, channels };
         // SAFETY: units of a step write to different places, slots of one step do not overlap where one is written; the
@@ -86,15 +90,12 @@ impl<'a> Exec<'a> {
         unsafe {
             match &step.kind {
                 StepKind::Chain(chain) => {
-                    let [.., height, width] = self.input.shape();
-                    let values = self.input.picture(picture).as_ptr();
                     let held = before.map(|unit| step.split.unit(unit).0);
                     self.chain(
                         &chain.links,
                         part,
                         held,
                         &Scratch {
-                            picture: Planes { ptr: values.cast(), stride: height * width * size_of::<f32>() },
                             strips: scratch,
                             window: scratch.wrapping_add(chain.window),
                             window_plane: chain.window_plane,
@@ -116,11 +117,13 @@ impl<'a> Exec<'a> {
                     }
                 }
                 StepKind::Pool(geometry) => {
-                    // The features of a picture have room for whole blocks.
-                    let features = self.regions.features_start + picture * self.plan.features_stride;
-                    let dst =
-                        PlanesMut { ptr: self.memory.wrapping_add(features), stride: Blocking::F32.pixel_bytes() };
-                    self.layers.pool().run(&Part { dst, geometry: *geometry, ..part });
+                    // A row of the batch has a block after the other, and room for whole blocks.
+                    let row = PlanesMut { ptr: dst.block(picture), stride: PIXEL };
+                    self.layers.pool().run(&Part { dst: row, geometry: *geometry, ..part });
+                }
+                StepKind::Linear(layer) => {
+                    let pixels = (0..self.input.shape()[0]).into();
+                    self.layers.get(layer.index).run(&Part { pixels, ..part });
                 }
             }
         }
@@ -155,12 +158,27 @@ impl<'a> Exec<'a> {
                 part.src = dst.read();
             }
             if conv.layer.is_stem() {
-                part.src = scratch.picture;
                 part.scratch = scratch.window;
             } else if conv.layer.copies() {
                 part.src = copied(conv, part, scratch);
             }
             self.layer(conv, part);
+        }
+    }
+
+    /// Memory at a place; that of the caller is not written to.
+    fn at(&self, place: Place, picture: usize, lane: *mut u8) -> PlanesMut {
+        match place {
+            Place::Input => {
+                let [.., height, width] = self.input.shape();
+                let values = self.input.picture(picture).as_ptr();
+                PlanesMut { ptr: values.cast_mut().cast(), stride: height * width * size_of::<f32>() }
+            }
+            Place::Lane(slot) => PlanesMut { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane },
+            Place::Batch(index) => {
+                let start = self.regions.batch[index];
+                PlanesMut { ptr: self.memory.wrapping_add(start), stride: self.plan.batch[index].stride }
+            }
         }
     }
 
@@ -177,38 +195,13 @@ impl<'a> Exec<'a> {
     }
 
     /// How many steps a picture takes.
-    #[cfg(feature = "rayon")]
-    pub(crate) fn steps(&self) -> usize {
-        self.plan.steps.len()
+    pub(crate) fn picture_steps(&self) -> usize {
+        self.plan.picture_steps
     }
 
     /// How many units step `step` has.
-    #[cfg(feature = "rayon")]
     pub(crate) fn units(&self, step: usize) -> usize {
         self.plan.steps[step].split.units()
-    }
-
-    /// Unit `unit` of the classifier, for all pictures.
-    ///
-    /// # Safety
-    /// All pictures are pooled; nobody else runs this unit at the same time.
-    pub(crate) unsafe fn classify(&self, unit: usize) {
-        let features = self.memory.wrapping_add(self.regions.features_start);
-        let output = self.memory.wrapping_add(self.regions.output_start);
-        let classifier = self.plan.classifier;
-        let [batch, ..] = self.input.shape();
-        let (_, channels) = self.plan.classifier_split.unit(unit);
-        let part = Part {
-            src: Planes { ptr: features, stride: self.plan.features_stride },
-            dst: PlanesMut { ptr: output, stride: self.plan.output_stride() },
-            residual: None,
-            geometry: Geometry::POINT,
-            scratch: std::ptr::null_mut(),
-            pixels: (0..batch).into(),
-            channels,
-        };
-        // SAFETY: features and output have a row per picture; units are disjoint panels.
-        unsafe { self.layers.get(classifier.index).run(&part) }
     }
 
     /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
@@ -216,7 +209,7 @@ impl<'a> Exec<'a> {
     /// # Safety
     /// The step is complete and nobody writes to the lane.
     pub(crate) unsafe fn read(&self, step: usize, lane: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
-        let Slot { offset, shape, .. } = self.plan.steps[step].dst;
+        let Some(Slot { offset, shape, .. }) = self.plan.steps[step].dst.slot() else { return [0; 3] };
         nchw.resize(shape.channels * shape.height * shape.width, 0.0);
         let start = lane * self.regions.lane + offset;
         // SAFETY: the slot lies inside the lane.
@@ -243,8 +236,6 @@ impl Hand {
 
 /// What a chain needs beside its strips.
 struct Scratch {
-    /// The caller's.
-    picture: Planes,
     strips: *mut u8,
     /// For what a layer reads, copied.
     window: *mut u8,
@@ -252,16 +243,11 @@ struct Scratch {
     window_plane: usize,
 }
 
-fn planes(lane: *mut u8, slot: Slot) -> Planes {
-    Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane }
-}
-
-fn out(lane: *mut u8, slot: Slot) -> PlanesMut {
-    PlanesMut { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane }
-}
-
 fn residual(lane: *mut u8, step: &Step) -> Option<Residual> {
-    step.shortcut.map(|Shortcut { slot, channels, clamp }| Residual { planes: planes(lane, slot), channels, clamp })
+    step.shortcut.map(|Shortcut { slot, channels, clamp }| {
+        let planes = Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane };
+        Residual { planes, channels, clamp }
+    })
 }
 
 /// Scratch as planes of which block `block` and pixel `pixel` come first.

@@ -13,6 +13,7 @@ mod error;
 mod exec;
 mod families;
 mod file;
+mod graph;
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 mod huge;
 mod include;
@@ -23,6 +24,7 @@ mod limits;
 mod mmap;
 mod model;
 mod network;
+mod outputs;
 mod plan;
 #[cfg(feature = "rayon")]
 mod pool;
@@ -46,6 +48,7 @@ pub use mnx_conv::Packing;
 pub use mnx_tensor::{Arithmetic, Element};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use mnx_tensor::part::Geometry;
 use mnx_tensor::{Isa, TensorView};
 
-use crate::arena::Slot;
 use crate::exec::Exec;
 use crate::layers::Layers;
-use crate::plan::{Conv, Plan, Shortcut, StepKind};
-use crate::run::{Prepared, Watch};
+use crate::plan::{Conv, Place, Shortcut, Step, StepKind};
+use crate::run::{Prepared, Until, Watch};
 use crate::{Error, Model, PlacedLayer, Session};
 
 /// One layer as a session runs it on one picture.
@@ -143,7 +142,7 @@ impl Session {
         for _ in 0..iterations {
             let mut laps = Laps::new(profile.steps.len());
             let start = laps.last;
-            self.run_watched(input, false, &mut laps)?;
+            self.run_watched(input, Until::Outputs, &mut laps)?;
             profile.whole.push(start.elapsed());
             profile.gathering.push(laps.gathering);
             for (row, lap) in profile.steps.iter_mut().zip(laps.steps) {
@@ -216,37 +215,36 @@ impl<'a> Describe<'a> {
     }
 
     fn steps(&self) -> Vec<StepInfo> {
-        let Plan { steps, classifier, .. } = &self.prepared.plan;
-        let regions = self.prepared.regions;
-        let mut described = Vec::with_capacity(steps.len() + 1);
-        for step in steps {
-            match &step.kind {
-                StepKind::MaxPool(geometry) => {
-                    let block = step.ends_block.map_or("", |block| &self.model.network().blocks[block].name);
-                    let offset = step.dst.offset as u64;
-                    described.push(step_info(block.into(), vec![self.max_pool(geometry, step.dst, offset)], 0));
-                    continue;
-                }
-                StepKind::Pool(geometry) => {
-                    described.push(self.pool(geometry, regions.features_start));
-                    continue;
-                }
-                StepKind::Chain(_) | StepKind::Channels(..) => {}
+        self.prepared.plan.steps.iter().map(|step| self.step(step)).collect()
+    }
+
+    fn step(&self, step: &Step) -> StepInfo {
+        let offset = match step.dst {
+            Place::Input => 0,
+            Place::Lane(slot) => slot.offset,
+            Place::Batch(index) => self.prepared.regions.batch[index],
+        };
+        let network = self.model.network();
+        let (block, mut layers) = match &step.kind {
+            StepKind::MaxPool(geometry) => {
+                let block = network.blocks.get(step.block).map_or("", |block| &block.name);
+                let channels = step.dst.slot().map_or(0, |slot| slot.shape.channels);
+                (block.into(), vec![pool("maxpool", self.layers.max_pool(), geometry, channels)])
             }
-            let convs = step.kind.convs();
-            let mut layers: Vec<_> = convs.iter().map(|conv| self.layer(conv.layer.index)).collect();
-            if let Some(last) = layers.last_mut() {
-                last.arena_offset = Some(step.dst.offset as u64);
+            StepKind::Pool(geometry) => {
+                ("pool".into(), vec![pool("pool", Some(self.layers.pool()), geometry, network.classifier.cin)])
             }
-            let shortcut = step
-                .shortcut
-                .map_or(0, |Shortcut { slot, channels, .. }| channels * slot.shape.height * slot.shape.width);
-            described.push(step_info(self.block(&convs), layers, shortcut));
+            StepKind::Linear(layer) => ("classifier".into(), vec![self.layer(layer.index)]),
+            StepKind::Chain(_) | StepKind::Channels(..) => {
+                let convs = step.kind.convs();
+                (self.block(&convs), convs.iter().map(|conv| self.layer(conv.layer.index)).collect())
+            }
+        };
+        if let Some(last) = layers.last_mut() {
+            last.arena_offset = Some(offset as u64);
         }
-        let mut layer = self.layer(classifier.index);
-        layer.arena_offset = Some(regions.output_start as u64);
-        described.push(step_info("classifier".into(), vec![layer], 0));
-        described
+        let of_shortcut = |Shortcut { slot, channels, .. }| channels * slot.shape.height * slot.shape.width;
+        step_info(block, layers, step.shortcut.map_or(0, of_shortcut))
     }
 
     /// The blocks of a step's layers, and of all steps that share one with them.
@@ -281,39 +279,21 @@ impl<'a> Describe<'a> {
             arena_offset: None,
         }
     }
+}
 
-    fn max_pool(&self, geometry: &Geometry, dst: Slot, offset: u64) -> LayerInfo {
-        let (kernel, tile) = self.layers.max_pool().map_or(("", (0, 0)), |l| (l.kernel().name, l.kernel().tile));
-        let channels = dst.shape.channels;
-        LayerInfo {
-            name: "maxpool".into(),
-            kernel,
-            tile,
-            input: [channels, geometry.height, geometry.width],
-            output: [channels, geometry.out_height, geometry.out_width],
-            parameters: 0,
-            macs: 0,
-            weight_bytes: 0,
-            arena_offset: Some(offset),
-        }
-    }
-
-    fn pool(&self, geometry: &Geometry, offset: usize) -> StepInfo {
-        let kernel = self.layers.pool().kernel();
-        let classifier = &self.model.network().classifier;
-        let (height, width) = (geometry.height, geometry.width);
-        let layer = LayerInfo {
-            name: "pool".into(),
-            kernel: kernel.name,
-            tile: kernel.tile,
-            input: [classifier.cin, height, width],
-            output: [classifier.cin, 1, 1],
-            parameters: 0,
-            macs: 0,
-            weight_bytes: 0,
-            arena_offset: Some(offset as u64),
-        };
-        step_info("pool".into(), vec![layer], 0)
+/// A pool: a layer without parameters.
+fn pool(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, geometry: &Geometry, channels: usize) -> LayerInfo {
+    let (kernel, tile) = layer.map_or(("", (0, 0)), |layer| (layer.kernel().name, layer.kernel().tile));
+    LayerInfo {
+        name: name.into(),
+        kernel,
+        tile,
+        input: [channels, geometry.height, geometry.width],
+        output: [channels, geometry.out_height, geometry.out_width],
+        parameters: 0,
+        macs: 0,
+        weight_bytes: 0,
+        arena_offset: None,
     }
 }
 

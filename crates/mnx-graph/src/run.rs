@@ -3,6 +3,7 @@
 use mnx_tensor::{AlignedBytes, TensorView};
 
 use crate::exec::{Exec, Hand, Regions};
+use crate::graph::ValueId;
 use crate::layers::Layers;
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
@@ -11,8 +12,8 @@ use crate::team::{Job, Phase, work_through};
 /// What depends on the input's shape.
 pub(crate) struct Prepared {
     pub(crate) shape: [usize; 4],
-    /// Every block's output exists at the end of its last step.
-    pub(crate) whole_blocks: bool,
+    /// Values that exist whole at the end of a step.
+    pub(crate) keep: Vec<ValueId>,
     pub(crate) plan: Plan,
     pub(crate) memory: AlignedBytes,
     pub(crate) regions: Regions,
@@ -26,7 +27,7 @@ pub(crate) struct Prepared {
 /// Somebody who looks on from the thread that called. The default looks at nothing and costs nothing.
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "alone nobody waits"))]
 pub(crate) trait Watch {
-    /// This step of this picture is complete; the number of steps stands for the classifier.
+    /// This step of this picture is complete; a step of the batch comes with picture 0.
     fn step(&mut self, _exec: &Exec, _step: usize, _picture: usize) {}
     /// Nothing is left to do here of the current step, or of the whole pictures; others may be at it still.
     fn waiting(&mut self) {}
@@ -36,43 +37,48 @@ pub(crate) trait Watch {
 
 impl Watch for () {}
 
+/// How far an inference goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// All steps of every picture.
+    Features,
+    /// The steps of the batch too.
+    Outputs,
+}
+
 impl Prepared {
-    /// Picture by picture on this thread. The classifier too, unless `features` are what is wanted.
-    pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, features: bool, watch: &mut impl Watch) {
+    /// Picture by picture on this thread, then the steps of the batch.
+    pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, until: Until, watch: &mut impl Watch) {
         // SAFETY: plan and regions were made for these layers and the input's shape.
-        let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, self.regions) };
+        let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, &self.regions) };
         let mut hand = Hand::new(0);
-        // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
-        unsafe {
-            for picture in 0..self.shape[0] {
-                for (index, step) in self.plan.steps.iter().enumerate() {
-                    for unit in 0..step.split.units() {
-                        exec.step(index, unit, picture, 0, &mut hand);
-                    }
-                    watch.step(&exec, index, picture);
+        let mut run = |steps: std::ops::Range<usize>, picture: usize| {
+            for step in steps {
+                for unit in 0..exec.units(step) {
+                    // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
+                    unsafe { exec.step(step, unit, picture, 0, &mut hand) }
                 }
+                watch.step(&exec, step, picture);
             }
-            if features {
-                return;
-            }
-            for unit in 0..self.plan.classifier_split.units() {
-                exec.classify(unit);
-            }
+        };
+        (0..self.shape[0]).for_each(|picture| run(0..exec.picture_steps(), picture));
+        if until == Until::Outputs {
+            run(exec.picture_steps()..self.plan.steps.len(), 0);
         }
-        watch.step(&exec, self.plan.steps.len(), 0);
     }
 
     /// Makes the phases of one inference ready: whole pictures first, each by whoever takes it; then the
-    /// remaining ones step by step, all threads on each; then the classifier, which reads its weights once for the batch.
+    /// remaining ones step by step, all threads on each; then the steps of the batch, which read their weights once.
     #[cfg(feature = "rayon")]
-    pub(crate) fn reset_phases(&mut self, features: bool) {
-        let (steps, last) = (self.plan.steps.len(), self.phases.len() - 1);
+    pub(crate) fn reset_phases(&mut self, until: Until) {
+        let (of_picture, phases) = (self.plan.picture_steps, self.phases.len());
+        let of_batch = self.plan.steps.len() - of_picture;
         for (index, phase) in self.phases.iter_mut().enumerate() {
             phase.reset(match index {
                 0 => self.whole,
-                _ if index == last && features => 0,
-                _ if index == last => self.plan.classifier_split.units(),
-                _ => self.plan.steps[(index - 1) % steps].split.units(),
+                _ if index + of_batch < phases => self.plan.steps[(index - 1) % of_picture].split.units(),
+                _ if until == Until::Features => 0,
+                _ => self.plan.steps[of_picture + index + of_batch - phases].split.units(),
             });
         }
     }
@@ -84,9 +90,19 @@ pub(crate) struct Worker<'a, W> {
     pub(crate) exec: &'a Exec<'a>,
     /// Number 0 is the one that called.
     pub(crate) hand: Hand,
-    /// Pictures that one thread computes whole.
+    /// Pictures of the batch, and how many of them one thread computes whole.
+    pub(crate) pictures: usize,
     pub(crate) whole: usize,
     pub(crate) watch: &'a mut W,
+}
+
+/// What a phase computes.
+#[cfg(feature = "rayon")]
+enum Stage {
+    /// A unit is a picture, all its steps.
+    WholePictures,
+    /// A unit of a step of a picture.
+    Step { step: usize, picture: usize },
 }
 
 #[cfg(feature = "rayon")]
@@ -95,32 +111,36 @@ impl<W: Watch> Worker<'_, W> {
         work_through(phases, self.hand.worker, &mut self);
     }
 
-    /// The step of a phase after the first, and its picture.
-    fn place(&self, phase: usize) -> (usize, usize) {
-        let steps = self.exec.steps();
-        ((phase - 1) % steps, self.whole + (phase - 1) / steps)
+    fn stage(&self, phase: usize) -> Stage {
+        let (of_picture, rest) = (self.exec.picture_steps(), self.pictures - self.whole);
+        match phase.checked_sub(1) {
+            None => Stage::WholePictures,
+            Some(n) if n < rest * of_picture => {
+                Stage::Step { step: n % of_picture, picture: self.whole + n / of_picture }
+            }
+            // A step of the batch, which has no picture.
+            Some(n) => Stage::Step { step: of_picture + n - rest * of_picture, picture: 0 },
+        }
     }
 }
 
 #[cfg(feature = "rayon")]
 impl<W: Watch> Job for Worker<'_, W> {
-    fn unit(&mut self, phase: usize, last: bool, unit: usize) {
+    fn unit(&mut self, phase: usize, unit: usize) {
         // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
         // is complete. Whole pictures use the lane of the worker that claimed them, others lane
         // 0, in which nothing else is left; workers have different numbers.
         unsafe {
-            if last {
-                self.exec.classify(unit);
-            } else if phase > 0 {
-                let (step, picture) = self.place(phase);
-                self.exec.step(step, unit, picture, 0, &mut self.hand);
-            } else {
-                for step in 0..self.exec.steps() {
-                    for part in 0..self.exec.units(step) {
-                        let lane = self.hand.worker;
-                        self.exec.step(step, part, unit, lane, &mut self.hand);
+            match self.stage(phase) {
+                Stage::Step { step, picture } => self.exec.step(step, unit, picture, 0, &mut self.hand),
+                Stage::WholePictures => {
+                    for step in 0..self.exec.picture_steps() {
+                        for part in 0..self.exec.units(step) {
+                            let lane = self.hand.worker;
+                            self.exec.step(step, part, unit, lane, &mut self.hand);
+                        }
+                        self.watch.step(self.exec, step, unit);
                     }
-                    self.watch.step(self.exec, step, unit);
                 }
             }
         }
@@ -130,14 +150,10 @@ impl<W: Watch> Job for Worker<'_, W> {
         self.watch.waiting();
     }
 
-    fn complete(&mut self, phase: usize, last: bool) {
-        if last {
-            self.watch.step(self.exec, self.exec.steps(), 0);
-        } else if phase > 0 {
-            let (step, picture) = self.place(phase);
-            self.watch.step(self.exec, step, picture);
-        } else {
-            self.watch.gathered();
+    fn complete(&mut self, phase: usize) {
+        match self.stage(phase) {
+            Stage::WholePictures => self.watch.gathered(),
+            Stage::Step { step, picture } => self.watch.step(self.exec, step, picture),
         }
     }
 }

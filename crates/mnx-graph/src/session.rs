@@ -8,11 +8,13 @@ use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
 #[cfg(feature = "rayon")]
 use crate::exec::Hand;
 use crate::exec::{Exec, Regions};
+use crate::graph::{Graph, ValueId};
 use crate::layers::Layers;
+use crate::outputs::Outputs;
 use crate::plan::Plan;
 #[cfg(feature = "rayon")]
 use crate::run::Worker;
-use crate::run::{Prepared, Watch};
+use crate::run::{Prepared, Until, Watch};
 #[cfg(feature = "rayon")]
 use crate::team::{Phase, Team};
 use crate::{Block, Error, Model};
@@ -188,9 +190,9 @@ impl Session {
         self.prepare_for(shape, false)
     }
 
-    /// `whole_blocks`: to be observed.
-    fn prepare_for(&mut self, shape: [usize; 4], whole_blocks: bool) -> Result<(), Error> {
-        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && p.whole_blocks == whole_blocks) {
+    /// `observed`: with every block's output whole.
+    fn prepare_for(&mut self, shape: [usize; 4], observed: bool) -> Result<(), Error> {
+        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && observed != p.keep.is_empty()) {
             return Ok(());
         }
         let channels = self.model.spec().channels;
@@ -201,21 +203,22 @@ impl Session {
         // The old memory goes first: both together could be too much.
         self.prepared = None;
         let limits = self.model.limits();
-        let (spec, network) = (self.model.spec(), self.model.network());
-        let plan =
-            Plan::new(spec, network, limits, (height, width), self.threads, whole_blocks, self.layers.cpu().tuning())?;
+        let graph = Graph::new(self.model.network(), (height, width));
+        let keep = if observed { graph.blocks.clone() } else { Vec::new() };
+        let tuning = self.layers.cpu().tuning();
+        let plan = Plan::new(&graph, &keep, self.model.spec().padding, limits, self.threads, tuning)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
         let lanes = if whole > 0 { self.threads } else { 1 };
         let limit = limits.arena_bytes;
         let regions = Regions::new(&plan, lanes, self.threads, batch);
-        let bytes = regions.map_or(u64::MAX, |r| r.end as u64);
+        let bytes = regions.as_ref().map_or(u64::MAX, |r| r.end as u64);
         let Some(regions) = regions.filter(|_| bytes <= limit) else {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
         #[cfg(feature = "rayon")]
-        let phases = 2 + (batch - whole) * plan.steps.len();
+        let phases = plan.steps.len() - plan.picture_steps + 1 + (batch - whole) * plan.picture_steps;
         #[cfg(feature = "rayon")]
         let found = Phase::bytes(self.threads).saturating_mul(phases as u64);
         #[cfg(feature = "rayon")]
@@ -225,7 +228,7 @@ impl Session {
         }
         self.prepared = Some(Prepared {
             shape,
-            whole_blocks,
+            keep,
             memory: AlignedBytes::try_zeroed(regions.end)?,
             regions,
             #[cfg(feature = "rayon")]
@@ -252,9 +255,9 @@ impl Session {
     ///
     /// # Errors
     /// As [`prepare`](Session::prepare), when the shape is a new one.
-    pub fn run(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
-        self.run_watched(input, false, &mut ())?;
-        self.output()
+    pub fn run(&mut self, input: TensorView<'_>) -> Result<Outputs<'_>, Error> {
+        self.run_watched(input, Until::Outputs, &mut ())?;
+        self.outputs()
     }
 
     /// What the classifier sees: the pooled features `[N, C, 1, 1]` of an input `[N, 3, H, W]`, for embeddings or a
@@ -276,10 +279,11 @@ impl Session {
     /// # Errors
     /// As [`run`](Session::run).
     pub fn features(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
-        self.run_watched(input, true, &mut ())?;
+        self.run_watched(input, Until::Features, &mut ())?;
         let channels = self.model.network().classifier.cin;
         let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
-        let (batch, stride, start) = (p.shape[0], p.plan.features_stride, p.regions.features_start);
+        // The pool's output is the first value of the batch.
+        let (batch, stride, start) = (p.shape[0], p.plan.batch[0].stride, p.regions.batch[0]);
         let bytes = channels * size_of::<f32>();
         // Rows have room for whole panels; a tensor has no gaps.
         for picture in 1..batch {
@@ -300,15 +304,16 @@ impl Session {
         &mut self,
         input: TensorView<'_>,
         mut observe: impl FnMut(BlockOutput<'_>),
-    ) -> Result<TensorView<'_>, Error> {
+    ) -> Result<Outputs<'_>, Error> {
         self.prepare_for(input.shape(), true)?;
         if let Some(p) = &mut self.prepared {
             let blocks = &self.model.network().blocks;
-            let ends = p.plan.steps.iter().map(|step| step.ends_block).collect();
+            let block_of = |value: ValueId| p.keep.iter().position(|&kept| kept == value);
+            let ends = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
             let mut watch = Observer { blocks, ends, values: Vec::new(), observe: &mut observe };
-            p.run_alone(&self.layers, input, false, &mut watch);
+            p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }
-        self.output()
+        self.outputs()
     }
 
     /// Bytes of the session's memory: activations, scratch, padding, logits. Weights and the caller's input
@@ -317,36 +322,36 @@ impl Session {
         self.prepared.as_ref().map_or(0, |p| p.memory.len())
     }
 
-    /// Runs as many threads as it has, or alone. `features`: without the classifier.
+    /// Runs as many threads as it has, or alone.
     pub(crate) fn run_watched<W: Watch + Send>(
         &mut self,
         input: TensorView<'_>,
-        features: bool,
+        until: Until,
         watch: &mut W,
     ) -> Result<(), Error> {
         self.prepare(input.shape())?;
         let Some(p) = &mut self.prepared else { return Ok(()) };
         #[cfg(feature = "rayon")]
         if let Some(pool) = self.pool.as_ref().filter(|_| self.threads > 1) {
-            p.reset_phases(features);
+            p.reset_phases(until);
             // SAFETY: plan and regions were made for these layers and the input's shape.
-            let exec = unsafe { Exec::new(&self.layers, &p.plan, input, &mut p.memory, p.regions) };
-            let (exec, whole, phases) = (&exec, p.whole, &p.phases);
+            let exec = unsafe { Exec::new(&self.layers, &p.plan, input, &mut p.memory, &p.regions) };
+            let (exec, pictures, whole, phases) = (&exec, p.shape[0], p.whole, &p.phases);
             let watch = Mutex::new(watch);
             // Only worker 0 asks for it: the lock is there to be shared, never waited for.
             let job = |worker: usize| {
                 if worker == 0 {
                     let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-                    Worker { exec, hand: Hand::new(worker), whole, watch: &mut **watch }.work(phases);
+                    Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut **watch }.work(phases);
                 } else {
-                    Worker { exec, hand: Hand::new(worker), whole, watch: &mut () }.work(phases);
+                    Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut () }.work(phases);
                 }
             };
             // SAFETY: `&mut self`: one run of this team at a time.
             unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
             return Ok(());
         }
-        p.run_alone(&self.layers, input, features, watch);
+        p.run_alone(&self.layers, input, until, watch);
         Ok(())
     }
 
@@ -358,12 +363,9 @@ impl Session {
         &self.layers
     }
 
-    fn output(&self) -> Result<TensorView<'_>, Error> {
-        let (batch, values) = match &self.prepared {
-            Some(p) => (p.shape[0], bytemuck::cast_slice(&p.memory[p.regions.output_start..p.regions.end])),
-            None => (0, &[][..]),
-        };
-        Ok(TensorView::new([batch, self.model.spec().classes, 1, 1], values)?)
+    fn outputs(&self) -> Result<Outputs<'_>, Error> {
+        let prepared = self.prepared.as_ref().expect("a run prepares");
+        Outputs::new(prepared)
     }
 }
 

@@ -61,22 +61,21 @@ impl Phase {
 
 /// What one thread does of a job.
 pub(crate) trait Job {
-    /// Unit `unit` of phase `phase`; `last` if that is the last one.
-    fn unit(&mut self, phase: usize, last: bool, unit: usize);
+    /// Unit `unit` of phase `phase`.
+    fn unit(&mut self, phase: usize, unit: usize);
     /// No unit of the current phase is left to claim.
     fn waiting(&mut self) {}
     /// All units of the phase have finished.
-    fn complete(&mut self, _phase: usize, _last: bool) {}
+    fn complete(&mut self, _phase: usize) {}
 }
 
 /// Works through `phases` as number `worker`, together with everybody else who calls this.
 pub(crate) fn work_through(phases: &[Phase], worker: usize, job: &mut impl Job) {
     for (index, phase) in phases.iter().enumerate() {
-        let last = index + 1 == phases.len();
         let mut finished = 0;
         while let Some(unit) = phase.claim(worker) {
             let unfinished = AbortOnUnwind;
-            job.unit(index, last, unit);
+            job.unit(index, unit);
             std::mem::forget(unfinished);
             finished += 1;
         }
@@ -86,7 +85,7 @@ pub(crate) fn work_through(phases: &[Phase], worker: usize, job: &mut impl Job) 
         }
         job.waiting();
         wait_until(|| phase.done.load(Ordering::Acquire) >= phase.units);
-        job.complete(index, last);
+        job.complete(index);
     }
 }
 
@@ -212,7 +211,7 @@ mod tests {
     use std::sync::Mutex;
 
     impl<F: FnMut(usize, usize)> Job for F {
-        fn unit(&mut self, phase: usize, _last: bool, unit: usize) {
+        fn unit(&mut self, phase: usize, unit: usize) {
             self(phase, unit);
         }
     }

@@ -1,99 +1,157 @@
 //! From layers to steps: which are fused, how they are split, what they need between them.
 
-use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BlockedShape, Operation, PANEL, Tuning};
+use std::collections::HashMap;
 
-use super::split::{Work, keeps_rows};
-use super::{Chain, Conv, LayerRef, Link, Shortcut, Split, Step, StepKind};
-use crate::arena::{LINE, Layout, Slot};
-use crate::network::max_pool_size;
-use crate::{Error, LayerKind, Limits, Network, PlacedLayer, Spec};
+use mnx_tensor::part::{Geometry, Span};
+use mnx_tensor::{BLOCK, BlockedShape, Operation, PANEL, Tuning};
+
+use super::split::{Task, keeps_rows};
+use super::{BatchValue, Chain, Conv, LayerRef, Link, Place, Shortcut, Split, Step, StepKind};
+use crate::arena::{LINE, Layout};
+use crate::graph::{Addend, Graph, Node, ValueId, Work};
+use crate::{Error, LayerKind, Limits, Padding, PlacedLayer};
 
 /// Appends steps and keeps book of how long each value is needed.
 pub(super) struct Builder<'a> {
-    spec: &'a Spec,
+    graph: &'a Graph<'a>,
+    padding: Padding,
     limits: &'a Limits,
     threads: usize,
     tuning: &'static Tuning,
+    /// Where values are that exist whole.
+    places: HashMap<ValueId, Place>,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_bytes: usize,
+    pub(super) batch: Vec<BatchValue>,
+    pub(super) outputs: Vec<(&'static str, usize)>,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(spec: &'a Spec, limits: &'a Limits, threads: usize, tuning: &'static Tuning) -> Self {
-        Builder { spec, limits, threads, tuning, steps: Vec::new(), layout: Layout::default(), scratch_bytes: 0 }
+    pub(super) fn new(
+        graph: &'a Graph<'a>,
+        padding: Padding,
+        limits: &'a Limits,
+        threads: usize,
+        tuning: &'static Tuning,
+    ) -> Self {
+        Builder {
+            graph,
+            padding,
+            limits,
+            threads,
+            tuning,
+            places: HashMap::new(),
+            steps: Vec::new(),
+            layout: Layout::default(),
+            scratch_bytes: 0,
+            batch: Vec::new(),
+            outputs: Vec::new(),
+        }
     }
 
-    /// The steps of all blocks, and the pool.
-    pub(super) fn blocks(&mut self, network: &Network, size: (usize, usize), whole_blocks: bool) -> Result<(), Error> {
-        let placed = network.place(size.0, size.1).filter(|l| l.block < network.blocks.len());
-        let (projections, layers): (Vec<_>, Vec<_>) = placed.partition(|l| l.projection);
-        let (mut rest, mut value, mut size) = (&*layers, None, size);
-        let (mut block, mut block_input) = (None, None);
-        while let [first, ..] = rest {
-            let (now, later) = rest.split_at(fused(network, rest, whole_blocks, self.threads, self.tuning));
-            if block != Some(first.block) {
-                block_input = value;
+    /// The steps of all nodes.
+    pub(super) fn steps(&mut self, keep: &[ValueId]) -> Result<(), Error> {
+        let graph = self.graph;
+        let mut first = 0;
+        while let Some(node) = graph.nodes.get(first) {
+            if first == 0 {
+                let [channels, height, width] = graph[node.src].shape;
+                check_elements(self.limits, || "the network's input".into(), channels, height, width)?;
+                self.places.insert(node.src, Place::Input);
             }
-            let last = &now[now.len() - 1];
-            let ends = later.first().is_none_or(|next| next.block != last.block);
-            block = Some(last.block);
-            let current = &network.blocks[last.block];
-            let mut shortcut = None;
-            if ends && current.identity_channels > 0 {
-                let on_it = projections.iter().find(|l| l.block == last.block);
-                let slot = on_it.map_or(Ok(block_input), |l| self.step(&[*l], block_input, None).map(Some))?;
-                let (channels, clamp) = (current.identity_channels, current.activation.clamp());
-                shortcut = slot.map(|slot| Shortcut { slot, channels, clamp });
-            }
-            value = Some(self.step(now, value, shortcut)?);
-            (rest, size) = (later, last.output);
-            if ends && current.max_pool {
-                (value, size) = self.max_pool(value, size)?;
-            }
-            if let Some(step) = self.steps.last_mut() {
-                step.ends_block = ends.then_some(last.block);
+            let count = match node.work {
+                Work::Layer(layer) if layer.layer.kind == LayerKind::Linear => {
+                    self.linear(node, &layer);
+                    1
+                }
+                Work::Layer(_) => {
+                    let fused = fused(graph, first, keep, self.threads, self.tuning);
+                    self.layers(&graph.nodes[first..first + fused])?;
+                    fused
+                }
+                Work::MaxPool => {
+                    self.max_pool(node)?;
+                    1
+                }
+                Work::Pool => {
+                    self.pool(node);
+                    1
+                }
+            };
+            first += count;
+        }
+        for &(name, value) in &graph.outputs {
+            if let Some(&Place::Batch(index)) = self.places.get(&value) {
+                self.outputs.push((name, index));
             }
         }
-        self.pool(value, size);
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        layers: &[PlacedLayer<'_>],
-        src: Option<Slot>,
-        shortcut: Option<Shortcut>,
-    ) -> Result<Slot, Error> {
-        let convs = layers.iter().map(|layer| self.conv(layer)).collect::<Result<Vec<_>, _>>()?;
+    /// Appends a step that leaves `node`'s value in `dst`, and notes what it reads.
+    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Place) {
+        let (step, src) = (self.steps.len(), self.place(src));
+        let shortcut = node.shortcut.and_then(|Addend { value, channels, activation }| {
+            let slot = self.place(value).slot()?;
+            Some(Shortcut { slot, channels, clamp: activation.clamp() })
+        });
+        for slot in src.slot().iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
+            self.layout.used(*slot, step);
+        }
+        self.places.insert(node.dst, dst);
+        self.steps.push(Step { kind, src, dst, shortcut, split, value: node.dst, block: node.block });
+    }
+
+    fn place(&self, value: ValueId) -> Place {
+        *self
+            .places
+            .get(&value)
+            .expect("nodes are in an order in which they can be computed, fused where nobody else reads")
+    }
+
+    /// Memory of the picture for what the next step leaves.
+    fn lane(&mut self, shape: BlockedShape) -> Place {
+        Place::Lane(self.layout.value(shape, self.steps.len()))
+    }
+
+    /// Memory of the batch.
+    fn batch(&mut self, channels: usize, stride: usize) -> Place {
+        self.batch.push(BatchValue { channels, stride });
+        Place::Batch(self.batch.len() - 1)
+    }
+
+    /// One layer, or several that are fused.
+    fn layers(&mut self, nodes: &[Node<'_>]) -> Result<(), Error> {
+        let placed = nodes.iter().filter_map(|node| match &node.work {
+            Work::Layer(layer) => Some((&*self.graph[node.dst].name, layer)),
+            _ => None,
+        });
+        let convs = placed.map(|(name, layer)| self.conv(name, layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
-        let dst = self.layout.value(shape, self.steps.len());
+        let dst = self.lane(shape);
         let (kind, split) = match *convs {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
         };
-        for slot in src.iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
-            self.layout.used(*slot, self.steps.len());
-        }
-        self.steps.push(Step { kind, src: src.unwrap_or_default(), dst, shortcut, split, ends_block: None });
-        Ok(dst)
+        self.push(kind, split, &nodes[nodes.len() - 1], nodes[0].src, dst);
+        Ok(())
     }
 
-    fn conv(&self, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
+    fn conv(&self, name: &str, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
         let PlacedLayer { index, layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
-        check_elements(self.limits, || format!("the output of `{}`", layer.name), layer.cout, out_height, out_width)?;
+        check_elements(self.limits, || format!("the output of `{name}`"), layer.cout, out_height, out_width)?;
         let (layer, macs) = (LayerRef::new(layer, index), placed.macs());
-        let pad = |size| self.spec.padding.of(layer.operation.kernel(), size, layer.stride).0;
+        let pad = |size| self.padding.of(layer.operation.kernel(), size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
         let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
         Ok(Conv { layer, geometry, macs })
     }
 
-    fn work(&self, convs: &[Conv], channels: usize) -> Work {
+    fn work(&self, convs: &[Conv], channels: usize) -> Task {
         let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
         let macs = convs.iter().map(|conv| conv.macs).fold(0, u64::saturating_add);
-        Work { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
+        Task { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
     }
 
     /// Layers one after the other; a unit has all channels of some pixels, unless it is one layer.
@@ -157,36 +215,38 @@ impl<'a> Builder<'a> {
         Ok((StepKind::Channels([first, second], strip.plane), split))
     }
 
-    /// The value and the size that it leaves.
-    fn max_pool(&mut self, src: Option<Slot>, size: (usize, usize)) -> Result<(Option<Slot>, (usize, usize)), Error> {
-        let src = src.unwrap_or_default();
-        let ((height, width), (out_height, out_width)) = (size, max_pool_size(size));
-        let dst = self.layout.value(BlockedShape::new(src.shape.channels, out_height, out_width)?, self.steps.len());
-        self.layout.used(src, self.steps.len());
+    fn max_pool(&mut self, node: &Node<'_>) -> Result<(), Error> {
+        let ([channels, height, width], [_, out_height, out_width]) =
+            (self.graph[node.src].shape, self.graph[node.dst].shape);
+        let shape = BlockedShape::new(channels, out_height, out_width)?;
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
-        let (channels, macs) = (dst.shape.blocks(), (dst.shape.len() * 9 / 2) as u64);
-        let work =
-            Work { height: out_height, width: out_width, channels, macs, threads: self.threads, tuning: self.tuning };
-        let (kind, split) = (StepKind::MaxPool(geometry), work.by_size());
-        self.steps.push(Step { kind, src, dst, shortcut: None, split, ends_block: None });
-        Ok((Some(dst), (out_height, out_width)))
+        // A comparison costs about half a multiply-add.
+        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
+        let dst = self.lane(shape);
+        self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
+        Ok(())
     }
 
-    fn pool(&mut self, src: Option<Slot>, (height, width): (usize, usize)) {
-        let src = src.unwrap_or_default();
-        self.layout.used(src, self.steps.len());
+    fn pool(&mut self, node: &Node<'_>) {
+        let [channels, height, width] = self.graph[node.src].shape;
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        let macs = (src.shape.len() / 2) as u64;
-        let work = Work {
-            height: 1,
-            width: 1,
-            channels: src.shape.blocks(),
-            macs,
-            threads: self.threads,
-            tuning: self.tuning,
-        };
-        let (kind, split) = (StepKind::Pool(geometry), work.by_size());
-        self.steps.push(Step { kind, src, dst: Slot::default(), shortcut: None, split, ends_block: None });
+        let shape = self.place(node.src).slot().map(|slot| slot.shape);
+        let work = self.work_of((1, 1), channels.div_ceil(BLOCK), shape.map_or(0, |shape| shape.len()) / 2);
+        // Whole panels, as a linear layer reads them.
+        let dst = self.batch(channels, channels.next_multiple_of(PANEL) * size_of::<f32>());
+        self.push(StepKind::Pool(geometry), work.by_size(), node, node.src, dst);
+    }
+
+    fn linear(&mut self, node: &Node<'_>, placed: &PlacedLayer<'_>) {
+        let layer = LayerRef::new(placed.layer, placed.index);
+        let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
+        let split = self.work_of((1, 1), layer.groups(), macs).by_size();
+        let dst = self.batch(layer.cout, layer.cout * size_of::<f32>());
+        self.push(StepKind::Linear(layer), split, node, node.src, dst);
+    }
+
+    fn work_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task {
+        Task { height, width, channels, macs: macs as u64, threads: self.threads, tuning: self.tuning }
     }
 }
 
@@ -207,36 +267,43 @@ impl Conv {
     }
 }
 
-/// How many of these layers, the first ones, are fused.
-fn fused(network: &Network, layers: &[PlacedLayer<'_>], whole_blocks: bool, threads: usize, tuning: &Tuning) -> usize {
+/// How many nodes from `first` on, all of them layers, are fused: those between which nobody else reads.
+fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuning: &Tuning) -> usize {
     use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
-    let kind = |index: usize| layers.get(index).map(|l: &PlacedLayer<'_>| l.layer.kind);
-    let same_block = |a: usize, b: usize| layers[a].block == layers[b].block;
+    let layer = |index: usize| match graph.nodes.get(first + index).map(|node| node.work) {
+        Some(Work::Layer(layer)) => Some(layer),
+        _ => None,
+    };
+    let kind = |index: usize| layer(index).map(|layer| layer.layer.kind);
+    let same_block = |a: usize, b: usize| graph.nodes[first + a].block == graph.nodes[first + b].block;
+    let private = |count: usize| (0..count).all(|index| graph.is_between(first + index, keep));
     let reads_kept_rows = |index: usize| {
-        let kept = |l: &PlacedLayer<'_>| {
+        let kept = |l: PlacedLayer<'_>| {
             l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads, tuning)
         };
-        layers.get(index).is_some_and(kept)
+        layer(index).is_some_and(kept)
     };
     match [kind(0), kind(1), kind(2)] {
-        // The stem and the next block's beginning, unless that block needs the stem's output for its shortcut.
-        [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)]
-            if !whole_blocks
-                && same_block(1, 2)
-                && !network.blocks[layers[0].block].max_pool
-                && network.blocks[layers[1].block].identity_channels == 0 =>
+        // The stem and the next block's beginning.
+        [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)] if same_block(1, 2) && private(2) => 3,
+        // Threads that keep their rows need each other's only for a depthwise layer, which reads across the seams: up to the
+        // next one they run on.
+        [Some(Depthwise3x3), Some(Pointwise), Some(Pointwise)]
+            if same_block(0, 2) && reads_kept_rows(3) && private(2) =>
         {
             3
         }
-        // Threads that keep rows meet before depthwise layers only, which read across the seams.
-        [Some(Depthwise3x3), Some(Pointwise), Some(Pointwise)] if same_block(0, 2) && reads_kept_rows(3) => 3,
         [Some(Pointwise), Some(Depthwise3x3), _] if reads_kept_rows(1) => 1,
-        [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _] if same_block(0, 1) => 2,
+        [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _]
+            if same_block(0, 1) && private(1) =>
+        {
+            2
+        }
         _ => 1,
     }
 }
 
-pub(super) fn check_elements(
+fn check_elements(
     limits: &Limits,
     what: impl FnOnce() -> String,
     channels: usize,

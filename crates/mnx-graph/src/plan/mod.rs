@@ -4,44 +4,72 @@ mod builder;
 mod split;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{Clamp, Operation, PANEL, Tuning};
+use mnx_tensor::{Clamp, Operation, Tuning};
 
-use builder::{Builder, check_elements};
+use builder::Builder;
 pub(crate) use split::Split;
-use split::Work;
 
 use crate::arena::Slot;
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::graph::{Graph, ValueId};
+use crate::{Error, Layer, Limits, Padding};
 
-/// Steps for one picture of a certain size, then the classifier for the batch.
+/// Steps for pictures of a certain size.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Convolutions in order, then the pool.
+    /// First those that each picture takes, then those that the batch takes once.
     pub(crate) steps: Vec<Step>,
+    /// How many steps each picture takes.
+    pub(crate) picture_steps: usize,
     /// Bytes of one picture's activations.
     pub(crate) lane_bytes: usize,
     /// Bytes of scratch that each thread needs.
     pub(crate) scratch_bytes: usize,
-    /// Bytes from one picture's pooled features to the next.
-    pub(crate) features_stride: usize,
-    /// The classifier, and how it is split.
-    pub(crate) classifier: LayerRef,
-    pub(crate) classifier_split: Split,
+    /// What exists for all pictures of the batch.
+    pub(crate) batch: Vec<BatchValue>,
+    /// The network's outputs: names and indices in `batch`.
+    pub(crate) outputs: Vec<(&'static str, usize)>,
 }
 
-/// One layer, or several that are fused, for one picture.
+/// A value of which the whole batch has a row per picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchValue {
+    /// Channels of a row, each of one pixel.
+    pub(crate) channels: usize,
+    /// Bytes from row to row.
+    pub(crate) stride: usize,
+}
+
+/// Where a step finds or leaves a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// The caller's tensor.
+    Input,
+    /// Memory of the picture.
+    Lane(Slot),
+    /// Memory of the batch: an index in [`Plan::batch`].
+    Batch(usize),
+}
+
+impl Place {
+    /// The memory of the picture, where it is there.
+    pub(crate) fn slot(self) -> Option<Slot> {
+        if let Place::Lane(slot) = self { Some(slot) } else { None }
+    }
+}
+
+/// One layer, or several that are fused, for one picture or for the batch.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
-    /// The stem reads the caller's tensor instead.
-    pub(crate) src: Slot,
-    /// The pool writes the features instead.
-    pub(crate) dst: Slot,
+    pub(crate) src: Place,
+    pub(crate) dst: Place,
     pub(crate) shortcut: Option<Shortcut>,
     /// How it is split among threads.
     pub(crate) split: Split,
-    /// If a block ends here, its index.
-    pub(crate) ends_block: Option<usize>,
+    /// The value that it leaves.
+    pub(crate) value: ValueId,
+    /// The block that its last operation is part of.
+    pub(crate) block: usize,
 }
 
 /// What is added to a step's output.
@@ -67,6 +95,8 @@ pub(crate) enum StepKind {
     MaxPool(Geometry),
     /// The global average pool.
     Pool(Geometry),
+    /// A linear layer on the rows of the batch.
+    Linear(LayerRef),
 }
 
 /// One layer or more, and the scratch that a unit needs for them, in bytes from its beginning.
@@ -95,7 +125,7 @@ impl StepKind {
         match self {
             StepKind::Chain(chain) => chain.links.iter().map(|link| link.conv).collect(),
             StepKind::Channels(pair, _) => pair.to_vec(),
-            StepKind::MaxPool(_) | StepKind::Pool(_) => Vec::new(),
+            StepKind::MaxPool(_) | StepKind::Pool(_) | StepKind::Linear(_) => Vec::new(),
         }
     }
 }
@@ -167,51 +197,40 @@ impl LayerRef {
 }
 
 impl Plan {
-    /// Plans pictures of `height` x `width`. `whole_blocks`: the output of each block exists whole at the end of a step.
+    /// Plans what a graph says. The values in `keep` exist whole at the end of a step, as the network's outputs do.
     ///
     /// # Errors
     /// [`Error::Limit`] when an activation has more elements than `limits` allow.
     pub(crate) fn new(
-        spec: &Spec,
-        network: &Network,
+        graph: &Graph<'_>,
+        keep: &[ValueId],
+        padding: Padding,
         limits: &Limits,
-        (height, width): (usize, usize),
         threads: usize,
-        whole_blocks: bool,
         tuning: &'static Tuning,
     ) -> Result<Plan, Error> {
-        check_elements(limits, || "the network's input".into(), spec.channels, height, width)?;
-        let mut builder = Builder::new(spec, limits, threads, tuning);
-        builder.blocks(network, (height, width), whole_blocks)?;
-        let classifier = LayerRef::new(&network.classifier, network.layers().count() - 1);
-        let panels = network.classifier.cout.div_ceil(PANEL);
-        let macs = network.classifier.macs(1, 1);
+        let mut builder = Builder::new(graph, padding, limits, threads, tuning);
+        builder.steps(keep)?;
+        let picture_steps = builder.steps.iter().filter(|step| !matches!(step.kind, StepKind::Linear(_))).count();
         let mut plan = Plan {
             scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
+            picture_steps,
             lane_bytes: 0,
-            features_stride: network.classifier.cin.next_multiple_of(PANEL) * size_of::<f32>(),
-            classifier,
-            classifier_split: Work { height: 1, width: 1, channels: panels, macs, threads, tuning }.by_size(),
+            batch: builder.batch,
+            outputs: builder.outputs,
         };
         plan.lane_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
         Ok(plan)
-    }
-
-    /// Bytes from one picture's logits to the next.
-    pub(crate) fn output_stride(&self) -> usize {
-        self.classifier.cout * size_of::<f32>()
     }
 
     /// Sets the offset of every mention of a slot.
     fn move_slot(&mut self, id: usize, offset: usize) {
         for step in &mut self.steps {
             let shortcut = step.shortcut.as_mut().map(|shortcut| &mut shortcut.slot);
-            for slot in [&mut step.src, &mut step.dst].into_iter().chain(shortcut) {
-                if slot.id == id {
-                    slot.offset = offset;
-                }
-            }
+            let places = [&mut step.src, &mut step.dst].into_iter();
+            let slots = places.filter_map(|place| if let Place::Lane(slot) = place { Some(slot) } else { None });
+            slots.chain(shortcut).filter(|slot| slot.id == id).for_each(|slot| slot.offset = offset);
         }
     }
 }
@@ -219,6 +238,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Network, Spec};
 
     fn plan(width: f64, size: (usize, usize), threads: usize) -> Plan {
         plan_of("mobilenext", width, size, threads)
@@ -228,7 +248,8 @@ mod tests {
         let mut spec = Spec::family(family).unwrap();
         spec.width = width;
         let network = Network::new(&spec).unwrap();
-        Plan::new(&spec, &network, &Limits::default(), size, threads, false, &Tuning::DEFAULT).unwrap()
+        let graph = Graph::new(&network, size);
+        Plan::new(&graph, &[], spec.padding, &Limits::default(), threads, &Tuning::DEFAULT).unwrap()
     }
 
     #[test]
@@ -238,14 +259,15 @@ mod tests {
         let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, (224, 160), 1));
         for plan in mobilenexts.into_iter().chain(others) {
             for step in &plan.steps {
-                let used = [Some(step.src), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
-                for slot in used.filter(|s| !s.shape.is_empty()) {
-                    let apart = slot.offset + slot.shape.bytes() <= step.dst.offset
-                        || step.dst.offset + step.dst.shape.bytes() <= slot.offset;
-                    assert!(apart || step.dst.shape.is_empty(), "{step:?}");
+                let Some(dst) = step.dst.slot() else { continue };
+                let used = [step.src.slot(), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
+                for slot in used {
+                    let apart =
+                        slot.offset + slot.shape.bytes() <= dst.offset || dst.offset + dst.shape.bytes() <= slot.offset;
+                    assert!(apart, "{step:?}");
                 }
-                assert!(step.dst.offset + step.dst.shape.bytes() <= plan.lane_bytes);
-                assert_eq!(step.dst.offset % 64, 0);
+                assert!(dst.offset + dst.shape.bytes() <= plan.lane_bytes);
+                assert_eq!(dst.offset % 64, 0);
             }
         }
     }
@@ -275,7 +297,7 @@ mod tests {
                     }
                 }
                 assert!(seen.iter().all(|&times| times == 1), "{step:?}");
-                assert_eq!(pixels, (step.dst.shape.height * step.dst.shape.width).max(1));
+                assert_eq!(pixels, step.dst.slot().map_or(1, |slot| slot.shape.height * slot.shape.width));
             }
         }
     }
@@ -307,7 +329,7 @@ mod tests {
                             assert!(channels.len() * 2 * plane <= plan.scratch_bytes, "{step:?}");
                             fused += 1;
                         }
-                        StepKind::MaxPool(_) | StepKind::Pool(_) => {}
+                        StepKind::MaxPool(_) | StepKind::Pool(_) | StepKind::Linear(_) => {}
                     }
                 }
             }

@@ -50,7 +50,7 @@ impl Cut {
 
 /// What is cut: a plane of `height` x `width` output pixels, groups of channels, and the multiply-adds in all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Work {
+pub(super) struct Task {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
@@ -60,7 +60,7 @@ pub(super) struct Work {
     pub(super) tuning: &'static Tuning,
 }
 
-impl Work {
+impl Task {
     /// Among how many threads it is divided.
     fn workers(self) -> usize {
         usize::try_from(self.macs / self.tuning.min_unit_macs).unwrap_or(usize::MAX).clamp(1, self.threads)

@@ -1,0 +1,73 @@
+//! What an inference gives.
+
+use std::ops::Deref;
+
+use mnx_tensor::TensorView;
+
+use crate::Error;
+use crate::run::Prepared;
+
+/// The outputs of a run, by name: of a classifier `logits`, `[N, classes, 1, 1]`. They are views into the session's memory.
+///
+/// It stands for its first output, so that a network with one needs no name:
+///
+/// ```
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+/// # spec.width = 0.1;
+/// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+/// let mut session = mnx_graph::Session::new(&model)?;
+/// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+/// let outputs = session.run(input.view())?;
+/// assert_eq!(outputs.shape(), [1, 1000, 1, 1]);
+/// assert_eq!(outputs.get("logits").unwrap().data(), outputs.data());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Outputs<'s> {
+    prepared: &'s Prepared,
+    first: TensorView<'s>,
+}
+
+impl<'s> Outputs<'s> {
+    pub(crate) fn new(prepared: &'s Prepared) -> Result<Outputs<'s>, Error> {
+        Ok(Outputs { prepared, first: view(prepared, 0)? })
+    }
+
+    /// The output of that name, if the network has one.
+    pub fn get(&self, name: &str) -> Option<TensorView<'s>> {
+        self.iter().find(|output| output.0 == name).map(|output| output.1)
+    }
+
+    /// Names and values, in the network's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'s str, TensorView<'s>)> + use<'s> {
+        let prepared = self.prepared;
+        let named = prepared.plan.outputs.iter().enumerate();
+        named.filter_map(move |(index, output)| Some((output.0, view(prepared, index).ok()?)))
+    }
+}
+
+/// Output number `index` of the plan.
+fn view(prepared: &Prepared, index: usize) -> Result<TensorView<'_>, Error> {
+    let (batch, (_, value)) = (prepared.shape[0], prepared.plan.outputs[index]);
+    let (channels, start) = (prepared.plan.batch[value].channels, prepared.regions.batch[value]);
+    // Rows of outputs follow each other without a gap.
+    let bytes = &prepared.memory[start..start + batch * channels * size_of::<f32>()];
+    Ok(TensorView::new([batch, channels, 1, 1], bytemuck::cast_slice(bytes))?)
+}
+
+impl<'s> Deref for Outputs<'s> {
+    type Target = TensorView<'s>;
+
+    /// The first output.
+    fn deref(&self) -> &TensorView<'s> {
+        &self.first
+    }
+}
+
+impl std::fmt::Debug for Outputs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, view)| (name, view.shape()))).finish()
+    }
+}
