@@ -1,10 +1,11 @@
-//! Copies of some rows of channel-blocked planes in the form in which a kernel reads them.
+//! Copies of some rows of channel-blocked planes, in the form that a kernel reads.
 
 use crate::part::{Geometry, Planes, PlanesMut, Span};
 use crate::{Blocking, Operation};
 
-/// Copies the input rows that output rows `rows` of an [`Operation::Conv`] read, with the zeros around them. Of `blocks` blocks,
-/// `(out_width − 1)·stride + kernel` pixels a row, `(rows − 1)·stride + kernel` rows. Pixel 0 of `to` is the first pixel of the first of them.
+/// Copies what output rows `rows` of an [`Operation::Conv`] read, with zeros around it: `(rows − 1)·stride + kernel` rows of
+/// `(out_width − 1)·stride + kernel` pixels, for each of `blocks` blocks. The first pixel of the first row becomes pixel 0 of
+/// `to`.
 ///
 /// # Safety
 /// `src` is readable for those rows of `blocks` blocks that are inside the plane, `to` is writable for what is copied,
@@ -45,9 +46,8 @@ pub unsafe fn pad_rows(
     }
 }
 
-/// Copies the pixels that output rows `rows` of a pointwise layer of stride `stride` read: every `stride`-th pixel of
-/// every `stride`-th row, without padding. Of `blocks` blocks, `out_width` pixels a row. Pixel 0 of `to` is the first
-/// pixel of the first of them.
+/// Copies what output rows `rows` of a strided pointwise layer read: every `stride`-th pixel of every `stride`-th row, for
+/// each of `blocks` blocks. The first of them becomes pixel 0 of `to`.
 ///
 /// # Safety
 /// `src` is readable for those rows of `blocks` blocks, all of them inside the plane, `to` is writable for what is

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! for each panel:                                                  16 output channels
-//!   for each pair of output rows, for each tile of up to PAIR columns of it (of a lone last row, LONE columns):
+//!   for each pair of output rows, in tiles of up to PAIR columns (a last odd row: LONE columns):
 //!     sums start at the bias, in registers
 //!     for each input channel, row, column: sums += input · panel
 //!     clamp, residual, store
 //! ```
 //!
-//! Two rows at a time fill the registers on a plane of seven columns too.
+//! Tiles span two rows, so that they fill the registers even on a plane of seven columns.
 
 use super::balanced;
 use super::epilogue::Panels;
@@ -29,7 +29,7 @@ pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, co
 ) {
     let (rows, columns) = (part.rows(), Span::from(0..part.geometry.out_width));
     for panel in part.channels.start..part.channels.end {
-        let mut at = Place { y: rows.start, x: 0, panel, index: 0 };
+        let mut at = TileStart { y: rows.start, x: 0, panel, index: 0 };
         // SAFETY: the caller's promise.
         unsafe {
             while at.y + 1 < rows.end {
@@ -53,22 +53,22 @@ pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, co
 
 /// What a tile computes.
 #[derive(Clone, Copy)]
-struct Place {
+struct TileStart {
     y: usize,
     x: usize,
     panel: usize,
-    /// How many tiles of the panel came before.
+    /// Number of the tile within its panel.
     index: usize,
 }
 
-/// From a run-time number of columns to a tile in which it is a constant.
+/// Calls the tile whose number of columns is a constant.
 #[inline(always)]
 unsafe fn sized<S: Simd, const STRIDE: usize, const ROWS: usize, const MAX: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
     count: usize,
-    at: Place,
+    at: TileStart,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -97,7 +97,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
     s: S,
     layer: &Layer<'_>,
     part: &Part,
-    at: Place,
+    at: TileStart,
 ) {
     // SAFETY: the padded input holds all taps of all pixels, the panel nine rows of weights for each input channel.
     unsafe {
@@ -107,12 +107,12 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
         let mut w = layer.weights_of::<f32>(at.panel, cin * 9 * 16);
         let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); COLUMNS]; ROWS];
         let mut block = part.src.block::<f32>(0).wrapping_add((at.y * row + at.x) * STRIDE * 8);
-        // A panel is used by a few tiles only on a small plane. Each of them asks for a third of the next one.
+        // On a small plane only a few tiles use a panel. Each of them prefetches a third of the next panel.
         let mut ahead = layer.weights_of::<f32>((at.panel + 1) * 9 + at.index % 3 * 3, cin * 16);
         let mut channels = cin;
         while channels > 0 {
             let lanes = channels.min(8);
-            // Among the multiply-adds they would make the compiler put sums on the stack (tools/check_kernels).
+            // All at once: between the multiply-adds they would push sums onto the stack (tools/check_kernels).
             for line in 0..lanes * 3 {
                 s.prefetch(ahead.wrapping_add(line * 16));
             }
@@ -136,7 +136,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
             ahead = ahead.wrapping_add(lanes * 48);
         }
         let to = Panels::new(layer, part);
-        // No loop over the rows: one that is not unrolled would index the sums, which would put them in memory.
+        // No loop over the rows: if it were not unrolled, it would index the sums and so put them in memory.
         let pixel = at.y * width + at.x;
         to.store(s, pixel, at.panel, &sums[0]);
         if ROWS == 2 {

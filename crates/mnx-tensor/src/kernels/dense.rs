@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each output row, for each tile of up to MAX output pixels:
-//!   where the tile touches the padding, copy what it reads, zero-padded     so that the loop below knows no edges
+//!   if the tile touches the padding, copy its input with zeros around it     (the loop below knows no edges)
 //!   for each panel, input channel, row, column: sums += input · panel
 //! ```
 
@@ -31,7 +31,7 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
                 let window = window::<S, K, STRIDE>(s, layer, part, y, x, count);
                 prefetch::<S, K, STRIDE>(s, layer, part, y + 1, x);
                 for panel in part.channels.start..part.channels.end {
-                    let at = Place { pixel: y * width + x, panel };
+                    let at = TileStart { pixel: y * width + x, panel };
                     match count {
                         1 => tile::<S, K, STRIDE, 1>(s, layer, part, window, at),
                         2 => tile::<S, K, STRIDE, 2>(s, layer, part, window, at),
@@ -48,7 +48,7 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
     }
 }
 
-/// What a tile reads: its first tap, and how far apart rows and channels are.
+/// The input of a tile: where its first tap is, and how far apart rows and channels are.
 #[derive(Clone, Copy)]
 struct Window {
     from: *const f32,
@@ -58,13 +58,12 @@ struct Window {
 
 /// What a tile writes.
 #[derive(Clone, Copy)]
-struct Place {
+struct TileStart {
     pixel: usize,
     panel: usize,
 }
 
-/// The input of `count` pixels of output row `y` from column `x` on: the input itself, or where it has too few
-/// rows or columns, a copy with zeros around it.
+/// The input of `count` output pixels from row `y`, column `x` on. At the edges it is a copy with zeros around it.
 #[inline(always)]
 unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     s: S,
@@ -76,7 +75,7 @@ unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
 ) -> Window {
     let Geometry { height, width, pad_top, pad_left, .. } = part.geometry;
     let columns = (count - 1) * STRIDE + K;
-    // Of the padded input.
+    // In the padded input.
     let (top, left) = (y * STRIDE, x * STRIDE);
     let rows_inside = top >= pad_top && top + K <= height + pad_top;
     let columns_inside = left >= pad_left && left + columns <= width + pad_left;
@@ -124,7 +123,7 @@ unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
     }
 }
 
-/// Asks for what output row `y` reads at column `x` beyond what the row above reads.
+/// Prefetches the input rows that output row `y` reads and the row above does not.
 #[inline(always)]
 fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part, y: usize, x: usize) {
     let Geometry { width, pad_top, .. } = part.geometry;
@@ -142,7 +141,7 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
     layer: &Layer<'_>,
     part: &Part,
     window: Window,
-    at: Place,
+    at: TileStart,
 ) {
     // SAFETY: the window holds K rows of every channel, for all taps of all pixels.
     unsafe {

@@ -1,19 +1,21 @@
 //! Depthwise 3x3: a tile of neighbouring output pixels of one row at a time.
 //!
 //! ```text
-//! for each block of 8 channels, for some output rows, for each tile of up to MAX columns, for each of these rows:
+//! for each block of 8 channels, for each output row, for each tile of up to MAX columns:
 //!   sums start at the bias, in registers
 //!   for each row of the filter, if the input has that row:       three weights
-//!     for each input column that the tile touches:               one load
-//!       sums += input · weight, for each of the one to three outputs that have a tap there
+//!     for each input column of the tile:                         one load
+//!       for each of the one to three outputs with a tap there:   sum += input · weight
 //!   clamp, residual, store
 //! ```
 //!
-//! Eight sums are as many independent chains as keep two multiply-add units with four cycles of latency busy. The order
-//! within each is the contract's: row, then column. Input rows are read three times, from the L1 cache.
-//! Tiles go across the rows, in the order in which these lie in memory, with next to nothing between two of them: deciding
-//! anew what a tile is costs up to a fifth of it. They go down the columns, where that is decided once for all rows, if
-//! none is between two others, and where registers keep the whole filter meanwhile (`Simd::KEEPS_FILTER`).
+//! Two multiply-add units with a latency of four cycles need eight independent sums to stay busy. Within a sum the order
+//! is the contract's: row, then column. Each input row is read three times, from the L1 cache.
+//!
+//! Tiles usually go across a row, in the order in which it lies in memory. Which edges a tile touches is decided as
+//! rarely as possible: deciding it for each tile would cost up to a fifth of the time. Tiles go down the columns instead
+//! - where a row has one or two tiles, since both touch an edge and one decision serves all rows, and
+//! - where registers can hold the whole filter meanwhile (`Simd::KEEPS_FILTER`).
 
 use super::epilogue::Epilogue;
 use super::{balanced, runs};
@@ -49,7 +51,7 @@ impl<S: Simd> Block<S> {
 /// As [`Layer::run`].
 #[inline(always)]
 pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
-    /// A function of tiles of so many pixels, from `$least` to `MAX`, whose code is there once.
+    /// Calls the instance of `$tiles` for this size, from `$least` to `MAX`. Each instance exists once.
     macro_rules! of_size {
         ($size:expr, $least:expr, $tiles:ident($($arg:expr),*)) => {
             match $size {
@@ -73,7 +75,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
     let (geometry, all_rows) = (&part.geometry, part.rows());
     let width = Span::from(0..geometry.out_width);
     let runs = runs::<MAX>(width);
-    // Both sizes of tiles take turns, row by row.
+    // Where a row has tiles of two sizes, they take turns row by row.
     let at_once = if runs.iter().all(|run| !run.0.is_empty()) { 1 } else { all_rows.len() };
     for b in part.channels.start..part.channels.end {
         // SAFETY: block `b` has 72 weights and 8 biases; for the functions, the caller's promise.
@@ -101,7 +103,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
             while rows.end < all_rows.end {
                 rows = (rows.end..all_rows.end.min(rows.end + at_once)).into();
                 for (columns, size) in runs {
-                    // Of three tiles or more none has less than two thirds of the largest.
+                    // With three tiles or more, none has less than two thirds of the largest.
                     of_size!(size, 2 * MAX / 3, across(s, geometry, &block, rows, columns));
                 }
             }
@@ -109,7 +111,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
     }
 }
 
-/// A tile from column `x` on, in all rows: what of it is inside is decided once.
+/// A tile from column `x` on, down all rows. Which columns are inside is decided once.
 ///
 /// # Safety
 /// As [`depthwise`], for a tile within the output.
@@ -126,7 +128,7 @@ unsafe fn down<S: Simd, const STRIDE: usize, const PIXELS: usize>(
         // SAFETY: the caller's promise.
         return unsafe { down_some::<S, STRIDE, PIXELS>(s, g, block, rows, x, columns) };
     }
-    // The rows of which all three of the input are inside have loops of their own.
+    // Output rows whose three input rows are all inside have loops of their own.
     let start = g.pad_top.div_ceil(STRIDE).clamp(rows.start, rows.end);
     let end = ((g.height + g.pad_top + STRIDE).saturating_sub(3) / STRIDE).clamp(start, rows.end);
     // SAFETY: the caller's promise.
@@ -161,7 +163,7 @@ unsafe fn down_some<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     }
 }
 
-/// The same with the filter in registers, in rows of which all three of the input are inside.
+/// The same with the filter in registers, in output rows whose three input rows are all inside.
 ///
 /// # Safety
 /// As [`tile`].
@@ -174,7 +176,7 @@ unsafe fn down_whole<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     x: usize,
     inside: Inside,
 ) {
-    // A constant, which leaves the rare kinds of residual out of the loop.
+    // A constant, so that the rare kinds of residual are left out of the loop.
     let block = &Block { epilogue: block.epilogue.plain(), ..*block };
     // SAFETY: the caller's promise.
     unsafe {
@@ -185,7 +187,7 @@ unsafe fn down_whole<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     }
 }
 
-/// Tiles of some columns, in one row after the other: most of them are inside as a whole, and have code of their own.
+/// Tiles of some columns, row after row. Most lie inside as a whole; these have code of their own.
 ///
 /// # Safety
 /// As [`depthwise`], for columns within the output that are a multiple of `PIXELS`.
@@ -215,7 +217,7 @@ unsafe fn across<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     }
 }
 
-/// What of a tile's input is inside the plane.
+/// Which parts of a tile's input lie inside the plane.
 #[derive(Clone, Copy)]
 struct Inside {
     /// The first column; only it and the last one can lie outside.
@@ -249,7 +251,7 @@ impl Inside {
 /// `PIXELS` output columns from column `x` on, of row `y`, with the filter from memory if none is in registers.
 ///
 /// # Safety
-/// As [`depthwise`], for a tile within the output of whose input so much is inside.
+/// As [`depthwise`], for a tile within the output. `inside` is right.
 #[inline(always)]
 unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     s: S,
@@ -271,7 +273,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
             s.reload();
             *sum = s.load8(block.bias);
         }
-        // No loop: it is not unrolled for each tile, and then has the filter in memory.
+        // No loop: where it is not unrolled, the filter ends up in memory.
         macro_rules! row {
             ($k:literal) => {
                 if inside.rows[$k] {

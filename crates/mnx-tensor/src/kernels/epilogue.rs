@@ -38,8 +38,8 @@ impl<S: Simd> Epilogue<S> {
         Epilogue { clamp, residual }
     }
 
-    /// If `apart`, a residual that is not only added is left to a second epilogue, for what the first has stored: loops that
-    /// fill the registers have no place for it.
+    /// In two, if `apart` and the residual is more than a plain addition: the second epilogue works on what the first has
+    /// stored. Loops that fill the registers have no room for it.
     #[inline(always)]
     pub(super) fn split(self, apart: bool) -> (Self, Option<Self>) {
         match self.residual {
@@ -50,7 +50,7 @@ impl<S: Simd> Epilogue<S> {
         }
     }
 
-    /// The same first epilogue, of which the compiler then knows that its residual is only added.
+    /// The same epilogue, marked so that the compiler knows its residual to be a plain addition.
     #[inline(always)]
     pub(super) fn plain(&self) -> Self {
         Epilogue { residual: self.residual.map(|r| Shortcut { plain: true, ..r }), ..*self }
@@ -65,7 +65,7 @@ impl<S: Simd> Epilogue<S> {
     pub(super) unsafe fn store<const PIXELS: usize>(&self, s: S, sums: &[S::C8; PIXELS], pixel: usize, to: *mut f32) {
         let mut sums = *sums;
         let to = to.wrapping_add(pixel * 8);
-        // One branch per tile, always the same way within a block. A clamp between infinities would cost as much as any.
+        // One branch a tile, which always goes the same way. A clamp between infinities would cost as much as a real one.
         if let Some((lo, hi)) = self.clamp {
             for sum in &mut sums {
                 *sum = s.clamp8(*sum, lo, hi);

@@ -1,5 +1,5 @@
-//! The classifier: rows of features times packed panels. At batch 1 it runs at the speed at which weights
-//! arrive: several panels at a time keep as many streams going, each with a prefetch ahead of it.
+//! The classifier: rows of features times packed panels. With one row it is bound by the memory that the weights come
+//! from, so several panels are read at a time, each with a prefetch ahead of it.
 
 use super::balanced;
 use crate::simd::Simd;

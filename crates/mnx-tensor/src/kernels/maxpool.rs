@@ -1,5 +1,5 @@
-//! Max pool 3x3 at stride 2. Each column's maximum over the rows is taken once: every second column is the last of one
-//! window and the first of the next. What is outside the plane takes no part.
+//! Max pool 3x3 at stride 2. Neighbouring windows share a column, whose maximum over the rows is taken once. Padding takes
+//! no part.
 
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;

@@ -1,7 +1,7 @@
 //! The kernels, each written once over [`Simd`](crate::simd::Simd). Only the entry points in [`table`](crate::table) call them.
 //!
-//! Vectors are kept out of `array::map`, `array::from_fn` and the like: those are not always inlined, and a call
-//! passes vectors through memory. Plain loops over arrays of constant length stay in registers.
+//! No vectors in `array::map`, `array::from_fn` and the like: they are not always inlined, and a call passes vectors
+//! through memory. Plain loops over arrays of constant length stay in registers.
 
 mod conv;
 mod dense;
@@ -24,7 +24,8 @@ pub(crate) use pool::pool;
 
 use crate::part::Span;
 
-/// Cuts a span into tiles of at most `MAX` whose sizes differ by one at most: 49 by 6 is 4·6 + 5·5, never a lone pixel at the end.
+/// Cuts a span into tiles of at most `MAX` whose sizes differ by one at most: 49 in tiles of 6 is 4·6 + 5·5, so no lone
+/// pixel is left at the end.
 #[inline(always)]
 fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)> {
     let tiles = span.len().div_ceil(MAX).max(1);
@@ -37,7 +38,7 @@ fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)
     })
 }
 
-/// The same tiles, those of a size together: columns and size of the larger ones, then of the others.
+/// The same tiles as two runs of equal size: columns and size of the larger ones, then of the smaller.
 #[inline(always)]
 fn runs<const MAX: usize>(span: Span) -> [(Span, usize); 2] {
     let tiles = span.len().div_ceil(MAX).max(1);

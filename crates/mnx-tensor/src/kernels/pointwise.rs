@@ -7,9 +7,9 @@
 //!     clamp, residual, store
 //! ```
 //!
-//! A CPU that runs ahead has clamps and stores of a tile wait for its last multiply-adds, in places where the next tile's
-//! could stand. So a large tile may end in two halves (`Simd::ENDS_IN_HALVES`): the last four input channels are added to
-//! one, which is stored, then to the other.
+//! A tile's clamps and stores wait for its last multiply-adds. While they wait they fill the CPU's queue, and the next tile
+//! starts late. So a large tile may end in two halves (`Simd::ENDS_IN_HALVES`): the last four input channels are added to
+//! the first half, which is stored, and then to the second.
 
 use super::balanced;
 use super::epilogue::Panels;
@@ -30,7 +30,7 @@ pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part
     unsafe { pointwise::<S, Whole, MAX>(s, layer, part) }
 }
 
-/// Kernel `pw8`: as [`pw`], for a last panel of which only the first eight channels are there.
+/// Kernel `pw8`: as [`pw`], for a last panel with no more than eight channels.
 ///
 /// # Safety
 /// As [`pw`].
@@ -42,16 +42,16 @@ pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, par
 
 #[inline(always)]
 unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
-    // It is read once per panel.
+    // A chunk is read once per panel, so it should stay in the cache.
     let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
     let mut start = part.pixels.start;
     while start < part.pixels.end {
         let pixels: Span = (start..part.pixels.end.min(start + chunk)).into();
         for panel in part.channels.start..part.channels.end {
-            // On a small plane a panel is used by a few tiles only. Each of them asks for a quarter of the next one.
+            // On a small plane only a few tiles use a panel. Each of them prefetches a quarter of the next panel.
             let next = layer.weights_of::<f32>(panel + 1, layer.cin * 16);
             for (index, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
-                let place = Place { pixel, panel, ahead: next.wrapping_add(index % 4 * (layer.cin / 4) * 16) };
+                let place = TileStart { pixel, panel, ahead: next.wrapping_add(index % 4 * (layer.cin / 4) * 16) };
                 // SAFETY: the caller's promise.
                 unsafe { sized::<S, L, MAX>(s, layer, part, count, place) }
             }
@@ -60,7 +60,7 @@ unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<
     }
 }
 
-/// How many of a panel's channels a tile computes: a vector of them, and what is done with it.
+/// Which of a panel's channels a tile computes.
 trait Lanes<S: Simd> {
     type Vector: Copy;
     /// # Safety
@@ -81,7 +81,7 @@ trait Lanes<S: Simd> {
     unsafe fn fma_splat(s: S, x: *const f32, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
     /// # Safety
     /// As [`Panels::store`].
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[Self::Vector; PIXELS]);
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[Self::Vector; PIXELS]);
 }
 
 /// All sixteen.
@@ -114,7 +114,7 @@ impl<S: Simd> Lanes<S> for Whole {
     }
 
     #[inline(always)]
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[S::P16; PIXELS]) {
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[S::P16; PIXELS]) {
         // SAFETY: the caller's promise.
         unsafe { to.store(s, at.pixel, at.panel, sums) }
     }
@@ -156,7 +156,7 @@ impl<S: Simd> Lanes<S> for Half {
     }
 
     #[inline(always)]
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: Place, sums: &[S::C8; PIXELS]) {
+    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[S::C8; PIXELS]) {
         // SAFETY: the caller's promise.
         unsafe { to.store_first(s, at.pixel, at.panel, sums) }
     }
@@ -164,16 +164,22 @@ impl<S: Simd> Lanes<S> for Half {
 
 /// What a tile computes.
 #[derive(Clone, Copy)]
-struct Place {
+struct TileStart {
     pixel: usize,
     panel: usize,
-    /// Weights that it prefetches meanwhile, a cache line for every four input channels.
+    /// Weights to prefetch meanwhile, a cache line for every four input channels.
     ahead: *const f32,
 }
 
-/// From a run-time number of pixels to a tile in which it is a constant.
+/// Calls the tile whose number of pixels is a constant.
 #[inline(always)]
-unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part, count: usize, at: Place) {
+unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+    count: usize,
+    at: TileStart,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match count {
@@ -195,7 +201,7 @@ unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>,
 
 /// `PIXELS` pixels times one panel, or the half of it that is there.
 #[inline(always)]
-unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: Place) {
+unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
         let cin = layer.cin;
@@ -240,13 +246,13 @@ unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     x: *const f32,
     w: *const f32,
     to: &Panels,
-    at: Place,
+    at: TileStart,
     sums: &[L::Vector; PIXELS],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         half::<S, L, HALF>(s, x, w, to, at, sums);
-        let (x, at, sums) = (x.add(HALF * 8), Place { pixel: at.pixel + HALF, ..at }, &sums[HALF.min(PIXELS)..]);
+        let (x, at, sums) = (x.add(HALF * 8), TileStart { pixel: at.pixel + HALF, ..at }, &sums[HALF.min(PIXELS)..]);
         match PIXELS.saturating_sub(HALF) {
             1 => half::<S, L, 1>(s, x, w, to, at, sums),
             2 => half::<S, L, 2>(s, x, w, to, at, sums),
@@ -265,7 +271,7 @@ unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     x: *const f32,
     w: *const f32,
     to: &Panels,
-    at: Place,
+    at: TileStart,
     sums: &[L::Vector],
 ) {
     let mut half = [sums[0]; PIXELS];

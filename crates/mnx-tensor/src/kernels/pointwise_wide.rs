@@ -18,11 +18,11 @@ use crate::part::Span;
 use crate::simd::Simd;
 use crate::{Layer, Part};
 
-/// Pixels of the smallest tile: fewer are left to tiles of one panel.
+/// Pixels of the smallest tile. Fewer are left to tiles of one panel.
 const FEWEST: usize = 4;
 
-/// Kernel `pw` with tiles of up to `MAX` pixels (8) times `PANELS` panels. Panels that fill no group are computed by tiles of
-/// up to `LONE` pixels times one panel.
+/// Kernel `pw` with tiles of up to `MAX` pixels (8) times `PANELS` panels. Left-over panels are computed by tiles of up to
+/// `LONE` pixels times one panel.
 ///
 /// # Safety
 /// As [`Layer::run`].
@@ -35,14 +35,14 @@ pub(crate) unsafe fn pw_wide<S: Simd, const MAX: usize, const PANELS: usize, con
     let whole = if part.pixels.len() < FEWEST { 0 } else { part.channels.len() / PANELS * PANELS };
     let groups: Span = (part.channels.start..part.channels.start + whole).into();
     let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
-    // As few chunks as there must be, of the same size: none is too small for a tile.
+    // Chunks of the same size, so that none is too small for a tile.
     let chunks = part.pixels.len().div_ceil(chunk);
     let end_of = |index: usize| part.pixels.start + part.pixels.len() * index / chunks;
     for index in 0..chunks {
         let pixels: Span = (end_of(index)..end_of(index + 1)).into();
         for panel in (groups.start..groups.end).step_by(PANELS) {
             for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
-                let at = Place { pixel, panel, turn };
+                let at = TileStart { pixel, panel, turn };
                 // SAFETY: the caller's promise.
                 unsafe {
                     match count {
@@ -65,17 +65,17 @@ pub(crate) unsafe fn pw_wide<S: Simd, const MAX: usize, const PANELS: usize, con
 
 /// What a tile computes.
 #[derive(Clone, Copy)]
-struct Place {
+struct TileStart {
     pixel: usize,
     /// The first of the panels.
     panel: usize,
-    /// How many tiles of these panels came before.
+    /// Number of the tile within these panels.
     turn: usize,
 }
 
 /// `PIXELS` pixels times `PANELS` panels.
 #[inline(always)]
-unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: Place) {
+unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
     let cin = layer.cin;
     let panel_len = cin * 16;
     // SAFETY: pixels and panels are inside by the caller's promise.
@@ -86,7 +86,7 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &
             *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
         }
         let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
-        // Each tile asks for a quarter of the next group's weights.
+        // Each tile prefetches a quarter of the next group's weights.
         let mut ahead = w.wrapping_add(PANELS * panel_len + at.turn % 4 * (cin / 4) * 16);
         for _ in 0..cin / 8 {
             for n in 0..PANELS {

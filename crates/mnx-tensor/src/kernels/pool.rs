@@ -1,5 +1,5 @@
-//! Global average pool: each row's pixels are added from left to right, then the rows' sums from the
-//! top, then comes one multiplication by 1/(H·W).
+//! Global average pool: adds the pixels of each row from left to right, then the rows' sums from top to bottom, then
+//! multiplies once by 1/(H·W).
 
 use crate::simd::Simd;
 use crate::{Layer, Part};

@@ -33,12 +33,12 @@ pub trait Simd: Copy {
     /// Which instructions these are.
     const ISA: Isa;
 
-    /// Whether depthwise tiles keep the filter in registers and go down the columns, however many there are in a row: fewer
-    /// instructions, in exchange for an order in which prefetchers help less.
+    /// Whether depthwise tiles keep the whole filter in registers and so go down the columns. That takes fewer
+    /// instructions, but hardware prefetchers help less in this order.
     const KEEPS_FILTER: bool = false;
 
-    /// Whether large pointwise tiles end in two halves: the first is clamped and stored while the second still adds up. Half
-    /// a tile must be enough chains of multiply-adds to keep their units busy.
+    /// Whether large pointwise tiles end in two halves, so that the first is clamped and stored while the second still adds
+    /// up. Half a tile must have enough independent sums to keep the multiply-add units busy.
     const ENDS_IN_HALVES: bool = false;
 
     /// Eight lanes: one block of channels of one pixel.
@@ -141,34 +141,34 @@ pub trait Simd: Copy {
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
-    /// Between two weights of a tile that fills the registers: keeps the compiler from loading for the second one before
-    /// the first is done, for which it would put a sum on the stack, and from loading an input once for both.
+    /// Stands between two weights in a tile that fills the registers. Without it the compiler would load for the second weight
+    /// early, or keep an input for both, and put a sum on the stack to make room.
     #[inline(always)]
     fn settle(self) {}
 
-    /// As [`settle`](Simd::settle), between four input channels and the next four, or two rows of a depthwise filter: for an
-    /// ISA that has no operands in memory, and loads everything into registers.
+    /// As [`settle`](Simd::settle), between groups of four input channels or rows of a depthwise filter. For an ISA whose
+    /// operands are never in memory, so that everything is loaded into registers.
     #[inline(always)]
     fn settle_quad(self) {}
 
-    /// As [`settle`](Simd::settle), for one sum: nothing that comes after is loaded before it is done.
+    /// As [`settle`](Simd::settle), after one sum: later loads stay later.
     #[inline(always)]
     fn settle8(self, sum: Self::C8) -> Self::C8 {
         sum
     }
 
-    /// An address from which rows are addressed in a loop that fills the registers: keeps the compiler from giving each row an
-    /// address of its own to count up.
+    /// Passes an address through. It keeps the compiler from giving each row a counter of its own in a loop that fills the
+    /// registers.
     #[inline(always)]
     fn settle_address(self, from: *const f32) -> *const f32 {
         from
     }
 
-    /// Before a load of what a register already holds, for sums that start alike: keeps the compiler from copying the
-    /// register, where that costs as much as a multiply-add.
+    /// Stands before a load of what a register already holds. It keeps the compiler from copying the register instead, where a
+    /// copy costs as much as a multiply-add.
     #[inline(always)]
     fn reload(self) {}
 
-    /// A hint to have the cache line of `from` in the L2 cache soon; any address.
+    /// Hints that the cache line of `from` will be read soon. Any address is fine.
     fn prefetch(self, from: *const f32);
 }

@@ -1,4 +1,4 @@
-//! aarch64 with Advanced SIMD: thirty-two registers of four lanes, and multiply-adds by a lane of a register.
+//! aarch64 with Advanced SIMD: thirty-two registers of four lanes. A multiply-add can take one factor from a lane of a register.
 
 use std::arch::aarch64::*;
 
@@ -10,7 +10,7 @@ use crate::Isa;
 pub struct Neon(());
 
 impl Neon {
-    /// Always there: every aarch64 target of Rust's with a standard library has it.
+    /// Always succeeds: every aarch64 target with a standard library has it.
     pub fn new() -> Option<Self> {
         Some(Neon(()))
     }
@@ -164,7 +164,7 @@ impl Simd for Neon {
         [self.fma_lane::<LANE>(x, w[0], acc[0]), self.fma_lane::<LANE>(x, w[1], acc[1])]
     }
 
-    /// Six pixels fill the registers with 24 sums, 6 quads and half a row of weights.
+    /// Six pixels fill all registers: 24 sums, 6 quads of input and half a row of weights.
     #[inline(always)]
     unsafe fn fma16_row<const LANE: usize, const PIXELS: usize>(
         self,
@@ -208,7 +208,7 @@ impl Simd for Neon {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// The compiler takes the sum to change here, along with memory: no later load is moved above what made it.
+    /// The compiler must assume that the sum and memory change here, so it moves no later load above this point.
     #[inline(always)]
     fn settle8(self, [mut x, mut y]: [float32x4_t; 2]) -> [float32x4_t; 2] {
         // SAFETY: no instruction.
@@ -218,7 +218,7 @@ impl Simd for Neon {
         [x, y]
     }
 
-    /// The compiler takes the address to change here. It is one of memory: not `nomem`, which would say that none is read.
+    /// The compiler must assume that the address changes here. Not `nomem`: the assembly is handed a pointer.
     #[inline(always)]
     fn settle_address(self, mut from: *const f32) -> *const f32 {
         // SAFETY: no instruction.

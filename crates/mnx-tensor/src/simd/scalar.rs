@@ -1,10 +1,10 @@
-//! Plain Rust: what remains where nothing better is there. A multiply, then an add: a software
-//! `mul_add` would be a library call per element.
+//! Plain Rust, the fallback for every CPU. It multiplies, then adds: `mul_add` without hardware would be a library call per
+//! element.
 
 use super::Simd;
 use crate::Isa;
 
-/// No vector instructions that the compiler does not find by itself.
+/// The compiler may use whatever vector instructions the target has.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar(());
 

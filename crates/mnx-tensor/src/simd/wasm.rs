@@ -5,12 +5,12 @@ use std::arch::wasm32::*;
 use super::Simd;
 use crate::Isa;
 
-/// Proof that the module may use simd128. It is compiled in or not: an engine without it refuses the whole module.
+/// Proof that the module may use simd128. There is no detection: an engine without simd128 refuses the whole module.
 #[derive(Clone, Copy, Debug)]
 pub struct Simd128(());
 
 impl Simd128 {
-    /// Always there: without the target feature this type does not exist.
+    /// Always succeeds: without the target feature this type does not exist.
     pub fn new() -> Option<Self> {
         Some(Simd128(()))
     }
