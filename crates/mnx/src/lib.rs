@@ -133,6 +133,8 @@ pub use mnx_graph::{Detected, Problem, convert, detect};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Error as TensorError, Isa, Tensor, TensorView, ops, pack};
+#[cfg(feature = "image")]
+pub use picture::PictureFormat;
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};

@@ -4,8 +4,13 @@
 mod complete;
 #[cfg(feature = "image")]
 mod decode;
+#[cfg(feature = "image")]
+mod format;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "image")]
+pub use format::PictureFormat;
 
 use crate::Error;
 

@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::complete;
-use crate::{Error, Picture, PictureLimits};
+use crate::{Error, Picture, PictureFormat, PictureLimits};
 
 /// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
 /// that unpacks to more than this is an attack.
@@ -101,22 +101,27 @@ fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, E
     Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)
 }
 
-/// The format by its first bytes.
+/// The decoder by the first bytes, and the format's name.
 fn sniff(bytes: &[u8], name: &str) -> Result<(ImageFormat, &'static str), Error> {
-    let no_picture = |found: String| Err(Error::NoPicture { name: name.into(), found });
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Png) => Ok((ImageFormat::Png, "PNG")),
-        Ok(ImageFormat::Jpeg) => Ok((ImageFormat::Jpeg, "JPEG")),
-        Ok(ImageFormat::WebP) => Ok((ImageFormat::WebP, "WebP")),
-        Ok(ImageFormat::Bmp) => Ok((ImageFormat::Bmp, "BMP")),
-        Ok(ImageFormat::Gif) => Ok((ImageFormat::Gif, "GIF")),
-        Ok(other) => no_picture(format!("a picture of another format, {other:?}")),
-        Err(_) if bytes.is_empty() => no_picture("an empty file".into()),
-        Err(_) => {
+    let format = PictureFormat::of(bytes);
+    let decoder = match format {
+        Some(PictureFormat::Png) => Some(ImageFormat::Png),
+        Some(PictureFormat::Jpeg) => Some(ImageFormat::Jpeg),
+        Some(PictureFormat::WebP) => Some(ImageFormat::WebP),
+        Some(PictureFormat::Bmp) => Some(ImageFormat::Bmp),
+        Some(PictureFormat::Gif) => Some(ImageFormat::Gif),
+        _ => None,
+    };
+    let found = match (format, decoder) {
+        (Some(format), Some(decoder)) => return Ok((decoder, format.name())),
+        (Some(format), None) => format!("a picture of another format, {}", format.name()),
+        (None, _) if bytes.is_empty() => "an empty file".into(),
+        (None, _) => {
             let start = &bytes[..bytes.len().min(12)];
-            no_picture(format!("content that begins with \"{}\"", start.escape_ascii()))
+            format!("content that begins with \"{}\"", start.escape_ascii())
         }
-    }
+    };
+    Err(Error::NoPicture { name: name.into(), found })
 }
 
 fn allocations(bytes: u64) -> Limits {
