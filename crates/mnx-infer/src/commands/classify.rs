@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
 use crate::error::{Error, printable, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::npy;
 use crate::output::OutputFile;
 use crate::pictures::{self, Entry};
@@ -27,6 +28,8 @@ const A_FEW: usize = 10;
 #[derive(Serialize)]
 struct Answer<'a> {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
     #[serde(flatten)]
     outcome: Outcome<'a>,
 }
@@ -104,7 +107,7 @@ fn told<'a>(
             Outcome::Error(message)
         }
     };
-    Ok(Answer { file: entry.path.to_string_lossy().into(), outcome })
+    Ok(Answer { file: entry.path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(&entry.path), outcome })
 }
 
 /// The name of a class, if the model has names.

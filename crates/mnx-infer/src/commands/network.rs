@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Context, grouped};
 use crate::args;
 use crate::error::{Error, printable, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::output::{OutputFile, read_text};
 use crate::stdout;
 use crate::values::Arch;
@@ -62,6 +63,8 @@ pub(crate) fn check(spec: &Spec) -> Result<Network, Error> {
 #[derive(Serialize)]
 struct Written<'a> {
     output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<Vec<u8>>,
     family: &'a str,
     width: f64,
     identity: f64,
@@ -88,6 +91,7 @@ pub(crate) fn write(
     let network = check(spec)?;
     let written = Written {
         output: path.to_string_lossy().into(),
+        output_bytes: bytes_unless_utf8(path),
         family: &spec.family,
         width: spec.width,
         identity: spec.identity,

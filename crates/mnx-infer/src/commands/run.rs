@@ -1,17 +1,28 @@
 //! `run`: a raw tensor through the network.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
 use mnx::{BlockOutput, Model, Session, Tensor};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Context, open};
 use crate::args::Run;
 use crate::error::{Error, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::npy::{self, NpyInput};
 use crate::output::{OutputFile, is_standard};
 use crate::stdout;
+
+/// What is said in JSON.
+#[derive(Serialize)]
+struct Written<'a> {
+    output: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<Vec<u8>>,
+    shape: [usize; 2],
+}
 
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     let model = open(&args.weights)?;
@@ -31,7 +42,8 @@ pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
         return Ok(());
     }
     if context.is_json() {
-        return stdout::print_json(&json!({"output": args.output.to_string_lossy(), "shape": shape}));
+        let (output, output_bytes) = (args.output.to_string_lossy(), bytes_unless_utf8(&args.output));
+        return stdout::print_json(&Written { output, output_bytes, shape });
     }
     let blocks = args.dump_blocks.as_deref().map(|folder| format!("; blocks in {}", shown(folder)));
     let [pictures, classes] = shape;
