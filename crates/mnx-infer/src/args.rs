@@ -113,14 +113,16 @@ Examples:
   curl -s https://example.org/cat.jpg | mnx-infer classify -
 
 Several pictures are worked on at once, one on each thread; answers come in the order of the pictures. \
-One that cannot be read does not stop the others; the exit code is 1 then.")]
+One that cannot be read does not stop the others; the exit code is 1 then. \
+In JSON, a picture whose name is no UTF-8 has its bytes as `file_bytes`.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
     /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame); a folder of them; - for standard input
     ///
-    /// Of a folder, the files in it and in its folders that are called .png, .jpg, .jpeg, .webp, .bmp or .gif,
-    /// in the order of their paths. Names that start with a dot are passed over.
+    /// Of a folder, the files in it and in its folders that are pictures by their names or, whatever their names, by
+    /// their first bytes, in the order of their paths. Other files are counted on standard error, except those whose
+    /// names start with a dot.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// How many classes to list; more than there are is all of them [default: 5]
@@ -383,9 +385,10 @@ Examples:
   mnx-infer eval pictures/
   mnx-infer eval --weights w.mnx --class-map classes.tsv --strict --format json pictures/
 
-Every file in a folder of DIR that names a class is tried (names that start with a dot are passed over). \
-Those that are no pictures are listed at the end; other folders are listed and not scored. \
-Several pictures are worked on at once, one on each thread.")]
+Every file in a folder of DIR that names a class is tried (names that start with a dot are not). \
+Pictures that cannot be read are listed at the end; files that neither by name nor by content are pictures are counted; \
+other folders are listed and not scored. Several pictures are worked on at once, one on each thread. \
+In JSON, files whose names are no UTF-8 have their bytes as `file_bytes`.")]
 pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) weights: Weights,
@@ -395,7 +398,7 @@ pub(crate) struct Eval {
     /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
     #[arg(long, value_name = "FILE")]
     pub(crate) class_map: Option<PathBuf>,
-    /// Fail when a file in a class's folder cannot be read (the answers are still given)
+    /// Fail when a picture in a class's folder cannot be read (the answers are still given)
     #[arg(long)]
     pub(crate) strict: bool,
 }

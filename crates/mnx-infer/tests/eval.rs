@@ -108,26 +108,28 @@ fn a_wrong_class_map_is_told_before_any_picture_is_read() {
 
 #[test]
 fn what_is_not_scored_is_listed() {
-    let files = [("cat/a.png", CHELSEA), ("cat/b.png", TEXT), ("cat/notes.md", TEXT), ("cat/.hidden", TEXT)];
+    let files = [("cat/a.png", CHELSEA), ("cat/b.png", TEXT), ("cat/c.TIF", TEXT), ("cat/.hidden", TEXT)];
     let others = [("unicorn/a.png", CHELSEA), ("10/b.png", TEXT), (".git/c.png", CHELSEA), ("d.jpg", ROCKET)];
-    let folder = dataset(&[&files[..], &others].concat());
+    let no_pictures = [("cat/notes.md", TEXT), ("e.md", TEXT), ("unicorn/notes.md", TEXT)];
+    let folder = dataset(&[&files[..], &others, &no_pictures].concat());
     let dir = folder.path("");
     let report = eval(&dir, &[]);
     assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(1), &json!(1)));
     let unreadable = report["unreadable"].as_array().unwrap();
     assert_eq!(unreadable.len(), 2);
-    for (entry, name) in unreadable.iter().zip(["cat/b.png", "cat/notes.md"]) {
+    for (entry, name) in unreadable.iter().zip(["cat/b.png", "cat/c.TIF"]) {
         assert_eq!(entry["file"], folder.path(name).to_str().unwrap());
         let error = entry["error"].as_str().unwrap();
         assert!(error.contains(name) && error.contains("expected a PNG"), "{error}");
     }
     assert_eq!(report["unknown_folders"], json!(["10", "unicorn"]));
-    assert_eq!(report["loose_pictures"], 1);
+    assert_eq!((&report["loose_pictures"], &report["passed_over"]), (&json!(1), &json!(2)));
 
     let answer = succeed(args!["eval", "--weights", weights(), dir]);
     assert!(answer.contains("\ntop-1  100.0 %  1 of 1\n") && answer.contains("\ncat           1        1  100.0 %  █"));
-    assert!(answer.contains("\n2 files could not be read\n") && answer.contains("cat/notes.md: expected a PNG"));
-    assert!(answer.ends_with("not scored\n  10\n  unicorn\n\n1 picture is in no sub-folder: not scored\n"), "{answer}");
+    assert!(answer.contains("\n2 files could not be read\n") && answer.contains("cat/c.TIF: expected a PNG"));
+    let loose = "1 picture is in no sub-folder: not scored\n\n2 other files passed over (.md 2)\n";
+    assert!(answer.ends_with(&format!("not scored\n  10\n  unicorn\n\n{loose}")), "{answer}");
 }
 
 #[test]

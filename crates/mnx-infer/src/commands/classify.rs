@@ -51,7 +51,7 @@ struct Guess<'a> {
 
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
-    let entries = pictures::expand(&args.images)?;
+    let entries = pictures::expand(&args.images, stdout::note)?;
     let pipeline = Pipeline::new(&model, context, entries.len(), args.top.unwrap_or(TOP))?;
     let pipeline = pipeline.with_input(args.dump_input.is_some());
     let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;

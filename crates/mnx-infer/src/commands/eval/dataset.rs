@@ -5,7 +5,7 @@ use std::path::Path;
 use super::classes::{ClassMap, Classes};
 use super::report::counted;
 use crate::error::{Error, printable};
-use crate::pictures::{self, Entry, is_named_as_picture, is_wanted};
+use crate::pictures::{self, Entry, PassedOver, is_wanted};
 
 /// How many unknown folders a message names.
 const NAMED: usize = 5;
@@ -28,14 +28,16 @@ impl AsRef<Entry> for Candidate {
 /// The files of a folder's sub-folders.
 #[derive(Default)]
 pub(super) struct Dataset {
-    /// All files that are not hidden, in the order of their paths.
+    /// All pictures that are not hidden, in the order of their paths.
     pub(super) candidates: Vec<Candidate>,
     /// Files and folders that are there and cannot be visited.
     pub(super) unvisited: Vec<Entry>,
     /// Sub-folders whose names are no class; what is in them is not looked at.
     pub(super) unknown_folders: Vec<String>,
-    /// Pictures, by their names, beside the sub-folders.
+    /// Pictures beside the sub-folders.
     pub(super) loose_pictures: usize,
+    /// Files that are no pictures.
+    pub(super) passed_over: PassedOver,
 }
 
 impl Dataset {
@@ -62,6 +64,7 @@ impl Dataset {
                 }
             };
             let kind = found.file_type();
+            let passed_over = &mut dataset.passed_over;
             match found.depth() {
                 0 if kind.is_dir() => (),
                 0 => return Err(Error::expected(folder, EXPECTED, "something that is no folder")),
@@ -73,12 +76,11 @@ impl Dataset {
                         walk.skip_current_dir();
                     }
                 }
-                1 => dataset.loose_pictures += usize::from(kind.is_file() && is_named_as_picture(found.path())),
-                _ if kind.is_file() => {
-                    let entry = Entry::new(found.path());
-                    dataset.candidates.extend(class.map(|class| Candidate { entry, class }));
+                1 => dataset.loose_pictures += usize::from(pictures::picture(&found, passed_over).is_some()),
+                _ => {
+                    let candidate = pictures::picture(&found, passed_over).zip(class);
+                    dataset.candidates.extend(candidate.map(|(entry, class)| Candidate { entry, class }));
                 }
-                _ => (),
             }
         }
         dataset.check(folder)?;
@@ -105,7 +107,13 @@ impl Dataset {
         if self.loose_pictures > 0 {
             found.push(counted(self.loose_pictures, "picture", "pictures") + " in no sub-folder");
         }
-        let found = if found.is_empty() { "no picture".into() } else { found.join(" and ") };
+        if found.is_empty() {
+            found.push("no picture".into());
+        }
+        if self.passed_over.files() > 0 {
+            found.push(self.passed_over.to_string());
+        }
+        let found = found.join(" and ");
         Err(Error::expected(folder, EXPECTED, found))
     }
 }
@@ -146,22 +154,28 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_a_class_is_tried() {
-        let files = ["1/b.png", "cat/z/deep.txt", "cat/a.png", "cat/.hidden", "polar_bear/c", "x/d.png", ".git/e.png"];
-        let folder = folder(&[&files[..], &["f.png", "README.md", "3/g.png"]].concat());
+    fn every_picture_of_a_class_is_tried() {
+        let files = ["1/b.png", "cat/z/deep", "cat/a.png", "cat/.hidden", "polar_bear/c.tif", "x/d.png", ".git/e.png"];
+        let others = ["f.png", "g", "README.md", "3/h.png", "cat/notes.txt", "cat/empty", "x/unseen.txt"];
+        let folder = folder(&[&files[..], &others].concat());
+        for name in ["cat/z/deep", "g"] {
+            fs::write(folder.path().join(name), "GIF89a").unwrap();
+        }
         fs::create_dir(folder.path().join("dog")).unwrap();
         let dataset = find(folder.path()).unwrap();
-        let expected = [(1, "b.png"), (0, "a.png"), (0, "deep.txt"), (2, "c")];
+        let expected = [(1, "b.png"), (0, "a.png"), (0, "deep"), (2, "c.tif")];
         assert_eq!(names(&dataset), expected.map(|(class, name)| (class, name.to_owned())));
         assert_eq!(dataset.unknown_folders, ["3", "x"]);
-        assert_eq!((dataset.loose_pictures, dataset.files()), (1, 4));
+        assert_eq!((dataset.loose_pictures, dataset.files()), (2, 4));
+        let others = "3 other files passed over (.md 1, .txt 1, no suffix 1)";
+        assert_eq!(dataset.passed_over.to_string(), others);
     }
 
     #[test]
     fn nothing_to_evaluate_says_what_is_there() {
         for (files, found) in [
             (&[][..], "found no picture"),
-            (&["README.md", "cat/.hidden"], "found no picture"),
+            (&["README.md", "cat/.hidden"], "found no picture and 1 other file passed over (.md 1)"),
             (&["a.png", "b.JPG"], "found 2 pictures in no sub-folder"),
             (
                 &["x/a.png", "y\n/a.png", "a.png"],

@@ -11,6 +11,7 @@ use super::tally::{Tally, Unreadable};
 use crate::commands::classify::{label, shown_class};
 use crate::commands::{bar, grouped, plain_table};
 use crate::error::{printable, shown};
+use crate::pictures::PassedOver;
 
 /// How many confusions the text lists; the JSON has all.
 const CONFUSIONS: usize = 10;
@@ -28,6 +29,11 @@ pub(super) struct Report<'a> {
     unknown_folders: &'a [String],
     /// Pictures beside the sub-folders, not scored.
     loose_pictures: usize,
+    /// Files that are no pictures.
+    passed_over: usize,
+    /// The same by kinds.
+    #[serde(skip)]
+    passed_over_kinds: &'a PassedOver,
     elapsed_seconds: f64,
     pictures_per_second: f64,
 }
@@ -92,6 +98,8 @@ impl<'a> Report<'a> {
             unreadable: &tally.unreadable,
             unknown_folders: &dataset.unknown_folders,
             loose_pictures: dataset.loose_pictures,
+            passed_over: dataset.passed_over.files(),
+            passed_over_kinds: &dataset.passed_over,
             elapsed_seconds: seconds,
             pictures_per_second: if seconds > 0.0 { pictures as f64 / seconds } else { 0.0 },
         }
@@ -161,6 +169,9 @@ impl<'a> Report<'a> {
         if self.loose_pictures > 0 {
             let pictures = counted(self.loose_pictures, "picture is", "pictures are");
             text += &format!("\n{pictures} in no sub-folder: not scored\n");
+        }
+        if self.passed_over > 0 {
+            text += &format!("\n{}\n", self.passed_over_kinds);
         }
         text
     }
