@@ -321,9 +321,8 @@ pub(crate) struct Compare {
     /// Also count right answers on this folder, with a sub-folder per class; for weight files only
     #[arg(long, value_name = "DIR")]
     pub(crate) eval: Option<PathBuf>,
-    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
-    #[arg(long, value_name = "FILE", requires = "eval")]
-    pub(crate) class_map: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     /// Draw accuracy (with --eval), else multiply-adds, against latency: a line per family
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
@@ -378,12 +377,49 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// What the classes of an evaluation's pictures are, where names of folders do not say.
+#[derive(Args, Debug)]
+pub(crate) struct Truth {
+    /// Classes of folders that are called otherwise: LOC_synset_mapping.txt, imagenet_class_index.json, lines of folder,
+    /// a tab and a label or index
+    ///
+    /// What the file holds is told by its content: lines of folder, a tab, and a label or index of the model; lines of
+    /// WordNet id and names, or ids alone in the order of the classes; JSON of index to [id, name], id or name, or of
+    /// folder to index or label. Names and numbers have to agree with the model's labels. With --list, the labels of
+    /// the list are looked up in it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
+    /// Take the sub-folders in sorted order for the classes 0, 1, …, as torchvision's ImageFolder does
+    #[arg(long, conflicts_with_all = ["class_map", "list"])]
+    pub(crate) sorted_folders: bool,
+    /// Classes of single files: lines of a file below DIR, a space or tab, and a label or index (val.txt), or Kaggle's
+    /// LOC_val_solution.csv
+    ///
+    /// Names of files with spaces take a tab. Pictures that are not in the list are counted and not scored.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) list: Option<PathBuf>,
+}
+
+impl Truth {
+    /// The first of the flags that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--class-map", self.class_map.is_some()),
+            ("--sorted-folders", self.sorted_folders),
+            ("--list", self.list.is_some()),
+        ];
+        flags.into_iter().find(|&(_, given)| given).map(|(flag, _)| flag)
+    }
+}
+
 /// `eval`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   mnx-infer eval pictures/
-  mnx-infer eval --weights w.mnx --class-map classes.tsv --strict --format json pictures/
+  mnx-infer eval --weights w.mnx --sorted-folders imagenet/val
+  mnx-infer eval --weights w.mnx --class-map LOC_synset_mapping.txt --strict --format json imagenet/val
+  mnx-infer eval --weights w.mnx --list val.txt ILSVRC2012_img_val/
 
 Every file in a folder of DIR that names a class is tried (names that start with a dot are not). \
 Pictures that cannot be read are listed at the end; files that neither by name nor by content are pictures are counted; \
@@ -392,13 +428,13 @@ In JSON, files whose names are no UTF-8 have their bytes as `file_bytes`.")]
 pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index
+    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index; with --list,
+    /// any folder of pictures
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
-    #[arg(long, value_name = "FILE")]
-    pub(crate) class_map: Option<PathBuf>,
-    /// Fail when a picture in a class's folder cannot be read (the answers are still given)
+    #[command(flatten)]
+    pub(crate) truth: Truth,
+    /// Fail when a picture in a class's folder or the list cannot be read (the answers are still given)
     #[arg(long)]
     pub(crate) strict: bool,
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
     let most = bout.threads().into_iter().max().unwrap_or(1);
     let mut accuracies = Vec::new();
     if let Some(folder) = &args.eval {
-        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, args.class_map.as_deref());
+        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, &args.truth);
         let evaluations = entries.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         for (entry, evaluation) in entries.iter().zip(evaluations) {
             accuracies.push(evaluation.accuracy(&entry.model, folder, &context.with_threads(most))?);

@@ -133,9 +133,14 @@ impl Report {
             if let Some(first) = accuracy.unreadable.first() {
                 text += &format!("; {} unreadable, the first: {}", accuracy.unreadable.len(), first.error);
             }
-            if let Some(first) = accuracy.unknown_folders.first() {
-                let count = accuracy.unknown_folders.len();
+            let folders = &accuracy.unknown_folders.unknown_folders;
+            if let Some(first) = folders.first() {
+                let count = folders.len();
                 text += &format!("; {count} folders are no class and not scored, the first: {}", printable(first));
+            }
+            let passed_over = [(accuracy.unlisted_pictures, "not in the list"), (accuracy.passed_over, "no pictures")];
+            for (count, what) in passed_over.into_iter().filter(|&(count, _)| count > 0) {
+                text += &format!("; {} {what}", grouped(count as u64));
             }
             text.push('\n');
         }
