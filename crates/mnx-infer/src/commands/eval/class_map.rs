@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::classes::{Classes, ambiguous, quoted};
+use super::classes::{Classes, ambiguous, quoted, synonyms};
 use super::numbering::{self, Numbered, Place, Resolved};
 use crate::error::Error;
 use crate::output::read_text;
@@ -76,7 +76,7 @@ impl ClassMap {
             Numbered { place: Place::Folder(name.clone()), number, names: vec![name] }
         };
         let numbered: Vec<_> = folders.iter().enumerate().map(numbered).collect();
-        let Resolved { classes, note } = numbering::resolve(&numbered, classes)?;
+        let Resolved { classes, note, .. } = numbering::resolve(&numbered, classes)?;
         Ok(ClassMap { classes: folders.into_iter().zip(classes).collect(), note })
     }
 
@@ -124,7 +124,7 @@ fn by_label(entries: Vec<Entry>, classes: &Classes) -> Outcome {
         }
     };
     let found = entries.iter().map(class).collect::<Result<_, _>>()?;
-    Ok((entries, Resolved { classes: found, note: None }))
+    Ok((entries, Resolved { classes: found, agreements: 0, note: None }))
 }
 
 /// By numbers, which the names may contradict.
@@ -133,13 +133,24 @@ fn by_number(entries: Vec<Entry>, classes: &Classes) -> Outcome {
     Ok((entries, resolved))
 }
 
+/// The entries with all names that no other one has: two of ImageNet's classes are cranes, and which of them a model
+/// calls so is no evidence.
 fn numbered(entries: &[Entry]) -> Vec<Numbered> {
-    let numbered = |entry: &Entry| Numbered {
-        place: entry.place.clone(),
-        number: entry.number.unwrap_or_default(),
-        names: [&entry.names, &entry.folder].into_iter().filter(|name| !name.is_empty()).cloned().collect(),
+    let names = |entry: &Entry| {
+        let Entry { names, folder, .. } = entry;
+        let mut all: Vec<_> = [names.as_str()].into_iter().chain(synonyms(names)).chain([folder.as_str()]).collect();
+        all.dedup();
+        all.retain(|name| !name.is_empty());
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    entries.iter().map(numbered).collect()
+    let names: Vec<_> = entries.iter().map(names).collect();
+    let mut uses = HashMap::<_, usize>::new();
+    names.iter().flatten().for_each(|name| *uses.entry(name.clone()).or_default() += 1);
+    let numbered = |(entry, mut names): (&Entry, Vec<String>)| {
+        names.retain(|name| uses.get(name) == Some(&1));
+        Numbered { place: entry.place.clone(), number: entry.number.unwrap_or_default(), names }
+    };
+    entries.iter().zip(names).map(numbered).collect()
 }
 
 /// Numbers and names. Where the names are labels of the model, the folders are called by the numbers, which need not be
@@ -166,10 +177,12 @@ fn by_order(entries: Vec<Entry>, classes: &Classes) -> Outcome {
     let has_names = entries.iter().any(|entry| !entry.names.is_empty());
     if is_whole && (!has_names || entries.is_sorted_by_key(|entry| &entry.folder)) {
         match numbering::resolve(&numbered(&entries), classes) {
-            Ok(resolved) => return Ok((entries, resolved)),
+            Ok(resolved) if !has_names || !classes.are_labelled() || resolved.agreements > 0 => {
+                return Ok((entries, resolved));
+            }
             Err(e) if !has_names => return Err(e),
-            // Their order is another one than the classes'.
-            Err(_) => (),
+            // The order is another one than the classes', or nothing shows that it is theirs.
+            _ => (),
         }
     }
     if has_names && classes.are_labelled() {

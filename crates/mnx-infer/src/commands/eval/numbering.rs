@@ -36,7 +36,7 @@ impl fmt::Display for Place {
 pub(super) struct Numbered {
     pub(super) place: Place,
     pub(super) number: usize,
-    /// What the class is called there: of these, the first one that is a label of the model has to be that class's.
+    /// What the class is called there: if any of these is a label of the model, one has to be that class's.
     pub(super) names: Vec<String>,
 }
 
@@ -44,6 +44,8 @@ pub(super) struct Numbered {
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) classes: Vec<usize>,
+    /// How many of the names bear them out.
+    pub(super) agreements: usize,
     pub(super) note: Option<String>,
 }
 
@@ -75,7 +77,9 @@ pub(super) fn resolve(numbered: &[Numbered], classes: &Classes) -> Result<Resolv
         0 => format!("class numbers are taken for the model's own, which begin with {}", classes.shown(0)),
         _ => format!("class numbers leave out the model's {}: 0 is {}", classes.shown(0), classes.shown(shift)),
     });
-    Ok(Resolved { classes: numbered.iter().map(class).collect::<Result<_, _>>()?, note })
+    let found = numbered.iter().map(class).collect::<Result<Vec<_>, _>>()?;
+    let agreements = numbered.iter().zip(&found).filter(|(entry, class)| agrees(entry, **class, classes)).count();
+    Ok(Resolved { classes: found, agreements, note })
 }
 
 /// What there is to add to the numbers.
@@ -95,8 +99,16 @@ fn shift(numbered: &[Numbered], classes: &Classes) -> Result<usize, String> {
     Ok(usize::from(is_shifted))
 }
 
-/// The name by which an entry means another class than this one, and the first one that it means.
+/// The name by which an entry means another class than this one, and the first one that it means; none where one of its
+/// names is a label of this class, or none is a label at all.
 fn contradiction<'a>(entry: &'a Numbered, class: usize, classes: &Classes) -> Option<(&'a str, usize)> {
-    let meant = entry.names.iter().map(|name| (name, classes.meant(name))).find(|(_, meant)| !meant.is_empty());
-    meant.filter(|(name, _)| !classes.may_mean(name, class)).map(|(name, meant)| (name.as_str(), meant[0]))
+    if agrees(entry, class, classes) {
+        return None;
+    }
+    entry.names.iter().find_map(|name| Some((name.as_str(), *classes.called(name).first()?)))
+}
+
+/// Whether one of the entry's names is a label of this class.
+fn agrees(entry: &Numbered, class: usize, classes: &Classes) -> bool {
+    entry.names.iter().any(|name| classes.called(name).contains(&class))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::commands::eval::classes::{index, quoted, split_id};
+use crate::commands::eval::classes::{index, is_wordnet_id, quoted, split_id};
 use crate::commands::eval::numbering::Place;
 
 /// What a file says of one folder.
@@ -48,30 +48,24 @@ fn wrong<T>(place: &Place, expected: &str, found: &str) -> Result<T, String> {
     Err(format!("{place}: expected {expected}, found {}", quoted(found)))
 }
 
-/// Lines of folder, tab and label; or lines that begin with a WordNet id, in the order of the classes.
+/// Lines of folder, tab and label; or of WordNet id and names, perhaps in the order of the classes, or of ids alone.
 fn lines(text: &str) -> Result<Content, String> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let lines: Vec<_> = lines.map(|(number, line)| (Place::Line(number), line)).collect();
-    // A tab may also stand after an id.
-    if lines.first().is_some_and(|(_, line)| !line.contains('\t') && split_id(line.trim()).0.is_some()) {
-        return ids(lines);
-    }
-    let entry = |(place, line): (Place, &str)| match line.split_once('\t').filter(|(folder, _)| !folder.is_empty()) {
-        Some((folder, name)) => Ok(Entry { place, folder: folder.into(), number: None, names: name.trim().into() }),
-        None => wrong(&place, "a folder, a tab and a label or class index", line),
+    let entry = |(number, (at, line)): (usize, (usize, &str))| {
+        let place = Place::Line(at);
+        let (folder, names) = match split_id(line.trim()) {
+            (Some(id), names) => (id, names),
+            (None, _) => match line.split_once('\t') {
+                Some((folder, name)) if !folder.is_empty() => (folder, name.trim()),
+                _ => return wrong(&place, "a folder, a tab and a label or class index", line),
+            },
+        };
+        Ok(Entry { place, folder: folder.into(), number: Some(number), names: names.into() })
     };
-    lines.into_iter().map(entry).collect::<Result<_, _>>().map(Content::Labels)
-}
-
-/// Lines of id and names, of id and index, or of ids alone.
-fn ids(lines: Vec<(Place, &str)>) -> Result<Content, String> {
-    let entry = |(number, (place, line)): (usize, (Place, &str))| match split_id(line.trim()) {
-        (Some(id), names) => Ok(Entry { place, folder: id.into(), number: Some(number), names: names.into() }),
-        (None, _) => wrong(&place, "a WordNet id, as in the first line", line),
-    };
-    let entries = lines.into_iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
-    let are_indices = entries.iter().all(|entry| !entry.names.is_empty() && index(&entry.names).is_some());
-    Ok(if are_indices { Content::Labels(entries) } else { Content::Order(entries) })
+    let entries = lines.enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
+    let are_ids = !entries.is_empty() && entries.iter().all(|entry| is_wordnet_id(&entry.folder));
+    let have_indices = entries.iter().any(|entry| index(&entry.names).is_some());
+    Ok(if are_ids && !have_indices { Content::Order(entries) } else { Content::Labels(entries) })
 }
 
 /// `["n01440764", …]` or `[["n01440764", "tench"], …]`.

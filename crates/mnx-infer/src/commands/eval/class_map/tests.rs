@@ -67,6 +67,23 @@ fn maps_of_imagenet_agree_whatever_their_form() {
 }
 
 #[test]
+fn names_that_several_classes_have_are_no_evidence() {
+    // torchvision's labels; only one of the cranes and maillots is called as in WordNet.
+    let spec = spec(&["tench", "crane bird", "crane", "maillot", "maillot tank suit"]);
+    let folders = ["n02012849", "n03126707", "n03710637", "n03710721"];
+    let lines = "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\nn03710637 maillot\n\
+                 n03710721 maillot, tank suit\n";
+    let json = r#"{"0": ["n01440764", "tench"], "1": ["n02012849", "crane"], "2": ["n03126707", "crane"],
+                   "3": ["n03710637", "maillot"], "4": ["n03710721", "maillot"]}"#;
+    for text in [lines, json, &lines.replace(' ', "\t")] {
+        assert_eq!(classes_by(text, &spec, &folders), [Some(1), Some(2), Some(3), Some(4)], "{text}");
+    }
+    // Nothing shows that the order is the classes', or something that it is not.
+    let others = ["a", "b", "c", "d", "crane"].iter().zip(0..).map(|(name, i)| format!("n0000000{i} {name}\n"));
+    assert!(error(&others.collect::<String>(), &spec).starts_with("line 1: expected a label of the model"));
+}
+
+#[test]
 fn labels_decide_where_a_file_has_another_order() {
     let spec = spec(&["ship", "cat", "sea lion"]);
     for text in [
@@ -123,7 +140,8 @@ fn a_wrong_line_is_named() {
         ("a\t\n", "line 1: expected a label of the model or an index from 0 to 1, found \"\""),
         ("a\tcat\nb\tdog\na\tcat\n", "line 3: expected a folder that has no line yet, found \"a\""),
         ("n02123045 lynx\n", "line 1: expected a label of the model or an index from 0 to 1, found \"lynx\""),
-        ("n02123045\nn0212\n", "line 2: expected a WordNet id, as in the first line, found \"n0212\""),
+        ("n02123045\nn0212\n", "line 2: expected a folder, a tab and a label or class index, found \"n0212\""),
+        ("n02123045\ta\nb\tcat\n", "line 1: expected a label of the model or an index from 0 to 1, found \"a\""),
         ("n02123045\n", "expected 2 folders in the order of the classes, found 1"),
         (r#"{"2": ["a", "cat"]}"#, "key \"2\": expected an index from 0 to 1, found 2"),
         (
