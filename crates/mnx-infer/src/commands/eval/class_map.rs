@@ -66,10 +66,11 @@ impl ClassMap {
         let is_background = classes.begin_with_background() && folders.len() + 1 == classes.count();
         if folders.len() != classes.count() && !is_background {
             let (count, found) = (classes.count(), folders.len());
-            let hint = "a class map (--class-map FILE) may have fewer";
-            return Err(format!(
-                "expected {count} sub-folders, one per class (--sorted-folders), found {found}; {hint}"
-            ));
+            let hint = match classes.hint(found) {
+                "" => "; a class map (--class-map FILE) may have fewer",
+                hint => hint,
+            };
+            return Err(format!("expected {count} sub-folders, one per class (--sorted-folders), found {found}{hint}"));
         }
         let numbered = |(number, folder): (usize, &OsString)| {
             let name = folder.to_string_lossy().into_owned();
@@ -191,7 +192,7 @@ fn by_order(entries: Vec<Entry>, classes: &Classes) -> Outcome {
     Err(if is_whole {
         "expected ids in sorted order, since the model has no labels, found another order".into()
     } else {
-        format!("expected {count} folders in the order of the classes, found {found}")
+        format!("expected {count} folders in the order of the classes, found {found}{}", classes.hint(found))
     })
 }
 

@@ -50,6 +50,15 @@ impl<'a> Classes<'a> {
         self.labels.first().is_some_and(|label| label.eq_ignore_ascii_case(BACKGROUND))
     }
 
+    /// What helps where there is one class more than was found, and nothing tells which.
+    pub(super) fn hint(&self, found: usize) -> &'static str {
+        if self.labels.is_empty() && found + 1 == self.count {
+            "; labels would say whether the model's class 0 is a background"
+        } else {
+            ""
+        }
+    }
+
     /// A class as it stands in a message.
     pub(super) fn shown(&self, class: usize) -> String {
         match self.labels.get(class) {

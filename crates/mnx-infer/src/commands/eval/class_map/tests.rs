@@ -121,7 +121,9 @@ fn classes_after_a_background_are_shifted_and_it_is_said() {
     assert_eq!((own.get(OsStr::new("n01443537")), own.note().is_some()), (Some(2), true));
     // Of a model without labels nothing tells.
     let list: String = (0..1000).map(|i| format!("n{i:08}\n")).collect();
-    assert_eq!(error(&list, &unlabelled(1001)), "expected 1001 folders in the order of the classes, found 1000");
+    let hint = "; labels would say whether the model's class 0 is a background";
+    let expected = "expected 1001 folders in the order of the classes, found 1000";
+    assert_eq!(error(&list, &unlabelled(1001)), format!("{expected}{hint}"));
     let json: Vec<_> = (0..1000).map(|i| format!(r#""n{i:08}": {i}"#)).collect();
     let message = error(&format!("{{{}}}", json.join(",")), &unlabelled(1001));
     assert!(message.contains("expected a model with labels") && message.contains("from 0 to 999"), "{message}");
@@ -195,10 +197,10 @@ fn sorted_folders_are_the_classes_in_order() {
     };
     // As Python sorts: by code points, not by length or language.
     assert_eq!(sorted(&["b", "a", "é", "B", "10", "9", "\u{1f600}"], &unlabelled(7)), Ok(vec![4, 3, 5, 2, 0, 1, 6]));
-    for folders in [&["a"][..], &["a", "b", "c"]] {
+    for (folders, hint) in [(&["a"][..], "background"), (&[], "--class-map"), (&["a", "b", "c"], "--class-map")] {
         let message = sorted(folders, &unlabelled(2)).unwrap_err();
-        let found = format!("expected 2 sub-folders, one per class (--sorted-folders), found {}", folders.len());
-        assert!(message.starts_with(&found) && message.contains("--class-map"), "{message}");
+        let found = format!("expected 2 sub-folders, one per class (--sorted-folders), found {}; ", folders.len());
+        assert!(message.starts_with(&found) && message.contains(hint), "{message}");
     }
     assert_eq!(sorted(&["x", "y"], &spec(&["background", "cat", "dog"])), Ok(vec![1, 2]));
     let message = sorted(&["cat", "dog"], &spec(&["dog", "cat"])).unwrap_err();
