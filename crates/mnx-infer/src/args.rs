@@ -305,7 +305,7 @@ impl Bench {
 #[command(after_help = "\
 Examples:
   mnx-infer compare mobilenext:1.0 mobilenext:0.5 --plot compare.svg
-  mnx-infer compare a.mnx b.mnx --eval imagenet/val --threads 1,2 --format markdown
+  mnx-infer compare a.mnx b.mnx --eval imagenet/val --sorted-folders --threads 1,2 --format markdown
   mnx-infer compare mobilenext --identity 1,0.5,0.25
 
 Each number of threads is measured, by default 1 and that of the physical cores. All networks take \
@@ -318,7 +318,7 @@ pub(crate) struct Compare {
     /// A weight file whose name has neither a dot nor a slash is written ./NAME.
     #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
     pub(crate) subjects: Vec<Subject>,
-    /// Also count right answers on this folder, with a sub-folder per class; for weight files only
+    /// Also count right answers on this folder, as `eval` does; for weight files only
     #[arg(long, value_name = "DIR")]
     pub(crate) eval: Option<PathBuf>,
     #[command(flatten)]
