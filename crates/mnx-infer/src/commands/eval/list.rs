@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::output::read_text;
 
 /// ImageNet's 1.3 million files, with room.
-const LARGEST_LIST: u64 = 256 << 20;
+const LARGEST_LIST: u64 = 64 << 20;
 /// The first line of `LOC_val_solution.csv`, whose lines name a picture without its suffix and a class before each box.
 const KAGGLE: &str = "ImageId,PredictionString";
 /// The suffix that those pictures have.
@@ -83,7 +83,7 @@ fn rows<'a>(text: &'a str, folder: &Path) -> Result<Vec<Row<'a>>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_kaggle = text.lines().next().is_some_and(|line| line.trim() == KAGGLE);
     let split = if is_kaggle { of_kaggle } else { of_line };
-    let (mut rows, mut seen) = (Vec::new(), HashSet::new());
+    let mut rows = Vec::new();
     for (number, line) in (1..).zip(text.lines()).skip(usize::from(is_kaggle)) {
         if line.trim().is_empty() {
             continue;
@@ -93,13 +93,16 @@ fn rows<'a>(text: &'a str, folder: &Path) -> Result<Vec<Row<'a>>, String> {
             let expected = "a file, a space or tab, and a label or class index";
             return Err(format!("{place}: expected {expected}, found {}", quoted(line)));
         };
-        let file = folder.join(file);
-        if !seen.insert(file.clone()) {
-            return Err(format!("{place}: expected a file that has no line yet, found {}", quoted(line)));
-        }
-        rows.push(Row { place, file, label });
+        rows.push(Row { place, file: folder.join(file), label });
     }
-    Ok(rows)
+    let mut seen = HashSet::new();
+    match rows.iter().find(|row| !seen.insert(row.file.as_path())) {
+        Some(Row { place, file, .. }) => {
+            let file = quoted(&file.to_string_lossy());
+            Err(format!("{place}: expected a file that has no line yet, found {file}"))
+        }
+        None => Ok(rows),
+    }
 }
 
 /// File and label, apart by a tab, else by the first white space.
@@ -212,7 +215,7 @@ mod tests {
             ("a\t\n", "line 1: expected a file, a space or tab, and a label or class index, found \"a\\t\""),
             ("a 0\n\nb 3\n", "line 3: expected an index from 0 to 2, found 3"),
             ("a horse\n", "line 1: expected a label of the model or an index from 0 to 2, found \"horse\""),
-            ("a 0\nb 1\n./a 0\n", "line 3: expected a file that has no line yet, found \"./a 0\""),
+            ("a 0\nb 1\n./a 0\n", "line 3: expected a file that has no line yet, found \"dir/./a\""),
             (
                 "ImageId,PredictionString\na\n",
                 "line 2: expected a file, a space or tab, and a label or class index, found \"a\"",
