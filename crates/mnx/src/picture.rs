@@ -1,11 +1,15 @@
 //! Pictures as pixels: raw frames that are borrowed, decoded files that are owned.
 
 #[cfg(feature = "image")]
-mod complete;
-#[cfg(feature = "image")]
 mod decode;
 #[cfg(feature = "image")]
 mod format;
+#[cfg(feature = "image")]
+mod gif;
+#[cfg(feature = "image")]
+mod jpeg;
+#[cfg(feature = "image")]
+mod orientation;
 #[cfg(test)]
 mod tests;
 
