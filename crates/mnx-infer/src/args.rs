@@ -117,7 +117,7 @@ One that cannot be read does not stop the others; the exit code is 1 then.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame); a folder of them; - for standard input
+    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM; a folder of them; - for standard input
     ///
     /// Of a folder, the files in it and in its folders that are called .png, .jpg, .jpeg, .webp, .bmp or .gif,
     /// in the order of their paths. Names that start with a dot are passed over.

@@ -12,6 +12,10 @@ mod jpeg;
 mod orientation;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "image")]
+mod tiff;
+#[cfg(feature = "image")]
+mod webp;
 
 #[cfg(feature = "image")]
 pub use format::PictureFormat;

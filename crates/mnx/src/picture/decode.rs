@@ -7,7 +7,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::{gif, jpeg, orientation};
+use super::{gif, jpeg, orientation, tiff, webp};
 use crate::{Error, Picture, PictureFormat, PictureLimits};
 
 /// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
@@ -38,16 +38,22 @@ impl Picture {
         decode(&bytes, &path.display().to_string(), limits)
     }
 
-    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP
-    /// or a GIF's first frame, told apart by content.
+    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP,
+    /// GIF, TIFF or PNM, told apart by content ([`PictureFormat`]). Of several frames or pages it is
+    /// the first.
     ///
-    /// The EXIF orientation is applied, alpha is dropped (not mixed with a background), grey becomes
+    /// The EXIF orientation is applied, or XMP's where EXIF does not say. Alpha is dropped, not mixed
+    /// with a background: a transparent pixel has the colour that is stored for it. Grey becomes
     /// three equal channels, of 16 bits the high 8 are kept. Colour profiles are ignored.
+    ///
+    /// Pixels that the file does not have: where the first frame of a GIF leaves the screen uncovered
+    /// they have the colour of the transparent number, or else of number 0; in an animated WebP, and
+    /// where the run lengths of a BMP skip them, they are black.
     ///
     /// # Errors
     /// [`Error::NoPicture`] when the bytes are none of the formats, [`Error::PicturePixels`] when the
     /// header claims too many pixels, [`Error::BadPicture`] when the picture is cut off, damaged or
-    /// of a kind that is not decoded.
+    /// of a kind that is not decoded. A JPEG has pixels as libjpeg-turbo makes them, or an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode_with(bytes, &PictureLimits::default())
     }
@@ -122,23 +128,25 @@ fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
 
 /// The formats whose decoders `image` drives.
 fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
+    let bytes = match format {
+        PictureFormat::WebP => webp::prepare(bytes)?,
+        PictureFormat::Tiff => tiff::check(bytes)?,
+        _ => bytes.into(),
+    };
     let decoder = match format {
         PictureFormat::Png => ImageFormat::Png,
         PictureFormat::WebP => ImageFormat::WebP,
         PictureFormat::Bmp => ImageFormat::Bmp,
+        PictureFormat::Tiff => ImageFormat::Tiff,
+        PictureFormat::Pnm => ImageFormat::Pnm,
         other => return Err(format!("no decoder for {}", other.name()).into()),
     };
-    if format == PictureFormat::WebP {
-        whole_chunks(bytes)?;
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), decoder);
-    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(bytes, format, most_pixels))));
+    let mut reader = ImageReader::with_format(Cursor::new(&bytes[..]), decoder);
+    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(&bytes, format, most_pixels))));
     let mut decoder = reader.into_decoder().map_err(reason)?;
     let (width, height) = decoder.dimensions();
     let pixels = within(most_pixels, width, height)?;
-    // Damaged metadata does not make the pixels worse.
-    let (exif, xmp) = (decoder.exif_metadata().ok().flatten(), decoder.xmp_metadata().ok().flatten());
-    let orientation = orientation::find(exif.as_deref(), xmp.as_deref());
+    let orientation = orientation::of(&mut decoder);
     let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
     decoder.set_limits(allocations(frame_bytes)).map_err(reason)?;
     let decoded = DynamicImage::from_decoder(decoder).map_err(reason)?;
@@ -152,20 +160,6 @@ pub(super) fn within(most_pixels: u64, width: u32, height: u32) -> Result<u64, R
         pixels if pixels > most_pixels => Err(Refusal::TooLarge { width, height }),
         pixels => Ok(pixels),
     }
-}
-
-/// Walks the chunks of a WebP: each must end inside the file. The decoder allocates what one claims.
-fn whole_chunks(bytes: &[u8]) -> Result<(), String> {
-    let mut at = 12;
-    while let Some(&[_, _, _, _, a, b, c, d]) = bytes.get(at..at + 8) {
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        let left = bytes.len() - at - 8;
-        if length > left {
-            return Err(format!("a file that is cut off (a chunk of {length} bytes, {left} left)"));
-        }
-        at = at + 8 + length + length % 2;
-    }
-    Ok(())
 }
 
 fn allocations(bytes: u64) -> Limits {

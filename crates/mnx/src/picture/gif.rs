@@ -29,9 +29,9 @@ pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orient
     Ok((picture, Orientation::NoTransforms))
 }
 
-/// 256 colours; those that the file does not have are greys.
+/// 256 colours; those that the file does not have are black.
 fn colours(palette: Option<&[u8]>) -> [image::Rgb<u8>; 256] {
-    let mut colours = std::array::from_fn(|number| image::Rgb([number as u8; 3]));
+    let mut colours = [image::Rgb([0; 3]); 256];
     for (colour, stored) in colours.iter_mut().zip(palette.unwrap_or_default().chunks_exact(3)) {
         *colour = image::Rgb([stored[0], stored[1], stored[2]]);
     }

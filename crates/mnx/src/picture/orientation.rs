@@ -1,9 +1,19 @@
 //! How a picture is to be turned, by its metadata.
 
+use image::ImageDecoder;
 use image::metadata::Orientation;
 
-/// The EXIF orientation; where EXIF does not say, that of XMP, as Pillow does. What is damaged does
-/// not make the pixels worse.
+/// The orientation that a decoder finds. What is damaged does not make the pixels worse.
+pub(super) fn of(decoder: &mut impl ImageDecoder) -> Orientation {
+    let (exif, xmp) = (decoder.exif_metadata().ok().flatten(), decoder.xmp_metadata().ok().flatten());
+    match decoder.orientation() {
+        // TIFF has it among its own tags.
+        Ok(own) if exif.is_none() && own != Orientation::NoTransforms => own,
+        _ => find(exif.as_deref(), xmp.as_deref()),
+    }
+}
+
+/// The EXIF orientation; where EXIF does not say, that of XMP, as Pillow does.
 pub(super) fn find(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     let by_exif = exif.and_then(|chunk| {
         // Some writers of WebP begin as JPEG files do.

@@ -60,7 +60,7 @@ mod decoding {
 
     #[test]
     fn what_is_no_picture() {
-        let expected = "picture: expected a PNG, JPEG, WebP, BMP or GIF picture, found ";
+        let expected = "picture: expected a PNG, JPEG, WebP, BMP, GIF, TIFF or PNM picture, found ";
         assert_eq!(message(b""), format!("{expected}an empty file"));
         assert_eq!(message(b"<!DOCTYPE html>\n"), format!("{expected}content that begins with \"<!DOCTYPE ht\""));
         assert_eq!(message(b"II*\0\x08\0\0\0"), format!("{expected}a picture of another format, TIFF"));
