@@ -116,7 +116,10 @@ fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, E
 fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
     let found = match PictureFormat::of(bytes) {
         Some(format) if format.is_decoded() => return Ok(format),
-        Some(format) => format!("a picture of another format, {}", format.name()),
+        Some(format) => {
+            let article = if format.name().starts_with(['A', 'I', 'O', 'S']) { "an" } else { "a" };
+            format!("{article} {} picture", format.name())
+        }
         None if bytes.is_empty() => "an empty file".into(),
         None => {
             let start = &bytes[..bytes.len().min(12)];
