@@ -1,6 +1,8 @@
 //! Pictures as pixels: raw frames that are borrowed, decoded files that are owned.
 
 #[cfg(feature = "image")]
+mod bmp;
+#[cfg(feature = "image")]
 mod decode;
 #[cfg(feature = "image")]
 mod format;

@@ -82,9 +82,17 @@ fn damage_anywhere_never_panics() {
     // Few pixels, so that a header that claims many costs no time.
     let mut limits = PictureLimits::default();
     limits.pixels = 10_000;
-    for name in
-        ["420.jpg", "420-apart.jpg", "chroma-2x2.jpg", "420-progressive.jpg", "part.gif", "lzw.tif", "binary.ppm"]
-    {
+    for name in [
+        "420.jpg",
+        "420-apart.jpg",
+        "chroma-2x2.jpg",
+        "420-progressive.jpg",
+        "part.gif",
+        "skipping-runs.bmp",
+        "frame-blended.webp",
+        "lzw.tif",
+        "binary.ppm",
+    ] {
         let whole = fs::read(folder().join(name)).unwrap();
         for at in 0..whole.len() {
             for value in [0x00, 0xFF, whole[at] ^ 0x10] {

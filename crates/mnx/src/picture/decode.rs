@@ -7,7 +7,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::{gif, jpeg, orientation, tiff, webp};
+use super::{bmp, gif, jpeg, orientation, tiff, webp};
 use crate::{Error, Picture, PictureFormat, PictureLimits};
 
 /// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
@@ -46,9 +46,10 @@ impl Picture {
     /// with a background: a transparent pixel has the colour that is stored for it. Grey becomes
     /// three equal channels, of 16 bits the high 8 are kept. Colour profiles are ignored.
     ///
-    /// Pixels that the file does not have: where the first frame of a GIF leaves the screen uncovered
-    /// they have the colour of the transparent number, or else of number 0; in an animated WebP, and
-    /// where the run lengths of a BMP skip them, they are black.
+    /// Pixels that the file does not have are what Pillow makes them: where the first frame of a GIF
+    /// leaves the screen uncovered, the palette's colour of the transparent number, or else of number
+    /// 0; around the first frame of an animated WebP, black; where the run lengths of a BMP skip
+    /// pixels, colour number 0.
     ///
     /// # Errors
     /// [`Error::NoPicture`] when the bytes are none of the formats, [`Error::PicturePixels`] when the
@@ -131,10 +132,11 @@ fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
 
 /// The formats whose decoders `image` drives.
 fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
-    let bytes = match format {
-        PictureFormat::WebP => webp::prepare(bytes)?,
-        PictureFormat::Tiff => tiff::check(bytes)?,
-        _ => bytes.into(),
+    let (bytes, numbered) = match format {
+        PictureFormat::WebP => (webp::prepare(bytes)?, None),
+        PictureFormat::Tiff => (tiff::check(bytes)?, None),
+        PictureFormat::Bmp => bmp::prepare(bytes),
+        _ => (bytes.into(), None),
     };
     let decoder = match format {
         PictureFormat::Png => ImageFormat::Png,
@@ -153,7 +155,11 @@ fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbI
     let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
     decoder.set_limits(allocations(frame_bytes)).map_err(reason)?;
     let decoded = DynamicImage::from_decoder(decoder).map_err(reason)?;
-    Ok((to_rgb8(decoded)?, orientation))
+    let mut picture = to_rgb8(decoded)?;
+    if let Some(numbered) = numbered {
+        numbered.colour(&mut picture);
+    }
+    Ok((picture, orientation))
 }
 
 /// Number of pixels, unless there are none or too many.
