@@ -118,7 +118,7 @@ In JSON, a picture whose name is no UTF-8 has its bytes as `file_bytes`.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame); a folder of them; - for standard input
+    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM; a folder of them; - for standard input
     ///
     /// Of a folder, the files in it and in its folders that are pictures by their names or, whatever their names, by
     /// their first bytes, in the order of their paths. Other files are counted on standard error, except those whose

@@ -108,8 +108,8 @@ fn a_bad_picture_does_not_stop_the_others() {
     cut.truncate(cut.len() / 2);
     let bad = [
         (folder.path("absent.png"), "No such file"),
-        (folder.file("empty.png", ""), "PNG, JPEG, WebP, BMP or GIF"),
-        (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP or GIF"),
+        (folder.file("empty.png", ""), "PNG, JPEG, WebP, BMP, GIF, TIFF or PNM"),
+        (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP, GIF, TIFF or PNM"),
         (folder.file("cut.png", cut), "complete PNG"),
         (folder.file("huge.bmp", huge_bitmap()), "50000 x 50000"),
         (folder.path("hollow"), "a folder without any"),

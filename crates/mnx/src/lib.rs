@@ -106,7 +106,7 @@
 //! | --- | --- | --- |
 //! | `rayon` | yes | several threads in one inference |
 //! | `memmap2` | yes | `Model::open_mmap`: weight files mapped, not read; on Linux huge pages for those that are read |
-//! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP and GIF files |
+//! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP, GIF, TIFF and PNM files |
 //! | `convert` | no | safetensors checkpoints into weight files |
 //! | `plot` | no | pictures of profiles (SVG) |
 

@@ -14,8 +14,8 @@ const FORMATS: &[Row] = &[
     // "BM" alone also begins texts. The last four bytes are the length of a header, at most 124.
     (PictureFormat::Bmp, "BMP", true, &[(0, b"BM?????????????\0\0\0")]),
     (PictureFormat::Gif, "GIF", true, &[(0, b"GIF87a"), (0, b"GIF89a")]),
-    (PictureFormat::Tiff, "TIFF", false, &[(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")]),
-    (PictureFormat::Pnm, "PNM", false, &[]),
+    (PictureFormat::Tiff, "TIFF", true, &[(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")]),
+    (PictureFormat::Pnm, "PNM", true, &[]),
     (PictureFormat::Avif, "AVIF", false, &[(4, b"ftypavif"), (4, b"ftypavis")]),
     (PictureFormat::Heic, "HEIC", false, &[(4, b"ftyphei"), (4, b"ftyphev"), (4, b"ftypmif1"), (4, b"ftypmsf1")]),
     (PictureFormat::Jpeg2000, "JPEG 2000", false, &[(4, b"jP  \r\n\x87\n"), (0, b"\xFF\x4F\xFF\x51")]),

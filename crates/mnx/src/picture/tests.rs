@@ -60,11 +60,11 @@ mod decoding {
 
     #[test]
     fn what_is_no_picture() {
-        let expected = "picture: expected a PNG, JPEG, WebP, BMP or GIF picture, found ";
+        let expected = "picture: expected a PNG, JPEG, WebP, BMP, GIF, TIFF or PNM picture, found ";
         assert_eq!(message(b""), format!("{expected}an empty file"));
         assert_eq!(message(b"<!DOCTYPE html>\n"), format!("{expected}content that begins with \"<!DOCTYPE ht\""));
-        assert_eq!(message(b"II*\0\x08\0\0\0"), format!("{expected}a picture of another format, TIFF"));
-        assert_eq!(message(b"\0\0\0\x20ftypavif"), format!("{expected}a picture of another format, AVIF"));
+        assert_eq!(message(b"\0\0\0\x20ftypavif"), format!("{expected}an AVIF picture"));
+        assert_eq!(message(b"\0\0\0\x0CjP  \r\n\x87\n"), format!("{expected}a JPEG 2000 picture"));
     }
 
     #[test]
