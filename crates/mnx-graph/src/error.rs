@@ -77,6 +77,14 @@ pub enum Error {
         /// Its first bytes, up to four.
         found: Vec<u8>,
     },
+    /// A file that is known, but of another kind.
+    #[error("{expected}: expected {}, found {found}: {}", .expected.form(), found.advice(*expected))]
+    WrongKind {
+        /// What was wanted.
+        expected: crate::Wanted,
+        /// What it is.
+        found: crate::FileKind,
+    },
     /// A weight file of another version of the format.
     #[error("weight file: expected a version that this program understands, {understood}, found version {found}")]
     Version {
