@@ -159,8 +159,7 @@ impl ConvertOptions {
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
 /// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
-/// [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where the network is there twice; [`Error::Epsilon`]; and as
-/// [`write_model`].
+/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; and as [`write_model`].
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
 }
@@ -169,7 +168,7 @@ pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, E
 /// [`Dialect::apply`] gives it those of the dialect.
 ///
 /// # Errors
-/// As [`convert`]; [`Error::UnknownCheckpoint`] also where no tensor has the prefix to strip.
+/// As [`convert`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip.
 pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Vec<u8>, Error> {
     if let Some(found) = options.bn_eps.filter(|eps| !(eps.is_finite() && *eps >= 0.0)) {
         return Err(Error::Epsilon { found });

@@ -211,6 +211,13 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A checkpoint that has the network's tensors more than once.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: expected the network once, found it behind `{}`", .prefixes.join("` and `"))]
+    SeveralNetworks {
+        /// What the names of each begin with.
+        prefixes: Vec<String>,
+    },
     /// A checkpoint whose tensors are not those of the network: every problem, one line each.
     #[cfg(feature = "convert")]
     #[error("checkpoint: found {} problems:{}", .problems.len(), crate::convert::lines(problems))]

@@ -64,7 +64,8 @@ impl fmt::Display for Detected {
 ///
 /// # Errors
 /// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors
-/// there, or one is there twice, or the classifier does not tell the number of classes.
+/// there, or the classifier does not tell the number of classes; [`Error::SeveralNetworks`]; [`Error::Checkpoint`] where
+/// several layers could be the classifier.
 pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
     detect_with(checkpoint, &ConvertOptions::default())
 }

@@ -11,12 +11,14 @@ pub struct Dialect {
     pub name: &'static str,
     /// What its batch norms add to variances.
     pub bn_eps: f64,
-    /// Where its padded convolutions put their zeros.
-    pub padding: Padding,
-    /// Mean and standard deviation of its pixels, in 0…1, if all channels have the same; `None`: the family's.
+    /// Where its padded convolutions put their zeros; `None`: where the spec says.
+    pub padding: Option<Padding>,
+    /// Mean and standard deviation of its pixels, in 0…1, if all channels have the same; `None`: the spec's.
     pub mean_std: Option<(f32, f32)>,
     /// Outputs of its published networks, where their number is not the family's.
     pub classes: Option<usize>,
+    /// Whether the first block of a MobileNetV2 has a shortcut where its channels allow one, as they do at narrow widths.
+    pub first_shortcut: bool,
     /// Networks of these blocks alone.
     kinds: &'static [BlockKind],
     /// `None`: the spec's own.
@@ -53,9 +55,10 @@ struct Block(&'static str, &'static [Pair]);
 pub(super) const OWN: Dialect = Dialect {
     name: "own",
     bn_eps: 1e-5,
-    padding: Padding::Torch,
+    padding: None,
     mean_std: None,
     classes: None,
+    first_shortcut: true,
     kinds: &[BlockKind::Sandglass, BlockKind::InvertedResidual, BlockKind::Basic, BlockKind::Bottleneck],
     names: None,
 };
@@ -99,9 +102,10 @@ pub(super) const DIALECTS: &[&Dialect] = &[
     &Dialect {
         name: "Hugging Face",
         bn_eps: 1e-3,
-        padding: Padding::Tf,
+        padding: Some(Padding::Tf),
         mean_std: Some((0.5, 0.5)),
         classes: Some(1001),
+        first_shortcut: false,
         kinds: MOBILENETV2,
         names: Some(&Names {
             stem: &[(
@@ -175,9 +179,8 @@ pub(super) const DIALECTS: &[&Dialect] = &[
     &Dialect {
         name: "Keras",
         bn_eps: 1e-3,
-        padding: Padding::Tf,
+        padding: Some(Padding::Tf),
         mean_std: Some((0.5, 0.5)),
-        classes: None,
         kinds: MOBILENETV2,
         names: Some(&Names {
             stem: &[("Conv1", "bn_Conv1")],
@@ -191,6 +194,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             projection: None,
             head: &[("Conv_1", "Conv_1_bn")],
         }),
+        ..OWN
     },
 ];
 
@@ -216,11 +220,15 @@ pub(super) const COUNTERS: &[&str] = &["num_batches_tracked", "n_averaged", "tot
 pub(super) type Alternatives = Vec<(String, String)>;
 
 impl Dialect {
-    /// Gives the spec what networks with such names have: padding, mean and standard deviation.
+    /// Gives the spec what networks with such names have: padding, mean and standard deviation, and the first shortcut or
+    /// none. The number of classes is left alone.
     pub fn apply(&self, spec: &mut Spec) {
-        spec.padding = self.padding;
+        spec.padding = self.padding.unwrap_or(spec.padding);
         if let Some((mean, std)) = self.mean_std {
             (spec.preprocessing.mean, spec.preprocessing.std) = ([mean; 3], [std; 3]);
+        }
+        if let Some(first) = spec.stages.first_mut().filter(|_| !self.first_shortcut) {
+            first.first_shortcut = false;
         }
     }
 

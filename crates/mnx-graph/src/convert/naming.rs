@@ -46,8 +46,8 @@ pub struct Naming {
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip,
-/// or the network is there twice; and as [`Network::new`].
+/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip;
+/// [`Error::SeveralNetworks`]; and as [`Network::new`].
 pub fn naming(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Naming, Error> {
     let tensors = parse(checkpoint)?;
     let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
@@ -142,9 +142,7 @@ impl<'a> Names<'a> {
         let mut found = best.unwrap_or_else(own);
         // Two whole networks, or the better part of them.
         if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
-            let rivals: Vec<_> = rivals.iter().map(|prefix| shown(prefix)).collect();
-            let expected = "the network once".to_owned();
-            return Err(Error::UnknownCheckpoint { expected, found: format!("it behind {}", rivals.join(" and ")) });
+            return Err(Error::SeveralNetworks { prefixes: rivals });
         }
         found.naming.left_out = self.left_out(&found);
         Ok(found)
@@ -222,7 +220,8 @@ impl Naming {
     /// The problem of a tensor that is left over: a second one of the network's, or a stranger.
     pub(super) fn left_over(&self, name: &str, found: Vec<usize>, used: &BTreeSet<String>) -> Problem {
         let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
-        let mut splits = starts.map(|at| name.split_at(at));
+        // A short name, such as `bn1.bias`, may be that of the stem and of a part of a block.
+        let mut splits = starts.map(|at| name.split_at(at)).filter(|(_, rest)| rest.matches('.').count() > 1);
         match splits.find(|(start, rest)| *start != self.prefix && used.contains(&format!("{}{rest}", self.prefix))) {
             Some((start, rest)) => {
                 Problem::Twice { name: rest.to_owned(), prefixes: [self.prefix.clone(), start.to_owned()] }

@@ -120,11 +120,10 @@ fn two_networks_in_a_file_are_told_apart_by_their_prefix() {
 
 #[test]
 fn the_classifier_has_many_names_and_stands_outside_what_holds_the_layers() {
-    for (spec, own) in
-        [(mobilenetv2(), "classifier.1"), (Spec { classes: 3, ..Spec::family("resnet18").unwrap() }, "fc")]
-    {
+    let resnet = Spec { classes: 3, ..Spec::family("resnet18").unwrap() };
+    for (spec, own, heads) in [(mobilenetv2(), "classifier.1", CLASSIFIERS), (resnet, "fc", &["head.fc"][..])] {
         let all = shapes(&spec);
-        for head in CLASSIFIERS.iter().map(|name| (*name).to_owned()).chain(["head.fc".into()]) {
+        for head in heads {
             let tensors = renamed(&all, |name| name.replacen(&format!("{own}."), &format!("{head}."), 1));
             let (naming, converted) = found(&tensors, &spec, &ConvertOptions::new());
             assert_eq!((naming.prefix.as_str(), converted), ("", Ok(())), "{head}");
@@ -141,10 +140,11 @@ fn the_classifier_has_many_names_and_stands_outside_what_holds_the_layers() {
         }
         let mut two = all.clone();
         two.insert("head.fc.weight".into(), vec![3, 4]);
+        let expected = format!("\n  classifier: expected one, found `{own}` and `head.fc`");
         let error = convert_with(&file(&two), &spec, &ConvertOptions::new()).unwrap_err().to_string();
-        assert!(error.contains(&format!("\n  classifier: expected one, found `{own}` and `head.fc`")), "{error}");
+        assert!(error.contains(&expected), "{error}");
         let error = detect_with(&file(&two), &ConvertOptions::new()).unwrap_err().to_string();
-        assert!(error.ends_with(&format!("\n  classifier: expected one, found `{own}` and `head.fc`")), "{error}");
+        assert!(error.ends_with(&expected), "{error}");
     }
 }
 
