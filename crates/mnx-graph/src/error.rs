@@ -77,6 +77,14 @@ pub enum Error {
         /// Its first bytes, up to four.
         found: Vec<u8>,
     },
+    /// A file that is known, but of another kind.
+    #[error("{expected}: expected {}, found {found}: {}", .expected.form(), found.advice(*expected))]
+    WrongKind {
+        /// What was wanted.
+        expected: crate::Wanted,
+        /// What it is.
+        found: crate::FileKind,
+    },
     /// A weight file of another version of the format.
     #[error("weight file: expected a version that this program understands, {understood}, found version {found}")]
     Version {
@@ -202,6 +210,13 @@ pub enum Error {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// A checkpoint that has the network's tensors more than once.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: expected the network once, found it behind `{}`", .prefixes.join("` and `"))]
+    SeveralNetworks {
+        /// What the names of each begin with.
+        prefixes: Vec<String>,
     },
     /// A checkpoint whose tensors are not those of the network: every problem, one line each.
     #[cfg(feature = "convert")]

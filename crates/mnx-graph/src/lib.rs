@@ -17,6 +17,7 @@ mod file;
 mod huge;
 mod include;
 mod init;
+mod kind;
 mod limits;
 #[cfg(feature = "memmap2")]
 mod mmap;
@@ -33,13 +34,16 @@ mod spec;
 mod team;
 
 #[cfg(feature = "convert")]
-pub use convert::{Detected, Problem, convert, detect};
+pub use convert::{
+    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+};
 pub use error::Error;
 pub use families::families;
 pub use file::{LayerWeights, write_model};
 #[doc(hidden)]
 pub use include::Aligned;
 pub use init::init;
+pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
 pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};

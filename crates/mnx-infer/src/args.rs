@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
@@ -196,12 +196,15 @@ Examples:
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
 
 `--arch auto` reads family, number of classes and the nearest listed width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
-1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding and \
-identity multiplier do not show there. Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py.
+1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding, epsilon and \
+identity multiplier do not show there. Names may be the MobileNeXt authors', torchvision's, timm's, tonylins's, Keras's, \
+OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
+Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py, models of Keras with \
+tools/keras_to_safetensors.py.
 
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of the authors' or of torchvision's state dict; batch norms are folded into the weights
+    /// Checkpoint, with the names of a well-known implementation; batch norms are folded into the weights
     #[arg(long, value_name = "W.safetensors")]
     pub(crate) input: PathBuf,
     /// Weight file to make
@@ -209,12 +212,19 @@ pub(crate) struct Convert {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) network: Network,
-    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch]
+    /// What stands before the names of the network's tensors, e.g. model. or ema.module. [default: what most have]
+    ///
+    /// Tensors without it are left out. Without this flag all must have the prefix, but for the classifier.
+    #[arg(long, value_name = "P", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) strip_prefix: Option<String>,
+    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch; tf where the
+    /// names are Hugging Face's or Keras's]
     #[arg(long, value_name = "torch|tf")]
     pub(crate) padding: Option<PaddingChoice>,
-    /// What the batch norms add to variances
-    #[arg(long, value_name = "F", default_value = "1e-5", allow_negative_numbers = true, value_parser = eps)]
-    pub(crate) bn_eps: f64,
+    /// What the batch norms add to variances: 1e-3 where TensorFlow trained them [default: 1e-5; 1e-3 where the names are
+    /// Hugging Face's of MobileNetV2 or Keras's]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
+    pub(crate) bn_eps: Option<f64>,
     /// Text file with the classes' names, one per line [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,

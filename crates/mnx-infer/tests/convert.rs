@@ -152,6 +152,7 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
         "padding torch",
         "identity 1",
         "mean and std",
+        "batch-norm epsilon 1e-5 (--bn-eps)",
     ] {
         assert!(note.contains(part), "{part} in {note}");
     }
@@ -164,7 +165,8 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
 
     // What is given is not assumed.
     let labels = model_file("labels.txt");
-    let flags = ["--padding", "tf", "--identity", "0.5", "--resolution", "96", "--mean", "0,0,0", "--std", "1,1,1"];
+    let flags = "--padding tf --identity 0.5 --resolution 96 --mean 0,0,0 --std 1,1,1 --bn-eps 1e-5";
+    let flags: Vec<_> = flags.split(' ').collect();
     let note = said(auto(&input, &[&flags[..], &["--labels", labels.to_str().unwrap()]].concat()));
     let assumed = note.lines().last().unwrap();
     assert!(assumed.ends_with(": ImageNet's strides (else --arch mobilenext-cifar)"), "{note}");
@@ -194,6 +196,66 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
     let line = fail(1, auto(&folder.file("many", many), &[]));
     assert!(line.contains("many: ") && line.contains("65536, found 70000"), "{line}");
     assert!(!output.exists());
+}
+
+/// The checkpoint with names changed.
+fn renamed(rename: impl Fn(&str) -> String) -> Vec<u8> {
+    changed(|map| *map = std::mem::take(map).into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect())
+}
+
+#[test]
+fn prefixes_are_taken_off_and_said() {
+    let folder = Folder::new();
+    let output = folder.path("w.mnx");
+    let plain = model_file("mobilenext_0.35_cifar10.safetensors");
+    succeed(convert(&plain, &output, &[]));
+    let expected = std::fs::read(&output).unwrap();
+    let input = folder.file("p.safetensors", renamed(|name| format!("module._orig_mod.{name}")));
+    let note = said(convert(&input, &output, &[]));
+    assert_eq!(note, format!("{}: prefix `module._orig_mod.` taken off\n", input.display()));
+    assert!(std::fs::read(&output).unwrap() == expected);
+    let note = said(args!["convert", "--arch", "auto", "--input", input, "--output", output].to_vec());
+    assert!(note.contains(": mobilenext, width 0.35, 10 classes, prefix `module._orig_mod.` taken off\n"), "{note}");
+
+    // Tensors elsewhere are refused, unless the prefix is given.
+    let stray = renamed(|name| match name {
+        "classifier.1.bias" => "loss.weight".into(),
+        name => format!("model.{name}"),
+    });
+    let list = fail_with_list(1, convert(&folder.file("stray", stray), &output, &[]));
+    assert!(list.contains(": prefix `model.` taken off: checkpoint: found 2 problems:\n"), "{list}");
+    assert!(list.contains("\n  model.classifier.1.bias: missing") && !list.contains("--strip-prefix"), "{list}");
+    let strays = || {
+        changed(|map| {
+            *map = std::mem::take(map).into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)).collect();
+            for name in ["loss.weight", "loss.x\ny", "ema.a", "ema.b"] {
+                map.insert(name.into(), (vec![1], vec![0; 4]));
+            }
+        })
+    };
+    let input = folder.file("strays", strays());
+    let list = fail_with_list(1, convert(&input, &output, &[]));
+    assert!(list.ends_with("\n  (--strip-prefix P takes the tensors behind P alone)"), "{list}");
+    let note = said(convert(&input, &output, &["--strip-prefix", "model."]));
+    let names = "`ema.a`, `ema.b`, `loss.weight`, …";
+    let left_out = format!("\n  left out, as they do not begin with `model.`: 4 tensors, {names}\n");
+    assert_eq!(note, format!("{}: prefix `model.` taken off{left_out}", input.display()));
+    assert!(std::fs::read(&output).unwrap() == expected);
+    let line = fail(1, convert(&input, &output, &["--strip-prefix", "net."]));
+    assert!(line.contains("expected names that begin with `net.`, found"), "{line}");
+    fail(2, convert(&input, &output, &["--strip-prefix", ""]));
+
+    let twice = changed(|map| {
+        for (name, tensor) in std::mem::take(map) {
+            map.insert(format!("model.{name}"), tensor.clone());
+            map.insert(format!("ema.module.{name}"), tensor);
+        }
+    });
+    let input = folder.file("twice", twice);
+    let line = fail(1, convert(&input, &output, &[]));
+    assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)"), "{line}");
+    said(convert(&input, &output, &["--strip-prefix", "ema"]));
+    assert!(std::fs::read(&output).unwrap() == expected);
 }
 
 #[test]
@@ -320,6 +382,22 @@ fn files_that_are_no_checkpoints() {
         let line = fail(1, convert(&input, &output, &[]));
         assert!(line.contains(input.to_str().unwrap()), "{line}");
     }
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1000\n";
+    let pickle = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+    for (content, found, advice) in [
+        (&pointer[..], "a Git LFS pointer", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html>", "an HTML page", "download"),
+        (pickle, "pickle", "pth_to_safetensors.py"),
+        (&std::fs::read(weights()).unwrap(), "an mnx weight file", "converted already"),
+    ] {
+        let line = fail(1, convert(&folder.file("w.safetensors", content), &output, &[]));
+        assert!(line.contains(found) && line.contains(advice), "{line}");
+    }
+    let checkpoint = model_file("mobilenext_0.35_cifar10.safetensors");
+    let line = fail(1, args!["inspect", "--weights", checkpoint]);
+    assert!(line.contains("found a safetensors checkpoint") && line.contains("mnx-infer convert"), "{line}");
+    let line = fail(1, args!["inspect", "--weights", folder.file("pointer.mnx", pointer)]);
+    assert!(line.contains("found a Git LFS pointer"), "{line}");
     fail(1, convert(&folder.path("absent"), &output, &[]));
     fail(1, convert(&folder.path(""), &output, &[]));
     assert!(!output.exists());

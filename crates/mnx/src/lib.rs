@@ -124,12 +124,15 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile, Session, SessionOptions,
-    Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
+    Activation, Block, BlockKind, BlockOutput, Error as GraphError, FileKind, Layer, LayerInfo, LayerKind,
+    LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile,
+    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Wanted, families, include_model, init,
+    write_model,
 };
 #[cfg(feature = "convert")]
-pub use mnx_graph::{Detected, Problem, convert, detect};
+pub use mnx_graph::{
+    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Error as TensorError, Isa, Tensor, TensorView, ops, pack};

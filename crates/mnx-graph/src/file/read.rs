@@ -4,6 +4,7 @@
 use mnx_tensor::PANEL;
 
 use super::{ALIGNMENT, Entry, Header, MAGIC, PREFIX_LEN, Tensor, VERSION, layout};
+use crate::kind::{FileKind, Wanted};
 use crate::{Error, Limits, Network, Spec};
 
 /// What precedes the payload, checked.
@@ -58,6 +59,9 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
     // A file of another kind is foreign first, short second.
     let magic = &bytes[..bytes.len().min(MAGIC.len())];
     if !MAGIC.starts_with(magic) || bytes.is_empty() {
+        if let Some(found) = FileKind::of(bytes) {
+            return Err(Error::WrongKind { expected: Wanted::WeightFile, found });
+        }
         return Err(Error::Foreign { found: magic.to_vec() });
     }
     let Some(bytes) = bytes.first_chunk::<PREFIX_LEN>() else {

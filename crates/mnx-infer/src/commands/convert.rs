@@ -1,8 +1,10 @@
 //! `convert`: a checkpoint into a weight file.
 
+mod names;
+
 use std::path::Path;
 
-use mnx::{BlockKind, Detected, Network, Padding, Spec};
+use mnx::{BlockKind, ConvertOptions, Detected, Network, Padding, Spec};
 
 use super::{Context, network};
 use crate::args::{Convert, PaddingChoice};
@@ -17,29 +19,44 @@ const LARGEST_LABELS: u64 = 16 << 20;
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    let mut options = ConvertOptions::new();
+    options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
-    let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
+    let (spec, checkpoint, naming, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
-        let detected = mnx::detect(&checkpoint).map_err(|e| Error::file(&args.input, e))?;
+        let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (spec(args, detected.spec())?, checkpoint, Some(detected))
+        (spec(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
     } else {
-        let spec = spec(args, network::base(&args.network.arch)?)?;
-        (spec, read_limited(&args.input, LARGEST_CHECKPOINT)?, None)
+        let base = network::base(&args.network.arch)?;
+        spec(args, base.clone())?;
+        let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
+        let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, "", &e))?;
+        (spec(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
     };
     let output = OutputFile::create(&args.output)?;
-    let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
-        // A line per problem; tensors can have any name.
-        let lines: Vec<_> = e.to_string().lines().map(printable).collect();
+    options.bn_eps = args.bn_eps;
+    let bytes = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
-        Error::file(&args.input, taken + &lines.join("\n"))
+        refused(args, &(taken + &names::taken_off(&naming)), &e)
     })?;
     network::write(&args.output, output, &bytes, &spec, context)?;
-    if let Some(detected) = &detected {
-        stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, detected, &spec)));
+    let said = match &detected {
+        Some(detected) => Some(read_and_assumed(args, detected, &spec)),
+        None => names::found_and_assumed(args, &naming, &spec),
+    };
+    if let Some(said) = said {
+        stdout::note(format_args!("{}: {said}{}", shown(&args.input), names::left_out(args, &naming)));
     }
     Ok(())
+}
+
+/// What is wrong with the checkpoint: a line per problem.
+fn refused(args: &Convert, taken: &str, error: &mnx::GraphError) -> Error {
+    // Tensors can have any name.
+    let lines: Vec<_> = error.to_string().lines().map(printable).collect();
+    Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, error)))
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
@@ -51,16 +68,19 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
     let cifar = format!("{}-cifar", detected.family);
     let has_cifar = mnx::families().any(|family| family == cifar);
     let has_identity = spec.stages.iter().any(|stage| stage.block == BlockKind::Sandglass);
+    let dialect = detected.naming.dialect;
     let rows = [
         (has_cifar, format!("ImageNet's strides (else --arch {cifar})")),
         (!has_cifar, "ImageNet's strides".into()),
         (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
-        (args.padding.is_none() && !spec.stem.max_pool, "padding torch (--padding)".into()),
+        (args.padding.is_none() && !spec.stem.max_pool, names::padding(spec)),
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
-        (args.mean.is_none(), "ImageNet's mean and std (--mean, --std)".into()),
+        (args.mean.is_none(), names::mean_std(dialect)),
+        (args.bn_eps.is_none(), names::bn_eps(dialect)),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
-    format!("read off names and shapes: {read}\n  assumed, as they do not tell: {}", assumed.join(", "))
+    let naming = names::found(&detected.naming);
+    format!("read off names and shapes: {read}{naming}\n  assumed, as they do not tell: {}", assumed.join(", "))
 }
 
 /// The network with what the flags change.
