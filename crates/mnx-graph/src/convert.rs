@@ -96,8 +96,19 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
     })
 }
 
+/// What [`convert`] makes of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Converted {
+    /// Bytes of the weight file.
+    pub file: Vec<u8>,
+    /// How many weights and biases were so near to zero that zeros took their place: see
+    /// [`Model::almost_zero`](crate::Model::almost_zero).
+    pub flushed: u64,
+}
+
 /// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in PyTorch),
-/// in f64, and rounds once. The same checkpoint and spec give the same bytes.
+/// in f64, and rounds once; zeros take the place of what is then almost zero. The same checkpoint and spec give the same bytes.
 ///
 /// Names are the authors', e.g. `features.1.conv.0.weight`, or torchvision's for MobileNetV2 and ResNet, with or without the
 /// prefix `module.`; `num_batches_tracked` is ignored. Tensors are F16, BF16, F32 or F64.
@@ -105,7 +116,7 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
 /// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; and as [`write_model`].
-pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, Error> {
+pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
         return Err(Error::Epsilon { found: bn_eps });
     }
@@ -122,14 +133,15 @@ pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, E
         }
         return Err(Error::Checkpoint { problems });
     }
+    let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
     let mut folded = folded.into_iter();
     let source = |_: &Layer| match folded.next() {
-        Some(Folded { weight, bias }) => LayerWeights { weight, bias },
+        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
         None => LayerWeights::default(),
     };
     let mut file = Vec::new();
     write_model(spec, &limits, source, &mut file)?;
-    Ok(file)
+    Ok(Converted { file, flushed })
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {

@@ -33,7 +33,7 @@ mod spec;
 mod team;
 
 #[cfg(feature = "convert")]
-pub use convert::{Detected, Problem, convert, detect};
+pub use convert::{Converted, Detected, Problem, convert, detect};
 pub use error::Error;
 pub use families::families;
 pub use file::{LayerWeights, write_model};

@@ -129,7 +129,7 @@ pub use mnx_graph::{
     Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
 };
 #[cfg(feature = "convert")]
-pub use mnx_graph::{Detected, Problem, convert, detect};
+pub use mnx_graph::{Converted, Detected, Problem, convert, detect};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Error as TensorError, Isa, Tensor, TensorView, ops, pack};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mnx::{BlockKind, Detected, Network, Padding, Spec};
 
-use super::{Context, network};
+use super::{Context, grouped, network};
 use crate::args::{Convert, PaddingChoice};
 use crate::error::{Error, printable, shown};
 use crate::output::{OutputFile, read_limited, read_text};
@@ -29,13 +29,20 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         (spec, read_limited(&args.input, LARGEST_CHECKPOINT)?, None)
     };
     let output = OutputFile::create(&args.output)?;
-    let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
+    let converted = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
         // A line per problem; tensors can have any name.
         let lines: Vec<_> = e.to_string().lines().map(printable).collect();
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
         Error::file(&args.input, taken + &lines.join("\n"))
     })?;
-    network::write(&args.output, output, &bytes, &spec, context)?;
+    network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
+    if converted.flushed > 0 {
+        stdout::note(format_args!(
+            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
+            shown(&args.input),
+            grouped(converted.flushed),
+        ));
+    }
     if let Some(detected) = &detected {
         stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, detected, &spec)));
     }

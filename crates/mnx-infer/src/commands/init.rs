@@ -11,5 +11,5 @@ pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
     network::check(&spec)?;
     let output = OutputFile::create(&args.output)?;
     let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
-    network::write(&args.output, output, &bytes, &spec, context)
+    network::write(&args.output, output, &bytes, &spec, None, context)
 }

@@ -32,6 +32,8 @@ struct Report<'a> {
     macs: u64,
     weight_bytes: u64,
     peak_arena_bytes: usize,
+    /// Weights and biases that `convert` makes zero since it knows them.
+    almost_zero: u64,
     layers: Vec<Layer>,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Report<'a> {
             macs: total(|layer| layer.macs),
             weight_bytes: total(|layer| layer.weight_bytes),
             peak_arena_bytes: session.arena_bytes(),
+            almost_zero: model.almost_zero(),
             layers,
         })
     }
@@ -111,7 +114,7 @@ impl<'a> Report<'a> {
 
     fn totals(&self) -> String {
         let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
-        let rows = [
+        let mut rows = vec![
             ("parameters", grouped(self.parameters), "before batch norms are folded".into()),
             ("multiply-adds", format!("{:.2} M", self.macs as f64 / 1e6), "a picture".into()),
             ("weights", grouped(self.weight_bytes), "bytes, packed".into()),
@@ -119,7 +122,12 @@ impl<'a> Report<'a> {
                 format!("bytes, with {}, {threads}, batch {}", self.isa, self.batch)
             }),
         ];
-        plain_table("lrl", &[], rows.map(|(name, number, unit)| vec![name.into(), number, unit]))
+        if self.almost_zero > 0 {
+            let advice = "weights and biases, which can slow it down many times: convert it again";
+            rows.push(("almost zero", grouped(self.almost_zero), advice.into()));
+        }
+        let rows = rows.into_iter().map(|(name, number, unit): (&str, _, _)| vec![name.into(), number, unit]);
+        plain_table("lrl", &[], rows)
     }
 }
 

@@ -70,6 +70,9 @@ struct Written<'a> {
     parameters: u64,
     macs: u64,
     bytes: usize,
+    /// Weights and biases of a checkpoint that were almost zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flushed: Option<u64>,
 }
 
 /// Writes the weight file and says what it holds.
@@ -81,6 +84,7 @@ pub(crate) fn write(
     mut output: OutputFile,
     bytes: &[u8],
     spec: &Spec,
+    flushed: Option<u64>,
     context: &Context,
 ) -> Result<(), Error> {
     output.write(bytes)?;
@@ -96,6 +100,7 @@ pub(crate) fn write(
         parameters: network.parameters(),
         macs: network.macs(spec.resolution, spec.resolution),
         bytes: bytes.len(),
+        flushed,
     };
     if context.is_json() {
         return stdout::print_json(&written);
