@@ -115,13 +115,15 @@ pub struct Converted {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
-/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; and as [`write_model`].
+/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; [`Error::PixelRange`];
+/// and as [`write_model`].
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
         return Err(Error::Epsilon { found: bn_eps });
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
+    spec.preprocessing.check_range()?;
     let tensors = parse(checkpoint)?;
 
     let mut unused = Checkpoint::new(&tensors);

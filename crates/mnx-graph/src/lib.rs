@@ -45,4 +45,4 @@ pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
-pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};
+pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};

@@ -124,9 +124,9 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile, Session, SessionOptions,
-    Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
+    Activation, Block, BlockKind, BlockOutput, Error as GraphError, Fit, Interpolation, Layer, LayerInfo, LayerKind,
+    LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile,
+    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, families, include_model, init, write_model,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{Converted, Detected, Problem, convert, detect};
