@@ -152,6 +152,7 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
         "padding torch",
         "identity 1",
         "mean and std",
+        "bilinear",
     ] {
         assert!(note.contains(part), "{part} in {note}");
     }
@@ -164,7 +165,20 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
 
     // What is given is not assumed.
     let labels = model_file("labels.txt");
-    let flags = ["--padding", "tf", "--identity", "0.5", "--resolution", "96", "--mean", "0,0,0", "--std", "1,1,1"];
+    let flags = [
+        "--padding",
+        "tf",
+        "--identity",
+        "0.5",
+        "--resolution",
+        "96",
+        "--mean",
+        "0,0,0",
+        "--std",
+        "1,1,1",
+        "--interpolation",
+        "bicubic",
+    ];
     let note = said(auto(&input, &[&flags[..], &["--labels", labels.to_str().unwrap()]].concat()));
     let assumed = note.lines().last().unwrap();
     assert!(assumed.ends_with(": ImageNet's strides (else --arch mobilenext-cifar)"), "{note}");

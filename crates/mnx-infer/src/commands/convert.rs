@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use mnx::{BlockKind, Detected, Network, Padding, Spec};
+use mnx::{BlockKind, Detected, Fit, Interpolation, Network, Padding, Preprocessing, Spec};
 
-use super::{Context, grouped, network};
-use crate::args::{Convert, PaddingChoice};
+use super::{Context, channels, grouped, network};
+use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, printable, shown};
-use crate::output::{OutputFile, read_limited, read_text};
+use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
 use crate::values::Arch;
 
@@ -17,6 +17,8 @@ const LARGEST_LABELS: u64 = 16 << 20;
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    let inputs = [Some(&*args.input), args.labels.as_deref(), args.network.arch.file()];
+    check_apart(&args.output, inputs.into_iter().flatten())?;
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
     let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
@@ -65,6 +67,7 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
         (args.padding.is_none() && !spec.stem.max_pool, "padding torch (--padding)".into()),
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
         (args.mean.is_none(), "ImageNet's mean and std (--mean, --std)".into()),
+        (args.interpolation.is_none(), "bilinear resizing (--interpolation)".into()),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
     format!("read off names and shapes: {read}\n  assumed, as they do not tell: {}", assumed.join(", "))
@@ -77,8 +80,34 @@ fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
     if let Some(path) = &args.labels {
         spec.labels = Some(labels(path, spec.classes)?);
     }
+    preprocessing(args, &mut spec);
+    match args.padding {
+        None => (),
+        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
+        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
+    }
+    network::check(&spec)?;
+    check_range(args, &spec.preprocessing)?;
+    Ok(spec)
+}
+
+/// What becomes of a picture, with what the flags change.
+fn preprocessing(args: &Convert, spec: &mut Spec) {
+    let fit = args.fit.map_or(spec.preprocessing.fit, |fit| match fit {
+        FitChoice::Crop => Fit::Crop,
+        FitChoice::Squash => Fit::Squash,
+    });
+    if fit != spec.preprocessing.fit {
+        spec.preprocessing.fit = fit;
+        spec.preprocessing.resize = spec.default_resize(spec.resolution);
+    }
     if let Some(resize) = args.resize {
         spec.preprocessing.resize = resize;
+    }
+    match args.interpolation {
+        None => (),
+        Some(InterpolationChoice::Bilinear) => spec.preprocessing.interpolation = Interpolation::BilinearAntialiased,
+        Some(InterpolationChoice::Bicubic) => spec.preprocessing.interpolation = Interpolation::Bicubic,
     }
     if let Some(mean) = args.mean {
         spec.preprocessing.mean = mean.0;
@@ -86,13 +115,18 @@ fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
     if let Some(std) = args.std {
         spec.preprocessing.std = std.0;
     }
-    match args.padding {
-        None => (),
-        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
-        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
-    }
-    network::check(&spec)?;
-    Ok(spec)
+}
+
+/// Of the two, which go together: a stage table's are the table's fault.
+fn check_range(args: &Convert, found: &Preprocessing) -> Result<(), Error> {
+    let Some(meant) = found.in_unit_range().filter(|_| args.mean.is_some()) else { return Ok(()) };
+    Err(Error::Usage(format!(
+        "--mean and --std: expected values for pixels in 0…1, found {} and {}, which are for 0…255: try --mean {} --std {}",
+        channels(found.mean),
+        channels(found.std),
+        channels(meant.mean),
+        channels(meant.std),
+    )))
 }
 
 /// The names in the file: as many as there are classes.

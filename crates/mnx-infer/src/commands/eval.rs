@@ -55,6 +55,11 @@ impl Evaluation {
         Ok(Evaluation { dataset: Dataset::find(folder, &classes, &map.unwrap_or_default())? })
     }
 
+    /// The files that are read.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &Path> {
+        self.dataset.candidates.iter().map(|candidate| &*candidate.entry.path)
+    }
+
     /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted.
     ///
     /// # Errors

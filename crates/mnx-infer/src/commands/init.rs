@@ -3,9 +3,10 @@
 use super::{Context, network};
 use crate::args::Init;
 use crate::error::Error;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 
 pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
+    check_apart(&args.output, args.network.arch.file())?;
     let mut spec = network::base(&args.network.arch)?;
     network::apply(&args.network, &mut spec);
     network::check(&spec)?;

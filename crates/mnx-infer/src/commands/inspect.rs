@@ -4,7 +4,7 @@ use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, Source, grouped, plain_table, shape};
+use super::{Context, Source, channels, grouped, plain_table, shape};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
@@ -160,16 +160,29 @@ impl<'a> Shown<'a> {
             mnx::Padding::Torch => "as PyTorch's",
             mnx::Padding::Tf => "as TensorFlow's SAME",
         };
-        let mnx::Preprocessing { resize, mean, std } = self.preprocessing;
-        let three = |values: &[f32; 3]| values.map(|v| v.to_string()).join(", ");
         let rows = [
             ("network", format!("{} {:?}, identity {:?}", printable(self.family), self.width, self.identity)),
             ("input", format!("{} x {r} x {r}, padding {padding}", self.channels, r = self.resolution)),
-            ("pictures", format!("short side to {resize}, mean {}, std {}", three(mean), three(std))),
+            ("pictures", pictures(self.preprocessing)),
             ("classes", format!("{}, labels: {labels}", grouped(self.classes as u64))),
         ];
         plain_table("ll", &[], rows.map(|(name, value)| vec![name.into(), value]))
     }
+}
+
+/// What happens to a picture.
+fn pictures(of: &mnx::Preprocessing) -> String {
+    let three = |values: [f32; 3]| values.map(|v| v.to_string()).join(", ");
+    let sides = match of.fit {
+        mnx::Fit::Squash => format!("squashed to {0} x {0}", of.resize),
+        _ => format!("short side to {}", of.resize),
+    };
+    let bicubic = if of.interpolation == mnx::Interpolation::Bicubic { ", bicubic" } else { "" };
+    let doubt = of.in_unit_range().map(|meant| {
+        let flags = format!("--mean {} --std {}", channels(meant.mean), channels(meant.std));
+        format!(", which are for pixels of 0…255: convert it again with {flags}")
+    });
+    format!("{sides}{bicubic}, mean {}, std {}{}", three(of.mean), three(of.std), doubt.unwrap_or_default())
 }
 
 impl Layer {

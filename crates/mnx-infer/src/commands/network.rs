@@ -5,7 +5,7 @@ use std::path::Path;
 use mnx::{Network, Spec};
 use serde::Serialize;
 
-use super::{Context, grouped};
+use super::{Context, channels, grouped};
 use crate::args;
 use crate::error::{Error, printable, shown};
 use crate::output::{OutputFile, read_text};
@@ -29,6 +29,10 @@ pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
             let text = read_text(path, LARGEST_TABLE)?;
             let spec = Spec::from_json(text.trim_start_matches('\u{feff}')).map_err(|e| Error::file(path, e))?;
             Network::new(&spec).map_err(|e| Error::file(path, e))?;
+            if let Some(meant) = spec.preprocessing.in_unit_range() {
+                let expected = format!("mean {} and std {}", channels(meant.mean), channels(meant.std));
+                return Err(Error::expected(path, expected, "values for pixels of 0…255"));
+            }
             Ok(spec)
         }
     }

@@ -1,7 +1,7 @@
 //! `run`: a raw tensor through the network.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mnx::{BlockOutput, Model, Session, Tensor};
 use serde_json::json;
@@ -10,11 +10,17 @@ use super::{Context, open};
 use crate::args::Run;
 use crate::error::{Error, shown};
 use crate::npy::{self, NpyInput};
-use crate::output::{OutputFile, is_standard};
+use crate::output::{OutputFile, check_apart, is_standard};
 use crate::stdout;
 
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
+    let inputs = [&*args.weights, &*args.input];
+    check_apart(&args.output, inputs)?;
     let model = open(&args.weights)?;
+    if let Some(folder) = &args.dump_blocks {
+        let files = (0..model.network().blocks.len()).map(|block| dump_file(folder, block));
+        files.into_iter().try_for_each(|file| check_apart(&file, inputs))?;
+    }
     let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
     let mut session = Session::with(&model, context.options()).map_err(Error::failed)?;
     let name = input.path().to_owned();
@@ -36,6 +42,11 @@ pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     let blocks = args.dump_blocks.as_deref().map(|folder| format!("; blocks in {}", shown(folder)));
     let [pictures, classes] = shape;
     stdout::print(&format!("{}: {pictures} x {classes}{}\n", shown(&args.output), blocks.unwrap_or_default()))
+}
+
+/// Where a block's output goes.
+fn dump_file(folder: &Path, block: usize) -> PathBuf {
+    folder.join(format!("{block:02}.npy"))
 }
 
 /// Runs, and writes every block's output to the folder.
@@ -66,7 +77,7 @@ struct Dump<'a> {
 impl Dump<'_> {
     fn add(&mut self, block: BlockOutput<'_>) -> Result<(), Error> {
         if block.block == self.files.len() {
-            let mut file = OutputFile::create(&self.folder.join(format!("{:02}.npy", block.block)))?;
+            let mut file = OutputFile::create(&dump_file(self.folder, block.block))?;
             let [channels, height, width] = block.shape;
             npy::start(&mut file, &[self.pictures, channels, height, width])?;
             self.files.push(file);
