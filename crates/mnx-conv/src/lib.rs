@@ -19,11 +19,13 @@
 //! ```
 
 mod error;
+mod flush;
 mod fold;
 mod layers;
 mod pack;
 
 pub use error::{Error, Fault, FaultList, Parameter, Rule};
+pub use flush::{LEAST_CHANNEL, LEAST_VALUE, flush};
 pub use fold::{BatchNorm, Folded, fold};
 pub use layers::{Conv3x3, Dense, Depthwise3x3, Linear, Pointwise};
 pub use pack::Packing;

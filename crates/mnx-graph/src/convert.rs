@@ -150,8 +150,20 @@ impl ConvertOptions {
     }
 }
 
+/// What [`convert`] makes of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Converted {
+    /// Bytes of the weight file.
+    pub file: Vec<u8>,
+    /// How many weights and biases were so near to zero that zeros took their place: see
+    /// [`Model::almost_zero`](crate::Model::almost_zero).
+    pub flushed: u64,
+}
+
 /// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in
-/// PyTorch, 1e-3 in TensorFlow), in f64, and rounds once. The same checkpoint and spec give the same bytes.
+/// PyTorch, 1e-3 in TensorFlow), in f64, and rounds once. Zeros take the place of what is then almost zero. The same
+/// checkpoint and spec give the same bytes.
 ///
 /// Names are those of a [`Dialect`], behind any [prefix](Naming::prefix) that all tensors share; the classifier may also be
 /// called `fc`, `head` and the like. `num_batches_tracked` and other counters are ignored. Tensors are F16, BF16, F32 or F64.
@@ -159,8 +171,8 @@ impl ConvertOptions {
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
 /// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
-/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; and as [`write_model`].
-pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, Error> {
+/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as [`write_model`].
+pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
 }
 
@@ -169,12 +181,13 @@ pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, E
 ///
 /// # Errors
 /// As [`convert`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip.
-pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Vec<u8>, Error> {
+pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Converted, Error> {
     if let Some(found) = options.bn_eps.filter(|eps| !(eps.is_finite() && *eps >= 0.0)) {
         return Err(Error::Epsilon { found });
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
+    spec.preprocessing.check_range()?;
     let tensors = parse(checkpoint)?;
     let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
     let found = names.of(spec, &network)?;
@@ -190,14 +203,15 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
         }
         return Err(Error::Checkpoint { problems });
     }
+    let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
     let mut folded = folded.into_iter();
     let source = |_: &Layer| match folded.next() {
-        Some(Folded { weight, bias }) => LayerWeights { weight, bias },
+        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
         None => LayerWeights::default(),
     };
     let mut file = Vec::new();
     write_model(spec, &limits, source, &mut file)?;
-    Ok(file)
+    Ok(Converted { file, flushed })
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {

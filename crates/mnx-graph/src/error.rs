@@ -42,6 +42,18 @@ pub enum Error {
         /// The value.
         found: String,
     },
+    /// Mean and deviation of pixels of 0…255, where those of pixels in 0…1 belong.
+    #[error(
+        "preprocessing: expected mean and std of pixels in 0…1, found {}; divided by 255 they are {}",
+        pair(found),
+        pair(meant)
+    )]
+    PixelRange {
+        /// Mean and deviation, per channel R, G, B.
+        found: [[f32; 3]; 2],
+        /// What they are for pixels in 0…1.
+        meant: [[f32; 3]; 2],
+    },
     /// Something would be larger than [`Limits`](crate::Limits) allows.
     #[error("{what}: expected at most {limit}, found {found}")]
     Limit {
@@ -236,4 +248,10 @@ pub enum Error {
 
 fn shape([n, c, h, w]: [usize; 4]) -> String {
     format!("{n} x {c} x {h} x {w}")
+}
+
+/// Mean and deviation as flags take them.
+fn pair([mean, std]: &[[f32; 3]; 2]) -> String {
+    let three = |values: &[f32; 3]| values.map(|v| v.to_string()).join(",");
+    format!("{} and {}", three(mean), three(std))
 }

@@ -35,7 +35,7 @@ mod team;
 
 #[cfg(feature = "convert")]
 pub use convert::{
-    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
 pub use error::Error;
 pub use families::families;
@@ -49,4 +49,4 @@ pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
-pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};
+pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};

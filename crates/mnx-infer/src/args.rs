@@ -234,10 +234,35 @@ pub(crate) struct Convert {
     /// Standard deviation of the pixels in 0…1 [default: ImageNet's, or CIFAR's for its networks]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "mean", value_parser = std_dev)]
     pub(crate) std: Option<Channels>,
-    /// Short side of pictures before the crop to the resolution [default: resolution * 256 / 224,
-    /// the resolution for CIFAR networks]
+    /// Short side of pictures before the crop to the resolution, or both sides of squashed ones [default: resolution * 256 / 224;
+    /// the resolution for CIFAR networks and squashed pictures]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resize: Option<usize>,
+    /// How pictures become a square [default: crop]
+    #[arg(long, value_name = "crop|squash")]
+    pub(crate) fit: Option<FitChoice>,
+    /// How pictures are resized, as Pillow and torchvision do it [default: bilinear]
+    #[arg(long, value_name = "bilinear|bicubic")]
+    pub(crate) interpolation: Option<InterpolationChoice>,
+}
+
+/// `--fit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FitChoice {
+    /// The short side is resized, the middle is kept
+    Crop,
+    /// Both sides are resized to the same
+    Squash,
+}
+
+/// `--interpolation`; both look at all pixels that a smaller picture's pixel covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InterpolationChoice {
+    /// A weighted mean of neighbours
+    #[value(alias = "bilinear-antialiased")]
+    Bilinear,
+    /// Sharper: what timm uses
+    Bicubic,
 }
 
 /// `--padding`.

@@ -153,6 +153,7 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
         "identity 1",
         "mean and std",
         "batch-norm epsilon 1e-5 (--bn-eps)",
+        "bilinear",
     ] {
         assert!(note.contains(part), "{part} in {note}");
     }
@@ -165,7 +166,8 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
 
     // What is given is not assumed.
     let labels = model_file("labels.txt");
-    let flags = "--padding tf --identity 0.5 --resolution 96 --mean 0,0,0 --std 1,1,1 --bn-eps 1e-5";
+    let flags =
+        "--padding tf --identity 0.5 --resolution 96 --mean 0,0,0 --std 1,1,1 --bn-eps 1e-5 --interpolation bicubic";
     let flags: Vec<_> = flags.split(' ').collect();
     let note = said(auto(&input, &[&flags[..], &["--labels", labels.to_str().unwrap()]].concat()));
     let assumed = note.lines().last().unwrap();
@@ -310,6 +312,40 @@ fn a_stage_table_of_ones_own() {
     refused("long.json", &" ".repeat((1 << 20) + 1), "1048576 bytes");
     let line = fail(1, args!["init", "--arch", folder.path("absent.json"), "--seed", "1", "--output", output]);
     assert!(line.contains("absent.json"), "{line}");
+}
+
+/// Scale and shift of the first channels of every batch norm at 1e-39, as weight decay leaves them.
+fn decayed() -> Vec<u8> {
+    changed(|map| {
+        let norms: Vec<_> =
+            map.keys().filter_map(|name| name.strip_suffix(".running_var")).map(str::to_owned).collect();
+        for norm in norms {
+            for part in ["weight", "bias"] {
+                let (_, bytes) = map.get_mut(&format!("{norm}.{part}")).unwrap();
+                bytes[..8].copy_from_slice(&[1e-39_f32.to_le_bytes(), (-1e-39_f32).to_le_bytes()].concat());
+            }
+        }
+    })
+}
+
+#[test]
+fn what_folds_to_almost_nothing_is_flushed_and_said() {
+    let folder = Folder::new();
+    let (input, output) = (folder.file("decayed.safetensors", decayed()), folder.path("w.mnx"));
+    let note = said(convert(&input, &output, &[]));
+    assert_eq!(note.lines().count(), 1, "{note}");
+    assert!(note.contains("decayed.safetensors: ") && note.contains("weights and biases were almost zero"), "{note}");
+    let json = run(convert(&input, &output, &["--format", "json"]));
+    let flushed = serde_json::from_slice::<serde_json::Value>(&json.stdout).unwrap()["flushed"].as_u64().unwrap();
+    // Two weights and a bias of each of the batch norms, at least.
+    assert!(flushed > 300, "{flushed}");
+    assert!(note.replace(',', "").contains(&format!(" {flushed} folded")), "{note}");
+    let inspected = common::json(args!["inspect", "--weights", output, "--format", "json"]);
+    assert_eq!(inspected["almost_zero"], 0);
+    // Where there is nothing of the kind, nothing is said.
+    let written =
+        common::json(convert(&model_file("mobilenext_0.35_cifar10.safetensors"), &output, &["--format", "json"]));
+    assert_eq!(written["flushed"], 0);
 }
 
 /// The checkpoint with some tensors changed: name to dims and bytes.

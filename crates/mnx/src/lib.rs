@@ -124,14 +124,14 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Block, BlockKind, BlockOutput, Error as GraphError, FileKind, Layer, LayerInfo, LayerKind,
-    LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing, Profile,
-    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Wanted, families, include_model, init,
+    Activation, Block, BlockKind, BlockOutput, Error as GraphError, FileKind, Fit, Interpolation, Layer, LayerInfo,
+    LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing,
+    Profile, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Wanted, families, include_model, init,
     write_model,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
-    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};

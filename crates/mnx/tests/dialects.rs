@@ -111,7 +111,7 @@ fn every_implementations_checkpoint_gives_its_logits() {
             mnx::convert_with(&case.checkpoint, &spec, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for isa in Isa::available() {
             let difference = |(f, e): (&f32, &f32)| (f64::from(*f) - f64::from(*e)).abs();
-            let found = logits(file.clone(), isa);
+            let found = logits(file.file.clone(), isa);
             assert_eq!(found.len(), case.logits.len());
             let worst = found.iter().zip(&case.logits).map(difference).fold(0.0, f64::max);
             assert!(worst <= case.limit(), "{} {isa}: expected within {:e}, found {worst:e}", case.name, case.limit());

@@ -57,7 +57,7 @@ impl fmt::Display for Detected {
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
 /// let mut spec = mnx_graph::detect(&checkpoint)?.spec();
 /// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
-/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?)?;
+/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?.file)?;
 /// # Ok(())
 /// # }
 /// ```

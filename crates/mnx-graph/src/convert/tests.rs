@@ -106,7 +106,7 @@ fn weights_are_folded_packed_and_in_their_place() {
 
 fn in_their_place(spec: &Spec) {
     let (tensors, eps) = (checkpoint_of(spec), 1e-3);
-    let model = Model::from_bytes(convert(&file(&tensors), spec, eps).unwrap()).unwrap();
+    let model = Model::from_bytes(convert(&file(&tensors), spec, eps).unwrap().file).unwrap();
     for (index, layer) in model.network().layers().enumerate() {
         let weight = values(&tensors, &format!("{}.weight", layer.name));
         let depth = weight.len() / layer.cout;

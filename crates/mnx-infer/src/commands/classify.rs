@@ -13,7 +13,7 @@ use crate::args::Classify;
 use crate::error::{Error, printable, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::npy;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 use crate::pictures::{self, Entry};
 use crate::pipeline::{self, Pipeline};
 use crate::progress;
@@ -52,6 +52,10 @@ struct Guess<'a> {
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
     let entries = pictures::expand(&args.images, stdout::note)?;
+    if let Some(dump) = &args.dump_input {
+        let pictures = entries.iter().map(|entry| &*entry.path);
+        check_apart(dump, args.weights.weights.as_deref().into_iter().chain(pictures))?;
+    }
     let pipeline = Pipeline::new(&model, context, entries.len(), args.top.unwrap_or(TOP))?;
     let pipeline = pipeline.with_input(args.dump_input.is_some());
     let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;

@@ -4,12 +4,12 @@ mod names;
 
 use std::path::Path;
 
-use mnx::{BlockKind, ConvertOptions, Detected, Network, Padding, Spec};
+use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Network, Padding, Preprocessing, Spec};
 
-use super::{Context, network};
-use crate::args::{Convert, PaddingChoice};
+use super::{Context, channels, grouped, network};
+use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, printable, shown};
-use crate::output::{OutputFile, read_limited, read_text};
+use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
 use crate::values::Arch;
 
@@ -19,6 +19,8 @@ const LARGEST_LABELS: u64 = 16 << 20;
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    let inputs = [Some(&*args.input), args.labels.as_deref(), args.network.arch.file()];
+    check_apart(&args.output, inputs.into_iter().flatten())?;
     let mut options = ConvertOptions::new();
     options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
@@ -37,11 +39,18 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     };
     let output = OutputFile::create(&args.output)?;
     options.bn_eps = args.bn_eps;
-    let bytes = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
+    let converted = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
         refused(args, &(taken + &names::taken_off(&naming)), &e)
     })?;
-    network::write(&args.output, output, &bytes, &spec, context)?;
+    network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
+    if converted.flushed > 0 {
+        stdout::note(format_args!(
+            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
+            shown(&args.input),
+            grouped(converted.flushed),
+        ));
+    }
     let said = match &detected {
         Some(detected) => Some(read_and_assumed(args, detected, &spec)),
         None => names::found_and_assumed(args, &naming, &spec),
@@ -77,6 +86,7 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
         (args.mean.is_none(), names::mean_std(dialect)),
         (args.bn_eps.is_none(), names::bn_eps(dialect)),
+        (args.interpolation.is_none(), "bilinear resizing (--interpolation)".into()),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
     let naming = names::found(&detected.naming);
@@ -90,8 +100,34 @@ fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
     if let Some(path) = &args.labels {
         spec.labels = Some(labels(path, spec.classes)?);
     }
+    preprocessing(args, &mut spec);
+    match args.padding {
+        None => (),
+        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
+        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
+    }
+    network::check(&spec)?;
+    check_range(args, &spec.preprocessing)?;
+    Ok(spec)
+}
+
+/// What becomes of a picture, with what the flags change.
+fn preprocessing(args: &Convert, spec: &mut Spec) {
+    let fit = args.fit.map_or(spec.preprocessing.fit, |fit| match fit {
+        FitChoice::Crop => Fit::Crop,
+        FitChoice::Squash => Fit::Squash,
+    });
+    if fit != spec.preprocessing.fit {
+        spec.preprocessing.fit = fit;
+        spec.preprocessing.resize = spec.default_resize(spec.resolution);
+    }
     if let Some(resize) = args.resize {
         spec.preprocessing.resize = resize;
+    }
+    match args.interpolation {
+        None => (),
+        Some(InterpolationChoice::Bilinear) => spec.preprocessing.interpolation = Interpolation::BilinearAntialiased,
+        Some(InterpolationChoice::Bicubic) => spec.preprocessing.interpolation = Interpolation::Bicubic,
     }
     if let Some(mean) = args.mean {
         spec.preprocessing.mean = mean.0;
@@ -99,13 +135,18 @@ fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
     if let Some(std) = args.std {
         spec.preprocessing.std = std.0;
     }
-    match args.padding {
-        None => (),
-        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
-        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
-    }
-    network::check(&spec)?;
-    Ok(spec)
+}
+
+/// Of the two, which go together: a stage table's are the table's fault.
+fn check_range(args: &Convert, found: &Preprocessing) -> Result<(), Error> {
+    let Some(meant) = found.in_unit_range().filter(|_| args.mean.is_some()) else { return Ok(()) };
+    Err(Error::Usage(format!(
+        "--mean and --std: expected values for pixels in 0…1, found {} and {}, which are for 0…255: try --mean {} --std {}",
+        channels(found.mean),
+        channels(found.std),
+        channels(meant.mean),
+        channels(meant.std),
+    )))
 }
 
 /// The names in the file: as many as there are classes.

@@ -77,6 +77,11 @@ impl Evaluation {
         Ok(Evaluation { dataset })
     }
 
+    /// The files that are read.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &Path> {
+        self.dataset.candidates.iter().map(|candidate| &*candidate.entry.path)
+    }
+
     /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted.
     ///
     /// # Errors

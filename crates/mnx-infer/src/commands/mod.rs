@@ -186,6 +186,11 @@ fn shape([channels, height, width]: [usize; 3]) -> String {
     format!("{channels} x {height} x {width}")
 }
 
+/// A number per channel as a flag takes them.
+fn channels(values: [f32; 3]) -> String {
+    values.map(|value| value.to_string()).join(",")
+}
+
 /// 1234567 as 1,234,567.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
