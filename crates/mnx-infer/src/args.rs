@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Classify(Classify),
     /// Run a tensor through the network: .npy in, .npy out
     Run(Run),
-    /// Make a weight file (.mnx) from a checkpoint (.safetensors)
+    /// Make a weight file (.mnx) from a checkpoint (.safetensors) or an ONNX model
     Convert(Convert),
     /// Make a weight file with random weights, for benchmarks
     Init(Init),
@@ -169,8 +169,8 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 pub(crate) struct Network {
     /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar,
-    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto
-    #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
+    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto, which it does where this is not given
+    #[arg(long, value_name = "ARCH", default_value = "auto", hide_default_value = true, value_parser = Arch::parse)]
     pub(crate) arch: Arch,
     /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
@@ -190,6 +190,7 @@ pub(crate) struct Network {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  mnx-infer convert --input model.onnx --output w.mnx
   mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
 
@@ -197,10 +198,14 @@ Examples:
 1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding and \
 identity multiplier do not show there. Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py.
 
+The graph of an ONNX model (MobileNetV2, MobileNeXt or ResNet, of PyTorch's exporters or tf2onnx) tells all of that, whatever \
+its names; mean and std are assumed there, too. A flag that contradicts the graph is an error.
+
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of the authors' or of torchvision's state dict; batch norms are folded into the weights
-    #[arg(long, value_name = "W.safetensors")]
+    /// Checkpoint, with the names of the authors' or of torchvision's state dict, or an ONNX model; batch norms are folded
+    /// into the weights
+    #[arg(long, value_name = "W.safetensors|MODEL.onnx")]
     pub(crate) input: PathBuf,
     /// Weight file to make
     #[arg(long, value_name = "W.mnx")]
@@ -210,9 +215,9 @@ pub(crate) struct Convert {
     /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch]
     #[arg(long, value_name = "torch|tf")]
     pub(crate) padding: Option<PaddingChoice>,
-    /// What the batch norms add to variances
-    #[arg(long, value_name = "F", default_value = "1e-5", allow_negative_numbers = true, value_parser = eps)]
-    pub(crate) bn_eps: f64,
+    /// What the batch norms add to variances; those of ONNX models say it themselves [default: 1e-5]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
+    pub(crate) bn_eps: Option<f64>,
     /// Text file with the classes' names, one per line [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,

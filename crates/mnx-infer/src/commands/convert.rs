@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mnx::{BlockKind, Detected, Network, Padding, Spec};
 
-use super::{Context, network};
+use super::{Context, network, onnx};
 use crate::args::{Convert, PaddingChoice};
 use crate::error::{Error, printable, shown};
 use crate::output::{OutputFile, read_limited, read_text};
@@ -13,23 +13,28 @@ use crate::values::Arch;
 
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
+/// What batch norms add to variances where no flag tells.
+const PYTORCH_EPS: f64 = 1e-5;
 /// Far above any network here, and far below what would bring a machine down.
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    if onnx::is_model(&args.input) {
+        return onnx::run(args, context);
+    }
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
     let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
         let detected = mnx::detect(&checkpoint).map_err(|e| Error::file(&args.input, e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (spec(args, detected.spec())?, checkpoint, Some(detected))
+        (with_flags(args, detected.spec())?, checkpoint, Some(detected))
     } else {
-        let spec = spec(args, network::base(&args.network.arch)?)?;
+        let spec = with_flags(args, network::base(&args.network.arch)?)?;
         (spec, read_limited(&args.input, LARGEST_CHECKPOINT)?, None)
     };
     let output = OutputFile::create(&args.output)?;
-    let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
+    let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps.unwrap_or(PYTORCH_EPS)).map_err(|e| {
         // A line per problem; tensors can have any name.
         let lines: Vec<_> = e.to_string().lines().map(printable).collect();
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
@@ -64,7 +69,7 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
 }
 
 /// The network with what the flags change.
-fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
+pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
     let mut spec = base;
     network::apply(&args.network, &mut spec);
     if let Some(path) = &args.labels {
