@@ -10,6 +10,7 @@ use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::file::{LayerWeights, write_model};
+use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
 use crate::{Error, Layer, Limits, Network, Spec};
 
@@ -317,24 +318,11 @@ fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
     Some(match dtype {
         Dtype::F16 => pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))).collect(),
-        // The upper half of an f32.
-        Dtype::BF16 => pairs.iter().map(|&[low, high]| f64::from(f32::from_le_bytes([0, 0, low, high]))).collect(),
+        Dtype::BF16 => pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))).collect(),
         Dtype::F32 => fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
         Dtype::F64 => eights.iter().map(|&b| f64::from_le_bytes(b)).collect(),
         _ => return None,
     })
-}
-
-/// Sign, 5 bits of exponent, 10 of fraction (IEEE 754 binary16).
-fn f16_to_f64(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff) / 1024.0);
-    let magnitude = match exponent {
-        0 => fraction * 2_f64.powi(-14),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction) * 2_f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
 #[cfg(test)]

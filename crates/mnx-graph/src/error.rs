@@ -237,6 +237,37 @@ pub enum Error {
         /// At least one: what the spec has otherwise, then tensors in the order of the network's layers, unexpected ones last.
         problems: Vec<crate::convert::Problem>,
     },
+    /// Bytes that are no ONNX model.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: expected a model, found something else: {message}")]
+    OnnxFormat {
+        /// What is wrong with them.
+        message: String,
+    },
+    /// An ONNX model that is no network of mnx as a whole.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: expected {expected}, found {found}")]
+    OnnxGraph {
+        /// What networks have.
+        expected: String,
+        /// What the model has.
+        found: String,
+    },
+    /// The first operation of an ONNX model that does not fit.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: operation {index}, {operation} `{name}`: expected {expected}, found {found}")]
+    OnnxOperation {
+        /// Its place in the file, from 0.
+        index: usize,
+        /// What it is, e.g. `Conv`.
+        operation: String,
+        /// The name that the model gives it.
+        name: String,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// The epsilon of the batch norms.
     #[cfg(feature = "convert")]
     #[error("batch norm: expected an epsilon that is finite and not negative, found {found}")]

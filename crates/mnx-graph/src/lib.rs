@@ -13,6 +13,8 @@ mod error;
 mod exec;
 mod families;
 mod file;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+mod half;
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 mod huge;
 mod include;
@@ -23,6 +25,8 @@ mod limits;
 mod mmap;
 mod model;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod plan;
 #[cfg(feature = "rayon")]
 mod pool;
@@ -47,6 +51,8 @@ pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
 pub use model::{Model, OpenOptions};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+#[cfg(feature = "onnx")]
+pub use onnx::Onnx;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};

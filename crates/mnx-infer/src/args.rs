@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Classify(Classify),
     /// Run a tensor through the network: .npy in, .npy out
     Run(Run),
-    /// Make a weight file (.mnx) from a checkpoint (.safetensors)
+    /// Make a weight file (.mnx) from a checkpoint (.safetensors) or an ONNX model
     Convert(Convert),
     /// Make a weight file with random weights, for benchmarks
     Init(Init),
@@ -171,8 +171,8 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 pub(crate) struct Network {
     /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar,
-    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto
-    #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
+    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto, which it does where this is not given
+    #[arg(long, value_name = "ARCH", default_value = "auto", hide_default_value = true, value_parser = Arch::parse)]
     pub(crate) arch: Arch,
     /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
@@ -192,6 +192,7 @@ pub(crate) struct Network {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  mnx-infer convert --input model.onnx --output w.mnx
   mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
 
@@ -202,10 +203,13 @@ OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
 Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py, models of Keras with \
 tools/keras_to_safetensors.py.
 
+The graph of an ONNX model (MobileNetV2, MobileNeXt or ResNet, of PyTorch's exporters or tf2onnx) tells all of that, whatever \
+its names; mean and std are assumed there, too. A flag that contradicts the graph is an error.
+
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of a well-known implementation; batch norms are folded into the weights
-    #[arg(long, value_name = "W.safetensors")]
+    /// Checkpoint, with the names of a well-known implementation, or an ONNX model; batch norms are folded into the weights
+    #[arg(long, value_name = "W.safetensors|MODEL.onnx")]
     pub(crate) input: PathBuf,
     /// Weight file to make
     #[arg(long, value_name = "W.mnx")]
@@ -221,8 +225,8 @@ pub(crate) struct Convert {
     /// names are Hugging Face's or Keras's]
     #[arg(long, value_name = "torch|tf")]
     pub(crate) padding: Option<PaddingChoice>,
-    /// What the batch norms add to variances: 1e-3 where TensorFlow trained them [default: 1e-5; 1e-3 where the names are
-    /// Hugging Face's of MobileNetV2 or Keras's]
+    /// What the batch norms add to variances: 1e-3 where TensorFlow trained them; those of ONNX models say it themselves
+    /// [default: 1e-5; 1e-3 where the names are Hugging Face's of MobileNetV2 or Keras's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
     pub(crate) bn_eps: Option<f64>,
     /// Text file with the classes' names, one per line [default: none]

@@ -24,7 +24,8 @@
 //! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB8, RGBA8) resized, cropped and normalised as torchvision does.
 //! - [`Classifier`]: the three together.
 //! - [`ops`]: single layers on plain tensors, without any network; [`pack`] orders their weights once for many calls.
-//! - [`Spec`], [`Network`]: what a model is made of; [`init`] and `convert` (feature `convert`) make weight files.
+//! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
+//!   weight files.
 //!
 //! Short programs to start from are in `examples/`: `classify`, `embed` (a model inside the program, raw frames),
 //! `service` (many sessions on one model), `features` (embeddings), `one_kernel` (layers on plain tensors).
@@ -108,6 +109,7 @@
 //! | `memmap2` | yes | `Model::open_mmap`: weight files mapped, not read; on Linux huge pages for those that are read |
 //! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP, GIF, TIFF and PNM files |
 //! | `convert` | no | safetensors checkpoints into weight files |
+//! | `onnx` | no | ONNX models into weight files |
 //! | `plot` | no | pictures of profiles (SVG) |
 
 mod classifier;
@@ -123,6 +125,8 @@ mod topk;
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
+#[cfg(feature = "onnx")]
+pub use mnx_graph::Onnx;
 pub use mnx_graph::{
     Activation, Block, BlockKind, BlockOutput, Error as GraphError, FileKind, Fit, Interpolation, Layer, LayerInfo,
     LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Padding, PlacedLayer, Preprocessing,

@@ -107,18 +107,18 @@ fn every_implementations_checkpoint_gives_its_logits() {
         assert_eq!(naming.dialect.bn_eps, case.meta["bn_eps"].as_f64().unwrap(), "{}", case.name);
         let mut spec = case.spec.clone();
         naming.dialect.apply(&mut spec);
-        let file =
+        let converted =
             mnx::convert_with(&case.checkpoint, &spec, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for isa in Isa::available() {
             let difference = |(f, e): (&f32, &f32)| (f64::from(*f) - f64::from(*e)).abs();
-            let found = logits(file.file.clone(), isa);
+            let found = logits(converted.file.clone(), isa);
             assert_eq!(found.len(), case.logits.len());
             let worst = found.iter().zip(&case.logits).map(difference).fold(0.0, f64::max);
             assert!(worst <= case.limit(), "{} {isa}: expected within {:e}, found {worst:e}", case.name, case.limit());
         }
         // Names alone change no byte.
         let plain = mnx::convert(&case.own, &spec, naming.dialect.bn_eps).unwrap();
-        assert!(plain == file, "{}", case.name);
+        assert!(plain == converted, "{}", case.name);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Network, Padding, Preprocessing, Spec};
 
-use super::{Context, channels, grouped, network};
+use super::{Context, channels, grouped, network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, printable, shown};
 use crate::output::{OutputFile, check_apart, read_limited, read_text};
@@ -21,6 +21,9 @@ const LARGEST_CHECKPOINT: u64 = 4 << 30;
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let inputs = [Some(&*args.input), args.labels.as_deref(), args.network.arch.file()];
     check_apart(&args.output, inputs.into_iter().flatten())?;
+    if onnx::is_model(&args.input) {
+        return onnx::run(args, context);
+    }
     let mut options = ConvertOptions::new();
     options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
@@ -29,13 +32,13 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (spec(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
+        (with_flags(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
     } else {
         let base = network::base(&args.network.arch)?;
-        spec(args, base.clone())?;
+        with_flags(args, base.clone())?;
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
         let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, "", &e))?;
-        (spec(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
+        (with_flags(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
     };
     let output = OutputFile::create(&args.output)?;
     options.bn_eps = args.bn_eps;
@@ -94,7 +97,7 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
 }
 
 /// The network with what the flags change.
-fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
+pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
     let mut spec = base;
     network::apply(&args.network, &mut spec);
     if let Some(path) = &args.labels {

@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod network;
+mod onnx;
 pub(crate) mod run;
 mod timing;
 
