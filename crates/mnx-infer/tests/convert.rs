@@ -235,7 +235,7 @@ fn prefixes_are_taken_off_and_said() {
     };
     let input = folder.file("strays", strays());
     let list = fail_with_list(1, convert(&input, &output, &[]));
-    assert!(list.ends_with("\n  (--strip-prefix P takes the tensors behind P alone)"), "{list}");
+    assert!(list.ends_with("\n  (--strip-prefix model. leaves them out)\n"), "{list}");
     let note = said(convert(&input, &output, &["--strip-prefix", "model."]));
     let names = "`ema.a`, `ema.b`, `loss.weight`, …";
     let left_out = format!("\n  left out, as they do not begin with `model.`: 4 tensors, {names}\n");
@@ -253,7 +253,7 @@ fn prefixes_are_taken_off_and_said() {
     });
     let input = folder.file("twice", twice);
     let line = fail(1, convert(&input, &output, &[]));
-    assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)"), "{line}");
+    assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)\n"), "{line}");
     said(convert(&input, &output, &["--strip-prefix", "ema"]));
     assert!(std::fs::read(&output).unwrap() == expected);
 }
