@@ -225,7 +225,7 @@ pub enum Error {
     },
     /// A checkpoint that has the network's tensors more than once.
     #[cfg(feature = "convert")]
-    #[error("checkpoint: expected the network once, found it behind `{}`", .prefixes.join("` and `"))]
+    #[error("checkpoint: expected the network once, found it behind {}", behind(prefixes))]
     SeveralNetworks {
         /// What the names of each begin with.
         prefixes: Vec<String>,
@@ -275,6 +275,12 @@ pub enum Error {
         /// The epsilon.
         found: f64,
     },
+}
+
+#[cfg(feature = "convert")]
+fn behind(prefixes: &[String]) -> String {
+    let named = |prefix: &String| if prefix.is_empty() { "no prefix".into() } else { format!("`{prefix}`") };
+    prefixes.iter().map(named).collect::<Vec<_>>().join(" and ")
 }
 
 fn shape([n, c, h, w]: [usize; 4]) -> String {

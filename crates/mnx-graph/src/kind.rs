@@ -137,6 +137,7 @@ impl FileKind {
             (Gzip | Tar | Zip, Wanted::Checkpoint) => "unpack it, if a checkpoint is inside",
             (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py makes a safetensors file of a PyTorch checkpoint",
             (Keras | Hdf5, _) => "tools/keras_to_safetensors.py makes a safetensors file of a Keras model",
+            (Onnx, Wanted::Checkpoint) => "the feature `onnx` reads it (`Onnx::open`)",
             (Mnx, Wanted::Checkpoint) => "it is converted already",
             (Safetensors | Onnx, Wanted::WeightFile) => "`mnx-infer convert` makes a weight file of a checkpoint",
             (_, Wanted::WeightFile) => "`mnx-infer convert` makes weight files",

@@ -237,7 +237,7 @@ fn prefixes_are_taken_off_and_said() {
     };
     let input = folder.file("strays", strays());
     let list = fail_with_list(1, convert(&input, &output, &[]));
-    assert!(list.ends_with("\n  (--strip-prefix P takes the tensors behind P alone)"), "{list}");
+    assert!(list.ends_with("\n  (--strip-prefix model. leaves them out)\n"), "{list}");
     let note = said(convert(&input, &output, &["--strip-prefix", "model."]));
     let names = "`ema.a`, `ema.b`, `loss.weight`, …";
     let left_out = format!("\n  left out, as they do not begin with `model.`: 4 tensors, {names}\n");
@@ -255,9 +255,61 @@ fn prefixes_are_taken_off_and_said() {
     });
     let input = folder.file("twice", twice);
     let line = fail(1, convert(&input, &output, &[]));
-    assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)"), "{line}");
+    assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)\n"), "{line}");
     said(convert(&input, &output, &["--strip-prefix", "ema"]));
     assert!(std::fs::read(&output).unwrap() == expected);
+}
+
+/// A golden's weights under another implementation's names (`testdata/dialects/README.md`).
+fn named_as(implementation: &str) -> Vec<u8> {
+    let names = std::fs::read_to_string(testdata("dialects").join(implementation).join("names.tsv")).unwrap();
+    let names: BTreeMap<_, _> = names.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let bytes = std::fs::read(testdata("golden/v2-w0.1-c3/weights.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = tensors.iter().filter(|(_, tensor)| tensor.dtype() == Dtype::F32);
+    let named = floats.map(|(name, tensor)| {
+        let (module, part) = name.rsplit_once('.').unwrap();
+        (format!("{}.{part}", names[module]), tensor)
+    });
+    safetensors::serialize(named, None).unwrap()
+}
+
+#[test]
+fn what_networks_with_such_names_have_is_assumed_and_said() {
+    let folder = Folder::new();
+    let (output, logits) = (folder.path("w.mnx"), folder.path("y.npy"));
+    let input = folder.file("hf.safetensors", named_as("hugging-face"));
+    let convert = |arch: &str, flags: &str| {
+        let mut args = args!["convert", "--arch", arch, "--input", input, "--output", output].to_vec();
+        args.extend(flags.split_whitespace().map(OsString::from));
+        args
+    };
+    let assumed = "batch-norm epsilon 1e-3 (--bn-eps), padding tf (--padding), mean 0.5 and std 0.5 (--mean, --std)";
+    let values = |path: &Path| -> Vec<f32> {
+        npyz::NpyFile::new(&std::fs::read(path).unwrap()[..]).unwrap().into_vec().unwrap()
+    };
+    let expected = values(&testdata("dialects/hugging-face/output.npy"));
+    for (arch, flags) in [("mobilenetv2", "--width 0.1 --classes 3"), ("auto", "")] {
+        let note = said(convert(arch, flags));
+        assert!(note.contains("names of Hugging Face\n"), "{note}");
+        match arch {
+            "auto" => assumed.split("), ").for_each(|part| assert!(note.contains(part), "{part} in {note}")),
+            _ => assert!(note.ends_with(&format!("have them: {assumed}\n")), "{note}"),
+        }
+        succeed(args!["run", "--weights", output, "--input", testdata("dialects/input.npy"), "--output", logits]);
+        let found = values(&logits);
+        assert!(found.iter().zip(&expected).all(|(f, e)| (f - e).abs() < 1e-5), "{found:?} {expected:?}");
+        assert_eq!(mnx::Model::open(&output).unwrap().spec().preprocessing.mean, [0.5; 3]);
+    }
+    // Flags beat it, and are not said.
+    let flags = "--width 0.1 --classes 3 --padding torch --bn-eps 1e-5 --mean 0,0,0 --std 1,1,1";
+    assert_eq!(said(convert("mobilenetv2", flags)), format!("{}: names of Hugging Face\n", input.display()));
+    let spec = mnx::Model::open(&output).unwrap().spec().clone();
+    assert_eq!((spec.padding, spec.preprocessing.std), (mnx::Padding::Torch, [1.0; 3]));
+    // The published networks have one class more than ImageNet.
+    let list = fail_with_list(1, convert("mobilenetv2", "--width 0.1"));
+    assert!(list.contains("names of Hugging Face: checkpoint: found 3 problems:\n"), "{list}");
+    assert!(list.contains("\n  classes: expected 1001, found 3 by names and shapes\n"), "{list}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod names;
 
 use std::path::Path;
 
-use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Network, Padding, Preprocessing, Spec};
+use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Naming, Network, Padding, Preprocessing, Spec};
 
 use super::{Context, channels, grouped, network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
     let (spec, checkpoint, naming, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
-        let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, "", &e))?;
+        let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, None, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
         (with_flags(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
@@ -37,14 +37,14 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         let base = network::base(&args.network.arch)?;
         with_flags(args, base.clone())?;
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
-        let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, "", &e))?;
+        let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, None, "", &e))?;
         (with_flags(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
     };
     let output = OutputFile::create(&args.output)?;
     options.bn_eps = args.bn_eps;
     let converted = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
-        refused(args, &(taken + &names::taken_off(&naming)), &e)
+        refused(args, Some(&naming), &(taken + &names::taken_off(&naming)), &e)
     })?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
     if converted.flushed > 0 {
@@ -64,11 +64,11 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with the checkpoint: a line per problem.
-fn refused(args: &Convert, taken: &str, error: &mnx::GraphError) -> Error {
+/// What is wrong with the checkpoint, a line per problem, after what it was taken for.
+fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::GraphError) -> Error {
     // Tensors can have any name.
     let lines: Vec<_> = error.to_string().lines().map(printable).collect();
-    Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, error)))
+    Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, naming, error)))
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.

@@ -108,6 +108,10 @@ fn two_networks_in_a_file_are_told_apart_by_their_prefix() {
     assert_eq!(error, "checkpoint: expected the network once, found it behind `model.` and `ema.module.`");
     let (naming, converted) = found(&tensors, &spec, &ConvertOptions::new().strip_prefix("ema."));
     assert_eq!((naming.prefix.as_str(), naming.left_out.len(), converted), ("ema.module.", tensors.len() / 2, Ok(())));
+    tensors.retain(|name, _| name.starts_with("ema."));
+    tensors.extend(shapes(&spec));
+    let error = refused(&tensors, &ConvertOptions::new());
+    assert_eq!(error, "checkpoint: expected the network once, found it behind no prefix and `ema.module.`");
     // A part of a second one is listed name by name.
     let mut tensors = prefixed(&shapes(&spec), "model.");
     tensors.insert("ema.features.0.0.weight".into(), vec![8, 3, 3, 3]);

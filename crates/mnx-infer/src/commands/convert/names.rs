@@ -3,6 +3,7 @@
 use mnx::{Dialect, GraphError, Naming, Padding, Problem, Spec};
 
 use crate::args::Convert;
+use crate::error::printable;
 use crate::values::Arch;
 
 /// PyTorch's, which needs no mention where the network was named.
@@ -72,15 +73,21 @@ pub(super) fn left_out(args: &Convert, naming: &Naming) -> String {
 }
 
 /// Which flag helps, if one does.
-pub(super) fn hint(args: &Convert, error: &GraphError) -> &'static str {
-    let left_over = |problem: &Problem| matches!(problem, Problem::Unexpected { .. } | Problem::Twice { .. });
-    match error {
-        _ if args.strip_prefix.is_some() => "",
-        GraphError::SeveralNetworks { .. } => " (--strip-prefix P takes one)",
-        GraphError::Checkpoint { problems } if problems.iter().all(left_over) => {
-            "\n  (--strip-prefix P takes the tensors behind P alone)"
+pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) -> String {
+    let outside = |problem: &Problem, prefix: &str| match problem {
+        Problem::Unexpected { name, .. } => !name.starts_with(prefix),
+        Problem::Twice { prefixes: [_, other], .. } => !other.starts_with(prefix),
+        _ => false,
+    };
+    match (error, naming.map(|naming| naming.prefix.as_str())) {
+        _ if args.strip_prefix.is_some() => String::new(),
+        (GraphError::SeveralNetworks { .. }, _) => " (--strip-prefix P takes one)".into(),
+        (GraphError::Checkpoint { problems }, Some(prefix))
+            if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
+        {
+            format!("\n  (--strip-prefix {} leaves them out)", printable(prefix))
         }
-        _ => "",
+        _ => String::new(),
     }
 }
 
