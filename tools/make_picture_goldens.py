@@ -5,9 +5,9 @@
     python tools/make_picture_goldens.py
 
 Each line of cases.tsv is: picture, expected tensor (f32, 3 x resolution x resolution), resolution,
-resize, tolerance in units of a byte, mean, std. The tolerance is 0, but 1 for pictures more than twice
-as tall as wide (Pillow 13 resizes some of them along columns first, earlier ones did not, and the
-rounding in between differs), and more where two JPEG decoders differ.
+resize, tolerance in units of a byte, mean, std, fit, interpolation. The tolerance is 0, and more only where two JPEG
+decoders differ. It takes Pillow 13: earlier ones resize pictures that lose more than twice as much height as width in
+another order, and round in between.
 """
 
 import struct
@@ -17,28 +17,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 TESTDATA = Path(__file__).resolve().parent.parent / "testdata"
 OUT = TESTDATA / "pictures-golden"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-EXACT, TALL, JPEG = 0, 1, 4
+EXACT, JPEG = 0, 4
+INTERPOLATIONS = {"bilinear-antialiased": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 cases = []
 
 
-def case(picture, pixels, resolution=16, resize=18, tolerance=EXACT, norm=IMAGENET, tag=""):
+def case(picture, pixels, resolution=16, resize=18, tolerance=EXACT, norm=IMAGENET, tag="", fit="crop", interpolation="bilinear-antialiased"):
     """Adds a case; `pixels` is the RGB picture that a reader should see in the file."""
     mean, std = norm
-    if pixels.height > 2 * pixels.width:
-        tolerance = max(tolerance, TALL)
-    steps = [transforms.Resize(resize), transforms.CenterCrop(resolution)]
+    size = (resize, resize) if fit == "squash" else resize
+    steps = [transforms.Resize(size, INTERPOLATIONS[interpolation]), transforms.CenterCrop(resolution)]
     steps += [transforms.ToTensor(), transforms.Normalize(mean, std)]
     tensor = transforms.Compose(steps)(pixels.convert("RGB")).numpy()
     assert tensor.dtype == np.float32 and tensor.shape == (3, resolution, resolution)
     expected = Path(picture).name.replace(".", "-") + tag + ".npy"
     np.save(OUT / expected, tensor)
     numbers = [",".join(map(str, values)) for values in (mean, std)]
-    cases.append([picture, expected, str(resolution), str(resize), str(tolerance), *numbers])
+    cases.append([picture, expected, str(resolution), str(resize), str(tolerance), *numbers, fit, interpolation])
 
 
 def saved(name, image, **options):
@@ -79,6 +80,30 @@ def sizes(cat):
     wide, tall = Image.fromarray(wave[None]), Image.fromarray(wave[:, None])
     case(saved("60000x1.png", wide, optimize=True), wide)
     case(saved("1x60000.png", tall, optimize=True), tall)
+
+
+def fits(cat):
+    """Bicubic, squashed and both: enlarged, reduced, in both orders of the passes, at the ends of what a picture can be."""
+    bicubic, squash = {"interpolation": "bicubic", "tag": "-bicubic"}, {"fit": "squash", "tag": "-squash"}
+    both = {"fit": "squash", "interpolation": "bicubic", "tag": "-squash-bicubic"}
+    whole = "../pictures/chelsea.png"
+    for options in (bicubic, squash, both):
+        case(whole, cat, 24, 27, **options)
+    # Hard edges, where the bicubic filter overshoots and is cut off between the passes.
+    edges = np.random.default_rng(3).integers(0, 2, (74, 31, 3), dtype=np.uint8) * 255
+    tall, wide = Image.fromarray(edges), Image.fromarray(edges.transpose(1, 0, 2))
+    saved("edges-tall.png", tall, optimize=True)
+    saved("edges-wide.png", wide, optimize=True)
+    for name, image in (("edges-tall.png", tall), ("edges-wide.png", wide)):
+        for options in ({}, bicubic, squash, both):
+            case(name, image, **options)
+    pictures = {name: Image.open(OUT / name) for name in ("1x1.png", "13x17.png", "18x61.png", "50x18.png", "60000x1.png", "1x60000.png")}
+    for name, image in pictures.items():
+        case(name, image, **bicubic)
+        if name != "1x1.png":
+            case(name, image, resize=16, **both)
+    # One axis keeps its size.
+    case("18x61.png", pictures["18x61.png"], resize=18, **squash)
 
 
 def kinds(part):
@@ -144,6 +169,7 @@ def main():
             old.unlink()
     cat = Image.open(TESTDATA / "pictures" / "chelsea.png").convert("RGB")
     sizes(cat)
+    fits(cat)
     # An eye and the nose: no two of the eight orientations look alike.
     part = cat.crop((120, 60, 300, 180)).resize((33, 22))
     kinds(part)

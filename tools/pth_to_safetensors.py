@@ -6,29 +6,110 @@
 
 Needs PyTorch and safetensors: pip install torch safetensors
 
-Reads what torch.save writes, the zip files since PyTorch 1.6 as well as the older plain pickles, with
-weights_only=True: tensors and plain containers are all that is built, and no code from the file runs. (Tar archives
-of PyTorch before 0.1.10 are not read, nor are whole modules saved in place of their state dict.)
+Reads what torch.save writes, the zip files since PyTorch 1.6 as well as the older plain pickles. Tensors and plain
+containers are all that is built, and no code from the file runs: whatever else lies beside the weights (NumPy's numbers,
+paths, dates, a configuration) is passed over, and said; what would start programs or open files is refused. (Tar
+archives of PyTorch before 0.1.10 are not read, nor are whole modules saved in place of their state dict.)
 The state dict may lie under "state_dict", "model" and the like; names stay as they are but for the prefix "module."
-of DataParallel, which goes. Values and dtypes do not change; entries that are no tensors are listed and left out.
+of DataParallel, which goes: `mnx-infer convert` takes off others. Values and dtypes do not change; entries that are no
+tensors are listed and left out.
 """
 
+import _compat_pickle
 import argparse
+import collections
 import collections.abc
+import importlib
 import os
 import pathlib
+import pickle
 import re
 import sys
 import tempfile
+import types
 import warnings
+import zipfile
 
 # Where training scripts put the weights, the plain ones first: the averaged ones have to be asked for by --key.
 KEYS = ("state_dict", "model", "model_state_dict", "net", "ema", "model_ema", "state_dict_ema", "ema_state_dict")
 SUFFIX = re.compile(r"(\.pth|\.pt|\.bin|\.ckpt)?(\.tar)?$", re.IGNORECASE)
 
 
+# Functions that are called while a file is read; besides these, dtypes and the like, nothing is looked up by its name.
+REBUILD = ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "sparse_tensor", "qtensor")
+CALLED = {"torch.serialization._get_layout", *(f"torch._utils._rebuild_{name}" for name in REBUILD)}
+# Plain classes.
+PLAIN = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "collections.defaultdict": lambda *_: {},
+    "collections.Counter": lambda *_: {},
+    "torch.Size": tuple,
+    **{f"builtins.{plain.__name__}": plain for plain in (set, frozenset, list, dict, tuple, int, float, bool)},
+}
+# Nothing of these belongs in a checkpoint: a file that has them is hostile.
+HOSTILE_MODULES = {"posix", "nt", "os", "subprocess", "pty", "socket", "shutil", "runpy", "importlib", "ctypes", "webbrowser", "sys"}
+HOSTILE = {
+    "io.open",
+    "_io.open",
+    *(f"builtins.{name}" for name in ("eval", "exec", "execfile", "compile", "open", "__import__", "breakpoint", "input")),
+}
+# How files begin that are no checkpoints of torch.save.
+OTHER_FILES = (
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself: `git lfs pull` fetches the file"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE), "a page of the web: the download went wrong"),
+    (re.compile(rb".{8}\{\"", re.DOTALL), "a safetensors file: mnx-infer convert takes it as it is"),
+    (re.compile(rb"MNXW"), "an mnx weight file: it is converted already"),
+    (re.compile(rb"\x89HDF\r\n"), "an HDF5 file"),
+    (re.compile(rb"\x1f\x8b"), "a gzip file: unpack it"),
+    (re.compile(rb".{257}ustar", re.DOTALL), "a tar archive: unpack it"),
+)
+
+
 class Refused(Exception):
     """One line: what was expected, what was found."""
+
+
+class PassedOver:
+    """Stands for an object of a class that is not built: whatever is done with it does nothing."""
+
+    def __new__(cls, *_args, **_kwargs):
+        return object.__new__(cls)
+
+    def nothing(self, *_args, **_kwargs):
+        return None
+
+    __init__ = __setstate__ = __setitem__ = append = extend = add = update = nothing
+
+    def __call__(self, *_args, **_kwargs):
+        return self
+
+
+def reader() -> tuple[types.ModuleType, dict]:
+    """A pickle module that builds tensors and plain containers alone, and the classes that it has passed over so far."""
+    import torch
+
+    passed_over = {}
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            # Older protocols have the names of Python 2.
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+            full = f"{module}.{name}"
+            if full in PLAIN:
+                return PLAIN[full]
+            if full in CALLED:
+                return getattr(importlib.import_module(module), name)
+            kinds = (torch.dtype, torch.layout, torch.qscheme)
+            if module == "torch" and isinstance(getattr(torch, name, None), kinds):
+                return getattr(torch, name)
+            if full in HOSTILE or module.split(".")[0] in HOSTILE_MODULES:
+                raise Refused(f"expected tensors and plain containers, found {full}: to make it would run code")
+            return passed_over.setdefault(full, type(full, (PassedOver,), {}))
+
+    module = types.ModuleType("reader")
+    module.Unpickler, module.load = Unpickler, lambda file, **options: Unpickler(file, **options).load()
+    return module, passed_over
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -37,23 +118,31 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def load(path: pathlib.Path) -> object:
-    """The file's content, of tensors and plain containers alone."""
+def load(path: pathlib.Path) -> tuple[object, list[str]]:
+    """The file's content, of tensors and plain containers alone, and the names of what was passed over."""
     import torch
 
     if not path.is_file():
         raise Refused("expected a file, found " + ("a folder" if path.is_dir() else "none"))
+    module, passed_over = reader()
     try:
-        # Training scripts store their arguments; a Namespace is a plain container as well.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with open(path, "rb") as file:
+            start = file.read(600)
+        for pattern, found in OTHER_FILES:
+            if pattern.match(start):
+                raise Refused(f"expected a checkpoint of torch.save, found {found}")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise Refused("expected a checkpoint of torch.save, found a TorchScript program: save its state_dict()")
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Whatever weights_only is, the reader decides what is built.
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=module), sorted(passed_over)
+    except Refused:
+        raise
     except Exception as e:  # Unpickling strangers' bytes can fail with anything.
-        # PyTorch's advice to load it otherwise stands before and after the reason.
-        reason = " ".join(str(e).split()).split("WeightsUnpickler error: ")[-1].split(" Check the documentation")[0]
-        blocked = re.search(r"GLOBAL ([\w.]+)", reason)
-        if blocked:
-            raise Refused(f"expected tensors and plain containers, found {blocked.group(1)}: to make it would run code") from None
+        reason = " ".join(str(e).split())
         raise Refused(f"expected a checkpoint of torch.save, found something else ({type(e).__name__}: {shown(reason)})") from None
 
 
@@ -91,18 +180,19 @@ def state_dict(content: object, key: str | None) -> tuple[collections.abc.Mappin
 
 
 def tensors(state: collections.abc.Mapping, keep_prefix: bool) -> tuple[dict, list[str]]:
-    """Tensors of their own memory by name, and what was left out."""
+    """Tensors of their own memory by name, and what was left out or changed."""
     import torch
 
-    kept, left_out = {}, []
+    kept, notes, prefixed = {}, [], 0
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            left_out.append(f"{shown(key)}, no tensor ({type(value).__name__})")
+            notes.append(f"left out: {shown(key)}, no tensor ({type(value).__name__})")
             continue
         if key == "n_averaged":
-            left_out.append("'n_averaged', a counter of averaged models")
+            notes.append("left out: 'n_averaged', a counter of averaged models")
             continue
         name = key if keep_prefix else key.removeprefix("module.")
+        prefixed += name != key
         if name in kept:
             raise Refused(f"expected {shown(name)} once, found it with and without the prefix module.")
         if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
@@ -110,7 +200,9 @@ def tensors(state: collections.abc.Mapping, keep_prefix: bool) -> tuple[dict, li
             raise Refused(f"{shown(name)}: expected a dense tensor of real numbers, found {kind}")
         # Tensors may share memory or be slices of a larger one: safetensors wants each by itself.
         kept[name] = value.detach().clone(memory_format=torch.contiguous_format)
-    return kept, left_out
+    if prefixed:
+        notes.append(f"taken off: the prefix module. of {prefixed} names")
+    return kept, notes
 
 
 def write(path: pathlib.Path, kept: dict) -> None:
@@ -148,8 +240,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         if output.exists() and args.input.exists() and output.samefile(args.input):
             raise Refused("expected another file than the input as output, found the same")
-        state, path = state_dict(load(args.input), args.key)
-        kept, left_out = tensors(state, args.keep_prefix)
+        content, passed_over = load(args.input)
+        state, path = state_dict(content, args.key)
+        kept, notes = tensors(state, args.keep_prefix)
         where = output
         write(output, kept)
     except ImportError as e:
@@ -158,8 +251,10 @@ def main(arguments: list[str] | None = None) -> int:
     except Refused as e:
         print(f"error: {where}: {e}", file=sys.stderr)
         return 1
-    for entry in left_out:
-        print(f"left out: {entry}", file=sys.stderr)
+    if passed_over:
+        notes.append("passed over, as to make them would run code: " + ", ".join(shown(name) for name in passed_over))
+    for note in notes:
+        print(note, file=sys.stderr)
     elements = sum(t.numel() for t in kept.values())
     print(f"{output}: {len(kept)} tensors, {elements:,} elements" + (f", from {path!r}" if path else ""))
     return 0

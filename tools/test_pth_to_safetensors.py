@@ -4,6 +4,9 @@
 import argparse
 import collections
 import contextlib
+import datetime
+import enum
+import functools
 import io
 import os
 import pathlib
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import warnings
 
 try:
     import numpy
@@ -29,6 +33,29 @@ class Evil:
 
     def __reduce__(self):
         return os.system, ("touch ran",)
+
+
+class Config(dict):
+    """As of a configuration library: a dict of its own kind, with a state besides."""
+
+    def __init__(self, **values):
+        super().__init__(**values)
+        self.parent = None
+
+
+class Mode(enum.Enum):
+    TRAIN = 1
+
+
+class Listed(list):
+    pass
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self):
+        self.x = 1
 
 
 def weights() -> dict:
@@ -102,8 +129,12 @@ class Script(unittest.TestCase):
 
     def test_prefixes(self):
         name = self.save({"module." + name: tensor for name, tensor in weights().items()})
-        self.assert_weights(self.convert(name)[0])
-        self.assert_weights(self.convert(name, "--keep-prefix")[0], "module.")
+        found, said = self.convert(name)
+        self.assert_weights(found)
+        self.assertEqual(said, "taken off: the prefix module. of 6 names\n")
+        found, said = self.convert(name, "--keep-prefix")
+        self.assert_weights(found, "module.")
+        self.assertEqual(said, "")
         self.assertIn("once", self.refuse(self.save({"a": torch.ones(1), "module.a": torch.ones(1)}), "-o", "no"))
 
     def test_shared_and_strided_tensors(self):
@@ -118,6 +149,45 @@ class Script(unittest.TestCase):
         self.assertEqual(len(said.splitlines()), 4, said)
         self.assertIn("'epoch', no tensor (int)", said)
 
+    def test_what_lies_beside_the_weights_is_passed_over(self):
+        beside = {
+            "numpy scalar": numpy.float64(71.3),
+            "numpy array": numpy.zeros((2, 3), dtype=">i4"),
+            "numpy objects": numpy.array([None, {}], dtype=object),
+            "numpy generator": numpy.random.default_rng(0),
+            "path": argparse.Namespace(out=pathlib.PurePosixPath("out"), deep=[pathlib.PureWindowsPath("c:/x")]),
+            "defaultdict": collections.defaultdict(list, a=[1]),
+            "counter": collections.Counter("abc"),
+            "date": datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
+            "set": {1, frozenset([2])},
+            "slice": slice(1, 2),
+            "function": len,
+            "partial": functools.partial(max, 1),
+            "class": argparse.Namespace,
+            "enum": Mode.TRAIN,
+            "dict of its own": Config(lr=0.1, sub=Config(a=1)),
+            "list of its own": Listed([1, 2]),
+            "slots": Slotted(),
+            "module": torch.nn.Linear(2, 2),
+            "module without classes": torch.nn.Sequential(torch.nn.ReLU(), torch.nn.BatchNorm2d(3)),
+        }
+        for new in (True, False):
+            for protocol in (2, 3, 4, 5):
+                options = {"_use_new_zipfile_serialization": new, "pickle_protocol": protocol}
+                for name, value in beside.items():
+                    with self.subTest(name, new=new, protocol=protocol):
+                        found, said = self.convert(self.save({"state_dict": weights(), "extra": value}, **options))
+                        self.assert_weights(found)
+                        self.assertLessEqual(len(said.splitlines()), 1)
+                found, said = self.convert(self.save({"first": beside, "state_dict": weights()}, **options))
+                self.assert_weights(found)
+                self.assertIn("passed over, as to make them would run code: ", said)
+                for part in ("numpy", "Namespace", "datetime.datetime", "Config", "functools.partial"):
+                    self.assertIn(part, said)
+        found, said = self.convert(self.save(collections.defaultdict(int, weights())))
+        self.assert_weights(found)
+        self.assertEqual(said, "")
+
     def test_no_code_runs(self):
         for new in (True, False):
             line = self.refuse(self.save({"state_dict": weights(), "x": Evil()}, _use_new_zipfile_serialization=new))
@@ -128,7 +198,19 @@ class Script(unittest.TestCase):
         self.refuse("plain.pth")
         self.assertFalse((self.folder / "ran").exists())
         self.assertIn("Linear", self.refuse(self.save(torch.nn.Linear(2, 2))))
-        self.refuse(self.save({"state_dict": weights(), "best": numpy.float64(1)}))
+        for function in (eval, exec, compile, open, __import__, subprocess.Popen, os.popen):
+
+            class Hostile:
+                def __reduce__(self, function=function):
+                    return function, ("open('ran', 'w')",)
+
+            for protocol in (2, 4):
+                line = self.refuse(self.save({"x": [Hostile()], "state_dict": weights()}, pickle_protocol=protocol))
+                self.assertIn("would run code", line)
+        with warnings.catch_warnings(action="ignore"):
+            torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), self.folder / "program.pt")
+        self.assertIn("TorchScript", self.refuse("program.pt"))
+        self.assertFalse((self.folder / "ran").exists())
 
     def test_what_cannot_be_read_or_written_is_one_line(self):
         (self.folder / "text.pth").write_text("no checkpoint\nat all")
@@ -138,6 +220,15 @@ class Script(unittest.TestCase):
         (self.folder / "folder.pth").mkdir()
         for name in ("text.pth", "empty.pth", "cut.pth", "folder.pth", "absent.pth"):
             self.assertIn(name, self.refuse(name))
+        for start, found in (
+            (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
+            (b"\n<!DOCTYPE html>", "page of the web"),
+            (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (safetensors.torch.save({"a": torch.ones(1)}), "safetensors"),
+        ):
+            (self.folder / "other.pth").write_bytes(start)
+            self.assertIn(found, self.refuse("other.pth"))
         self.assertIn("'lr'", self.refuse(self.save({"lr": 1, "name": "x"})))
         self.assertIn("int", self.refuse(self.save(5)))
         self.assertIn("list", self.refuse(self.save([torch.ones(1)])))

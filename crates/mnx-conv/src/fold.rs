@@ -1,6 +1,6 @@
 //! Batch norm into weight and bias.
 
-use crate::{Error, Fault, FaultList, Parameter, Rule};
+use crate::{Error, Fault, FaultList, Parameter, Rule, flush};
 
 /// A batch norm as it was trained: `y = (x − mean) / sqrt(var + eps) · gamma + beta`, per channel.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,14 @@ pub struct Folded {
     pub weight: Vec<f32>,
     /// One per output channel.
     pub bias: Vec<f32>,
+    /// How many of them were too near to zero to be kept.
+    pub flushed: usize,
 }
 
 /// Takes a batch norm into weight and bias: `weight · gamma / sqrt(var + eps)` and
 /// `beta + (bias − mean) · gamma / sqrt(var + eps)`, computed in f64 and rounded once.
+///
+/// What comes too near to zero is [flushed](flush()).
 ///
 /// `weight` is `[Cout][…]` in row-major order. Cout is the length of the batch norm, or of the bias where there is no
 /// batch norm. An absent bias is zero.
@@ -58,8 +62,9 @@ pub fn fold(weight: &[f64], bias: Option<&[f64]>, norm: Option<&BatchNorm<'_>>) 
     // A variance of zero without epsilon, or large numbers: what was finite need not stay so.
     let overflows = [(Parameter::FoldedWeight, &weight), (Parameter::FoldedBias, &bias)];
     refuse(overflows.into_iter().filter_map(|(parameter, values)| not_finite(parameter, values)).collect())?;
+    let flushed = flush(&mut weight, &mut bias);
     let round = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
-    Ok(Folded { weight: round(weight), bias: round(bias) })
+    Ok(Folded { weight: round(weight), bias: round(bias), flushed })
 }
 
 /// Cout, if all slices agree on it.
@@ -165,7 +170,30 @@ mod tests {
     #[test]
     fn without_batch_norm_values_are_only_rounded() {
         let folded = fold(&[0.1, 1e-50], Some(&[0.3]), None).unwrap();
-        assert_eq!(folded, Folded { weight: vec![0.1, 0.0], bias: vec![0.3] });
+        assert_eq!(folded, Folded { weight: vec![0.1, 0.0], bias: vec![0.3], flushed: 1 });
+    }
+
+    /// What is flushed is the product, whatever made it small; signs of exact zeros stay.
+    #[test]
+    fn what_folds_to_almost_nothing_is_flushed() {
+        let cases = [
+            // gamma, beta, mean, variance; the folded weights of 0.5 and -0.5 and the bias; how many are flushed.
+            ([1e-39, 1e-39, 0.0, 1.0], [0.0; 3], 3),
+            ([1e-20, -1e-20, 5.0, 1.0], [0.0; 3], 3),
+            ([1e-10, 0.25, 1.0, 1.0], [5e-11, -5e-11, 0.25 - 1e-10], 0),
+            ([1e-20, 0.25, 1.0, 1.0], [0.0, 0.0, 0.25], 2),
+            ([1.0, 1e-39, 0.0, 1.0], [0.5, -0.5, 0.0], 1),
+            ([1.0, 0.25, 1.0, 1e30], [0.0, 0.0, 0.25], 2),
+            ([-0.0, 0.0, 0.0, 1.0], [-0.0, 0.0, 0.0], 0),
+            ([1e-3, 0.0, 0.0, 1.0], [5e-4, -5e-4, 0.0], 0),
+        ];
+        for ([gamma, beta, mean, var], expected, flushed) in cases {
+            let folded = fold(&[0.5, -0.5], None, Some(&norm(&[gamma], &[beta], &[mean], &[var], 0.0))).unwrap();
+            let found = [folded.weight[0], folded.weight[1], folded.bias[0]];
+            let bits = |values: [f32; 3]| values.map(f32::to_bits);
+            let expected = expected.map(|v: f64| v as f32);
+            assert_eq!((bits(found), folded.flushed), (bits(expected), flushed), "{gamma} {beta} {var}: {found:?}");
+        }
     }
 
     #[test]

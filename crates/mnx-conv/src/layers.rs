@@ -60,7 +60,7 @@ impl<'w> FusedLayer<'w> {
         norm: Option<&BatchNorm<'_>>,
         clamp: Clamp,
     ) -> Result<FusedLayer<'static>, Error> {
-        let Folded { weight, bias } = fold(weight, bias, norm)?;
+        let Folded { weight, bias, .. } = fold(weight, bias, norm)?;
         let (weights, [_, cout]) = (operation.pack(&weight, channels)?, channels);
         FusedLayer::new(operation, channels, weights.to_vec(), pack::bias(&bias, cout)?.to_vec(), clamp)
     }

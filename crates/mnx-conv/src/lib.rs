@@ -2,11 +2,13 @@
 //! weights are stored, and [layers](FusedLayer) that are fused.
 
 mod error;
+mod flush;
 mod fold;
 mod layers;
 mod pack;
 
 pub use error::{Error, Fault, FaultList, Parameter, Rule};
+pub use flush::{LEAST_CHANNEL, LEAST_VALUE, flush};
 pub use fold::{BatchNorm, Folded, fold};
 pub use layers::FusedLayer;
 pub use pack::Packing;

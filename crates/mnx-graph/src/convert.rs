@@ -1,16 +1,23 @@
-//! Checkpoints (safetensors with the authors' names) into weight files.
+//! Checkpoints (safetensors with the names of one of the dialects) into weight files.
 
 mod detect;
+mod dialects;
+mod naming;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::file::{LayerWeights, write_model};
+use crate::half::{bf16_to_f64, f16_to_f64};
+use crate::kind::{FileKind, Wanted};
 use crate::{Error, Layer, Limits, Network, Spec};
 
-pub use detect::{Detected, detect};
+pub use detect::{Detected, detect, detect_with};
+pub use dialects::Dialect;
+use naming::{Found, Modules, NORM, Names, is_counter};
+pub use naming::{Naming, naming};
 
 /// One reason why a checkpoint does not fit a network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -42,11 +49,19 @@ pub enum Problem {
         /// Its shape.
         found: Vec<usize>,
     },
-    /// A name that is there twice, with and without the prefix `module.`.
-    #[error("{name}: expected once, found with and without the prefix `module.`")]
+    /// A tensor of the network that is there twice, behind two prefixes.
+    #[error("{name}: expected once, found {}", twice(prefixes))]
     Twice {
-        /// The name without the prefix.
+        /// The name without a prefix.
         name: String,
+        /// That of the network's other tensors, and the other one; one of them may be empty.
+        prefixes: [String; 2],
+    },
+    /// More than one layer that the classifier could be.
+    #[error("classifier: expected one, found `{}`", found.join("` and `"))]
+    Heads {
+        /// Their names.
+        found: Vec<String>,
     },
     /// A tensor has another shape than the network asks for.
     #[error("{name}: expected shape {expected:?}, found {found:?}")]
@@ -84,6 +99,13 @@ pub enum Problem {
     },
 }
 
+fn twice([first, second]: &[String; 2]) -> String {
+    match (first.as_str(), second.as_str()) {
+        ("", prefix) | (prefix, "") => format!("with and without the prefix `{prefix}`"),
+        (first, second) => format!("with the prefixes `{first}` and `{second}`"),
+    }
+}
+
 /// A line per problem, each after a line break.
 pub(crate) fn lines(problems: &[Problem]) -> String {
     problems.iter().fold(String::new(), |mut text, problem| {
@@ -96,92 +118,142 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
     })
 }
 
-/// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in PyTorch),
-/// in f64, and rounds once. The same checkpoint and spec give the same bytes.
+/// How a checkpoint is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConvertOptions {
+    /// What the batch norms add to variances; `None`: what the [dialect](Dialect::bn_eps) says.
+    pub bn_eps: Option<f64>,
+    /// The network's tensors are those behind this prefix, whose last dot may be left out. Tensors without it are left out,
+    /// but for a classifier that is needed. `None`: the prefix behind which most of the network's tensors are, and all of
+    /// the checkpoint's must be.
+    pub strip_prefix: Option<String>,
+}
+
+impl ConvertOptions {
+    /// The dialect's epsilon, and the prefix that is found.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this epsilon.
+    #[must_use]
+    pub fn bn_eps(mut self, bn_eps: f64) -> Self {
+        self.bn_eps = Some(bn_eps);
+        self
+    }
+
+    /// With this prefix.
+    #[must_use]
+    pub fn strip_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.strip_prefix = Some(prefix.into());
+        self
+    }
+}
+
+/// What [`convert`] makes of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Converted {
+    /// Bytes of the weight file.
+    pub file: Vec<u8>,
+    /// How many weights and biases were so near to zero that zeros took their place: see
+    /// [`Model::almost_zero`](crate::Model::almost_zero).
+    pub flushed: u64,
+}
+
+/// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in
+/// PyTorch, 1e-3 in TensorFlow), in f64, and rounds once. Zeros take the place of what is then almost zero. The same
+/// checkpoint and spec give the same bytes.
 ///
-/// Names are the authors', e.g. `features.1.conv.0.weight`, or torchvision's for MobileNetV2 and ResNet, with or without the
-/// prefix `module.`; `num_batches_tracked` is ignored. Tensors are F16, BF16, F32 or F64.
+/// Names are those of a [`Dialect`], behind any [prefix](Naming::prefix) that all tensors share; the classifier may also be
+/// called `fc`, `head` and the like. `num_batches_tracked` and other counters are ignored. Tensors are F16, BF16, F32 or F64.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
-/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`]; [`Error::Epsilon`]; and as [`write_model`].
-pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Vec<u8>, Error> {
-    if !(bn_eps.is_finite() && bn_eps >= 0.0) {
-        return Err(Error::Epsilon { found: bn_eps });
+/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
+/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as [`write_model`].
+pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
+    convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
+}
+
+/// [`convert`], with an epsilon and a prefix that may be left open. Padding and preprocessing are the spec's:
+/// [`Dialect::apply`] gives it those of the dialect.
+///
+/// # Errors
+/// As [`convert`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip.
+pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Converted, Error> {
+    if let Some(found) = options.bn_eps.filter(|eps| !(eps.is_finite() && *eps >= 0.0)) {
+        return Err(Error::Epsilon { found });
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
+    spec.preprocessing.check_range()?;
     let tensors = parse(checkpoint)?;
+    let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
+    let found = names.of(spec, &network)?;
+    let bn_eps = options.bn_eps.unwrap_or(found.naming.dialect.bn_eps);
 
-    let mut unused = Checkpoint::new(&tensors);
-    let folded: Vec<_> = network.layers().filter_map(|layer| unused.layer(layer, bn_eps)).collect();
-    let mut problems = unused.finish();
+    let mut unused = Checkpoint::new(&tensors, &found);
+    let layers = network.layers().zip(&found.modules);
+    let folded: Vec<_> = layers.filter_map(|(layer, modules)| unused.layer(layer, modules, bn_eps)).collect();
+    let mut problems = unused.finish(found);
     if !problems.is_empty() {
-        if let Ok(detected) = detect(checkpoint) {
+        if let Ok(detected) = detect_with(checkpoint, options) {
             problems.splice(..0, detected.disagreements(spec));
         }
         return Err(Error::Checkpoint { problems });
     }
+    let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
     let mut folded = folded.into_iter();
     let source = |_: &Layer| match folded.next() {
-        Some(Folded { weight, bias }) => LayerWeights { weight, bias },
+        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
         None => LayerWeights::default(),
     };
     let mut file = Vec::new();
     write_model(spec, &limits, source, &mut file)?;
-    Ok(file)
+    Ok(Converted { file, flushed })
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
-    SafeTensors::deserialize(checkpoint).map_err(|e| Error::CheckpointFormat { message: e.to_string() })
-}
-
-/// The name without the prefix that PyTorch's `DataParallel` gives.
-fn stripped(name: &str) -> &str {
-    name.strip_prefix("module.").unwrap_or(name)
+    SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
+        None | Some(FileKind::Safetensors) => Error::CheckpointFormat { message: e.to_string() },
+        Some(found) => Error::WrongKind { expected: Wanted::Checkpoint, found },
+    })
 }
 
 /// What of a checkpoint has not been used yet, and what is wrong so far.
 struct Checkpoint<'a> {
     tensors: BTreeMap<String, TensorView<'a>>,
+    /// Names of tensors that have been.
+    used: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Checkpoint<'a> {
-    fn new(file: &SafeTensors<'a>) -> Self {
-        let mut checkpoint = Checkpoint { tensors: BTreeMap::new(), problems: Vec::new() };
-        for (name, tensor) in file.tensors() {
-            let name = stripped(&name);
-            if name.ends_with(".num_batches_tracked") {
-                continue;
-            }
-            if checkpoint.tensors.insert(name.into(), tensor).is_some() {
-                checkpoint.problems.push(Problem::Twice { name: name.into() });
-            }
-        }
-        // The file's own order is that of a hash map.
-        checkpoint.problems.sort_by_key(ToString::to_string);
-        checkpoint
+    fn new(file: &SafeTensors<'a>, found: &Found) -> Self {
+        let mut tensors: BTreeMap<_, _> = file.tensors().into_iter().filter(|(name, _)| !is_counter(name)).collect();
+        found.naming.left_out.iter().for_each(|name| drop(tensors.remove(name)));
+        Checkpoint { tensors, used: BTreeSet::new(), problems: Vec::new() }
     }
 
     /// A layer's weight and bias, unless there is a problem.
-    fn layer(&mut self, layer: &Layer, eps: f64) -> Option<Folded> {
+    fn layer(&mut self, layer: &Layer, modules: &Modules, eps: f64) -> Option<Folded> {
         let channels = [layer.cout];
-        let weight = self.take(&layer.name, "weight", &layer.weight_dims());
-        let result = match &layer.norm {
+        let weight = self.take(&modules.conv, "weight", &layer.weight_dims());
+        let result = match &modules.norm {
             Some(norm) => {
                 // All are looked up before the first that is missing ends it.
-                let norm =
-                    ["weight", "bias", "running_mean", "running_var"].map(|part| self.take(norm, part, &channels));
+                let norm = NORM.map(|part| self.take(norm, part, &channels));
                 let [Some(gamma), Some(beta), Some(mean), Some(var)] = &norm else { return None };
                 fold(&weight?, None, Some(&BatchNorm { gamma, beta, mean, var, eps }))
             }
             None => {
-                let bias = self.take(&layer.name, "bias", &channels);
+                let bias = self.take(&modules.conv, "bias", &channels);
                 fold(&weight?, Some(&bias?), None)
             }
         };
-        result.map_err(|error| self.refuse(layer, error)).ok()
+        result.map_err(|error| self.refuse(modules, error)).ok()
     }
 
     /// Values of a tensor, exactly, unless there is a problem.
@@ -191,6 +263,7 @@ impl<'a> Checkpoint<'a> {
             self.problems.push(Problem::Missing { name, expected: expected.to_vec() });
             return None;
         };
+        self.used.insert(name.clone());
         if tensor.shape() != expected {
             let (expected, found) = (expected.to_vec(), tensor.shape().to_vec());
             self.problems.push(Problem::Shape { name, expected, found });
@@ -203,27 +276,32 @@ impl<'a> Checkpoint<'a> {
         values
     }
 
-    fn refuse(&mut self, layer: &Layer, error: mnx_conv::Error) {
+    fn refuse(&mut self, modules: &Modules, error: mnx_conv::Error) {
         match error {
             mnx_conv::Error::Fold(FaultList(faults)) => {
-                let problem = |fault: Fault| Problem::Values { name: tensor_name(layer, fault.parameter), fault };
+                let problem = |fault: Fault| Problem::Values { name: tensor_name(modules, fault.parameter), fault };
                 self.problems.extend(faults.into_iter().map(problem));
             }
-            error => self.problems.push(Problem::Fold { name: layer.name.clone(), error }),
+            error => self.problems.push(Problem::Fold { name: modules.conv.clone(), error }),
         }
     }
 
-    fn finish(self) -> Vec<Problem> {
-        let mut problems = self.problems;
+    /// All problems: names that are there twice first, unexpected ones last.
+    fn finish(self, found: Found) -> Vec<Problem> {
         let unused = self.tensors.into_iter();
-        problems.extend(unused.map(|(name, tensor)| Problem::Unexpected { name, found: tensor.shape().to_vec() }));
+        let left_over = unused.map(|(name, tensor)| found.naming.left_over(&name, tensor.shape().to_vec(), &self.used));
+        let (mut problems, unexpected): (Vec<_>, Vec<_>) =
+            left_over.partition(|problem| matches!(problem, Problem::Twice { .. }));
+        problems.extend(found.heads);
+        problems.extend(self.problems);
+        problems.extend(unexpected);
         problems
     }
 }
 
-/// What a parameter of a layer is called in a checkpoint.
-fn tensor_name(layer: &Layer, parameter: Parameter) -> String {
-    let (conv, norm) = (&layer.name, layer.norm.as_ref().unwrap_or(&layer.name));
+/// What a parameter of a layer is called in the checkpoint.
+fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
+    let (conv, norm) = (&modules.conv, modules.norm.as_ref().unwrap_or(&modules.conv));
     match parameter {
         Parameter::Weight => format!("{conv}.weight"),
         Parameter::Bias => format!("{conv}.bias"),
@@ -240,24 +318,11 @@ fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
     Some(match dtype {
         Dtype::F16 => pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))).collect(),
-        // The upper half of an f32.
-        Dtype::BF16 => pairs.iter().map(|&[low, high]| f64::from(f32::from_le_bytes([0, 0, low, high]))).collect(),
+        Dtype::BF16 => pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))).collect(),
         Dtype::F32 => fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
         Dtype::F64 => eights.iter().map(|&b| f64::from_le_bytes(b)).collect(),
         _ => return None,
     })
-}
-
-/// Sign, 5 bits of exponent, 10 of fraction (IEEE 754 binary16).
-fn f16_to_f64(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff) / 1024.0);
-    let magnitude = match exponent {
-        0 => fraction * 2_f64.powi(-14),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction) * 2_f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
 #[cfg(test)]

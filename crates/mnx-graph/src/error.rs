@@ -42,6 +42,18 @@ pub enum Error {
         /// The value.
         found: String,
     },
+    /// Mean and deviation of pixels of 0…255, where those of pixels in 0…1 belong.
+    #[error(
+        "preprocessing: expected mean and std of pixels in 0…1, found {}; divided by 255 they are {}",
+        pair(found),
+        pair(meant)
+    )]
+    PixelRange {
+        /// Mean and deviation, per channel R, G, B.
+        found: [[f32; 3]; 2],
+        /// What they are for pixels in 0…1.
+        meant: [[f32; 3]; 2],
+    },
     /// Something would be larger than [`Limits`](crate::Limits) allows.
     #[error("{what}: expected at most {limit}, found {found}")]
     Limit {
@@ -76,6 +88,14 @@ pub enum Error {
     Foreign {
         /// Its first bytes, up to four.
         found: Vec<u8>,
+    },
+    /// A file that is known, but of another kind.
+    #[error("{expected}: expected {}, found {found}: {}", .expected.form(), found.advice(*expected))]
+    WrongKind {
+        /// What was wanted.
+        expected: crate::Wanted,
+        /// What it is.
+        found: crate::FileKind,
     },
     /// A weight file of another version of the format.
     #[error(
@@ -254,12 +274,50 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A checkpoint that has the network's tensors more than once.
+    #[cfg(feature = "convert")]
+    #[error("checkpoint: expected the network once, found it behind {}", behind(prefixes))]
+    SeveralNetworks {
+        /// What the names of each begin with.
+        prefixes: Vec<String>,
+    },
     /// A checkpoint whose tensors are not those of the network: every problem, one line each.
     #[cfg(feature = "convert")]
     #[error("checkpoint: found {} problems:{}", .problems.len(), crate::convert::lines(problems))]
     Checkpoint {
         /// At least one: what the spec has otherwise, then tensors in the order of the network's layers, unexpected ones last.
         problems: Vec<crate::convert::Problem>,
+    },
+    /// Bytes that are no ONNX model.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: expected a model, found something else: {message}")]
+    OnnxFormat {
+        /// What is wrong with them.
+        message: String,
+    },
+    /// An ONNX model that is no network of mnx as a whole.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: expected {expected}, found {found}")]
+    OnnxGraph {
+        /// What networks have.
+        expected: String,
+        /// What the model has.
+        found: String,
+    },
+    /// The first operation of an ONNX model that does not fit.
+    #[cfg(feature = "onnx")]
+    #[error("ONNX: operation {index}, {operation} `{name}`: expected {expected}, found {found}")]
+    OnnxOperation {
+        /// Its place in the file, from 0.
+        index: usize,
+        /// What it is, e.g. `Conv`.
+        operation: String,
+        /// The name that the model gives it.
+        name: String,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
     },
     /// The epsilon of the batch norms.
     #[cfg(feature = "convert")]
@@ -285,6 +343,18 @@ fn one_of(items: &[impl std::fmt::Display]) -> String {
     text
 }
 
+#[cfg(feature = "convert")]
+fn behind(prefixes: &[String]) -> String {
+    let named = |prefix: &String| if prefix.is_empty() { "no prefix".into() } else { format!("`{prefix}`") };
+    prefixes.iter().map(named).collect::<Vec<_>>().join(" and ")
+}
+
 fn shape([n, c, h, w]: [usize; 4]) -> String {
     format!("{n} x {c} x {h} x {w}")
+}
+
+/// Mean and deviation as flags take them.
+fn pair([mean, std]: &[[f32; 3]; 2]) -> String {
+    let three = |values: &[f32; 3]| values.map(|v| v.to_string()).join(",");
+    format!("{} and {}", three(mean), three(std))
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Activation, BlockKind, Error, Padding, Preprocessing, Spec, Stage, Stem};
+use crate::{Activation, BlockKind, Error, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
 
 /// A named network and its defaults.
 struct Family {
@@ -33,10 +33,11 @@ enum Resize {
 }
 
 impl Resize {
-    fn of(self, resolution: usize) -> usize {
-        match self {
-            Resize::Margin => usize::try_from(resolution as u128 * 256 / 224).unwrap_or(usize::MAX),
-            Resize::Exact => resolution,
+    /// A picture that is squashed has nothing to crop away either.
+    fn of(self, fit: Fit, resolution: usize) -> usize {
+        match (self, fit) {
+            (Resize::Margin, Fit::Crop) => usize::try_from(resolution as u128 * 256 / 224).unwrap_or(usize::MAX),
+            (Resize::Exact, _) | (_, Fit::Squash) => resolution,
         }
     }
 }
@@ -200,6 +201,10 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct TablePreprocessing {
     resize: Option<usize>,
+    #[serde(default)]
+    fit: Fit,
+    #[serde(default)]
+    interpolation: Interpolation,
     mean: Option<[f32; 3]>,
     std: Option<[f32; 3]>,
 }
@@ -209,6 +214,7 @@ impl From<Table> for Spec {
         let name = table.family.unwrap_or_else(|| "custom".into());
         let defaults = find(&name).unwrap_or(&FAMILIES[0]);
         let resolution = table.resolution.unwrap_or(defaults.resolution);
+        let fit = table.preprocessing.fit;
         let labelled = table.labels.as_ref().map(Vec::len);
         Spec {
             family: name,
@@ -224,7 +230,9 @@ impl From<Table> for Spec {
             padding: table.padding.unwrap_or_default(),
             labels: table.labels,
             preprocessing: Preprocessing {
-                resize: table.preprocessing.resize.unwrap_or(defaults.resize.of(resolution)),
+                resize: table.preprocessing.resize.unwrap_or(defaults.resize.of(fit, resolution)),
+                fit,
+                interpolation: table.preprocessing.interpolation,
                 mean: table.preprocessing.mean.unwrap_or(defaults.normalisation.mean),
                 std: table.preprocessing.std.unwrap_or(defaults.normalisation.std),
             },
@@ -259,18 +267,18 @@ impl Spec {
             classes: family.classes,
             padding: Padding::default(),
             labels: None,
-            preprocessing: Preprocessing {
-                resize: family.resize.of(family.resolution),
-                mean: family.normalisation.mean,
-                std: family.normalisation.std,
-            },
+            preprocessing: Preprocessing::new(
+                family.resize.of(Fit::Crop, family.resolution),
+                family.normalisation.mean,
+                family.normalisation.std,
+            ),
         })
     }
 
     /// The short side to which this family's pictures are resized for `resolution`:
-    /// ⌊resolution · 256 / 224⌋, or for the CIFAR families the resolution itself.
+    /// ⌊resolution · 256 / 224⌋, or for the CIFAR families and for squashed pictures the resolution itself.
     pub fn default_resize(&self, resolution: usize) -> usize {
-        find(&self.family).unwrap_or(&FAMILIES[0]).resize.of(resolution)
+        find(&self.family).unwrap_or(&FAMILIES[0]).resize.of(self.preprocessing.fit, resolution)
     }
 
     /// Sets the resolution, and the resize to that resolution's default.
@@ -283,8 +291,8 @@ impl Spec {
     /// which only `stem` and `stages` must be there. Channels are those before the width
     /// multiplier. Of the others, `family` (the network's name) is `custom`, `classes` is the
     /// number of labels, and everything else is as in `mobilenext`: width 1, identity 1,
-    /// 3 channels, 1000 classes, resolution 224, padding `torch`, ImageNet's mean and std, resize
-    /// by [`default_resize`](Spec::default_resize). The name of a known family brings its defaults.
+    /// 3 channels, 1000 classes, resolution 224, padding `torch`, ImageNet's mean and std, fit `crop`, interpolation
+    /// `bilinear-antialiased`, resize by [`default_resize`](Spec::default_resize). The name of a known family brings its defaults.
     /// A stage's `block` may be left out: `sandglass`.
     ///
     /// ```

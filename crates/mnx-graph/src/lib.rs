@@ -14,16 +14,21 @@ mod exec;
 mod families;
 mod file;
 mod graph;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+mod half;
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 mod huge;
 mod include;
 mod init;
+mod kind;
 mod layers;
 mod limits;
 #[cfg(feature = "memmap2")]
 mod mmap;
 mod model;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod outputs;
 mod plan;
 #[cfg(feature = "rayon")]
@@ -36,19 +41,24 @@ mod spec;
 mod team;
 
 #[cfg(feature = "convert")]
-pub use convert::{Detected, Problem, convert, detect};
+pub use convert::{
+    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+};
 pub use error::Error;
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
 pub use include::Aligned;
 pub use init::init;
+pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
 pub use mnx_conv::Packing;
 pub use mnx_tensor::{Arithmetic, Element};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+#[cfg(feature = "onnx")]
+pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
-pub use spec::{BlockKind, Padding, Preprocessing, Spec, Stage, Stem};
+pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};

@@ -100,16 +100,96 @@ impl Padding {
     }
 }
 
+/// How a picture becomes the square that the network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Fit {
+    /// The short side is resized, the long one in proportion; the middle is kept.
+    #[default]
+    Crop,
+    /// Both sides are resized to the same, whatever the picture's proportions; the middle is kept, all of it where that is the
+    /// resolution.
+    Squash,
+}
+
+/// How pixels are made of those of another size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Interpolation {
+    /// Bilinear, over all pixels that a smaller picture's pixel covers: torchvision's default, Pillow's `BILINEAR`.
+    #[default]
+    BilinearAntialiased,
+    /// Bicubic in the same way: Pillow's `BICUBIC`.
+    Bicubic,
+}
+
 /// What happens to a picture before the network sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Preprocessing {
-    /// The short side is resized to this before the crop to the resolution.
+    /// What the short side is resized to, or with [`Fit::Squash`] both sides, before the crop to the resolution.
     pub resize: usize,
+    /// Whether the picture keeps its proportions; it does where a weight file does not say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fit: Fit,
+    /// How it is resized; bilinear where a weight file does not say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub interpolation: Interpolation,
     /// Subtracted from pixels in 0…1, per channel R, G, B.
     pub mean: [f32; 3],
     /// Divides afterwards.
     pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// Torchvision's usual one: bilinear, proportions kept.
+    pub fn new(resize: usize, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
+        Preprocessing { resize, fit: Fit::default(), interpolation: Interpolation::default(), mean, std }
+    }
+
+    /// The same for pixels in 0…1, where mean or deviation can only be those of pixels of 0…255: neither can be above 1 for pixels in
+    /// 0…1. A deviation of 1 beside such a mean becomes 1/255.
+    ///
+    /// ```
+    /// # use mnx_graph::Preprocessing;
+    /// let given = Preprocessing::new(256, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    /// let meant = given.in_unit_range().unwrap();
+    /// assert_eq!((meant.mean, meant.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+    /// assert_eq!(meant.in_unit_range(), None);
+    /// ```
+    pub fn in_unit_range(&self) -> Option<Preprocessing> {
+        let above = self.mean.iter().any(|mean| mean.abs() > 1.0);
+        let wide = self.std.iter().any(|&std| std > 1.0) || above && self.std.iter().all(|&std| std == 1.0);
+        let mut meant = self.clone();
+        if above {
+            meant.mean = self.mean.map(divided);
+        }
+        if wide {
+            meant.std = self.std.map(divided);
+        }
+        (above || wide).then_some(meant)
+    }
+
+    /// # Errors
+    /// [`Error::PixelRange`] for values that are meant for pixels of 0…255.
+    pub(crate) fn check_range(&self) -> Result<(), Error> {
+        let Some(meant) = self.in_unit_range() else { return Ok(()) };
+        let pair = |of: &Preprocessing| [of.mean, of.std];
+        Err(Error::PixelRange { found: pair(self), meant: pair(&meant) })
+    }
+}
+
+/// By 255, without what f32 adds to a decimal number.
+fn divided(value: f32) -> f32 {
+    let exact = f64::from(value) / 255.0;
+    format!("{exact:.6e}").parse().unwrap_or(exact as f32)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The whole description of a network; the weight file's header holds one.
@@ -123,7 +203,7 @@ pub struct Spec {
     /// Stage table, channels before the width multiplier.
     pub stages: Vec<Stage>,
     /// What follows the layers that have an activation: ReLU6 or ReLU.
-    #[serde(default, skip_serializing_if = "is_relu6")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub activation: Activation,
     /// Output channels, before the width multiplier, of a pointwise layer between the last stage and the
     /// pool; `None`: there is no such layer. They, or else the last stage's, grow with a width above 1, but do not
@@ -147,10 +227,6 @@ pub struct Spec {
     pub labels: Option<Vec<String>>,
     /// What happens to a picture before the network sees it.
     pub preprocessing: Preprocessing,
-}
-
-fn is_relu6(activation: &Activation) -> bool {
-    *activation == Activation::Relu6
 }
 
 /// Error of a field of the spec.

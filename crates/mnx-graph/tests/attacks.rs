@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Parts, small_file, small_int8_file};
-use mnx_graph::{Error, Limits, Model, OpenOptions};
+use mnx_graph::{Error, FileKind, Limits, Model, OpenOptions, Wanted};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -41,7 +41,9 @@ fn the_parts_put_together_are_a_file() {
 fn first_fields() {
     assert_refused! {
         Vec::new() => Error::Foreign { .. },
-        b"PK\x03\x04 and so on, a zip file of some length".to_vec() => Error::Foreign { found } if found == b"PK\x03\x04",
+        b"GIF89a and so on, a picture of some length".to_vec() => Error::Foreign { found } if found == b"GIF8",
+        b"PK\x03\x04 and so on, a zip file of some length".to_vec() =>
+            Error::WrongKind { expected: Wanted::WeightFile, found: FileKind::Zip },
         with(|p| p.magic = *b"MNXV") => Error::Foreign { .. },
         b"MN".to_vec() => Error::Truncated { found: 2, .. },
         with(|p| p.version = 3) => Error::Version { understood: [1, 2], found: 3 },

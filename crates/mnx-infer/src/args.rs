@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Classify(Classify),
     /// Run a tensor through the network: .npy in, .npy out
     Run(Run),
-    /// Make a weight file (.mnx) from a checkpoint (.safetensors)
+    /// Make a weight file (.mnx) from a checkpoint (.safetensors) or an ONNX model
     Convert(Convert),
     /// Make a weight file with random weights, for benchmarks
     Init(Init),
@@ -113,14 +113,16 @@ Examples:
   curl -s https://example.org/cat.jpg | mnx-infer classify -
 
 Several pictures are worked on at once, one on each thread; answers come in the order of the pictures. \
-One that cannot be read does not stop the others; the exit code is 1 then.")]
+One that cannot be read does not stop the others; the exit code is 1 then. \
+In JSON, a picture whose name is no UTF-8 has its bytes as `file_bytes`.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Pictures: PNG, JPEG, WebP, BMP or GIF (its first frame); a folder of them; - for standard input
+    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM; a folder of them; - for standard input
     ///
-    /// Of a folder, the files in it and in its folders that are called .png, .jpg, .jpeg, .webp, .bmp or .gif,
-    /// in the order of their paths. Names that start with a dot are passed over.
+    /// Of a folder, the files in it and in its folders that are pictures by their names or, whatever their names, by
+    /// their first bytes, in the order of their paths. Other files are counted on standard error, except those whose
+    /// names start with a dot.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// How many classes to list; more than there are is all of them [default: 5]
@@ -169,8 +171,8 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 pub(crate) struct Network {
     /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar,
-    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto
-    #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
+    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto, which it does where this is not given
+    #[arg(long, value_name = "ARCH", default_value = "auto", hide_default_value = true, value_parser = Arch::parse)]
     pub(crate) arch: Arch,
     /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
@@ -190,29 +192,43 @@ pub(crate) struct Network {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  mnx-infer convert --input model.onnx --output w.mnx
   mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
 
 `--arch auto` reads family, number of classes and the nearest listed width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
-1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding and \
-identity multiplier do not show there. Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py.
+1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding, epsilon and \
+identity multiplier do not show there. Names may be the MobileNeXt authors', torchvision's, timm's, tonylins's, Keras's, \
+OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
+Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py, models of Keras with \
+tools/keras_to_safetensors.py.
+
+The graph of an ONNX model (MobileNetV2, MobileNeXt or ResNet, of PyTorch's exporters or tf2onnx) tells all of that, whatever \
+its names; mean and std are assumed there, too. A flag that contradicts the graph is an error.
 
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of the authors' or of torchvision's state dict; batch norms are folded into the weights
-    #[arg(long, value_name = "W.safetensors")]
+    /// Checkpoint, with the names of a well-known implementation, or an ONNX model; batch norms are folded into the weights
+    #[arg(long, value_name = "W.safetensors|MODEL.onnx")]
     pub(crate) input: PathBuf,
     /// Weight file to make
     #[arg(long, value_name = "W.mnx")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) network: Network,
-    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch]
+    /// What stands before the names of the network's tensors, e.g. model. or ema.module. [default: what most have]
+    ///
+    /// Tensors without it are left out. Without this flag all must have the prefix, but for the classifier.
+    #[arg(long, value_name = "P", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) strip_prefix: Option<String>,
+    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch; tf where the
+    /// names are Hugging Face's or Keras's]
     #[arg(long, value_name = "torch|tf")]
     pub(crate) padding: Option<PaddingChoice>,
-    /// What the batch norms add to variances
-    #[arg(long, value_name = "F", default_value = "1e-5", allow_negative_numbers = true, value_parser = eps)]
-    pub(crate) bn_eps: f64,
+    /// What the batch norms add to variances: 1e-3 where TensorFlow trained them; those of ONNX models say it themselves
+    /// [default: 1e-5; 1e-3 where the names are Hugging Face's of MobileNetV2 or Keras's]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
+    pub(crate) bn_eps: Option<f64>,
     /// Text file with the classes' names, one per line [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
@@ -222,10 +238,35 @@ pub(crate) struct Convert {
     /// Standard deviation of the pixels in 0…1 [default: ImageNet's, or CIFAR's for its networks]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true, requires = "mean", value_parser = std_dev)]
     pub(crate) std: Option<Channels>,
-    /// Short side of pictures before the crop to the resolution [default: resolution * 256 / 224,
-    /// the resolution for CIFAR networks]
+    /// Short side of pictures before the crop to the resolution, or both sides of squashed ones [default: resolution * 256 / 224;
+    /// the resolution for CIFAR networks and squashed pictures]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resize: Option<usize>,
+    /// How pictures become a square [default: crop]
+    #[arg(long, value_name = "crop|squash")]
+    pub(crate) fit: Option<FitChoice>,
+    /// How pictures are resized, as Pillow and torchvision do it [default: bilinear]
+    #[arg(long, value_name = "bilinear|bicubic")]
+    pub(crate) interpolation: Option<InterpolationChoice>,
+}
+
+/// `--fit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FitChoice {
+    /// The short side is resized, the middle is kept
+    Crop,
+    /// Both sides are resized to the same
+    Squash,
+}
+
+/// `--interpolation`; both look at all pixels that a smaller picture's pixel covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InterpolationChoice {
+    /// A weighted mean of neighbours
+    #[value(alias = "bilinear-antialiased")]
+    Bilinear,
+    /// Sharper: what timm uses
+    Bicubic,
 }
 
 /// `--padding`.
@@ -303,7 +344,7 @@ impl Bench {
 #[command(after_help = "\
 Examples:
   mnx-infer compare mobilenext:1.0 mobilenext:0.5 --plot compare.svg
-  mnx-infer compare a.mnx b.mnx --eval imagenet/val --threads 1,2 --format markdown
+  mnx-infer compare a.mnx b.mnx --eval imagenet/val --sorted-folders --threads 1,2 --format markdown
   mnx-infer compare mobilenext --identity 1,0.5,0.25
 
 Each number of threads is measured, by default 1 and that of the physical cores. All networks take \
@@ -316,12 +357,11 @@ pub(crate) struct Compare {
     /// A weight file whose name has neither a dot nor a slash is written ./NAME.
     #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
     pub(crate) subjects: Vec<Subject>,
-    /// Also count right answers on this folder, with a sub-folder per class; for weight files only
+    /// Also count right answers on this folder, as `eval` does; for weight files only
     #[arg(long, value_name = "DIR")]
     pub(crate) eval: Option<PathBuf>,
-    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
-    #[arg(long, value_name = "FILE", requires = "eval")]
-    pub(crate) class_map: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     /// Draw accuracy (with --eval), else multiply-adds, against latency: a line per family
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
@@ -376,26 +416,64 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// What the classes of an evaluation's pictures are, where names of folders do not say.
+#[derive(Args, Debug)]
+pub(crate) struct Truth {
+    /// Classes of folders that are called otherwise: LOC_synset_mapping.txt, imagenet_class_index.json, lines of folder,
+    /// a tab and a label or index
+    ///
+    /// What the file holds is told by its content: lines of folder, a tab, and a label or index of the model; lines of
+    /// WordNet id and names, or ids alone in the order of the classes; JSON of index to [id, name], id or name, or of
+    /// folder to index or label. Names and numbers have to agree with the model's labels. With --list, the labels of
+    /// the list are looked up in it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_map: Option<PathBuf>,
+    /// Take the sub-folders in sorted order for the classes 0, 1, …, as torchvision's ImageFolder does
+    #[arg(long, conflicts_with_all = ["class_map", "list"])]
+    pub(crate) sorted_folders: bool,
+    /// Classes of single files: lines of a file below DIR, a space or tab, and a label or index (val.txt), or Kaggle's
+    /// LOC_val_solution.csv
+    ///
+    /// Names of files with spaces take a tab. Pictures that are not in the list are counted and not scored.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) list: Option<PathBuf>,
+}
+
+impl Truth {
+    /// The first of the flags that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--class-map", self.class_map.is_some()),
+            ("--sorted-folders", self.sorted_folders),
+            ("--list", self.list.is_some()),
+        ];
+        flags.into_iter().find(|&(_, given)| given).map(|(flag, _)| flag)
+    }
+}
+
 /// `eval`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   mnx-infer eval pictures/
-  mnx-infer eval --weights w.mnx --class-map classes.tsv --strict --format json pictures/
+  mnx-infer eval --weights w.mnx --sorted-folders imagenet/val
+  mnx-infer eval --weights w.mnx --class-map LOC_synset_mapping.txt --strict --format json imagenet/val
+  mnx-infer eval --weights w.mnx --list val.txt ILSVRC2012_img_val/
 
-Every file in a folder of DIR that names a class is tried (names that start with a dot are passed over). \
-Those that are no pictures are listed at the end; other folders are listed and not scored. \
-Several pictures are worked on at once, one on each thread.")]
+Every file in a folder of DIR that names a class is tried (names that start with a dot are not). \
+Pictures that cannot be read are listed at the end; files that neither by name nor by content are pictures are counted; \
+other folders are listed and not scored. Several pictures are worked on at once, one on each thread. \
+In JSON, files whose names are no UTF-8 have their bytes as `file_bytes`.")]
 pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index
+    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index; with --list,
+    /// any folder of pictures
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// Classes of folders that are called otherwise: lines of folder, a tab, and a label or index
-    #[arg(long, value_name = "FILE")]
-    pub(crate) class_map: Option<PathBuf>,
-    /// Fail when a file in a class's folder cannot be read (the answers are still given)
+    #[command(flatten)]
+    pub(crate) truth: Truth,
+    /// Fail when a picture in a class's folder or the list cannot be read (the answers are still given)
     #[arg(long)]
     pub(crate) strict: bool,
 }

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod error;
+mod json_path;
 mod npy;
 mod output;
 mod pictures;

@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use same_file::Handle;
 use tempfile::NamedTempFile;
 
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::stdout;
 
 /// A file to be written: a temporary one beside the target, which [`finish`](OutputFile::finish) renames.
@@ -100,6 +101,37 @@ impl OutputFile {
         };
         finished.map_err(|e| cannot_write(&self.path, &e))
     }
+}
+
+/// Checks that a file to be written is none of those that are read, also by way of a link: it would be gone. Standard output,
+/// pipes and devices can be both.
+///
+/// # Errors
+/// [`Error::Usage`] that names both.
+pub(crate) fn check_apart<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), Error> {
+    if is_standard(output) {
+        return Ok(());
+    }
+    let Some(identity) = identity(output) else { return Ok(()) };
+    let same = |input: &&Path| !is_standard(input) && self::identity(input).as_ref() == Some(&identity);
+    match inputs.into_iter().find(same) {
+        None => Ok(()),
+        Some(input) if input == output => {
+            Err(Error::Usage(format!("{}: expected an output that is no input, found it as both", shown(output))))
+        }
+        Some(input) => Err(Error::Usage(format!(
+            "{}: expected an output that is no input, found the same file as {}",
+            shown(output),
+            shown(input)
+        ))),
+    }
+}
+
+/// What all names of a regular file have in common; none for other things and where there is no file.
+fn identity(path: &Path) -> Option<Handle> {
+    // To open a pipe would be to wait for whoever writes to it.
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Handle::from_path(path).ok()
 }
 
 /// Whether a path stands for standard input or output.
@@ -213,6 +245,32 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_output_is_no_input_by_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("sub")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        fs::write(path("other"), "").unwrap();
+        fs::hard_link(path("file"), path("hard")).unwrap();
+        for (target, name) in [("file", "soft"), ("soft", "softer"), ("absent", "dangling")] {
+            std::os::unix::fs::symlink(path(target), path(name)).unwrap();
+        }
+        let file = path("file");
+        for same in ["file", "hard", "soft", "softer", "sub/../file"].map(path) {
+            for (output, input) in [(&same, &file), (&file, &same)] {
+                let error = check_apart(output, [Path::new("-"), &path("other"), input]).unwrap_err();
+                assert_eq!(error.exit_code(), 2, "{error}");
+                assert!(error.to_string().starts_with(output.to_str().unwrap()), "{error}");
+            }
+        }
+        for output in [path("other"), path("absent"), path("dangling"), path("sub"), "-".into(), "/dev/null".into()] {
+            check_apart(&output, [&*file, &path("absent"), &path("sub"), Path::new("/dev/null"), Path::new("-")])
+                .unwrap();
+        }
     }
 
     #[cfg(unix)]

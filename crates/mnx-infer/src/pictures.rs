@@ -1,16 +1,23 @@
 //! Which files are to be read as pictures: those that are named, and those in folders.
 
+mod passed_over;
+
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use mnx::{Picture, PictureLimits};
+use mnx::{Picture, PictureFormat, PictureLimits};
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::output::is_standard;
+pub(crate) use passed_over::PassedOver;
 
-/// Names of pictures end so, in upper or lower case.
-const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+/// Names of pictures end so, in upper or lower case: also those of formats that are not decoded, which is then said.
+const SUFFIXES: [&str; 21] = [
+    "png", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm",
+    "avif", "heic", "heif", "jp2", "jxl",
+];
 
 /// A file that should be a picture.
 #[derive(Debug)]
@@ -76,18 +83,19 @@ fn decode(path: &Path, source: impl Read) -> Result<Picture, Error> {
     })
 }
 
-/// The files that `images` name, in order, with the pictures of a folder in its place.
+/// The files that `images` name, in order, with the pictures of a folder in its place. `note` is told what was passed
+/// over in a folder.
 ///
 /// # Errors
 /// [`Error::Usage`] when standard input is named twice.
-pub(crate) fn expand(images: &[PathBuf]) -> Result<Vec<Entry>, Error> {
+pub(crate) fn expand(images: &[PathBuf], mut note: impl FnMut(String)) -> Result<Vec<Entry>, Error> {
     if images.iter().filter(|path| is_standard(path)).count() > 1 {
         return Err(Error::Usage("IMAGE: expected - (standard input) once at most, found it again".into()));
     }
     let mut entries = Vec::new();
     for path in images {
         if path.is_dir() {
-            entries.extend(in_folder(path));
+            entries.extend(in_folder(path, &mut note));
         } else {
             entries.push(Entry::new(path));
         }
@@ -96,21 +104,21 @@ pub(crate) fn expand(images: &[PathBuf]) -> Result<Vec<Entry>, Error> {
 }
 
 /// The pictures in a folder, or that there are none.
-fn in_folder(folder: &Path) -> Vec<Entry> {
-    let mut entries = Vec::new();
+fn in_folder(folder: &Path, note: &mut impl FnMut(String)) -> Vec<Entry> {
+    let (mut entries, mut passed_over) = (Vec::new(), PassedOver::default());
     for found in walk(folder).into_iter().filter_entry(is_wanted) {
         match found {
-            Ok(found) if found.file_type().is_file() && is_named_as_picture(found.path()) => {
-                entries.push(Entry::new(found.path()));
-            }
-            Ok(_) => (),
+            Ok(found) => entries.extend(picture(&found, &mut passed_over)),
             Err(e) => entries.extend(Entry::unvisited(&e)),
         }
     }
     if entries.is_empty() {
-        let expected = format!("pictures (.{})", EXTENSIONS.join(", ."));
-        let error = Error::expected(folder, expected, "a folder without any");
+        let others = if passed_over.files() == 0 { String::new() } else { format!(": {passed_over}") };
+        let error = Error::expected(folder, "pictures", format_args!("a folder without any{others}"));
         entries.push(Entry::troubled(folder, &error));
+    } else if passed_over.files() > 0 {
+        let plural = if entries.len() == 1 { "" } else { "s" };
+        note(format!("{}: {} picture{plural}, {passed_over}", shown(folder), entries.len()));
     }
     entries
 }
@@ -125,63 +133,154 @@ pub(crate) fn is_wanted(entry: &DirEntry) -> bool {
     entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
+/// What a walk found, if it should be a picture by its name or is one by its first bytes. A file that is neither is
+/// counted; one that cannot be told is a picture with trouble.
+pub(crate) fn picture(found: &DirEntry, passed_over: &mut PassedOver) -> Option<Entry> {
+    let (path, kind) = (found.path(), found.file_type());
+    if kind.is_dir() {
+        return None;
+    }
+    if !kind.is_file() {
+        // Opening a pipe might wait for ever.
+        passed_over.add_special();
+        return None;
+    }
+    if is_named_as_picture(path) {
+        return Some(Entry::new(path));
+    }
+    match first_bytes(path) {
+        Err(e) => Some(Entry::troubled(path, &Error::file(path, format_args!("cannot be read: {e}")))),
+        Ok(bytes) if looks_like_picture(&bytes) => Some(Entry::new(path)),
+        Ok(_) => {
+            passed_over.add(path);
+            None
+        }
+    }
+}
+
 /// Whether the name is one that pictures have.
-pub(crate) fn is_named_as_picture(path: &Path) -> bool {
-    path.extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found.eq_ignore_ascii_case(known)))
+fn is_named_as_picture(path: &Path) -> bool {
+    path.extension().is_some_and(|found| SUFFIXES.iter().any(|known| found.eq_ignore_ascii_case(known)))
+}
+
+/// As much of a file as shows its format.
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(PictureFormat::BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether a file that begins so is a picture, if perhaps one that is not decoded, which is then said. Drawings and
+/// documents are none.
+fn looks_like_picture(bytes: &[u8]) -> bool {
+    !matches!(PictureFormat::of(bytes), None | Some(PictureFormat::Svg | PictureFormat::Pdf))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, File};
+    use std::fs;
 
-    /// Paths below `folder`, with what is wrong.
-    fn found(folder: &Path) -> Vec<(String, Option<String>)> {
+    /// Paths below `folder` with what is wrong, and what is said of the others.
+    fn found(folder: &Path) -> (Vec<(String, Option<String>)>, Vec<String>) {
         let below = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().replace('\\', "/");
-        in_folder(folder).into_iter().map(|entry| (below(&entry.path), entry.trouble)).collect()
+        let mut notes = Vec::new();
+        let entries = in_folder(folder, &mut |note| notes.push(note));
+        (entries.into_iter().map(|entry| (below(&entry.path), entry.trouble)).collect(), notes)
+    }
+
+    /// A folder of these files and their contents.
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        folder
     }
 
     #[test]
     fn a_folder_is_its_pictures_in_the_order_of_their_paths() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["b", "b/d", ".hidden", "empty"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        let names = ["b.png", "b/2.JPG", "b/10.webp", "b/d/x.Gif", "a.bmp", "z.jpeg"];
+        let names = ["b.png", "b/2.JPG", "b/10.webp", "b/d/x.Gif", "a.bmp", "z.jpeg", "t.TIFF", "u.heic"];
         let others = ["a.txt", "png", ".a.png", ".hidden/a.png", "b/a.png.part"];
-        for name in names.iter().chain(&others) {
-            File::create(folder.path().join(name)).unwrap();
-        }
-        let sorted = ["a.bmp", "b/10.webp", "b/2.JPG", "b/d/x.Gif", "b.png", "z.jpeg"];
-        assert_eq!(found(folder.path()), sorted.map(|name| (name.to_owned(), None)));
+        let files: Vec<_> = names.iter().chain(&others).map(|&name| (name, &b""[..])).collect();
+        let folder = folder(&files);
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        let sorted = ["a.bmp", "b/10.webp", "b/2.JPG", "b/d/x.Gif", "b.png", "t.TIFF", "u.heic", "z.jpeg"];
+        let (entries, notes) = found(folder.path());
+        assert_eq!(entries, sorted.map(|name| (name.to_owned(), None)));
+        let note = "8 pictures, 3 other files passed over (.part 1, .txt 1, no suffix 1)";
+        assert_eq!(notes, [format!("{}: {note}", shown(folder.path()))]);
+    }
+
+    #[test]
+    fn other_names_are_judged_by_content() {
+        const JPEG: &[u8] = b"\xFF\xD8\xFF\xE0";
+        const AVIF: &[u8] = b"\0\0\0\x1Cftypavif";
+        let pictures =
+            [("a", JPEG), ("aa", AVIF), ("b.txt", b"\x89PNG\r\n\x1a\n"), ("c.gif87", b"GIF87a"), ("d.jpg.part", JPEG)];
+        let others: [(&str, &[u8]); 6] = [
+            ("e", b""),
+            ("f.txt", b"a list of pictures"),
+            ("g", b"\xFF\xD8"),
+            ("h", b"BMW"),
+            ("i", &[0; 4096]),
+            ("j.pdf", b"%PDF-1.7"),
+        ];
+        let folder = folder(&[&pictures[..], &others].concat());
+        let (entries, notes) = found(folder.path());
+        assert_eq!(entries, pictures.map(|(name, _)| (name.to_owned(), None)));
+        assert!(
+            notes[0].ends_with(": 5 pictures, 6 other files passed over (no suffix 4, .pdf 1, .txt 1)"),
+            "{notes:?}"
+        );
     }
 
     #[test]
     fn a_folder_without_pictures_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        File::create(folder.path().join("a.txt")).unwrap();
-        let entries = found(folder.path());
-        assert_eq!((entries.len(), entries[0].0.as_str()), (1, ""));
-        let message = entries[0].1.as_ref().unwrap();
-        assert!(message.ends_with("found a folder without any") && message.contains(".webp"), "{message}");
+        let folder = folder(&[]);
+        for end in ["found a folder without any", "found a folder without any: 1 other file passed over (.txt 1)"] {
+            let (entries, notes) = found(folder.path());
+            assert_eq!((entries.len(), entries[0].0.as_str(), notes.len()), (1, "", 0));
+            let message = entries[0].1.as_ref().unwrap();
+            assert!(message.ends_with(end), "{message}");
+            fs::write(folder.path().join("a.txt"), "no picture").unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        use std::os::unix::net::UnixListener;
+        let folder = folder(&[("a.png", b""), ("secret", b"GIF89a")]);
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").args([at("pipe"), at("pipe.png")]).status().unwrap();
+        assert!(made.success());
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o000)).unwrap();
+        // The superuser may read it all the same.
+        let readable = fs::File::open(at("secret")).is_ok();
+        let (entries, notes) = found(folder.path());
+        let names: Vec<_> = entries.iter().map(|(name, trouble)| (name.as_str(), trouble.is_none())).collect();
+        assert_eq!(names, [("a.png", true), ("secret", readable)]);
+        assert!(notes[0].ends_with("2 pictures, 4 other files passed over (no regular file 4)"), "{notes:?}");
     }
 
     #[cfg(unix)]
     #[test]
     fn links_are_followed_and_loops_end() {
         use std::os::unix::fs::symlink;
-        let folder = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
+        let (folder, elsewhere) = (folder(&[("a/near.png", b"")]), folder(&[("far.png", b"")]));
         let at = |name: &str| folder.path().join(name);
-        File::create(elsewhere.path().join("far.png")).unwrap();
-        fs::create_dir(at("a")).unwrap();
-        File::create(at("a/near.png")).unwrap();
         symlink(folder.path(), at("a/up")).unwrap();
         symlink(elsewhere.path(), at("b")).unwrap();
         symlink(elsewhere.path().join("far.png"), at("c.png")).unwrap();
         symlink(at("absent.png"), at("d.png")).unwrap();
         symlink(at("e.png"), at("e.png")).unwrap();
-        let entries = found(folder.path());
+        let (entries, _) = found(folder.path());
         let names: Vec<_> = entries.iter().map(|(name, trouble)| (name.as_str(), trouble.is_none())).collect();
         let whole = [("a/near.png", true), ("b/far.png", true), ("c.png", true)];
         assert_eq!(names, [&whole[..], &[("d.png", false), ("e.png", false)]].concat());
@@ -190,8 +289,8 @@ mod tests {
     #[test]
     fn standard_input_is_named_once() {
         let twice = ["-", "a.png", "-"].map(PathBuf::from);
-        assert!(matches!(expand(&twice), Err(Error::Usage(_))));
-        assert_eq!(expand(&twice[..2]).unwrap().len(), 2);
+        assert!(matches!(expand(&twice, drop), Err(Error::Usage(_))));
+        assert_eq!(expand(&twice[..2], drop).unwrap().len(), 2);
     }
 
     #[test]

@@ -23,6 +23,14 @@ impl Arch {
         Arch::parse_named(text).map_err(|e| format!("{e}, or auto to convert a checkpoint"))
     }
 
+    /// The stage table, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Arch::File(path) => Some(path),
+            Arch::Auto | Arch::Family(_) => None,
+        }
+    }
+
     /// A known name, or a path that ends in `.json`.
     fn parse_named(text: &str) -> Result<Arch, String> {
         if mnx::families().any(|name| name == text) {
@@ -50,6 +58,14 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// The file that is read for it, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Subject::Weights(path) => Some(path),
+            Subject::Arch(arch, _) => arch.file(),
+        }
+    }
+
     /// `NAME[:WIDTH]` or `FILE.json[:WIDTH]`; what else has a dot or a slash is a weight file.
     pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
         let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);

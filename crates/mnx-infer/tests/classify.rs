@@ -108,8 +108,8 @@ fn a_bad_picture_does_not_stop_the_others() {
     cut.truncate(cut.len() / 2);
     let bad = [
         (folder.path("absent.png"), "No such file"),
-        (folder.file("empty.png", ""), "PNG, JPEG, WebP, BMP or GIF"),
-        (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP or GIF"),
+        (folder.file("empty.png", ""), "PNG, JPEG, WebP, BMP, GIF, TIFF or PNM"),
+        (folder.file("text.png", "no picture"), "PNG, JPEG, WebP, BMP, GIF, TIFF or PNM"),
         (folder.file("cut.png", cut), "complete PNG"),
         (folder.file("huge.bmp", huge_bitmap()), "50000 x 50000"),
         (folder.path("hollow"), "a folder without any"),
@@ -135,6 +135,64 @@ fn a_bad_picture_does_not_stop_the_others() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("  cat  "));
     assert_eq!(text(&output.stderr).lines().count(), 1);
+}
+
+#[test]
+fn a_folder_is_tried_by_content() {
+    let folder = Folder::new();
+    let rocket = std::fs::read(testdata("pictures/rocket.jpg")).unwrap();
+    for name in ["a.jpg", "b.jfif", "c.JPE", "d", "e.tif", "f.heic", "g.txt", "h.jpg.part"] {
+        folder.file(name, &rocket);
+    }
+    for (name, content) in [("notes.txt", "BMW and others"), ("index.json", "{}"), ("README", ""), (".hidden", "x")] {
+        folder.file(name, content);
+    }
+    let output = run(args!["classify", "--weights", weights(), "--format", "json", "--top", "1", folder.path("")]);
+    assert_eq!(output.status.code(), Some(0));
+    let note = "8 pictures, 3 other files passed over (.json 1, .txt 1, no suffix 1)";
+    assert_eq!(text(&output.stderr), format!("{}: {note}\n", folder.path("").display()));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let files = files(&answer);
+    assert!(files.len() == 8 && files.iter().all(|(_, label)| *label == Some("ship")), "{files:?}");
+
+    // By its name or its content each of them should be a picture: none is passed over.
+    let folder = Folder::new();
+    folder.file("a.jpe", "no picture");
+    folder.file("b", b"\0\0\0\x1Cftypavif\0\0\0\0avifmif1miaf");
+    folder.file("c.jp2", b"\0\0\0\x0CjP  \r\n\x87\n");
+    let stderr = fail_with_list(1, args!["classify", "--weights", weights(), folder.path("")]);
+    let said = [("a.jpe", "no picture"), ("b: ", "AVIF"), ("c.jp2", "JPEG 2000")];
+    let lines: Vec<_> = stderr.lines().collect();
+    assert!(
+        lines.len() == 3
+            && said.iter().zip(&lines).all(|((name, what), line)| line.contains(name) && line.contains(what)),
+        "{stderr}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_opens_the_same_file() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let rocket = std::fs::read(testdata("pictures/rocket.jpg")).unwrap();
+    for (name, content) in
+        [(&b"bad\xFF\xFEname.jpg"[..], &rocket[..]), (b"\xE9t\xE9", b"\xFF\xD8\xFF"), (b"good.jpg", &rocket)]
+    {
+        std::fs::write(folder.path("").join(OsStr::from_bytes(name)), content).unwrap();
+    }
+    let output = run(args!["classify", "--weights", weights(), "--format", "json", folder.path("")]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let opened = |entry: &Value| {
+        let bytes: Vec<u8> = serde_json::from_value(entry["file_bytes"].clone()).unwrap();
+        std::fs::read(OsStr::from_bytes(&bytes)).unwrap()
+    };
+    assert_eq!((answer[0]["top"][0]["label"].as_str(), opened(&answer[0])), (Some("ship"), rocket));
+    assert!(answer[0]["file"].as_str().unwrap().ends_with("/bad\u{fffd}\u{fffd}name.jpg"));
+    assert_eq!((answer[1]["top"][0]["label"].as_str(), &answer[1]["file_bytes"]), (Some("ship"), &Value::Null));
+    assert!(answer[2]["error"].is_string());
+    assert_eq!(opened(&answer[2]), b"\xFF\xD8\xFF");
 }
 
 #[test]

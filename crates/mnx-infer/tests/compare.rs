@@ -140,6 +140,13 @@ fn accuracy_is_that_of_eval() {
     let map = folder.file("map.tsv", "cat\tdog\n");
     let report = compared(&args![weights(), "--eval", pictures, "--class-map", map, "--threads", "1"]);
     assert_eq!(networks(&report)[0]["top1"]["correct"], 0);
+    folder.file("cat/notes.txt", "no picture");
+    let list = folder.file("list.txt", "cat/c.png cat\ncat/a.png 3\n");
+    let with_list = args![weights(), "--eval", pictures, "--list", list, "--threads", "1"];
+    let report = compared(&with_list);
+    assert_eq!(networks(&report)[0]["top1"], json!({"correct": 1, "rate": 1.0}));
+    let text = succeed(compare(with_list));
+    assert!(text.contains("; 1 not in the list; 3 no pictures\n"), "{text}");
 }
 
 #[test]
@@ -228,6 +235,9 @@ fn wrong_usage_is_said_before_anything_is_opened() {
         (args!["mobilenetv2-cifar:0.1", "--identity", "0.5"].to_vec(), "--identity"),
         (args!["mobilenext", "--identity", "1,2"].to_vec(), "0 to 1"),
         (args!["mobilenext", "--class-map", "x"].to_vec(), "--eval"),
+        (args!["mobilenext", "--sorted-folders"].to_vec(), "--eval"),
+        (args!["absent.mnx", "--list", "x"].to_vec(), "--eval"),
+        (args!["absent.mnx", "--eval", "x", "--sorted-folders", "--list", "x"].to_vec(), "--sorted-folders"),
         (args!["mobilenext", "--batch", "0"].to_vec(), "--batch"),
         (args!["mobilenext", "--iterations", "0"].to_vec(), "--iterations"),
         (args!["mobilenext", "--format", "xml"].to_vec(), "markdown"),

@@ -108,26 +108,168 @@ fn a_wrong_class_map_is_told_before_any_picture_is_read() {
 
 #[test]
 fn what_is_not_scored_is_listed() {
-    let files = [("cat/a.png", CHELSEA), ("cat/b.png", TEXT), ("cat/notes.md", TEXT), ("cat/.hidden", TEXT)];
+    let files = [("cat/a.png", CHELSEA), ("cat/b.png", TEXT), ("cat/c.TIF", TEXT), ("cat/.hidden", TEXT)];
     let others = [("unicorn/a.png", CHELSEA), ("10/b.png", TEXT), (".git/c.png", CHELSEA), ("d.jpg", ROCKET)];
-    let folder = dataset(&[&files[..], &others].concat());
+    let no_pictures = [("cat/notes.md", TEXT), ("e.md", TEXT), ("unicorn/notes.md", TEXT)];
+    let folder = dataset(&[&files[..], &others, &no_pictures].concat());
     let dir = folder.path("");
     let report = eval(&dir, &[]);
     assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(1), &json!(1)));
     let unreadable = report["unreadable"].as_array().unwrap();
     assert_eq!(unreadable.len(), 2);
-    for (entry, name) in unreadable.iter().zip(["cat/b.png", "cat/notes.md"]) {
+    for (entry, name) in unreadable.iter().zip(["cat/b.png", "cat/c.TIF"]) {
         assert_eq!(entry["file"], folder.path(name).to_str().unwrap());
         let error = entry["error"].as_str().unwrap();
         assert!(error.contains(name) && error.contains("expected a PNG"), "{error}");
     }
     assert_eq!(report["unknown_folders"], json!(["10", "unicorn"]));
-    assert_eq!(report["loose_pictures"], 1);
+    assert_eq!((&report["loose_pictures"], &report["passed_over"]), (&json!(1), &json!(2)));
 
     let answer = succeed(args!["eval", "--weights", weights(), dir]);
     assert!(answer.contains("\ntop-1  100.0 %  1 of 1\n") && answer.contains("\ncat           1        1  100.0 %  █"));
-    assert!(answer.contains("\n2 files could not be read\n") && answer.contains("cat/notes.md: expected a PNG"));
-    assert!(answer.ends_with("not scored\n  10\n  unicorn\n\n1 picture is in no sub-folder: not scored\n"), "{answer}");
+    assert!(answer.contains("\n2 files could not be read\n") && answer.contains("cat/c.TIF: expected a PNG"));
+    let loose = "1 picture is in no sub-folder: not scored\n\n2 other files passed over (.md 2)\n";
+    assert!(answer.ends_with(&format!("not scored\n  10\n  unicorn\n\n{loose}")), "{answer}");
+}
+
+#[test]
+fn a_picture_is_one_by_content() {
+    let files = ["cat/a", "cat/b.jfif", "cat/c.txt", "3/d.jpe", "cat/e.tiff"].map(|name| (name, CHELSEA));
+    let folder = dataset(&files);
+    folder.file("cat/f.jpg", b"\0\0\0\x1Cftypavif\0\0\0\0avifmif1miaf");
+    folder.file("cat/g", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    let report = eval(&folder.path(""), &[]);
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(5), &json!(5)));
+    let unreadable = report["unreadable"].as_array().unwrap();
+    let errors: Vec<_> = unreadable.iter().map(|file| file["error"].as_str().unwrap()).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    for (error, (name, format)) in errors.iter().zip([("cat/f.jpg", "AVIF"), ("cat/g", "HEIC")]) {
+        assert!(error.contains(name) && error.contains(format), "{error}");
+    }
+}
+
+/// A folder as ImageNet has it, with a cat and a ship.
+fn imagenet() -> Folder {
+    dataset(&[("val/n02123045/a.png", CHELSEA), ("val/n04266014/b.jpg", ROCKET)])
+}
+
+#[test]
+fn class_maps_of_imagenet_are_told_apart_by_content() {
+    let folder = imagenet();
+    let id = |i| match i {
+        3 => "n02123045\n".to_owned(),
+        8 => "n04266014\n".to_owned(),
+        _ => format!("n0000000{i}\n"),
+    };
+    let ids: String = (0..10).map(id).collect();
+    for content in [
+        "n02123045 cat, tabby\nn04266014 ship\n",
+        "n02123045 tabby, cat\r\nn04266014 boat, ship\r\n\r\n",
+        r#"{"3": ["n02123045", "cat"], "8": ["n04266014", "ship"]}"#,
+        r#"{"n02123045": "cat", "n04266014": "ship"}"#,
+        r#"{"n02123045": 3, "n04266014": 8}"#,
+        r#"{"3": "n02123045", "8": "n04266014"}"#,
+        "n02123045\tcat\nn04266014\t8\n\n",
+        // All ten in the order of the classes.
+        &ids,
+    ] {
+        let map = mapped(&folder, content);
+        let report = eval(&folder.path("val"), &["--class-map", map.to_str().unwrap()]);
+        assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(2), &json!(2)), "{report}");
+    }
+    let map = mapped(&folder, r#"{"4": ["n02123045", "cat"]}"#);
+    let line = fail_eval(&folder.path("val"), &["--class-map", map.to_str().unwrap()]);
+    assert!(line.contains("class 3 (\"cat\")") && line.contains("class 4 (\"deer\")"), "{line}");
+}
+
+#[test]
+fn sorted_folders_are_the_classes_in_order() {
+    let folder = dataset(&[("n3/a.png", CHELSEA), ("n8/b.jpg", ROCKET)]);
+    let dir = folder.path("");
+    let line = fail_eval(&dir, &["--sorted-folders"]);
+    assert!(line.contains("expected 10 sub-folders") && line.contains("found 2"), "{line}");
+    for name in [".hidden", "n0", "n1", "n2", "n4", "n5", "n6", "n7", "n9"] {
+        std::fs::create_dir(folder.path(name)).unwrap();
+    }
+    let report = eval(&dir, &["--sorted-folders"]);
+    assert_eq!(report["classes"][1], json!({"index": 8, "label": "ship", "pictures": 1, "correct": 1}));
+    assert_eq!((&report["top1"]["correct"], &report["unknown_folders"]), (&json!(2), &json!([])));
+    let line = fail_eval(&folder.path("absent"), &["--sorted-folders"]);
+    assert!(line.contains("absent") && line.contains("a sub-folder of pictures per class"), "{line}");
+    for other in ["--class-map", "--list"] {
+        let line = fail(2, args!["eval", "--weights", weights(), "--sorted-folders", other, "x", dir]);
+        assert!(line.contains("--sorted-folders") && line.contains(other), "{line}");
+    }
+}
+
+#[test]
+fn a_list_says_what_files_show() {
+    let folder = dataset(&[("val/a b.png", CHELSEA), ("val/c.JPEG", ROCKET), ("val/sub/d.png", CHELSEA)]);
+    folder.file("val/notes.txt", "no picture");
+    let evaluate = |name: &str, content: &str, more: &[&str]| {
+        let list = folder.file(name, content);
+        let more = [&["--list", list.to_str().unwrap()], more].concat();
+        eval(&folder.path("val"), &more)
+    };
+    let report = evaluate("val.txt", "a b.png\tcat\nc.JPEG\t8\ngone.png\t0\nnotes.txt\tcat\n", &[]);
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(2), &json!(2)));
+    assert_eq!((&report["unlisted_pictures"], &report["passed_over"]), (&json!(1), &json!(0)));
+    let unreadable = report["unreadable"].as_array().unwrap();
+    let files: Vec<_> = unreadable.iter().map(|file| file["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["val/gone.png", "val/notes.txt"].map(|name| folder.path(name).to_str().unwrap().to_owned()));
+
+    let map = folder.file("LOC_synset_mapping.txt", "n02123045 cat\nn04266014 ship\n");
+    let more = ["--class-map", map.to_str().unwrap()];
+    let kaggle = "ImageId,PredictionString\nc,n04266014 1 2 3 4\n";
+    for (list, pictures) in [(kaggle, 1), ("c.JPEG n04266014\n./sub/d.png n02123045\n", 2)] {
+        let report = evaluate("list", list, &more);
+        assert_eq!((&report["pictures"], &report["top1"]["rate"]), (&json!(pictures), &json!(1.0)));
+        assert_eq!((&report["unlisted_pictures"], &report["passed_over"]), (&json!(3 - pictures), &json!(1)));
+    }
+    let list = folder.file("list", "c.JPEG ship\nc.JPEG ship\n");
+    let line = fail_eval(&folder.path("val"), &["--list", list.to_str().unwrap()]);
+    assert!(line.contains("list: line 2: expected a file that has no line yet"), "{line}");
+    let list = folder.file("list", "c.JPEG ship\n");
+    let answer = succeed(args!["eval", "--weights", weights(), "--list", list, folder.path("val")]);
+    let rest = "2 pictures are not in the list: not scored\n\n1 other file passed over (.txt 1)\n";
+    assert!(answer.ends_with(rest), "{answer}");
+}
+
+#[test]
+fn numbers_that_leave_out_a_background_are_noted() {
+    let folder = imagenet();
+    let labels = "background\na\nb\ncat\nd\ne\nf\ng\nship\ni\n";
+    let (labels, model) = (folder.file("labels.txt", labels), folder.path("w.mnx"));
+    let checkpoint = model_file("mobilenext_0.35_cifar10.safetensors");
+    let convert = args!["convert", "--arch", "mobilenext-cifar", "--width", "0.35", "--input", checkpoint];
+    succeed([&convert[..], &args!["--labels", labels, "--output", model]].concat());
+    let map = mapped(&folder, r#"{"2": ["n02123045", "cat"], "7": ["n04266014", "ship"]}"#);
+    let output = run(args!["eval", "--weights", model, "--format", "json", "--class-map", map, folder.path("val")]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["pictures"], &report["top1"]["correct"]), (&json!(2), &json!(2)));
+    let note = format!(
+        "{}: class numbers leave out the model's class 0 (\"background\"): 0 is class 1 (\"a\")\n",
+        map.display()
+    );
+    assert_eq!(text(&output.stderr), note);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_open_the_same_files() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = dataset(&[("cat/a.png", CHELSEA), ("caf\u{e9}/a.png", CHELSEA)]);
+    let bad = folder.path("cat").join(OsStr::from_bytes(b"bad\xFF\xFEname.jpg"));
+    std::fs::write(&bad, "no picture").unwrap();
+    std::fs::create_dir(folder.path("").join(OsStr::from_bytes(b"caf\xE9"))).unwrap();
+    let report = eval(&folder.path(""), &[]);
+    let bytes = |value: &Value| serde_json::from_value::<Vec<u8>>(value.clone()).unwrap();
+    let read = std::fs::read(OsStr::from_bytes(&bytes(&report["unreadable"][0]["file_bytes"])));
+    assert_eq!(read.unwrap(), b"no picture");
+    assert_eq!(report["unknown_folders"], json!(["caf\u{e9}", "caf\u{fffd}"]));
+    assert_eq!(report["unknown_folders_bytes"].as_array().unwrap().len(), 1);
+    assert_eq!(bytes(&report["unknown_folders_bytes"][0]), b"caf\xE9");
 }
 
 #[test]
@@ -154,8 +296,10 @@ fn strict_fails_after_the_answers() {
 fn nothing_to_evaluate_is_an_error() {
     for (files, found) in [
         (&[][..], "no picture"),
-        (&[("unicorn/a.png", CHELSEA)], "(unicorn)"),
-        (&[("a.png", CHELSEA)], "found 1 picture in no sub-folder"),
+        (&[("unicorn/a.png", CHELSEA)], "(unicorn); --class-map FILE"),
+        (&[("n02123045/a.png", CHELSEA)], "(n02123045: WordNet ids); --class-map FILE"),
+        (&[("n02123045/a.png", CHELSEA)], "--sorted-folders"),
+        (&[("a.png", CHELSEA)], "found 1 picture in no sub-folder; --list FILE"),
         (&[("cat/.a.png", CHELSEA)], "no picture"),
     ] {
         let folder = dataset(files);

@@ -40,6 +40,35 @@ fn the_papers_network_has_the_papers_figures() {
     assert_eq!(text.lines().count(), 4 + 1 + 1 + layers(&report).len() + 1 + 4, "{text}");
 }
 
+/// As releases before the flush made them.
+#[test]
+fn values_that_are_almost_zero_are_counted() {
+    let folder = Folder::new();
+    let mut spec = mnx::Spec::family("mobilenext-cifar").unwrap();
+    (spec.width, spec.classes) = (0.1, 4);
+    let report = |tiny: &[f32]| {
+        let source = |layer: &mnx::Layer| {
+            let mut weight = vec![0.25; layer.weight_elements() as usize];
+            // Only in the first layer's first channel.
+            if layer.name == "features.0.0" {
+                weight[..tiny.len()].copy_from_slice(tiny);
+            }
+            mnx::LayerWeights { weight, bias: vec![0.5; layer.cout] }
+        };
+        let mut file = Vec::new();
+        mnx::write_model(&spec, &mnx::Limits::default(), source, &mut file).unwrap();
+        let path = folder.file("w.mnx", file);
+        let text = succeed(args!["inspect", "--weights", path]);
+        (json(args!["inspect", "--weights", path, "--format", "json"])["almost_zero"].clone(), text)
+    };
+    let (count, text) = report(&[1e-39, -1e-20, 1e-44, 0.0, 1e-10]);
+    assert_eq!(count, 3);
+    let line = text.lines().last().unwrap();
+    assert!(line.starts_with("almost zero") && line.contains(" 3 ") && line.contains("convert it again"), "{text}");
+    let (count, text) = report(&[]);
+    assert!(count == 0 && !text.contains("almost zero"), "{count} {text}");
+}
+
 #[test]
 fn layers_are_in_order_and_lie_in_the_arena() {
     let report = json(args!["inspect", "--weights", weights(), "--threads", "1", "--format", "json"]);

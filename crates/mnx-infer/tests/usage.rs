@@ -205,3 +205,24 @@ fn no_colour_goes_into_a_pipe() {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_have_their_bytes_in_every_json() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let path = folder.path("").join(OsStr::from_bytes(b"\xE9t\xE9.mnx"));
+    let bytes = |value: &serde_json::Value| serde_json::from_value::<Vec<u8>>(value.clone()).unwrap();
+    let init = args!["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--seed", "1", "--format", "json"];
+    let made = json([&init[..], &args!["--output", path]].concat());
+    assert_eq!(bytes(&made["output_bytes"]), path.as_os_str().as_bytes());
+    let compare = args!["compare", path, "--iterations", "1", "--threads", "1", "--format", "json"];
+    assert_eq!(bytes(&json(compare)["networks"][0]["file_bytes"]), path.as_os_str().as_bytes());
+    let input = folder.path("x.npy");
+    let picture = testdata("pictures/chelsea.png");
+    succeed(args!["classify", "--weights", path, "--dump-input", input, picture]);
+    let output = folder.path("").join(OsStr::from_bytes(b"\xE9.npy"));
+    let ran = json(args!["run", "--weights", path, "--input", input, "--output", output, "--format", "json"]);
+    assert_eq!(bytes(&ran["output_bytes"]), output.as_os_str().as_bytes());
+}

@@ -26,7 +26,7 @@ pub enum Error {
         limit: u64,
     },
     /// The content is none of the formats that are decoded, whatever its name says.
-    #[error("{name}: expected a PNG, JPEG, WebP, BMP or GIF picture, found {found}")]
+    #[error("{name}: expected a PNG, JPEG, WebP, BMP, GIF, TIFF or PNM picture, found {found}")]
     NoPicture {
         /// The file, or `picture` where there is none.
         name: String,

@@ -24,7 +24,8 @@
 //! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB8, RGBA8) resized, cropped and normalised as torchvision does.
 //! - [`Classifier`]: the three together.
 //! - [`ops`]: single layers on plain tensors, without any network; [`pack`] orders their weights once for many calls.
-//! - [`Spec`], [`Network`]: what a model is made of; [`init`] and `convert` (feature `convert`) make weight files.
+//! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
+//!   weight files.
 //!
 //! Short programs to start from are in `examples/`: `classify`, `embed` (a model inside the program, raw frames),
 //! `service` (many sessions on one model), `features` (embeddings), `one_kernel` (layers on plain tensors).
@@ -106,8 +107,9 @@
 //! | --- | --- | --- |
 //! | `rayon` | yes | several threads in one inference |
 //! | `memmap2` | yes | `Model::open_mmap`: weight files mapped, not read; on Linux huge pages for those that are read |
-//! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP and GIF files |
+//! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP, GIF, TIFF and PNM files |
 //! | `convert` | no | safetensors checkpoints into weight files |
+//! | `onnx` | no | ONNX models into weight files |
 //! | `plot` | no | pictures of profiles (SVG) |
 
 mod classifier;
@@ -123,19 +125,25 @@ mod topk;
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
+#[cfg(feature = "onnx")]
+pub use mnx_graph::Onnx;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, Int8Weights, Layer, LayerInfo,
-    LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions, Packing, Padding, PlacedLayer,
-    Preprocessing, Profile, Quantization, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
-    StoredTensor, Weights, families, include_model, init, write_model, write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, FileKind, Fit, Int8Weights,
+    Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions,
+    Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session, SessionOptions, Spec, Stage, Stem,
+    StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model, init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
-pub use mnx_graph::{Detected, Problem, convert, detect};
+pub use mnx_graph::{
+    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{
     Clamp, Cpu, Error as TensorError, Isa, Layer as KernelLayer, Operation, Tensor, TensorView, TunedFor, ops, pack,
 };
+#[cfg(feature = "image")]
+pub use picture::PictureFormat;
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};

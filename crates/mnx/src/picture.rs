@@ -1,11 +1,26 @@
 //! Pictures as pixels: raw frames that are borrowed, decoded files that are owned.
 
 #[cfg(feature = "image")]
-mod complete;
+mod bmp;
 #[cfg(feature = "image")]
 mod decode;
+#[cfg(feature = "image")]
+mod format;
+#[cfg(feature = "image")]
+mod gif;
+#[cfg(feature = "image")]
+mod jpeg;
+#[cfg(feature = "image")]
+mod orientation;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "image")]
+mod tiff;
+#[cfg(feature = "image")]
+mod webp;
+
+#[cfg(feature = "image")]
+pub use format::PictureFormat;
 
 use crate::Error;
 

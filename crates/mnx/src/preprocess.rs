@@ -1,9 +1,9 @@
 //! From pixels to the network's input: resize, crop, normalise, as torchvision does it.
 //!
-//! The model is `Compose([Resize(resize), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
-//! on a Pillow picture.
+//! The model is `Compose([Resize(resize, interpolation), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
+//! on a Pillow picture, and `Resize((resize, resize), …)` for one that is squashed.
 
-use mnx_graph::Preprocessing;
+use mnx_graph::{Fit, Interpolation, Preprocessing};
 
 use crate::resize::{Axis, Resizer};
 use crate::{Error, Frame};
@@ -19,7 +19,7 @@ const MAX_SIDE: usize = 26_754;
 ///
 /// ```
 /// # fn main() -> Result<(), mnx::Error> {
-/// let spec = mnx::Preprocessing { resize: 32, mean: [0.5; 3], std: [0.25; 3] };
+/// let spec = mnx::Preprocessing::new(32, [0.5; 3], [0.25; 3]);
 /// let mut preprocessor = mnx::Preprocessor::new(24, &spec)?;
 /// let grey = vec![128; 40 * 30 * 3];
 /// let input = preprocessor.process(mnx::Frame::rgb8(&grey, 40, 30, 120)?)?;
@@ -31,6 +31,8 @@ const MAX_SIDE: usize = 26_754;
 pub struct Preprocessor {
     resolution: usize,
     resize: usize,
+    fit: Fit,
+    interpolation: Interpolation,
     /// Per channel the normalised value of every byte: a table gives the same bits as the
     /// arithmetic and is faster.
     values: [[f32; 256]; 3],
@@ -44,7 +46,7 @@ impl Preprocessor {
     /// [`Error::Preprocessing`] when the resolution is 0, the resized side is less than it or above
     /// 26,754, a mean is not finite or a deviation not finite and above 0.
     pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
-        let Preprocessing { resize, mean, std } = *preprocessing;
+        let &Preprocessing { resize, fit, interpolation, mean, std, .. } = preprocessing;
         let wrong = |field, expected: &str, found: String| {
             Err(Error::Preprocessing { field, expected: expected.into(), found })
         };
@@ -65,7 +67,7 @@ impl Preprocessor {
             // One rounding each for the division, the difference and the quotient, as torchvision.
             std::array::from_fn(|byte| (byte as f32 / 255.0 - mean[channel]) / std[channel])
         });
-        Ok(Preprocessor { resolution, resize, values, resizer: Resizer::default() })
+        Ok(Preprocessor { resolution, resize, fit, interpolation, values, resizer: Resizer::default() })
     }
 
     /// Side of the network's input, in pixels.
@@ -99,7 +101,7 @@ impl Preprocessor {
         let frame = frame.into();
         let resolution = self.resolution;
         let [x, y] = self.axes(frame.width(), frame.height());
-        if x.unchanged && y.unchanged {
+        if x.is_unchanged() && y.is_unchanged() {
             let bytes = frame.format().bytes();
             let columns = x.offset * bytes..(x.offset + resolution) * bytes;
             let rows = (y.offset..y.offset + resolution).map(|row| &frame.row(row)[columns.clone()]);
@@ -111,13 +113,16 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Both axes of a picture: the short side becomes `resize`, the long one is truncated.
+    /// Both axes of a picture: the short side becomes `resize`, the long one is in proportion, truncated, or becomes the same.
     fn axes(&self, width: usize, height: usize) -> [Axis; 2] {
         let short = width.min(height) as u64;
         [width, height].map(|size| {
-            // Sides are below 2³² and `resize` is below 2¹⁵: no overflow.
-            let resized = self.resize as u64 * size as u64 / short;
-            Axis::new(size, resized as usize, self.resolution)
+            let resized = match self.fit {
+                Fit::Squash => self.resize,
+                // Sides are below 2³² and `resize` is below 2¹⁵: no overflow.
+                _ => (self.resize as u64 * size as u64 / short) as usize,
+            };
+            Axis::new(size, resized, self.resolution, self.interpolation)
         })
     }
 }

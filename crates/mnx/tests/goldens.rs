@@ -39,7 +39,7 @@ impl Case {
         spec.classes = meta["classes"].as_u64().unwrap().try_into().unwrap();
         let weights = [folder.join("weights.safetensors"), folder.join("../weights.safetensors")];
         let weights = weights.iter().find(|p| p.exists()).expect("weights beside the case or above it");
-        let file = mnx::convert(&fs::read(weights).unwrap(), &spec, 1e-5).unwrap();
+        let file = mnx::convert(&fs::read(weights).unwrap(), &spec, 1e-5).unwrap().file;
         let (shape, values) = read_npy(&folder.join("input.npy"));
         let input = Tensor::from_slice(shape.try_into().unwrap(), &values).unwrap();
         Case { model: Model::from_bytes(file).unwrap(), folder, meta, input }

@@ -24,13 +24,17 @@ impl Case {
     fn parse(line: &str) -> Self {
         let folder = testdata().join("pictures-golden");
         let fields: Vec<&str> = line.split('\t').collect();
-        let &[picture, expected, resolution, resize, tolerance, mean, std] = fields.as_slice() else {
-            panic!("seven fields: {line}");
+        let &[picture, expected, resolution, resize, tolerance, mean, std, fit, interpolation] = fields.as_slice()
+        else {
+            panic!("nine fields: {line}");
         };
         let three = |text: &str| -> [f32; 3] {
             let values: Vec<f32> = text.split(',').map(|value| value.parse().unwrap()).collect();
             values.try_into().unwrap()
         };
+        let mut preprocessing = Preprocessing::new(resize.parse().unwrap(), three(mean), three(std));
+        preprocessing.fit = serde_json::from_value(fit.into()).unwrap();
+        preprocessing.interpolation = serde_json::from_value(interpolation.into()).unwrap();
         let tensor = npyz::NpyFile::new(fs::File::open(folder.join(expected)).unwrap()).unwrap();
         let resolution: usize = resolution.parse().unwrap();
         assert_eq!(tensor.shape(), [3, resolution as u64, resolution as u64]);
@@ -38,7 +42,7 @@ impl Case {
             picture: folder.join(picture),
             expected: tensor.into_vec().unwrap(),
             resolution,
-            preprocessing: Preprocessing { resize: resize.parse().unwrap(), mean: three(mean), std: three(std) },
+            preprocessing,
             tolerance: tolerance.parse().unwrap(),
         }
     }
@@ -59,7 +63,7 @@ impl Case {
 fn cases() -> Vec<Case> {
     let text = fs::read_to_string(testdata().join("pictures-golden/cases.tsv")).unwrap();
     let cases: Vec<Case> = text.lines().map(Case::parse).collect();
-    assert!(cases.len() >= 40, "only {} cases", cases.len());
+    assert!(cases.len() >= 65, "only {} cases", cases.len());
     cases
 }
 

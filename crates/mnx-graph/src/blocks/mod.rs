@@ -7,6 +7,8 @@ mod sandglass;
 pub(crate) use inverted_residual::inverted_residual;
 pub(crate) use residual::{basic, bottleneck};
 pub(crate) use sandglass::sandglass;
+#[cfg(feature = "onnx")]
+pub(crate) use sandglass::sandglass_hidden;
 
 use crate::{Activation, Layer, LayerKind};
 

@@ -14,10 +14,7 @@ use crate::{Block, Layer};
 /// `identity`: the share of the channels that the shortcut covers.
 pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
     let Place { name, cin, cout, stride, ratio, only, activation, .. } = *place;
-    let narrow = cin / ratio;
-    let sixth = cout.div_ceil(6);
-    // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.
-    let hidden = if narrow < sixth { round_channels(sixth as f64, 16) } else { narrow };
+    let hidden = sandglass_hidden(cin, cout, ratio);
     let alone = only && stride == 1;
     let changes = cin != cout && !alone;
     let first_dw = ratio == 2 || !changes;
@@ -44,4 +41,12 @@ pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
     }
     let covered = (cin as f64 * identity).round_ties_even() as usize;
     Block { layers, identity_channels: if shortcut { covered } else { 0 }, ..Block::named(name) }
+}
+
+/// Channels of the waist.
+pub(crate) fn sandglass_hidden(cin: usize, cout: usize, ratio: usize) -> usize {
+    let narrow = cin / ratio;
+    let sixth = cout.div_ceil(6);
+    // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.
+    if narrow < sixth { round_channels(sixth as f64, 16) } else { narrow }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Problem, parse, stripped};
+use super::naming::{Found, Modules, Names, Naming};
+use super::{ConvertOptions, Problem, parse};
 use crate::{Error, Layer, Network, Spec};
 
 /// Name of a family, and widths.
@@ -18,11 +19,8 @@ const LISTED: &[Listed] = &[
     ("resnet50", &[1.0]),
 ];
 
-/// Of a stranger's names in a message, so many, and of each so many characters.
-const SHOWN_NAMES: usize = 3;
-const SHOWN_CHARACTERS: usize = 40;
-
-/// What the names and shapes of a checkpoint tell. Strides, padding and identity tensor multiplier do not show in them.
+/// What the names and shapes of a checkpoint tell. Strides, padding and identity tensor multiplier do not show in them, nor
+/// does the epsilon of the batch norms: `naming.dialect` has what networks with such names usually have.
 ///
 /// It displays as, e.g., `mobilenetv2, width 1, 1001 classes`.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +34,8 @@ pub struct Detected {
     pub exact: bool,
     /// Outputs of the classifier.
     pub classes: usize,
+    /// Whose names the tensors have, and behind which prefix.
+    pub naming: Naming,
 }
 
 impl fmt::Display for Detected {
@@ -50,33 +50,43 @@ impl fmt::Display for Detected {
 }
 
 /// Reads family, width and class count off the names and shapes of a safetensors checkpoint, whose values are not looked
-/// at. Names may have the prefix `module.`; tensors that the network does not have, or lacks, are for
-/// [`convert`](crate::convert) to list.
+/// at. Names are as for [`convert`](crate::convert()); tensors that the network does not have, or lacks, are for it to list.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
 /// let mut spec = mnx_graph::detect(&checkpoint)?.spec();
 /// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
-/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?)?;
+/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?.file)?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors there, or the
-/// classifier does not tell the number of classes.
+/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors
+/// there, or the classifier does not tell the number of classes; [`Error::SeveralNetworks`]; [`Error::Checkpoint`] where
+/// several layers could be the classifier.
 pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
+    detect_with(checkpoint, &ConvertOptions::default())
+}
+
+/// [`detect`], with the prefix to strip.
+///
+/// # Errors
+/// As [`detect`]; [`Error::UnknownCheckpoint`] also where no tensor has that prefix.
+pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detected, Error> {
     let tensors = parse(checkpoint)?;
-    let tensors = tensors.iter();
-    Shapes(tensors.map(|(name, tensor)| (stripped(name).to_owned(), tensor.shape().to_vec())).collect()).detect()
+    let shapes = tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
+    Shapes(shapes.collect()).detect(options)
 }
 
 impl Detected {
-    /// The family's spec with this width and this number of classes, its defaults otherwise: ImageNet's strides,
-    /// resolution and preprocessing, padding `torch`, identity 1.
+    /// The family's spec with this width, this number of classes and what the dialect [has](crate::Dialect::apply); its
+    /// defaults otherwise: ImageNet's strides, resolution and preprocessing, padding `torch`, identity 1.
     pub fn spec(&self) -> Spec {
-        Spec { width: self.width, classes: self.classes, ..spec_of(self.family) }
+        let mut spec = Spec { width: self.width, classes: self.classes, ..spec_of(self.family) };
+        self.naming.dialect.apply(&mut spec);
+        spec
     }
 
     /// Where `spec`, of a listed family, says otherwise.
@@ -100,56 +110,37 @@ impl Detected {
 struct Shapes(BTreeMap<String, Vec<usize>>);
 
 impl Shapes {
-    fn detect(&self) -> Result<Detected, Error> {
-        let (family, widths) = self.family()?;
+    fn detect(&self, options: &ConvertOptions) -> Result<Detected, Error> {
+        let names = Names::new(self.0.keys().map(String::as_str), options)?;
+        let ((family, widths), Found { naming, modules, heads, .. }) = family(&names)?;
+        if let Some(heads) = heads {
+            return Err(Error::Checkpoint { problems: vec![heads] });
+        }
         let mut nearest: Option<(usize, f64)> = None;
         for &width in *widths {
-            let distance = self.distance(&Network::new(&Spec { width, ..spec_of(family) })?);
+            let distance = self.distance(&Network::new(&Spec { width, ..spec_of(family) })?, &modules);
             if nearest.is_none_or(|(least, _)| distance < least) {
                 nearest = Some((distance, width));
             }
         }
         let width = nearest.map_or(1.0, |(_, width)| width);
         let network = Network::new(&Spec { width, ..spec_of(family) })?;
-        let exact = convolutions(&network).all(|layer| self.weight(layer) == Some(&layer.weight_dims()[..]));
-        Ok(Detected { family, width, exact, classes: self.classes(&network.classifier.name)? })
+        let fits = |(layer, modules): (&Layer, &Modules)| self.weight(modules) == Some(&layer.weight_dims()[..]);
+        let exact = convolutions(&network).zip(&modules).all(fits);
+        let classes = modules.last().map_or(Ok(0), |classifier| self.classes(&classifier.conv))?;
+        Ok(Detected { family, width, exact, classes, naming })
     }
 
-    /// The family with the fewest names that are missing or left over.
-    fn family(&self) -> Result<&'static Listed, Error> {
-        let mut scores = Vec::new();
-        for row in LISTED {
-            let network = Network::new(&spec_of(row.0))?;
-            let all = network.layers().count();
-            let there = network.layers().filter(|layer| self.weight(layer).is_some()).count();
-            // `all - there` are missing, and left over are all the file's less `there`.
-            scores.push((all as isize - 2 * there as isize, row));
-        }
-        let best = scores.into_iter().min_by_key(|(score, _)| *score);
-        best.filter(|(score, _)| *score <= 0).map(|(_, row)| row).ok_or_else(|| self.unknown())
-    }
-
-    fn unknown(&self) -> Error {
-        let families: Vec<_> = LISTED.iter().map(|(family, _)| *family).collect();
-        let names: Vec<_> = self.0.keys().take(SHOWN_NAMES).map(|name| shown(name)).collect();
-        let more = if self.0.len() > names.len() { ", …" } else { "" };
-        Error::UnknownCheckpoint {
-            expected: format!("tensors named as in {}", families.join(", ")),
-            found: match self.0.len() {
-                0 => "none".into(),
-                count => format!("{count} others: {}{more}", names.join(", ")),
-            },
-        }
-    }
-
-    fn weight(&self, layer: &Layer) -> Option<&[usize]> {
-        self.0.get(&format!("{}.weight", layer.name)).map(Vec::as_slice)
+    fn weight(&self, modules: &Modules) -> Option<&[usize]> {
+        self.0.get(&format!("{}.weight", modules.conv)).map(Vec::as_slice)
     }
 
     /// By how many output channels all convolutions together differ, those that are missing left out.
-    fn distance(&self, network: &Network) -> usize {
-        let channels = |layer: &Layer| self.weight(layer)?.first().map(|found| found.abs_diff(layer.cout));
-        convolutions(network).filter_map(channels).fold(0, usize::saturating_add)
+    fn distance(&self, network: &Network, modules: &[Modules]) -> usize {
+        let channels = |(layer, modules): (&Layer, &Modules)| {
+            self.weight(modules)?.first().map(|found| found.abs_diff(layer.cout))
+        };
+        convolutions(network).zip(modules).filter_map(channels).fold(0, usize::saturating_add)
     }
 
     /// As many as the classifier's bias has values, or else its weight rows.
@@ -168,6 +159,27 @@ impl Shapes {
     }
 }
 
+/// The family with the fewest names that are missing or left over, and where its layers are.
+fn family(names: &Names<'_>) -> Result<(&'static Listed, Found), Error> {
+    let mut best: Option<(isize, &Listed, Found)> = None;
+    for row in LISTED {
+        let spec = spec_of(row.0);
+        let found = names.of(&spec, &Network::new(&spec)?)?;
+        let (all, there) = (found.modules.len() as isize, found.layers as isize);
+        // `all - there` are missing, and left over are all the file's less `there`.
+        let score = all - 2 * there;
+        if score <= 0 && best.as_ref().is_none_or(|(least, ..)| score < *least) {
+            best = Some((score, row, found));
+        }
+    }
+    best.map(|(_, row, found)| (row, found)).ok_or_else(|| unknown(names))
+}
+
+fn unknown(names: &Names<'_>) -> Error {
+    let families: Vec<_> = LISTED.iter().map(|(family, _)| *family).collect();
+    Error::UnknownCheckpoint { expected: format!("tensors named as in {}", families.join(", ")), found: names.listed() }
+}
+
 fn convolutions(network: &Network) -> impl Iterator<Item = &Layer> {
     network.layers().filter(|layer| layer.norm.is_some())
 }
@@ -179,15 +191,6 @@ fn has_widths(family: &str) -> bool {
 /// Of a listed family: a test looks every one up.
 fn spec_of(family: &str) -> Spec {
     Spec::family(family).expect("a family of the list")
-}
-
-/// A stranger's name: short, and on one line.
-fn shown(name: &str) -> String {
-    let mut text = name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_default().to_string();
-    if name.chars().nth(SHOWN_CHARACTERS).is_some() {
-        text.push('…');
-    }
-    format!("`{text}`")
 }
 
 #[cfg(test)]

@@ -25,12 +25,12 @@ fn families_have_their_defaults() {
     let imagenet = Spec::family("mobilenext").unwrap();
     assert_eq!((imagenet.classes, imagenet.resolution), (1000, 224));
     assert_eq!((imagenet.stem.stride, imagenet.stages[0].stride), (2, 2));
-    let picture = Preprocessing { resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    let picture = Preprocessing::new(256, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     assert_eq!(imagenet.preprocessing, picture);
     let cifar = Spec::family("mobilenext-cifar").unwrap();
     assert_eq!((cifar.classes, cifar.resolution), (10, 32));
     assert_eq!((cifar.stem.stride, cifar.stages[0].stride), (1, 1));
-    let picture = Preprocessing { resize: 32, mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
+    let picture = Preprocessing::new(32, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
     assert_eq!(cifar.preprocessing, picture);
     assert_eq!(Spec::family("mobilenext "), None);
 }
@@ -47,6 +47,18 @@ fn resize_follows_the_resolution() {
     spec.family = "custom".into();
     assert_eq!(spec.default_resize(160), 182);
     assert_eq!(Spec::family("mobilenext-cifar").unwrap().default_resize(40), 40);
+    // Nothing is cropped away of a picture that is squashed.
+    spec.preprocessing.fit = Fit::Squash;
+    spec.set_resolution(96);
+    assert_eq!(spec.preprocessing.resize, 96);
+    let table = |preprocessing: &str| {
+        let rest = r#""stem": {"channels": 16, "stride": 2}, "stages": [{"ratio": 2, "channels": 32, "repeats": 1, "stride": 2}]"#;
+        Spec::from_json(&format!(r#"{{{rest}, "preprocessing": {preprocessing}}}"#)).unwrap().preprocessing
+    };
+    let found = table(r#"{"fit": "squash", "interpolation": "bicubic"}"#);
+    assert_eq!((found.fit, found.interpolation, found.resize), (Fit::Squash, Interpolation::Bicubic, 224));
+    let found = table(r#"{"interpolation": "bilinear-antialiased"}"#);
+    assert_eq!((found.fit, found.interpolation, found.resize), (Fit::Crop, Interpolation::default(), 256));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use mnx_tensor::{Arithmetic, Element};
 
 use super::layout::Role;
 use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
+use crate::kind::{FileKind, Wanted};
 use crate::{Error, Limits, Network, Spec};
 
 /// What this program has kernels for.
@@ -64,6 +65,9 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
     // A file of another kind is foreign first, short second.
     let magic = &bytes[..bytes.len().min(MAGIC.len())];
     if !MAGIC.starts_with(magic) || bytes.is_empty() {
+        if let Some(found) = FileKind::of(bytes) {
+            return Err(Error::WrongKind { expected: Wanted::WeightFile, found });
+        }
         return Err(Error::Foreign { found: magic.to_vec() });
     }
     let Some(bytes) = bytes.first_chunk::<PREFIX_LEN>() else {

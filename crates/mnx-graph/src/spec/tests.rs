@@ -105,6 +105,68 @@ fn json_keeps_a_spec_and_knows_its_fields() {
     assert!(missing != json && serde_json::from_str::<Spec>(&missing).is_err());
 }
 
+/// Files of releases without the two fields have the same bytes as before, and open.
+#[test]
+fn only_an_unusual_fit_and_interpolation_are_written() {
+    let mut spec = Spec::family("mobilenext").unwrap();
+    let json = serde_json::to_string(&spec.preprocessing).unwrap();
+    assert_eq!(json, r#"{"resize":256,"mean":[0.485,0.456,0.406],"std":[0.229,0.224,0.225]}"#);
+    (spec.preprocessing.fit, spec.preprocessing.interpolation) = (Fit::Squash, Interpolation::Bicubic);
+    let json = serde_json::to_string(&spec.preprocessing).unwrap();
+    assert!(json.contains(r#""fit":"squash","interpolation":"bicubic""#), "{json}");
+    assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), spec.preprocessing);
+    let error = serde_json::from_str::<Preprocessing>(&json.replace("bicubic", "bilinear")).unwrap_err();
+    assert!(error.to_string().contains("bilinear-antialiased"), "{error}");
+}
+
+#[test]
+fn values_for_0_to_255_are_told_from_those_for_0_to_1() {
+    let meant = |mean, std| Preprocessing::new(256, mean, std).in_unit_range().map(|meant| (meant.mean, meant.std));
+    let imagenet = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    let third = 1.0 / 255.0;
+    // What networks ask for: 0…1, -1…1, 0…255, ImageNet's statistics, 0…255 less the mean, a shift.
+    for (mean, std) in [
+        ([0.0; 3], [1.0; 3]),
+        ([1.0; 3], [1.0; 3]),
+        ([0.5; 3], [0.5; 3]),
+        ([0.0; 3], [third; 3]),
+        ([0.485, 0.456, 0.406], [third; 3]),
+        ([-0.5, -1.0, 0.0], [0.25, 1.0, 1.0]),
+        imagenet,
+    ] {
+        assert_eq!(meant(mean, std), None, "{mean:?} {std:?}");
+    }
+    let half = ([0.5; 3], [0.5; 3]);
+    let third = 0.003_921_569;
+    for (mean, std, expected) in [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], imagenet),
+        ([127.5; 3], [127.5; 3], half),
+        ([0.0; 3], [255.0; 3], ([0.0; 3], [1.0; 3])),
+        // Only one of the two.
+        ([123.675, 116.28, 103.53], imagenet.1, imagenet),
+        (imagenet.0, [58.395, 57.12, 57.375], imagenet),
+        ([127.5; 3], [1.0; 3], ([0.5; 3], [third; 3])),
+        // A channel that is almost black.
+        ([0.51, 127.5, 127.5], [127.5; 3], ([0.002, 0.5, 0.5], [0.5; 3])),
+    ] {
+        assert_eq!(meant(mean, std), Some(expected), "{mean:?} {std:?}");
+    }
+
+    // Nothing is made of them, but what was made before still opens.
+    let mut spec = Spec::family("mobilenext-cifar").unwrap();
+    (spec.width, spec.preprocessing.mean) = (0.1, [127.5; 3]);
+    let error = crate::init(&spec, 1).unwrap_err();
+    assert!(matches!(error, Error::PixelRange { .. }), "{error}");
+    assert!(error.to_string().contains("found 127.5,127.5,127.5 and"), "{error}");
+    let mut file = Vec::new();
+    let source = |layer: &crate::Layer| crate::LayerWeights {
+        weight: vec![0.5; layer.weight_elements() as usize],
+        bias: vec![0.0; layer.cout],
+    };
+    crate::write_model(&spec, &Limits::default(), source, &mut file).unwrap();
+    assert_eq!(crate::Model::from_bytes(file).unwrap().spec().preprocessing.mean, [127.5; 3]);
+}
+
 #[test]
 fn padding_totals_what_the_output_size_needs() {
     for size in 1..20_usize {

@@ -9,11 +9,14 @@ use serde_json::json;
 use super::{Context, Source};
 use crate::args::Bench;
 use crate::error::Error;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 use crate::stdout;
 
 pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
     let source = Source::new(args.weights.weights.as_deref())?;
+    if let Some(plot) = &args.plot {
+        check_apart(plot, args.weights.weights.as_deref())?;
+    }
     // What cannot be written is said before minutes of measuring.
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
     let threads: Vec<_> = match context.threads[..] {

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
 use crate::error::{Error, printable, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::npy;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 use crate::pictures::{self, Entry};
 use crate::pipeline::{self, Pipeline};
 use crate::progress;
@@ -27,6 +28,8 @@ const A_FEW: usize = 10;
 #[derive(Serialize)]
 struct Answer<'a> {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
     #[serde(flatten)]
     outcome: Outcome<'a>,
 }
@@ -48,7 +51,11 @@ struct Guess<'a> {
 
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.open()?;
-    let entries = pictures::expand(&args.images)?;
+    let entries = pictures::expand(&args.images, stdout::note)?;
+    if let Some(dump) = &args.dump_input {
+        let pictures = entries.iter().map(|entry| &*entry.path);
+        check_apart(dump, args.weights.weights.as_deref().into_iter().chain(pictures))?;
+    }
     let pipeline = Pipeline::new(&model, context, entries.len(), args.top.unwrap_or(TOP))?;
     let pipeline = pipeline.with_input(args.dump_input.is_some());
     let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;
@@ -104,7 +111,7 @@ fn told<'a>(
             Outcome::Error(message)
         }
     };
-    Ok(Answer { file: entry.path.to_string_lossy().into(), outcome })
+    Ok(Answer { file: entry.path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(&entry.path), outcome })
 }
 
 /// The name of a class, if the model has names.

@@ -10,21 +10,29 @@ use super::Context;
 use super::eval::Evaluation;
 use crate::args::{Compare, Format};
 use crate::error::Error;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 use crate::stdout;
+use crate::values::Subject;
 use measure::Bout;
 use report::Report;
 
 pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
     let entries = subjects::open(args)?;
+    if let Some(plot) = &args.plot {
+        let read = [args.truth.class_map.as_deref(), args.truth.list.as_deref()];
+        check_apart(plot, args.subjects.iter().filter_map(Subject::file).chain(read.into_iter().flatten()))?;
+    }
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
     // What is wrong with any of them is said before minutes of measuring: so is all that is wrong with the pictures.
     let mut bout = Bout::new(&entries, args, context)?;
     let most = bout.threads().into_iter().max().unwrap_or(1);
     let mut accuracies = Vec::new();
     if let Some(folder) = &args.eval {
-        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, args.class_map.as_deref());
+        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, &args.truth);
         let evaluations = entries.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(plot), Some(evaluation)) = (&args.plot, evaluations.first()) {
+            check_apart(plot, evaluation.pictures())?;
+        }
         for (entry, evaluation) in entries.iter().zip(evaluations) {
             accuracies.push(evaluation.accuracy(&entry.model, folder, &context.with_threads(most))?);
         }

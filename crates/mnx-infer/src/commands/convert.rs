@@ -1,13 +1,15 @@
 //! `convert`: a checkpoint into a weight file.
 
+mod names;
+
 use std::path::Path;
 
-use mnx::{BlockKind, Detected, Network, Padding, Spec};
+use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Naming, Network, Padding, Preprocessing, Spec};
 
-use super::{Context, network};
-use crate::args::{Convert, PaddingChoice};
+use super::{Context, channels, grouped, network, onnx};
+use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, printable, shown};
-use crate::output::{OutputFile, read_limited, read_text};
+use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
 use crate::values::Arch;
 
@@ -17,29 +19,56 @@ const LARGEST_LABELS: u64 = 16 << 20;
 const LARGEST_CHECKPOINT: u64 = 4 << 30;
 
 pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    let inputs = [Some(&*args.input), args.labels.as_deref(), args.network.arch.file()];
+    check_apart(&args.output, inputs.into_iter().flatten())?;
+    if onnx::is_model(&args.input) {
+        return onnx::run(args, context);
+    }
+    let mut options = ConvertOptions::new();
+    options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
-    let (spec, checkpoint, detected) = if args.network.arch == Arch::Auto {
+    let (spec, checkpoint, naming, detected) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
-        let detected = mnx::detect(&checkpoint).map_err(|e| Error::file(&args.input, e))?;
+        let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, None, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (spec(args, detected.spec())?, checkpoint, Some(detected))
+        (with_flags(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
     } else {
-        let spec = spec(args, network::base(&args.network.arch)?)?;
-        (spec, read_limited(&args.input, LARGEST_CHECKPOINT)?, None)
+        let base = network::base(&args.network.arch)?;
+        with_flags(args, base.clone())?;
+        let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
+        let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, None, "", &e))?;
+        (with_flags(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
     };
     let output = OutputFile::create(&args.output)?;
-    let bytes = mnx::convert(&checkpoint, &spec, args.bn_eps).map_err(|e| {
-        // A line per problem; tensors can have any name.
-        let lines: Vec<_> = e.to_string().lines().map(printable).collect();
+    options.bn_eps = args.bn_eps;
+    let converted = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
-        Error::file(&args.input, taken + &lines.join("\n"))
+        refused(args, Some(&naming), &(taken + &names::taken_off(&naming)), &e)
     })?;
-    network::write(&args.output, output, &bytes, &spec, context)?;
-    if let Some(detected) = &detected {
-        stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, detected, &spec)));
+    network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
+    if converted.flushed > 0 {
+        stdout::note(format_args!(
+            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
+            shown(&args.input),
+            grouped(converted.flushed),
+        ));
+    }
+    let said = match &detected {
+        Some(detected) => Some(read_and_assumed(args, detected, &spec)),
+        None => names::found_and_assumed(args, &naming, &spec),
+    };
+    if let Some(said) = said {
+        stdout::note(format_args!("{}: {said}{}", shown(&args.input), names::left_out(args, &naming)));
     }
     Ok(())
+}
+
+/// What is wrong with the checkpoint, a line per problem, after what it was taken for.
+fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::GraphError) -> Error {
+    // Tensors can have any name.
+    let lines: Vec<_> = error.to_string().lines().map(printable).collect();
+    Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, naming, error)))
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
@@ -51,27 +80,57 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
     let cifar = format!("{}-cifar", detected.family);
     let has_cifar = mnx::families().any(|family| family == cifar);
     let has_identity = spec.stages.iter().any(|stage| stage.block == BlockKind::Sandglass);
+    let dialect = detected.naming.dialect;
     let rows = [
         (has_cifar, format!("ImageNet's strides (else --arch {cifar})")),
         (!has_cifar, "ImageNet's strides".into()),
         (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
-        (args.padding.is_none() && !spec.stem.max_pool, "padding torch (--padding)".into()),
+        (args.padding.is_none() && !spec.stem.max_pool, names::padding(spec)),
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
-        (args.mean.is_none(), "ImageNet's mean and std (--mean, --std)".into()),
+        (args.mean.is_none(), names::mean_std(dialect)),
+        (args.bn_eps.is_none(), names::bn_eps(dialect)),
+        (args.interpolation.is_none(), "bilinear resizing (--interpolation)".into()),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
-    format!("read off names and shapes: {read}\n  assumed, as they do not tell: {}", assumed.join(", "))
+    let naming = names::found(&detected.naming);
+    format!("read off names and shapes: {read}{naming}\n  assumed, as they do not tell: {}", assumed.join(", "))
 }
 
 /// The network with what the flags change.
-fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
+pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
     let mut spec = base;
     network::apply(&args.network, &mut spec);
     if let Some(path) = &args.labels {
         spec.labels = Some(labels(path, spec.classes)?);
     }
+    preprocessing(args, &mut spec);
+    match args.padding {
+        None => (),
+        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
+        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
+    }
+    network::check(&spec)?;
+    check_range(args, &spec.preprocessing)?;
+    Ok(spec)
+}
+
+/// What becomes of a picture, with what the flags change.
+fn preprocessing(args: &Convert, spec: &mut Spec) {
+    let fit = args.fit.map_or(spec.preprocessing.fit, |fit| match fit {
+        FitChoice::Crop => Fit::Crop,
+        FitChoice::Squash => Fit::Squash,
+    });
+    if fit != spec.preprocessing.fit {
+        spec.preprocessing.fit = fit;
+        spec.preprocessing.resize = spec.default_resize(spec.resolution);
+    }
     if let Some(resize) = args.resize {
         spec.preprocessing.resize = resize;
+    }
+    match args.interpolation {
+        None => (),
+        Some(InterpolationChoice::Bilinear) => spec.preprocessing.interpolation = Interpolation::BilinearAntialiased,
+        Some(InterpolationChoice::Bicubic) => spec.preprocessing.interpolation = Interpolation::Bicubic,
     }
     if let Some(mean) = args.mean {
         spec.preprocessing.mean = mean.0;
@@ -79,13 +138,18 @@ fn spec(args: &Convert, base: Spec) -> Result<Spec, Error> {
     if let Some(std) = args.std {
         spec.preprocessing.std = std.0;
     }
-    match args.padding {
-        None => (),
-        Some(PaddingChoice::Torch) => spec.padding = Padding::Torch,
-        Some(PaddingChoice::Tf) => spec.padding = Padding::Tf,
-    }
-    network::check(&spec)?;
-    Ok(spec)
+}
+
+/// Of the two, which go together: a stage table's are the table's fault.
+fn check_range(args: &Convert, found: &Preprocessing) -> Result<(), Error> {
+    let Some(meant) = found.in_unit_range().filter(|_| args.mean.is_some()) else { return Ok(()) };
+    Err(Error::Usage(format!(
+        "--mean and --std: expected values for pixels in 0…1, found {} and {}, which are for 0…255: try --mean {} --std {}",
+        channels(found.mean),
+        channels(found.std),
+        channels(meant.mean),
+        channels(meant.std),
+    )))
 }
 
 /// The names in the file: as many as there are classes.

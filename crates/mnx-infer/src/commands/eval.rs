@@ -1,7 +1,10 @@
 //! `eval`: how many pictures in folders, one per class, the network gets right.
 
+mod class_map;
 mod classes;
 mod dataset;
+mod list;
+mod numbering;
 mod report;
 mod tally;
 
@@ -12,21 +15,23 @@ use mnx::Model;
 use serde::Serialize;
 
 use super::{Context, Source};
-use crate::args::Eval;
+use crate::args::{Eval, Truth};
 use crate::error::Error;
 use crate::pipeline::Pipeline;
 use crate::progress;
 use crate::stdout;
-use classes::{ClassMap, Classes};
+use class_map::ClassMap;
+use classes::Classes;
 use dataset::Dataset;
+use list::List;
 use report::Report;
-pub(super) use report::Score;
+pub(super) use report::{Score, UnknownFolders};
 pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
     let model = Source::new(args.weights.weights.as_deref())?.read()?;
-    let evaluation = Evaluation::find(&model, &args.folder, args.class_map.as_deref())?;
+    let evaluation = Evaluation::find(&model, &args.folder, &args.truth)?;
     let dataset = &evaluation.dataset;
     let pipeline = Pipeline::new(&model, context, dataset.candidates.len(), TOP)?;
     let start = Instant::now();
@@ -45,14 +50,36 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
-    /// What there is in `folder` for `model`.
+    /// What there is in `folder` for `model`. How numbers of classes were understood is noted on standard error where
+    /// there was a choice.
     ///
     /// # Errors
-    /// As [`ClassMap::open`] and [`Dataset::find`].
-    pub(super) fn find(model: &Model, folder: &Path, class_map: Option<&Path>) -> Result<Evaluation, Error> {
+    /// As [`ClassMap::open`], [`ClassMap::of_sorted`], [`List::open`], [`Dataset::find`] and [`Dataset::listed`].
+    pub(super) fn find(model: &Model, folder: &Path, truth: &Truth) -> Result<Evaluation, Error> {
         let classes = Classes::new(model.spec());
-        let map = class_map.map(|path| ClassMap::open(path, &classes)).transpose()?;
-        Ok(Evaluation { dataset: Dataset::find(folder, &classes, &map.unwrap_or_default())? })
+        let map = match &truth.class_map {
+            Some(path) => ClassMap::open(path, &classes)?,
+            // What is wrong with a folder that is none is told when it is visited.
+            None if truth.sorted_folders && folder.is_dir() => {
+                ClassMap::of_sorted(dataset::sub_folders(folder), &classes).map_err(|e| Error::file(folder, e))?
+            }
+            None => ClassMap::default(),
+        };
+        map.note().into_iter().for_each(stdout::note);
+        let dataset = match &truth.list {
+            Some(path) => {
+                let list = List::open(path, folder, &classes, &map)?;
+                list.note.iter().for_each(stdout::note);
+                Dataset::listed(folder, list)?
+            }
+            None => Dataset::find(folder, &classes, &map)?,
+        };
+        Ok(Evaluation { dataset })
+    }
+
+    /// The files that are read.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &Path> {
+        self.dataset.candidates.iter().map(|candidate| &*candidate.entry.path)
     }
 
     /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted.
@@ -92,7 +119,9 @@ impl Evaluation {
             top1: Score::new(tally.top1(), pictures),
             top5: Score::new(tally.top5(), pictures),
             unreadable: tally.unreadable,
-            unknown_folders: self.dataset.unknown_folders,
+            unknown_folders: UnknownFolders::new(&self.dataset),
+            passed_over: self.dataset.passed_over.files(),
+            unlisted_pictures: self.dataset.unlisted_pictures,
         })
     }
 }
@@ -105,7 +134,10 @@ pub(super) struct Accuracy {
     pub(super) top1: Score,
     pub(super) top5: Score,
     pub(super) unreadable: Vec<Unreadable>,
-    pub(super) unknown_folders: Vec<String>,
+    #[serde(flatten)]
+    pub(super) unknown_folders: UnknownFolders,
+    pub(super) passed_over: usize,
+    pub(super) unlisted_pictures: usize,
 }
 
 /// That no file of the folder could be read.

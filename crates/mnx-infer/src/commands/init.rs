@@ -3,13 +3,14 @@
 use super::{Context, network};
 use crate::args::Init;
 use crate::error::Error;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 
 pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
+    check_apart(&args.output, args.network.arch.file())?;
     let mut spec = network::base(&args.network.arch)?;
     network::apply(&args.network, &mut spec);
     network::check(&spec)?;
     let output = OutputFile::create(&args.output)?;
     let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
-    network::write(&args.output, output, &bytes, &spec, context)
+    network::write(&args.output, output, &bytes, &spec, None, context)
 }

@@ -4,7 +4,7 @@ use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, Source, grouped, plain_table, shape};
+use super::{Context, Source, channels, grouped, plain_table, shape};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
@@ -32,6 +32,8 @@ struct Report<'a> {
     macs: u64,
     weight_bytes: u64,
     peak_arena_bytes: usize,
+    /// Weights and biases that `convert` makes zero since it knows them.
+    almost_zero: u64,
     layers: Vec<Layer>,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Report<'a> {
             macs: total(|layer| layer.macs),
             weight_bytes: total(|layer| layer.weight_bytes),
             peak_arena_bytes: session.arena_bytes(),
+            almost_zero: model.almost_zero(),
             layers,
         })
     }
@@ -111,7 +114,7 @@ impl<'a> Report<'a> {
 
     fn totals(&self) -> String {
         let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
-        let rows = [
+        let mut rows = vec![
             ("parameters", grouped(self.parameters), "before batch norms are folded".into()),
             ("multiply-adds", format!("{:.2} M", self.macs as f64 / 1e6), "a picture".into()),
             ("weights", grouped(self.weight_bytes), "bytes, packed".into()),
@@ -119,7 +122,12 @@ impl<'a> Report<'a> {
                 format!("bytes, with {}, {threads}, batch {}", self.isa, self.batch)
             }),
         ];
-        plain_table("lrl", &[], rows.map(|(name, number, unit)| vec![name.into(), number, unit]))
+        if self.almost_zero > 0 {
+            let advice = "weights and biases, which can slow it down many times: convert it again";
+            rows.push(("almost zero", grouped(self.almost_zero), advice.into()));
+        }
+        let rows = rows.into_iter().map(|(name, number, unit): (&str, _, _)| vec![name.into(), number, unit]);
+        plain_table("lrl", &[], rows)
     }
 }
 
@@ -152,16 +160,29 @@ impl<'a> Shown<'a> {
             mnx::Padding::Torch => "as PyTorch's",
             mnx::Padding::Tf => "as TensorFlow's SAME",
         };
-        let mnx::Preprocessing { resize, mean, std } = self.preprocessing;
-        let three = |values: &[f32; 3]| values.map(|v| v.to_string()).join(", ");
         let rows = [
             ("network", format!("{} {:?}, identity {:?}", printable(self.family), self.width, self.identity)),
             ("input", format!("{} x {r} x {r}, padding {padding}", self.channels, r = self.resolution)),
-            ("pictures", format!("short side to {resize}, mean {}, std {}", three(mean), three(std))),
+            ("pictures", pictures(self.preprocessing)),
             ("classes", format!("{}, labels: {labels}", grouped(self.classes as u64))),
         ];
         plain_table("ll", &[], rows.map(|(name, value)| vec![name.into(), value]))
     }
+}
+
+/// What happens to a picture.
+fn pictures(of: &mnx::Preprocessing) -> String {
+    let three = |values: [f32; 3]| values.map(|v| v.to_string()).join(", ");
+    let sides = match of.fit {
+        mnx::Fit::Squash => format!("squashed to {0} x {0}", of.resize),
+        _ => format!("short side to {}", of.resize),
+    };
+    let bicubic = if of.interpolation == mnx::Interpolation::Bicubic { ", bicubic" } else { "" };
+    let doubt = of.in_unit_range().map(|meant| {
+        let flags = format!("--mean {} --std {}", channels(meant.mean), channels(meant.std));
+        format!(", which are for pixels of 0…255: convert it again with {flags}")
+    });
+    format!("{sides}{bicubic}, mean {}, std {}{}", three(of.mean), three(of.std), doubt.unwrap_or_default())
 }
 
 impl Layer {

@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod network;
+mod onnx;
 pub(crate) mod run;
 mod timing;
 
@@ -184,6 +185,11 @@ fn bar(share: f32) -> String {
 /// `[C, H, W]` as it stands in a table.
 fn shape([channels, height, width]: [usize; 3]) -> String {
     format!("{channels} x {height} x {width}")
+}
+
+/// A number per channel as a flag takes them.
+fn channels(values: [f32; 3]) -> String {
+    values.map(|value| value.to_string()).join(",")
 }
 
 /// 1234567 as 1,234,567.

@@ -5,9 +5,10 @@ use std::path::Path;
 use mnx::{Network, Spec};
 use serde::Serialize;
 
-use super::{Context, grouped};
+use super::{Context, channels, grouped};
 use crate::args;
 use crate::error::{Error, printable, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::output::{OutputFile, read_text};
 use crate::stdout;
 use crate::values::Arch;
@@ -29,6 +30,10 @@ pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
             let text = read_text(path, LARGEST_TABLE)?;
             let spec = Spec::from_json(text.trim_start_matches('\u{feff}')).map_err(|e| Error::file(path, e))?;
             Network::new(&spec).map_err(|e| Error::file(path, e))?;
+            if let Some(meant) = spec.preprocessing.in_unit_range() {
+                let expected = format!("mean {} and std {}", channels(meant.mean), channels(meant.std));
+                return Err(Error::expected(path, expected, "values for pixels of 0…255"));
+            }
             Ok(spec)
         }
     }
@@ -62,6 +67,8 @@ pub(crate) fn check(spec: &Spec) -> Result<Network, Error> {
 #[derive(Serialize)]
 struct Written<'a> {
     output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<Vec<u8>>,
     family: &'a str,
     width: f64,
     identity: f64,
@@ -70,6 +77,9 @@ struct Written<'a> {
     parameters: u64,
     macs: u64,
     bytes: usize,
+    /// Weights and biases of a checkpoint that were almost zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flushed: Option<u64>,
 }
 
 /// Writes the weight file and says what it holds.
@@ -81,6 +91,7 @@ pub(crate) fn write(
     mut output: OutputFile,
     bytes: &[u8],
     spec: &Spec,
+    flushed: Option<u64>,
     context: &Context,
 ) -> Result<(), Error> {
     output.write(bytes)?;
@@ -88,6 +99,7 @@ pub(crate) fn write(
     let network = check(spec)?;
     let written = Written {
         output: path.to_string_lossy().into(),
+        output_bytes: bytes_unless_utf8(path),
         family: &spec.family,
         width: spec.width,
         identity: spec.identity,
@@ -96,6 +108,7 @@ pub(crate) fn write(
         parameters: network.parameters(),
         macs: network.macs(spec.resolution, spec.resolution),
         bytes: bytes.len(),
+        flushed,
     };
     if context.is_json() {
         return stdout::print_json(&written);

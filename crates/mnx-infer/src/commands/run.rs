@@ -1,20 +1,37 @@
 //! `run`: a raw tensor through the network.
 
+use std::borrow::Cow;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mnx::{BlockOutput, Model, Session, Tensor};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Context, open};
 use crate::args::Run;
 use crate::error::{Error, shown};
+use crate::json_path::bytes_unless_utf8;
 use crate::npy::{self, NpyInput};
-use crate::output::{OutputFile, is_standard};
+use crate::output::{OutputFile, check_apart, is_standard};
 use crate::stdout;
 
+/// What is said in JSON.
+#[derive(Serialize)]
+struct Written<'a> {
+    output: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<Vec<u8>>,
+    shape: [usize; 2],
+}
+
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
+    let inputs = [&*args.weights, &*args.input];
+    check_apart(&args.output, inputs)?;
     let model = open(&args.weights)?;
+    if let Some(folder) = &args.dump_blocks {
+        let files = (0..model.network().blocks.len()).map(|block| dump_file(folder, block));
+        files.into_iter().try_for_each(|file| check_apart(&file, inputs))?;
+    }
     let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
     let mut session = Session::with(&model, context.options()).map_err(Error::failed)?;
     let name = input.path().to_owned();
@@ -31,11 +48,17 @@ pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
         return Ok(());
     }
     if context.is_json() {
-        return stdout::print_json(&json!({"output": args.output.to_string_lossy(), "shape": shape}));
+        let (output, output_bytes) = (args.output.to_string_lossy(), bytes_unless_utf8(&args.output));
+        return stdout::print_json(&Written { output, output_bytes, shape });
     }
     let blocks = args.dump_blocks.as_deref().map(|folder| format!("; blocks in {}", shown(folder)));
     let [pictures, classes] = shape;
     stdout::print(&format!("{}: {pictures} x {classes}{}\n", shown(&args.output), blocks.unwrap_or_default()))
+}
+
+/// Where a block's output goes.
+fn dump_file(folder: &Path, block: usize) -> PathBuf {
+    folder.join(format!("{block:02}.npy"))
 }
 
 /// Runs, and writes every block's output to the folder.
@@ -66,7 +89,7 @@ struct Dump<'a> {
 impl Dump<'_> {
     fn add(&mut self, block: BlockOutput<'_>) -> Result<(), Error> {
         if block.block == self.files.len() {
-            let mut file = OutputFile::create(&self.folder.join(format!("{:02}.npy", block.block)))?;
+            let mut file = OutputFile::create(&dump_file(self.folder, block.block))?;
             let [channels, height, width] = block.shape;
             npy::start(&mut file, &[self.pictures, channels, height, width])?;
             self.files.push(file);

@@ -7,8 +7,8 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::complete;
-use crate::{Error, Picture, PictureLimits};
+use super::{bmp, gif, jpeg, orientation, tiff, webp};
+use crate::{Error, Picture, PictureFormat, PictureLimits};
 
 /// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
 /// that unpacks to more than this is an attack.
@@ -38,16 +38,23 @@ impl Picture {
         decode(&bytes, &path.display().to_string(), limits)
     }
 
-    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP
-    /// or a GIF's first frame, told apart by content.
+    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP,
+    /// GIF, TIFF or PNM, told apart by content ([`PictureFormat`]). Of several frames or pages it is
+    /// the first.
     ///
-    /// The EXIF orientation is applied, alpha is dropped (not mixed with a background), grey becomes
+    /// The EXIF orientation is applied, or XMP's where EXIF does not say. Alpha is dropped, not mixed
+    /// with a background: a transparent pixel has the colour that is stored for it. Grey becomes
     /// three equal channels, of 16 bits the high 8 are kept. Colour profiles are ignored.
+    ///
+    /// Pixels that the file does not have are what Pillow makes them: where the first frame of a GIF
+    /// leaves the screen uncovered, the palette's colour of the transparent number, or else of number
+    /// 0; around the first frame of an animated WebP, black; where the run lengths of a BMP skip
+    /// pixels, colour number 0.
     ///
     /// # Errors
     /// [`Error::NoPicture`] when the bytes are none of the formats, [`Error::PicturePixels`] when the
     /// header claims too many pixels, [`Error::BadPicture`] when the picture is cut off, damaged or
-    /// of a kind that is not decoded.
+    /// of a kind that is not decoded. A JPEG has pixels as libjpeg-turbo makes them, or an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode_with(bytes, &PictureLimits::default())
     }
@@ -72,50 +79,95 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// Why a file of a known format has no pixels.
+pub(super) enum Refusal {
+    /// The header claims more pixels than are allowed.
+    TooLarge { width: u32, height: u32 },
+    /// What is wrong with the file.
+    Found(String),
+}
+
+impl From<String> for Refusal {
+    fn from(found: String) -> Self {
+        Refusal::Found(found)
+    }
+}
+
 fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, Error> {
-    let (format, format_name) = sniff(bytes, name)?;
-    let bad = |found: String| Error::BadPicture { name: name.into(), format: format_name, found };
-    complete::check(bytes, format).map_err(bad)?;
-
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(bytes, format, limits))));
-    let mut decoder = reader.into_decoder().map_err(|error| bad(reason(error)))?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > limits.pixels {
-        return Err(Error::PicturePixels { name: name.into(), limit: limits.pixels, width, height });
-    }
-    if pixels == 0 {
-        return Err(bad(format!("{width} x {height} pixels")));
-    }
-    // Damaged metadata does not make the pixels worse.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
-    decoder.set_limits(allocations(frame_bytes)).map_err(|error| bad(reason(error)))?;
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| bad(reason(error)))?;
-
-    let mut upright = DynamicImage::ImageRgb8(to_rgb8(decoded).map_err(bad)?);
+    let format = known(bytes, name)?;
+    let decoded = match format {
+        PictureFormat::Jpeg => jpeg::decode(bytes, limits.pixels),
+        PictureFormat::Gif => gif::decode(bytes, limits.pixels),
+        _ => others(bytes, format, limits.pixels),
+    };
+    let (stored, orientation) = decoded.map_err(|refusal| match refusal {
+        Refusal::TooLarge { width, height } => {
+            Error::PicturePixels { name: name.into(), limit: limits.pixels, width, height }
+        }
+        Refusal::Found(found) => Error::BadPicture { name: name.into(), format: format.name(), found },
+    })?;
+    let mut upright = DynamicImage::ImageRgb8(stored);
     upright.apply_orientation(orientation);
     let upright = upright.into_rgb8();
     let (width, height) = upright.dimensions();
     Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)
 }
 
-/// The format by its first bytes.
-fn sniff(bytes: &[u8], name: &str) -> Result<(ImageFormat, &'static str), Error> {
-    let no_picture = |found: String| Err(Error::NoPicture { name: name.into(), found });
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Png) => Ok((ImageFormat::Png, "PNG")),
-        Ok(ImageFormat::Jpeg) => Ok((ImageFormat::Jpeg, "JPEG")),
-        Ok(ImageFormat::WebP) => Ok((ImageFormat::WebP, "WebP")),
-        Ok(ImageFormat::Bmp) => Ok((ImageFormat::Bmp, "BMP")),
-        Ok(ImageFormat::Gif) => Ok((ImageFormat::Gif, "GIF")),
-        Ok(other) => no_picture(format!("a picture of another format, {other:?}")),
-        Err(_) if bytes.is_empty() => no_picture("an empty file".into()),
-        Err(_) => {
-            let start = &bytes[..bytes.len().min(12)];
-            no_picture(format!("content that begins with \"{}\"", start.escape_ascii()))
+/// The format by the first bytes, one that is decoded.
+fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
+    let found = match PictureFormat::of(bytes) {
+        Some(format) if format.is_decoded() => return Ok(format),
+        Some(format) => {
+            let article = if format.name().starts_with(['A', 'I', 'O', 'S']) { "an" } else { "a" };
+            format!("{article} {} picture", format.name())
         }
+        None if bytes.is_empty() => "an empty file".into(),
+        None => {
+            let start = &bytes[..bytes.len().min(12)];
+            format!("content that begins with \"{}\"", start.escape_ascii())
+        }
+    };
+    Err(Error::NoPicture { name: name.into(), found })
+}
+
+/// The formats whose decoders `image` drives.
+fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
+    let (bytes, numbered) = match format {
+        PictureFormat::WebP => (webp::prepare(bytes)?, None),
+        PictureFormat::Tiff => (tiff::check(bytes)?, None),
+        PictureFormat::Bmp => bmp::prepare(bytes),
+        _ => (bytes.into(), None),
+    };
+    let decoder = match format {
+        PictureFormat::Png => ImageFormat::Png,
+        PictureFormat::WebP => ImageFormat::WebP,
+        PictureFormat::Bmp => ImageFormat::Bmp,
+        PictureFormat::Tiff => ImageFormat::Tiff,
+        PictureFormat::Pnm => ImageFormat::Pnm,
+        other => return Err(format!("no decoder for {}", other.name()).into()),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(&bytes[..]), decoder);
+    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(&bytes, format, most_pixels))));
+    let mut decoder = reader.into_decoder().map_err(reason)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = within(most_pixels, width, height)?;
+    let orientation = orientation::of(&mut decoder);
+    let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
+    decoder.set_limits(allocations(frame_bytes)).map_err(reason)?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(reason)?;
+    let mut picture = to_rgb8(decoded)?;
+    if let Some(numbered) = numbered {
+        numbered.colour(&mut picture);
+    }
+    Ok((picture, orientation))
+}
+
+/// Number of pixels, unless there are none or too many.
+pub(super) fn within(most_pixels: u64, width: u32, height: u32) -> Result<u64, Refusal> {
+    match u64::from(width) * u64::from(height) {
+        0 => Err(format!("{width} x {height} pixels").into()),
+        pixels if pixels > most_pixels => Err(Refusal::TooLarge { width, height }),
+        pixels => Ok(pixels),
     }
 }
 
@@ -126,24 +178,27 @@ fn allocations(bytes: u64) -> Limits {
 }
 
 /// Bytes that a row of a PNG may take: its decoder wants to know before it tells the width.
-fn row_bytes(bytes: &[u8], format: ImageFormat, limits: &PictureLimits) -> u64 {
+fn row_bytes(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> u64 {
     match (format, bytes.get(16..20)) {
-        (ImageFormat::Png, Some(&[a, b, c, d])) => {
-            u64::from(u32::from_be_bytes([a, b, c, d])).min(limits.pixels).saturating_mul(8)
+        (PictureFormat::Png, Some(&[a, b, c, d])) => {
+            u64::from(u32::from_be_bytes([a, b, c, d])).min(most_pixels).saturating_mul(8)
         }
         _ => 0,
     }
 }
 
 /// The decoder's words on one line.
-fn reason(error: ImageError) -> String {
-    let text = match error {
+fn reason(error: ImageError) -> Refusal {
+    match error {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the file ends too early".to_owned()
+            "the file ends too early".to_owned().into()
         }
-        other => other.to_string(),
-    };
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+        other => one_line(other).into(),
+    }
+}
+
+pub(super) fn one_line(error: impl std::fmt::Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Grey is replicated, alpha dropped, 16 bits cut to the high byte. (The conversions of `image`

@@ -48,7 +48,7 @@ mod decoding {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::PictureLimits;
+    use crate::{PictureFormat, PictureLimits};
 
     fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/pictures-golden").join(name)
@@ -60,10 +60,64 @@ mod decoding {
 
     #[test]
     fn what_is_no_picture() {
-        let expected = "picture: expected a PNG, JPEG, WebP, BMP or GIF picture, found ";
+        let expected = "picture: expected a PNG, JPEG, WebP, BMP, GIF, TIFF or PNM picture, found ";
         assert_eq!(message(b""), format!("{expected}an empty file"));
         assert_eq!(message(b"<!DOCTYPE html>\n"), format!("{expected}content that begins with \"<!DOCTYPE ht\""));
-        assert_eq!(message(b"II*\0\x08\0\0\0"), format!("{expected}a picture of another format, Tiff"));
+        assert_eq!(message(b"\0\0\0\x20ftypavif"), format!("{expected}an AVIF picture"));
+        assert_eq!(message(b"\0\0\0\x0CjP  \r\n\x87\n"), format!("{expected}a JPEG 2000 picture"));
+    }
+
+    #[test]
+    fn formats_by_their_first_bytes() {
+        use PictureFormat::*;
+        for (bytes, format) in [
+            (&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], Png),
+            (b"\xFF\xD8\xFF\xE0", Jpeg),
+            (b"RIFF\x24\0\0\0WEBPVP8L", WebP),
+            (b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02", Bmp),
+            (b"GIF87a", Gif),
+            (b"MM\0*\0\0\0\x08", Tiff),
+            (b"II+\0\x08\0\0\0", Tiff),
+            (b"P6\n# made by hand\n2 2 255\n", Pnm),
+            (b"P2 3\t1\n9 0 4 9", Pnm),
+            (b"\0\0\0\x1Cftypavif\0\0\0\0", Avif),
+            (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avifmiaf", Avif),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", Heic),
+            (b"\0\0\0\x18ftypheix", Heic),
+            (b"\0\0\0\x0CjP  \r\n\x87\n", Jpeg2000),
+            (b"\xFF\x4F\xFF\x51\0\x2F", Jpeg2000),
+            (b"\xFF\x0A\xFA\x1F", JpegXl),
+            (b"\0\0\0\x0CJXL \r\n\x87\n", JpegXl),
+            (b"II\xBC\x01", JpegXr),
+            (b"8BPS\0\x01", Photoshop),
+            (b"\x76\x2F\x31\x01", OpenExr),
+            (b"#?RADIANCE\n", Radiance),
+            (b"DDS \x7C\0\0\0", Dds),
+            (b"\0\0\x01\0\x01\0", Ico),
+            (b"qoif", Qoi),
+            (b"\xEF\xBB\xBF<?xml version=\"1.0\"?>\n<svg xmlns=\"\">", Svg),
+            (b"<svg width=\"1\">", Svg),
+            (b"%PDF-1.7", Pdf),
+        ] {
+            assert_eq!(PictureFormat::of(bytes), Some(format), "{}", bytes.escape_ascii());
+            // As many bytes as a caller need read suffice.
+            let padded = [bytes, &[0xA5; PictureFormat::BYTES]].concat();
+            assert_eq!(PictureFormat::of(&padded[..PictureFormat::BYTES]), Some(format));
+        }
+        for bytes in [
+            &b""[..],
+            b"B",
+            b"BMW 320i, blue\n and more",
+            b"P1 is the first of the points",
+            b"P7\nWIDTH 2",
+            b"RIFF\x24\0\0\0WAVEfmt ",
+            b"\0\0\0\x18ftypmp42",
+            b"GIF88a",
+            b"<?xml version=\"1.0\"?><annotation>",
+            b"folder,label\n",
+        ] {
+            assert_eq!(PictureFormat::of(bytes), None, "{}", bytes.escape_ascii());
+        }
     }
 
     #[test]

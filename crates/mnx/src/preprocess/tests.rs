@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn spec(resize: usize) -> Preprocessing {
-    Preprocessing { resize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    Preprocessing::new(resize, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 }
 
 #[test]
@@ -14,10 +14,10 @@ fn wrong_values_are_named() {
     assert!(message(224, spec(usize::MAX)).contains("`resize`"));
     assert!(message(usize::MAX, spec(usize::MAX)).contains("`resize`"));
     assert!(
-        message(4, Preprocessing { mean: [0.0, f32::NAN, 0.0], ..spec(4) }).contains("`mean` to be finite, found NaN")
+        message(4, Preprocessing::new(4, [0.0, f32::NAN, 0.0], [1.0; 3])).contains("`mean` to be finite, found NaN")
     );
     for std in [0.0, -1.0, f32::INFINITY, f32::NAN] {
-        let message = message(4, Preprocessing { std: [1.0, 1.0, std], ..spec(4) });
+        let message = message(4, Preprocessing::new(4, [0.0; 3], [1.0, 1.0, std]));
         assert!(message.contains("`std` to be finite and above 0"), "{message}");
     }
 }
@@ -70,13 +70,15 @@ proptest! {
     #[test]
     fn any_frame(
         width in 1usize..70, height in 1usize..70, gap in 0usize..6, alpha: bool,
-        resolution in 1usize..40, more in 0usize..10, seed: u8,
+        resolution in 1usize..40, more in 0usize..10, seed: u8, squash: bool, bicubic: bool,
     ) {
         let bytes = if alpha { 4 } else { 3 };
         let stride = width * bytes + gap;
         let pixels: Vec<u8> = (0..stride * height).map(|i| (i as u8).wrapping_mul(seed)).collect();
         let make = if alpha { Frame::rgba8 } else { Frame::rgb8 };
-        let spec = Preprocessing { resize: resolution + more, mean: [0.0; 3], std: [1.0; 3] };
+        let mut spec = Preprocessing::new(resolution + more, [0.0; 3], [1.0; 3]);
+        spec.fit = if squash { Fit::Squash } else { Fit::Crop };
+        spec.interpolation = if bicubic { Interpolation::Bicubic } else { Interpolation::BilinearAntialiased };
         let mut preprocessor = Preprocessor::new(resolution, &spec).unwrap();
         let output = preprocessor.process(make(&pixels, width, height, stride).unwrap()).unwrap();
         prop_assert_eq!(output.len(), 3 * resolution * resolution);

@@ -23,6 +23,11 @@ fn listed(family: &str, width: f64, classes: usize) -> Spec {
     Spec { width, classes, ..Spec::family(family).unwrap() }
 }
 
+/// The spec's own names behind this prefix.
+fn own(prefix: &str) -> Naming {
+    Naming { dialect: &crate::convert::dialects::OWN, prefix: prefix.into(), left_out: Vec::new() }
+}
+
 /// A file of these tensors, of a byte per element.
 fn file(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<u8> {
     let size = |shape: &[usize]| shape.iter().product::<usize>();
@@ -33,8 +38,12 @@ fn file(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<u8> {
     serialize(views, None).unwrap()
 }
 
+fn detect_shapes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Detected, Error> {
+    Shapes(shapes.clone()).detect(&ConvertOptions::default())
+}
+
 fn detected(shapes: &BTreeMap<String, Vec<usize>>) -> String {
-    Shapes(shapes.clone()).detect().map_or_else(|e| e.to_string(), |detected| detected.to_string())
+    detect_shapes(shapes).map_or_else(|e| e.to_string(), |detected| detected.to_string())
 }
 
 #[test]
@@ -42,8 +51,8 @@ fn every_listed_network_is_told_from_the_others() {
     for &(family, widths) in LISTED {
         for &width in widths {
             let spec = listed(family, width, 7);
-            let found = Shapes(shapes(&spec)).detect().unwrap();
-            assert_eq!(found, Detected { family, width, exact: true, classes: 7 });
+            let found = detect_shapes(&shapes(&spec)).unwrap();
+            assert_eq!(found, Detected { family, width, exact: true, classes: 7, naming: own("") });
             assert_eq!(found.spec(), spec);
         }
     }
@@ -56,7 +65,7 @@ fn every_listed_network_is_told_from_the_others() {
 
 #[test]
 fn every_family_can_be_told() {
-    let found = |family: &str| Shapes(shapes(&Spec::family(family).unwrap())).detect().unwrap().family;
+    let found = |family: &str| detect_shapes(&shapes(&Spec::family(family).unwrap())).unwrap().family;
     crate::families().for_each(|family| assert_eq!(found(family), family.trim_end_matches("-cifar")));
 }
 
@@ -77,7 +86,8 @@ fn a_file_is_read_with_its_prefixes_counters_and_strays() {
     tensors.remove("module.features.5.conv.1.0.weight");
     tensors.insert("module.features.3.conv.2.weight".into(), vec![]);
     let found = detect(&file(&tensors)).unwrap();
-    let expected = Detected { family: "mobilenetv2", width: 0.35, exact: false, classes: 5 };
+    let naming = own("module.");
+    let expected = Detected { family: "mobilenetv2", width: 0.35, exact: false, classes: 5, naming };
     assert_eq!(found, expected);
 }
 
@@ -128,7 +138,7 @@ proptest! {
     fn hostile_shapes_do_not_panic(dims in prop::collection::vec(prop::collection::vec(prop_oneof![0..4_usize, Just(usize::MAX)], 0..5), 1..9)) {
         let mut tensors = shapes(&listed("mobilenetv2", 0.1, 3));
         tensors.values_mut().zip(dims.iter().cycle()).for_each(|(shape, dims)| shape.clone_from(dims));
-        if let Ok(found) = Shapes(tensors).detect() {
+        if let Ok(found) = detect_shapes(&tensors) {
             prop_assert!(found.family == "mobilenetv2" && !found.exact && found.classes > 0);
         }
     }

@@ -12,6 +12,7 @@ use crate::commands::eval::Accuracy;
 use crate::commands::timing::cpu;
 use crate::commands::{grouped, plain_table};
 use crate::error::{printable, shown};
+use crate::json_path::bytes_unless_utf8;
 
 /// The fields of the JSON.
 #[derive(Serialize)]
@@ -31,6 +32,8 @@ pub(super) struct Row {
     pub(super) name: String,
     /// The weight file; none for random weights.
     file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
     pub(super) family: String,
     pub(super) width: f64,
     pub(super) identity: f64,
@@ -72,6 +75,7 @@ impl Report {
             networks.push(Row {
                 name,
                 file: entry.file.as_deref().map(|path| path.to_string_lossy().into()),
+                file_bytes: entry.file.as_deref().and_then(bytes_unless_utf8),
                 family: spec.family.clone(),
                 width: spec.width,
                 identity: spec.identity,
@@ -129,9 +133,14 @@ impl Report {
             if let Some(first) = accuracy.unreadable.first() {
                 text += &format!("; {} unreadable, the first: {}", accuracy.unreadable.len(), first.error);
             }
-            if let Some(first) = accuracy.unknown_folders.first() {
-                let count = accuracy.unknown_folders.len();
+            let folders = &accuracy.unknown_folders.unknown_folders;
+            if let Some(first) = folders.first() {
+                let count = folders.len();
                 text += &format!("; {count} folders are no class and not scored, the first: {}", printable(first));
+            }
+            let passed_over = [(accuracy.unlisted_pictures, "not in the list"), (accuracy.passed_over, "no pictures")];
+            for (count, what) in passed_over.into_iter().filter(|&(count, _)| count > 0) {
+                text += &format!("; {} {what}", grouped(count as u64));
             }
             text.push('\n');
         }

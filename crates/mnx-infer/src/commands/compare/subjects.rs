@@ -46,6 +46,9 @@ pub(super) fn open(args: &Compare) -> Result<Vec<Entry>, Error> {
 }
 
 fn check(args: &Compare) -> Result<(), Error> {
+    if let (None, Some(flag)) = (&args.eval, args.truth.given()) {
+        return Err(Error::Usage(format!("{flag}: expected --eval DIR, whose classes it tells, found none")));
+    }
     let mut archs = args.subjects.iter().filter_map(|subject| match subject {
         Subject::Arch(arch, _) => Some(arch),
         Subject::Weights(_) => None,

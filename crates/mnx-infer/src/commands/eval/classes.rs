@@ -1,111 +1,155 @@
-//! Which class a folder's name means.
+//! The classes of a model by the names that people have for them.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use mnx::Spec;
 
-use crate::error::Error;
-use crate::output::read_text;
-
-/// A line for each of 65,536 classes, with room.
-const LARGEST_MAP: u64 = 16 << 20;
+/// What TensorFlow's networks of ImageNet call class 0; the classes that everybody else numbers from 0 come after it.
+const BACKGROUND: &str = "background";
 
 /// The classes of a model by their names.
 pub(super) struct Classes<'a> {
     count: usize,
-    /// Several classes may have one label.
+    labels: &'a [String],
+    /// By whole labels, and by the WordNet ids that begin them. Several classes may have one label.
     by_label: HashMap<&'a str, Vec<usize>>,
+    /// By labels, the ids and the parts between commas of which they are made, `_` read as a space.
+    by_synonym: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Classes<'a> {
     pub(super) fn new(spec: &'a Spec) -> Classes<'a> {
-        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for (index, label) in spec.labels.iter().flatten().enumerate() {
-            by_label.entry(label.as_str()).or_default().push(index);
+        let labels = spec.labels.as_deref().unwrap_or_default();
+        let mut classes = Classes { count: spec.classes, labels, by_label: HashMap::new(), by_synonym: HashMap::new() };
+        for (class, label) in labels.iter().enumerate() {
+            let (id, names) = split_id(label);
+            classes.by_label.entry(label).or_default().push(class);
+            if let Some(id) = id.filter(|id| *id != label) {
+                classes.by_label.entry(id).or_default().push(class);
+            }
+            for name in [label.as_str()].into_iter().chain(id).chain(synonyms(names)) {
+                let of_name = classes.by_synonym.entry(spaced(name)).or_default();
+                if of_name.last() != Some(&class) {
+                    of_name.push(class);
+                }
+            }
         }
-        Classes { count: spec.classes, by_label }
+        classes
     }
 
-    /// The class of that name: a label exactly, a label with `_` for each space, or else an index.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn are_labelled(&self) -> bool {
+        !self.labels.is_empty()
+    }
+
+    /// Whether class 0 is none of the data's.
+    pub(super) fn begin_with_background(&self) -> bool {
+        self.labels.first().is_some_and(|label| label.eq_ignore_ascii_case(BACKGROUND))
+    }
+
+    /// What helps where there is one class more than was found, and nothing tells which.
+    pub(super) fn hint(&self, found: usize) -> &'static str {
+        if self.labels.is_empty() && found + 1 == self.count {
+            "; labels would say whether the model's class 0 is a background"
+        } else {
+            ""
+        }
+    }
+
+    /// A class as it stands in a message.
+    pub(super) fn shown(&self, class: usize) -> String {
+        match self.labels.get(class) {
+            Some(label) => format!("class {class} ({})", quoted(label)),
+            None => format!("class {class}"),
+        }
+    }
+
+    /// What a name has to be, as it stands in a message.
+    pub(super) fn expected(&self) -> String {
+        format!("a label of the model or {}", self.expected_index())
+    }
+
+    pub(super) fn expected_index(&self) -> String {
+        format!("an index from 0 to {}", self.count - 1)
+    }
+
+    /// The class of that name: a label exactly, a label with `_` for each space, a WordNet id that begins a label, or
+    /// else an index.
     ///
     /// # Errors
     /// What is wrong with a name that is the label of several classes.
     pub(super) fn named(&self, name: &str) -> Result<Option<usize>, String> {
-        let spaced = || self.by_label.get(name.replace('_', " ").as_str());
-        match self.by_label.get(name).or_else(spaced).map(Vec::as_slice) {
-            Some([class]) => Ok(Some(*class)),
-            Some(several) => {
-                let (name, count, first) = (quoted(name), several.len(), several[0]);
-                let found = format!("{name}, the label of {count} classes, the first of index {first}");
-                Err(format!("expected the label of one class, found {found} (a class map takes an index)"))
-            }
-            None => Ok(index(name).filter(|&index| index < self.count)),
+        match self.labelled(name) {
+            [] => Ok(index(name).filter(|&index| index < self.count)),
+            [class] => Ok(Some(*class)),
+            several => Err(ambiguous(name, several)),
         }
     }
+
+    /// The classes whose label is this exactly, or with `_` for each space.
+    fn labelled(&self, name: &str) -> &[usize] {
+        let spaced = || self.by_label.get(name.replace('_', " ").as_str());
+        self.by_label.get(name).or_else(spaced).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The classes that `names`, one or several between commas, mean first of all by the model's labels: by all of
+    /// them together, else by the first of them that is a label or a part of one.
+    pub(super) fn meant(&self, names: &str) -> &[usize] {
+        let whole = match self.labelled(names) {
+            [] => self.called(names),
+            labelled => labelled,
+        };
+        let mut meant = [whole].into_iter().chain(synonyms(names).map(|name| self.called(name)));
+        meant.find(|classes| !classes.is_empty()).unwrap_or_default()
+    }
+
+    /// The classes of which the name is a label or a part of one, with `_` for a space or not.
+    pub(super) fn called(&self, name: &str) -> &[usize] {
+        self.by_synonym.get(&spaced(name)).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// That a name is no guess.
+pub(super) fn ambiguous(name: &str, classes: &[usize]) -> String {
+    let (name, count, first) = (quoted(name), classes.len(), classes[0]);
+    let found = format!("{name}, the label of {count} classes, the first of index {first}");
+    format!("expected the label of one class, found {found} (a class map takes an index)")
 }
 
 /// Digits and nothing else; zeros may stand before.
-fn index(name: &str) -> Option<usize> {
+pub(super) fn index(name: &str) -> Option<usize> {
     if name.bytes().all(|b| b.is_ascii_digit()) { name.parse().ok() } else { None }
 }
 
+/// Whether this is the id of a noun in WordNet, by which ImageNet calls its classes: n01440764.
+pub(super) fn is_wordnet_id(name: &str) -> bool {
+    name.len() == 9 && name.starts_with('n') && name[1..].bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The WordNet id that begins a line, and what follows after white space or a comma.
+pub(super) fn split_id(line: &str) -> (Option<&str>, &str) {
+    let is_separator = |c: char| c == ',' || c.is_whitespace();
+    let (first, rest) = line.split_once(is_separator).unwrap_or((line, ""));
+    if is_wordnet_id(first) { (Some(first), rest.trim_start_matches(is_separator)) } else { (None, line) }
+}
+
+/// The names between commas.
+pub(super) fn synonyms(names: &str) -> impl Iterator<Item = &str> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
+}
+
 /// A name or line as it stands in a message: on one line, and not endless.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
-    }
-}
-
-/// Classes of folders that are named otherwise.
-#[derive(Debug, Default)]
-pub(super) struct ClassMap(HashMap<String, usize>);
-
-impl ClassMap {
-    /// Reads lines of folder, tab, label or index.
-    ///
-    /// # Errors
-    /// [`Error::File`] for a file that cannot be read and, with its number, a line that is no such thing, names no
-    /// class or names a folder again.
-    pub(super) fn open(path: &Path, classes: &Classes) -> Result<ClassMap, Error> {
-        ClassMap::parse(&read_text(path, LARGEST_MAP)?, classes).map_err(|e| Error::file(path, e))
-    }
-
-    /// # Errors
-    /// What is wrong and in which line.
-    fn parse(text: &str, classes: &Classes) -> Result<ClassMap, String> {
-        // Editors of some systems begin a file with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut map = HashMap::new();
-        for (i, line) in text.lines().enumerate() {
-            let wrong = |expected: &str, found: &str| {
-                Err(format!("line {}: expected {expected}, found {}", i + 1, quoted(found)))
-            };
-            let Some((folder, name)) = line.split_once('\t').filter(|(folder, _)| !folder.is_empty()) else {
-                return wrong("a folder, a tab and a label or class index", line);
-            };
-            let class = classes.named(name).map_err(|e| format!("line {}: {e}", i + 1))?;
-            let Some(class) = class else {
-                let expected = format!("a label of the model or an index from 0 to {}", classes.count - 1);
-                return wrong(&expected, name);
-            };
-            if map.insert(folder.to_owned(), class).is_some() {
-                return wrong("a folder that has no line yet", folder);
-            }
-        }
-        Ok(ClassMap(map))
-    }
-
-    /// The class of a folder of that name: what the map says, else what the name does.
-    ///
-    /// # Errors
-    /// As [`Classes::named`].
-    pub(super) fn class_of(&self, folder: &str, classes: &Classes) -> Result<Option<usize>, String> {
-        match self.0.get(folder) {
-            Some(&class) => Ok(Some(class)),
-            None => classes.named(folder),
-        }
     }
 }
 
@@ -157,37 +201,39 @@ mod tests {
         let classes = Classes::new(&spec);
         let message = classes.named("crane").unwrap_err();
         assert!(message.contains("\"crane\", the label of 2 classes, the first of index 0"), "{message}");
-        let map = ClassMap::parse("crane\t2\n", &classes).unwrap();
-        assert_eq!(map.class_of("crane", &classes).unwrap(), Some(2));
+        assert_eq!(classes.meant("crane"), [0, 2]);
+        assert_eq!(classes.meant("crane, hen"), [0, 2]);
+        assert_eq!(classes.meant("hen, crane"), [1]);
     }
 
     #[test]
-    fn a_map_goes_before_names() {
-        let spec = spec(&["cat", "polar bear"]);
+    fn synonyms_are_understood_beside_labels() {
+        let spec = spec(&[
+            "maillot",
+            "maillot, tank suit",
+            "great_white_shark",
+            "n02123045 tabby, tabby cat",
+            "n02124075",
+            "",
+        ]);
         let classes = Classes::new(&spec);
-        for text in ["n01\tcat\ncat\tpolar_bear\nx y\t0\n", "\u{feff}n01\tcat\r\ncat\t1\r\nx y\t00"] {
-            let map = ClassMap::parse(text, &classes).unwrap();
-            for (folder, class) in [("n01", Some(0)), ("cat", Some(1)), ("x y", Some(0)), ("0", Some(0)), ("n02", None)]
-            {
-                assert_eq!(map.class_of(folder, &classes).unwrap(), class, "{folder}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_line_is_named() {
-        let spec = spec(&["cat", "dog"]);
-        let classes = Classes::new(&spec);
-        for (text, message) in [
-            ("a\tcat\nb cat\n", "line 2: expected a folder, a tab and a label or class index, found \"b cat\""),
-            ("a\tcat\n\nb\tdog\n", "line 2: expected a folder, a tab and a label or class index, found \"\""),
-            ("\tcat\n", "line 1: expected a folder, a tab and a label or class index, found \"\\tcat\""),
-            ("a\thorse\n", "line 1: expected a label of the model or an index from 0 to 1, found \"horse\""),
-            ("a\t2\n", "line 1: expected a label of the model or an index from 0 to 1, found \"2\""),
-            ("a\t\n", "line 1: expected a label of the model or an index from 0 to 1, found \"\""),
-            ("a\tcat\nb\tdog\na\tcat\n", "line 3: expected a folder that has no line yet, found \"a\""),
+        for (names, meant) in [
+            ("maillot", &[0][..]),
+            ("maillot, tank suit", &[1]),
+            ("tank suit", &[1]),
+            ("swimsuit, maillot", &[0, 1]),
+            ("tank suit, maillot", &[1]),
+            ("great white shark, white shark, man-eater", &[2]),
+            ("tabby cat", &[3]),
+            ("n02123045", &[3]),
+            ("n02124075", &[4]),
+            ("Tabby", &[]),
+            ("tab", &[]),
+            (" , ", &[]),
         ] {
-            assert_eq!(ClassMap::parse(text, &classes).unwrap_err(), message);
+            assert_eq!(classes.meant(names), meant, "{names}");
         }
+        // A folder is called by a whole label or the id before it.
+        assert_eq!([classes.named("n02123045"), classes.named("tabby")], [Ok(Some(3)), Ok(None)]);
     }
 }

@@ -11,6 +11,8 @@ use super::tally::{Tally, Unreadable};
 use crate::commands::classify::{label, shown_class};
 use crate::commands::{bar, grouped, plain_table};
 use crate::error::{printable, shown};
+use crate::json_path::bytes_unless_utf8;
+use crate::pictures::PassedOver;
 
 /// How many confusions the text lists; the JSON has all.
 const CONFUSIONS: usize = 10;
@@ -25,11 +27,38 @@ pub(super) struct Report<'a> {
     classes: Vec<ClassRow<'a>>,
     confusions: Vec<Confusion<'a>>,
     unreadable: &'a [Unreadable],
-    unknown_folders: &'a [String],
+    #[serde(flatten)]
+    unknown_folders: UnknownFolders,
     /// Pictures beside the sub-folders, not scored.
     loose_pictures: usize,
+    /// Pictures that are not in the list, not scored.
+    unlisted_pictures: usize,
+    /// Files that are no pictures.
+    passed_over: usize,
+    /// The same by kinds.
+    #[serde(skip)]
+    passed_over_kinds: &'a PassedOver,
     elapsed_seconds: f64,
     pictures_per_second: f64,
+}
+
+/// Sub-folders that are no class and not scored.
+#[derive(Serialize)]
+pub(in crate::commands) struct UnknownFolders {
+    pub(in crate::commands) unknown_folders: Vec<String>,
+    /// Of those that are no UTF-8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_folders_bytes: Vec<Vec<u8>>,
+}
+
+impl UnknownFolders {
+    pub(super) fn new(dataset: &Dataset) -> UnknownFolders {
+        let folders = &dataset.unknown_folders;
+        UnknownFolders {
+            unknown_folders: folders.iter().map(|name| name.to_string_lossy().into()).collect(),
+            unknown_folders_bytes: folders.iter().filter_map(|name| bytes_unless_utf8(Path::new(name))).collect(),
+        }
+    }
 }
 
 /// `rate` is a share of all pictures; none, and null in JSON, where there are no pictures.
@@ -90,8 +119,11 @@ impl<'a> Report<'a> {
             classes: classes.collect(),
             confusions: confusions.collect(),
             unreadable: &tally.unreadable,
-            unknown_folders: &dataset.unknown_folders,
+            unknown_folders: UnknownFolders::new(dataset),
             loose_pictures: dataset.loose_pictures,
+            unlisted_pictures: dataset.unlisted_pictures,
+            passed_over: dataset.passed_over.files(),
+            passed_over_kinds: &dataset.passed_over,
             elapsed_seconds: seconds,
             pictures_per_second: if seconds > 0.0 { pictures as f64 / seconds } else { 0.0 },
         }
@@ -153,14 +185,22 @@ impl<'a> Report<'a> {
             text += &format!("\n{files} could not be read\n");
             text.extend(self.unreadable.iter().map(|file| format!("  {}\n", file.error)));
         }
-        if !self.unknown_folders.is_empty() {
-            let folders = counted(self.unknown_folders.len(), "folder is", "folders are");
-            text += &format!("\n{folders} no class of the model: not scored\n");
-            text.extend(self.unknown_folders.iter().map(|name| format!("  {}\n", printable(name))));
+        let folders = &self.unknown_folders.unknown_folders;
+        if !folders.is_empty() {
+            let are = counted(folders.len(), "folder is", "folders are");
+            text += &format!("\n{are} no class of the model: not scored\n");
+            text.extend(folders.iter().map(|name| format!("  {}\n", printable(name))));
         }
         if self.loose_pictures > 0 {
             let pictures = counted(self.loose_pictures, "picture is", "pictures are");
             text += &format!("\n{pictures} in no sub-folder: not scored\n");
+        }
+        if self.unlisted_pictures > 0 {
+            let pictures = counted(self.unlisted_pictures, "picture is", "pictures are");
+            text += &format!("\n{pictures} not in the list: not scored\n");
+        }
+        if self.passed_over > 0 {
+            text += &format!("\n{}\n", self.passed_over_kinds);
         }
         text
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::printable;
+use crate::json_path::bytes_unless_utf8;
 
 /// An answer is nearly right when the class is among so many most probable ones.
 pub(super) const TOP: usize = 5;
@@ -24,6 +25,8 @@ pub(super) struct Class {
 #[derive(Debug, Serialize)]
 pub(in crate::commands) struct Unreadable {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
     pub(in crate::commands) error: String,
 }
 
@@ -53,7 +56,11 @@ impl Tally {
 
     /// Counts a file that gave no answer.
     pub(super) fn add_unreadable(&mut self, path: &Path, error: &str) {
-        self.unreadable.push(Unreadable { file: path.to_string_lossy().into(), error: printable(error) });
+        self.unreadable.push(Unreadable {
+            file: path.to_string_lossy().into(),
+            file_bytes: bytes_unless_utf8(path),
+            error: printable(error),
+        });
     }
 
     /// Pictures that were classified.

@@ -1,0 +1,255 @@
+//! Which names a checkpoint's tensors have: whose dialect, behind which prefix.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
+use super::{ConvertOptions, Problem, parse};
+use crate::{Error, Layer, Network, Spec};
+
+/// Prefixes of more parts than this are not looked for.
+const DEEPEST: usize = 8;
+/// A prefix is looked for where at least this share of the tensors has it, one in so many.
+const SHARE: usize = 4;
+/// Of a stranger's names in a message, so many, and of each so many characters.
+const SHOWN_NAMES: usize = 3;
+const SHOWN_CHARACTERS: usize = 40;
+
+/// How the tensors of a checkpoint are named.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Naming {
+    /// Whose names they are.
+    pub dialect: &'static Dialect,
+    /// What stands before the names of the network's tensors, e.g. `module.` or `model.backbone.`; empty: nothing. The
+    /// classifier may stand outside, with fewer parts of it.
+    pub prefix: String,
+    /// Tensors that are left out because they lack the prefix that
+    /// [`ConvertOptions::strip_prefix`] asks for.
+    pub left_out: Vec<String>,
+}
+
+/// Tells how a safetensors checkpoint names the tensors of `spec`'s network, by names alone.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mnx_graph::{ConvertOptions, Spec};
+///
+/// let checkpoint = std::fs::read("checkpoint.safetensors")?;
+/// let options = ConvertOptions::default();
+/// let mut spec = Spec::family("mobilenetv2").expect("a known family");
+/// let naming = mnx_graph::naming(&checkpoint, &spec, &options)?;
+/// naming.dialect.apply(&mut spec);
+/// println!("names of {}, prefix `{}`", naming.dialect.name, naming.prefix);
+/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip;
+/// [`Error::SeveralNetworks`]; and as [`Network::new`].
+pub fn naming(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Naming, Error> {
+    let tensors = parse(checkpoint)?;
+    let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
+    Ok(names.of(spec, &Network::new(spec)?)?.naming)
+}
+
+/// The names of a checkpoint's tensors, counters left out.
+pub(super) struct Names<'a> {
+    all: BTreeSet<&'a str>,
+    /// What the user says that the names begin with.
+    stripped: String,
+    /// Where to look for networks, the shortest prefix first.
+    prefixes: Vec<String>,
+}
+
+/// Names of a layer's modules in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Modules {
+    pub(super) conv: String,
+    pub(super) norm: Option<String>,
+}
+
+/// A network's layers found in a checkpoint, as well as they can be.
+pub(super) struct Found {
+    pub(super) naming: Naming,
+    /// Of every layer, in the order of [`Network::layers`].
+    pub(super) modules: Vec<Modules>,
+    /// How many layers have a weight.
+    pub(super) layers: usize,
+    /// How many tensors are there.
+    tensors: usize,
+    /// More than one name that the classifier could have.
+    pub(super) heads: Option<Problem>,
+}
+
+/// Whether it counts batches, operations or the like.
+pub(super) fn is_counter(name: &str) -> bool {
+    COUNTERS.contains(&name.rsplit('.').next().unwrap_or(name))
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(names: impl Iterator<Item = &'a str>, options: &ConvertOptions) -> Result<Names<'a>, Error> {
+        let all: BTreeSet<_> = names.filter(|name| !is_counter(name)).collect();
+        let stripped = match options.strip_prefix.as_deref().unwrap_or_default() {
+            prefix if prefix.is_empty() || prefix.ends_with('.') => prefix.to_owned(),
+            prefix => format!("{prefix}."),
+        };
+        let under: Vec<_> = all.iter().filter(|name| name.starts_with(&stripped)).collect();
+        if !stripped.is_empty() && under.is_empty() {
+            let expected = format!("names that begin with {}", shown(&stripped));
+            return Err(Error::UnknownCheckpoint { expected, found: listed(all.iter().copied()) });
+        }
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for name in &under {
+            let dots = name.match_indices('.').map(|(at, _)| at + 1).filter(|&end| end > stripped.len());
+            dots.take(DEEPEST).for_each(|end| *counts.entry(&name[..end]).or_default() += 1);
+        }
+        let common = counts.into_iter().filter(|(_, count)| count * SHARE >= under.len());
+        let mut prefixes: Vec<_> =
+            std::iter::once(stripped.clone()).chain(common.map(|(prefix, _)| prefix.to_owned())).collect();
+        prefixes.sort_by_key(String::len);
+        Ok(Names { all, stripped, prefixes })
+    }
+
+    /// A few of them, for a message.
+    pub(super) fn listed(&self) -> String {
+        listed(self.all.iter().copied())
+    }
+
+    fn has(&self, module: &str, part: &str) -> bool {
+        self.all.contains(format!("{module}.{part}").as_str())
+    }
+
+    /// Where the layers of a network are, in the dialect and behind the prefix of which most tensors are there.
+    pub(super) fn of(&self, spec: &Spec, network: &Network) -> Result<Found, Error> {
+        let mut best: Option<Found> = None;
+        let mut rivals = Vec::new();
+        for dialect in DIALECTS {
+            let Some(layers) = dialect.layers(spec, network) else { continue };
+            for prefix in &self.prefixes {
+                let found = self.behind(prefix, dialect, &layers, &network.classifier);
+                let most = best.as_ref().map_or(0, |best| best.tensors);
+                if best.is_none() || found.tensors > most {
+                    rivals = vec![found.naming.prefix.clone()];
+                    best = Some(found);
+                } else if found.tensors == most && !rivals.contains(prefix) {
+                    rivals.push(prefix.clone());
+                }
+            }
+        }
+        let own = || self.behind(&self.stripped, &OWN, &[], &network.classifier);
+        let mut found = best.unwrap_or_else(own);
+        // Two whole networks, or the better part of them.
+        if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
+            return Err(Error::SeveralNetworks { prefixes: rivals });
+        }
+        found.naming.left_out = self.left_out(&found);
+        Ok(found)
+    }
+
+    fn behind(&self, prefix: &str, dialect: &'static Dialect, layers: &[Alternatives], classifier: &Layer) -> Found {
+        let naming = Naming { dialect, prefix: prefix.to_owned(), left_out: Vec::new() };
+        let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, heads: None };
+        let modules = layers.iter().map(|names| {
+            let modules = names
+                .iter()
+                .map(|(conv, norm)| Modules { conv: format!("{prefix}{conv}"), norm: Some(format!("{prefix}{norm}")) });
+            // The first of those that are equally there.
+            modules
+                .rev()
+                .max_by_key(|modules| self.there(modules))
+                .unwrap_or(Modules { conv: String::new(), norm: None })
+        });
+        found.modules.extend(modules);
+        let (classifier, heads) = self.classifier(prefix, classifier);
+        found.modules.push(classifier);
+        found.heads = heads;
+        found.layers = found.modules.iter().filter(|modules| self.has(&modules.conv, "weight")).count();
+        found.tensors = found.modules.iter().map(|modules| self.there(modules)).sum();
+        found
+    }
+
+    /// How many of a layer's tensors are there.
+    fn there(&self, modules: &Modules) -> usize {
+        modules.tensors().filter(|name| self.all.contains(name.as_str())).count()
+    }
+
+    /// The classifier stands beside the other layers, or beside what holds them.
+    fn classifier(&self, prefix: &str, layer: &Layer) -> (Modules, Option<Problem>) {
+        let mut outer = prefix;
+        loop {
+            let names = CLASSIFIERS.iter().map(|name| format!("{outer}{name}"));
+            let mut names: Vec<_> = names.filter(|name| self.has(name, "weight") || self.has(name, "bias")).collect();
+            if !names.is_empty() {
+                let heads = (names.len() > 1).then(|| Problem::Heads { found: names.clone() });
+                return (Modules { conv: names.swap_remove(0), norm: None }, heads);
+            }
+            let Some(inner) = outer.strip_suffix('.') else { break };
+            outer = &outer[..inner.rfind('.').map_or(0, |dot| dot + 1)];
+        }
+        (Modules { conv: format!("{prefix}{}", layer.name), norm: None }, None)
+    }
+
+    /// What lacks the prefix that the user gave, and is not used for all that.
+    fn left_out(&self, found: &Found) -> Vec<String> {
+        if self.stripped.is_empty() {
+            return Vec::new();
+        }
+        let used: BTreeSet<_> = found.modules.iter().flat_map(Modules::tensors).collect();
+        let outside = self.all.iter().filter(|name| !name.starts_with(&self.stripped) && !used.contains(**name));
+        outside.map(|name| (*name).to_owned()).collect()
+    }
+}
+
+impl Modules {
+    /// The names of its tensors.
+    fn tensors(&self) -> impl Iterator<Item = String> {
+        let (bias, norm) = match &self.norm {
+            None => (Some(format!("{}.bias", self.conv)), None),
+            Some(norm) => (None, Some(NORM.map(|part| format!("{norm}.{part}")))),
+        };
+        std::iter::once(format!("{}.weight", self.conv)).chain(bias).chain(norm.into_iter().flatten())
+    }
+}
+
+/// Tensors of a batch norm.
+pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+impl Naming {
+    /// The problem of a tensor that is left over: a second one of the network's, or a stranger.
+    pub(super) fn left_over(&self, name: &str, found: Vec<usize>, used: &BTreeSet<String>) -> Problem {
+        let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
+        // A short name, such as `bn1.bias`, may be that of the stem and of a part of a block.
+        let mut splits = starts.map(|at| name.split_at(at)).filter(|(_, rest)| rest.matches('.').count() > 1);
+        match splits.find(|(start, rest)| *start != self.prefix && used.contains(&format!("{}{rest}", self.prefix))) {
+            Some((start, rest)) => {
+                Problem::Twice { name: rest.to_owned(), prefixes: [self.prefix.clone(), start.to_owned()] }
+            }
+            None => Problem::Unexpected { name: name.to_owned(), found },
+        }
+    }
+}
+
+/// How many, and the first of them.
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let count = names.len();
+    let first: Vec<_> = names.take(SHOWN_NAMES).map(shown).collect();
+    let more = if count > first.len() { ", …" } else { "" };
+    match count {
+        0 => "none".into(),
+        count => format!("{count} others: {}{more}", first.join(", ")),
+    }
+}
+
+/// A stranger's name: short, and on one line.
+fn shown(name: &str) -> String {
+    let mut text = name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_default().to_string();
+    if name.chars().nth(SHOWN_CHARACTERS).is_some() {
+        text.push('…');
+    }
+    format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests;

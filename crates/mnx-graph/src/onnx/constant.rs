@@ -1,0 +1,252 @@
+//! Tensors that are known before the graph runs: weights where they lie in the file, and the small ones that shapes are
+//! computed with, which exporters leave to be evaluated.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use prost::bytes::{Buf, Bytes};
+use prost::encoding::decode_varint;
+
+use super::message::{self, data_type};
+use crate::half::{bf16_to_f64, f16_to_f64};
+
+/// What is wrong with a constant or an operation, for which the caller knows the place.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    pub(crate) expected: String,
+    pub(crate) found: String,
+}
+
+pub(crate) fn misfit<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T, Misfit> {
+    Err(Misfit { expected: expected.into(), found: found.into() })
+}
+
+/// Elements of the largest tensor whose values are taken one by one: a classifier's weight of 4,096 by 1,024.
+pub(crate) const LARGEST_SMALL: usize = 1 << 22;
+
+/// One value of a small tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scalar {
+    Float(f64),
+    Int(i64),
+    /// How many pictures there are, which is known when the graph runs.
+    Batch,
+    /// Another number that is.
+    Unknown,
+}
+
+/// A tensor that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Constant {
+    pub(crate) dims: Vec<usize>,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    /// Little-endian numbers of this type.
+    Raw(i32, Bytes),
+    /// Numbers of this type as protobuf's integers: the bits of those of two bytes.
+    Varints(i32, Bytes),
+    /// Little-endian numbers of this type in another file.
+    File { data_type: i32, path: PathBuf, offset: u64 },
+    /// Evaluated.
+    Small(Vec<Scalar>),
+}
+
+/// Elements of a tensor of these dimensions.
+pub(crate) fn elements(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))
+}
+
+fn size_of_element(data_type: i32) -> Option<usize> {
+    Some(match data_type {
+        data_type::FLOAT | data_type::INT32 => 4,
+        data_type::DOUBLE | data_type::INT64 => 8,
+        data_type::FLOAT16 | data_type::BFLOAT16 => 2,
+        data_type::BOOL => 1,
+        _ => return None,
+    })
+}
+
+impl Constant {
+    /// `folder` is where the files are that tensors may lie in.
+    pub(crate) fn stored(tensor: &message::Tensor, folder: Option<&Path>) -> Result<Constant, Misfit> {
+        let name = &tensor.name;
+        let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| dim.try_into().ok()).collect();
+        let data_type = tensor.data_type;
+        let Some(size) = size_of_element(data_type) else {
+            return misfit(
+                format!("tensor `{name}` of a floating-point type"),
+                format!("ONNX's data type {data_type}"),
+            );
+        };
+        let bytes = dims.as_deref().and_then(elements).and_then(|n| n.checked_mul(size));
+        let (Some(dims), Some(bytes)) = (dims, bytes) else {
+            return misfit(format!("tensor `{name}` of countable size"), format!("dimensions {:?}", tensor.dims));
+        };
+        if tensor.data_location == 1 {
+            let values = external(tensor, bytes as u64, folder)?;
+            return Ok(Constant { dims, values });
+        }
+        let fields = [&tensor.raw_data, &tensor.float_data, &tensor.double_data];
+        let varints = if data_type == data_type::INT64 { &tensor.int64_data } else { &tensor.int32_data };
+        let values = match fields.into_iter().find(|field| !field.is_empty()) {
+            None if !varints.is_empty() => Values::Varints(data_type, varints.clone()),
+            raw => Values::Raw(data_type, raw.cloned().unwrap_or_default()),
+        };
+        match &values {
+            Values::Raw(_, raw) if raw.len() != bytes => misfit(
+                format!("tensor `{name}` of dimensions {dims:?} with {bytes} bytes of values"),
+                format!("{} bytes", raw.len()),
+            ),
+            _ => Ok(Constant { dims, values }),
+        }
+    }
+
+    /// A vector.
+    pub(crate) fn vector(values: Vec<Scalar>) -> Constant {
+        Constant { dims: vec![values.len()], values: Values::Small(values) }
+    }
+
+    pub(crate) fn scalar(value: Scalar) -> Constant {
+        Constant { dims: Vec::new(), values: Values::Small(vec![value]) }
+    }
+
+    /// `values` in row-major order.
+    pub(crate) fn small(dims: Vec<usize>, values: Vec<Scalar>) -> Constant {
+        Constant { dims, values: Values::Small(values) }
+    }
+
+    /// The same values in other dimensions.
+    pub(crate) fn reshaped(&self, dims: Vec<usize>) -> Option<Constant> {
+        (elements(&dims) == self.len()).then(|| Constant { dims, values: self.values.clone() })
+    }
+
+    pub(crate) fn len(&self) -> Option<usize> {
+        elements(&self.dims)
+    }
+
+    /// All values, each exactly.
+    ///
+    /// # Errors
+    /// Where they are not there, or are no floating-point numbers.
+    pub(crate) fn floats(&self) -> Result<Vec<f64>, Misfit> {
+        let known = |scalars: Vec<Scalar>| -> Option<Vec<f64>> {
+            let float = |scalar| if let Scalar::Float(v) = scalar { Some(v) } else { None };
+            scalars.into_iter().map(float).collect()
+        };
+        let values = match &self.values {
+            Values::Small(scalars) => known(scalars.clone()),
+            Values::Raw(data_type, raw) => raw_floats(*data_type, raw),
+            Values::File { data_type, path, offset } => {
+                let size = size_of_element(*data_type).unwrap_or(0);
+                raw_floats(*data_type, &read(path, *offset, self.len().unwrap_or(0) * size)?)
+            }
+            Values::Varints(..) => self.scalars().and_then(known),
+        };
+        values.map_or_else(|| misfit("floating-point values", "others"), Ok)
+    }
+
+    /// The values of a small tensor.
+    pub(crate) fn scalars(&self) -> Option<Vec<Scalar>> {
+        self.len().filter(|&n| n <= LARGEST_SMALL)?;
+        match &self.values {
+            Values::Small(scalars) => Some(scalars.clone()),
+            Values::Varints(data_type, bytes) => {
+                let mut bytes = &bytes[..];
+                let mut scalars = Vec::new();
+                while bytes.has_remaining() && scalars.len() < self.len()? {
+                    let bits = decode_varint(&mut bytes).ok()?;
+                    scalars.push(match *data_type {
+                        data_type::FLOAT16 => Scalar::Float(f16_to_f64(bits as u16)),
+                        data_type::BFLOAT16 => Scalar::Float(bf16_to_f64(bits as u16)),
+                        _ => Scalar::Int(bits.cast_signed()),
+                    });
+                }
+                (!bytes.has_remaining() && Some(scalars.len()) == self.len()).then_some(scalars)
+            }
+            Values::Raw(data_type, raw) => raw_scalars(*data_type, raw),
+            Values::File { data_type, path, offset } => {
+                raw_scalars(*data_type, &read(path, *offset, self.len()? * size_of_element(*data_type)?).ok()?)
+            }
+        }
+    }
+
+    /// The values of a tensor of integers.
+    pub(crate) fn ints(&self) -> Option<Vec<i64>> {
+        let int = |scalar| if let Scalar::Int(v) = scalar { Some(v) } else { None };
+        self.scalars()?.into_iter().map(int).collect()
+    }
+
+    /// The only value.
+    pub(crate) fn one_float(&self) -> Option<f64> {
+        if self.len() != Some(1) {
+            return None;
+        }
+        self.floats().ok().map(|values| values[0])
+    }
+}
+
+/// Where a tensor lies in another file, as the keys of its entry say.
+fn external(tensor: &message::Tensor, bytes: u64, folder: Option<&Path>) -> Result<Values, Misfit> {
+    let key = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
+    let name = &tensor.name;
+    let location = Path::new(key("location").unwrap_or_default());
+    let found = format!("it in another file, `{}`", location.display());
+    let Some(folder) = folder else {
+        return misfit(format!("tensor `{name}` in the model's own bytes"), found);
+    };
+    let plain = location.components().all(|part| matches!(part, Component::Normal(_)));
+    if !plain || location.as_os_str().is_empty() {
+        return misfit(format!("tensor `{name}` in a file of the model's folder"), found);
+    }
+    let number = |name| key(name).map_or(Some(0), |text| text.parse::<u64>().ok());
+    let (Some(offset), Some(length)) = (number("offset"), number("length")) else {
+        return misfit(format!("numbers as offset and length of tensor `{name}`"), "something else");
+    };
+    let path = folder.join(location);
+    let there = match path.metadata() {
+        Ok(metadata) if metadata.is_file() => metadata.len().saturating_sub(offset),
+        Ok(_) => return misfit(format!("file `{}` with tensor `{name}`", path.display()), "no regular file"),
+        Err(e) => return misfit(format!("file `{}` with tensor `{name}`", path.display()), e.to_string()),
+    };
+    if there < bytes || (key("length").is_some() && length != bytes) {
+        let found = if there < bytes { there } else { length };
+        return misfit(format!("{bytes} bytes of tensor `{name}` in file `{}`", path.display()), found.to_string());
+    }
+    Ok(Values::File { data_type: tensor.data_type, path, offset })
+}
+
+fn read(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Misfit> {
+    let read = || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = vec![0; length];
+        file.read_exact(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    read().or_else(|e| misfit(format!("{length} bytes in file `{}`", path.display()), e.to_string()))
+}
+
+fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Vec<f64>> {
+    let (pairs, fours, eights) = (raw.as_chunks::<2>().0, raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
+    Some(match data_type {
+        data_type::FLOAT => fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
+        data_type::DOUBLE => eights.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+        data_type::FLOAT16 => pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))).collect(),
+        data_type::BFLOAT16 => pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))).collect(),
+        _ => return None,
+    })
+}
+
+fn raw_scalars(data_type: i32, raw: &[u8]) -> Option<Vec<Scalar>> {
+    let (fours, eights) = (raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
+    Some(match data_type {
+        data_type::INT64 => eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))).collect(),
+        data_type::INT32 => fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())).collect(),
+        data_type::BOOL => raw.iter().map(|&b| Scalar::Int(b.into())).collect(),
+        _ => raw_floats(data_type, raw)?.into_iter().map(Scalar::Float).collect(),
+    })
+}

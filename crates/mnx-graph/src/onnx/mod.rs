@@ -1,0 +1,296 @@
+//! ONNX models into weight files, by the graph's shape: names tell nothing.
+//!
+//! `message` reads the file, `trace` takes operations together to steps (a convolution with its batch norm and
+//! activation, a shortcut, the classifier), `sequence` puts them in a row and compares them with a network, and
+//! `recognise` finds the network to compare with.
+
+mod constant;
+mod message;
+mod operation;
+mod own;
+mod recognise;
+mod sequence;
+mod step;
+mod trace;
+
+use std::path::Path;
+
+use mnx_conv::{BatchNorm, Folded, fold};
+use prost::bytes::Bytes;
+
+use crate::file::{LayerWeights, write_model};
+use crate::{Error, Layer, Limits, Network, Padding, Spec};
+
+use constant::{Constant, Misfit, misfit};
+use message::Graph;
+use operation::Operation;
+use sequence::{Event, fit, sequence};
+use step::{Convolution, Norm, Paddings, What};
+use trace::Trace;
+
+/// Versions of ONNX's operations that are understood.
+const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
+/// As large as protobuf's messages get.
+const LARGEST_FILE: u64 = i32::MAX as u64;
+
+/// An ONNX model of a network that mnx has: MobileNetV2, MobileNeXt, or a ResNet, as PyTorch's exporters and tf2onnx write
+/// them.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = mnx_graph::Onnx::open("model.onnx".as_ref())?;
+/// let mut spec = model.spec().clone();
+/// spec.preprocessing.mean = [0.5; 3]; // if pixels from -1 to 1 go in
+/// spec.preprocessing.std = [0.5; 3];
+/// std::fs::write("weights.mnx", model.convert(&spec)?)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Onnx {
+    graph: Graph,
+    trace: Trace,
+    events: Vec<Event>,
+    spec: Spec,
+    paddings: Paddings,
+}
+
+impl Onnx {
+    /// Whether bytes begin as those of ONNX models do, and not as those of a safetensors file; the first 16 suffice.
+    ///
+    /// ```
+    /// assert!(mnx_graph::Onnx::begins(b"\x08\x08\x12\x07pytorch\x1a"));
+    /// ```
+    pub fn begins(bytes: &[u8]) -> bool {
+        // The version of the format, then one of the fields after it; a safetensors file has a brace at byte 8.
+        let next = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+        matches!(bytes, [0x08, 1..=0x7f, tag, ..] if next.contains(tag)) && bytes.get(8) != Some(&b'{')
+    }
+
+    /// Reads a model, and later its tensors where they lie in other files of its folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and as [`Onnx::from_bytes`].
+    pub fn open(path: &Path) -> Result<Onnx, Error> {
+        let length = path.metadata()?.len();
+        if length > LARGEST_FILE {
+            return Err(Error::Limit { what: "bytes of an ONNX model".into(), limit: LARGEST_FILE, found: length });
+        }
+        Onnx::read(std::fs::read(path)?, Some(path.parent().unwrap_or(Path::new(""))))
+    }
+
+    /// Reads a model that is all in these bytes.
+    ///
+    /// # Errors
+    /// [`Error::OnnxFormat`] for bytes that are no model; [`Error::OnnxGraph`] and [`Error::OnnxOperation`] for one of another
+    /// network, the latter with the first operation that does not fit; [`Error::Limit`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Onnx, Error> {
+        Onnx::read(bytes, None)
+    }
+
+    fn read(bytes: Vec<u8>, folder: Option<&Path>) -> Result<Onnx, Error> {
+        let model = message::decode(Bytes::from(bytes))?;
+        let own = |domain: &str| matches!(domain, "" | "ai.onnx");
+        let opset = model.opset_import.iter().find(|set| own(&set.domain)).map_or(0, |set| set.version);
+        let Some(graph) = model.graph else {
+            return Err(Error::OnnxFormat { message: "it has no graph".into() });
+        };
+        if !OPSETS.contains(&opset) {
+            let expected = format!("an opset from {} to {}", OPSETS.start(), OPSETS.end());
+            return Err(Error::OnnxGraph { expected, found: opset.to_string() });
+        }
+        let trace = trace::trace(&graph, opset, folder)?;
+        let events = sequence(&graph, &trace)?;
+        let mut spec = recognise::recognise(&trace, &events).map_err(|mismatch| {
+            let misfit = Misfit { expected: mismatch.expected, found: mismatch.found };
+            operation(&graph, mismatch.at).error(misfit)
+        })?;
+        let paddings = paddings(&graph, &trace, spec.stem.max_pool)?;
+        spec.padding = if paddings.torch { Padding::Torch } else { Padding::Tf };
+        if let [Some(height), Some(width)] = trace.steps[0].size
+            && height == width
+        {
+            spec.set_resolution(height);
+        }
+        Ok(Onnx { graph, trace, events, spec, paddings })
+    }
+
+    /// What the graph tells: blocks, channels, identity tensor multiplier, padding, number of classes, and where
+    /// [`input_size`](Onnx::input_size) is a square the resolution. The rest is the family's: preprocessing, and a resolution
+    /// that the graph leaves open. A network that is no family's is called `custom`.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Height and width of the graph's input, where it fixes them. They bind the graph alone, not what is made of it.
+    pub fn input_size(&self) -> [Option<usize>; 2] {
+        self.trace.steps[0].size
+    }
+
+    /// Whether a softmax ends the graph. What is made of it gives the logits.
+    pub fn has_softmax(&self) -> bool {
+        self.trace.softmax
+    }
+
+    /// Makes a weight file: batch norms that are left in the graph are folded in f64, with their own epsilon, and all is
+    /// rounded once. The same model and spec give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::OnnxOperation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
+    /// finite and negative variances; and as [`write_model`].
+    pub fn convert(&self, spec: &Spec) -> Result<Vec<u8>, Error> {
+        let limits = Limits::default();
+        let network = Network::new_with(spec, &limits)?;
+        let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| {
+            let misfit = Misfit { expected: mismatch.expected, found: mismatch.found };
+            operation(&self.graph, mismatch.at).error(misfit)
+        })?;
+        self.check_padding(spec, &network)?;
+        let mut folded = Vec::with_capacity(steps.len() + 1);
+        for step in steps {
+            let step = &self.trace.steps[step];
+            let What::Convolution(convolution) = &step.what else { continue };
+            folded.push(weights(operation(&self.graph, step.at), convolution, step.channels)?);
+        }
+        folded.push(self.classifier()?);
+        let mut folded = folded.into_iter();
+        let source = |_: &Layer| match folded.next() {
+            Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
+            None => LayerWeights::default(),
+        };
+        let mut file = Vec::new();
+        write_model(spec, &limits, source, &mut file)?;
+        Ok(file)
+    }
+
+    /// Zeros that the graph has at fixed places are TensorFlow's on even sizes only.
+    fn check_padding(&self, spec: &Spec, network: &Network) -> Result<(), Error> {
+        let Paddings { torch, tf, even } = self.paddings;
+        let refuse = |field: &str, expected: &str, found: String| {
+            Err(Error::Spec { field: field.into(), expected: expected.into(), found })
+        };
+        match spec.padding {
+            Padding::Torch if !torch => return refuse("padding", "tf, as in the ONNX graph", "torch".into()),
+            Padding::Tf if !tf => return refuse("padding", "torch, as in the ONNX graph", "tf".into()),
+            _ => (),
+        }
+        let odd = network.place(spec.resolution, spec.resolution).any(|placed| {
+            let padded = placed.layer.weight_dims().get(2).is_some_and(|&kernel| kernel > 1);
+            placed.layer.stride == 2 && padded && !placed.input.0.is_multiple_of(2)
+        });
+        if even && spec.padding == Padding::Tf && odd {
+            let expected = "one that is even wherever a layer halves it, as the ONNX graph pads even sizes only";
+            return refuse("resolution", expected, spec.resolution.to_string());
+        }
+        Ok(())
+    }
+
+    fn classifier(&self) -> Result<Folded, Error> {
+        let classifier = &self.trace.classifier;
+        let op = operation(&self.graph, classifier.at);
+        let (features, classes) = (classifier.features, classifier.classes);
+        let stored = classifier.weight.floats().map_err(|misfit| op.error(misfit))?;
+        let at = |class: usize, feature: usize| match classifier.features_first {
+            true => feature * classes + class,
+            false => class * features + feature,
+        };
+        let rows = (0..classes).flat_map(|class| (0..features).map(move |feature| (class, feature)));
+        let weight: Vec<f64> = rows.map(|(class, feature)| stored[at(class, feature)] * classifier.alpha).collect();
+        let bias = match &classifier.bias {
+            Some(bias) => per_channel(bias, classes).map_err(|misfit| op.error(misfit))?,
+            None => vec![0.0; classes],
+        };
+        let bias: Vec<f64> = bias.iter().map(|v| v * classifier.beta).collect();
+        fold(&weight, Some(&bias), None).map_err(|error| conv_error(op, error))
+    }
+}
+
+fn operation(graph: &Graph, index: usize) -> Operation<'_> {
+    Operation { index, node: &graph.node[index] }
+}
+
+fn conv_error(op: Operation, error: mnx_conv::Error) -> Error {
+    Error::Conv { tensor: format!("of ONNX operation {}, {} `{}`", op.index, op.kind(), op.node.name), error }
+}
+
+/// The padding of all convolutions together.
+fn paddings(graph: &Graph, trace: &Trace, max_pool: bool) -> Result<Paddings, Error> {
+    // TensorFlow's is not there for networks with a max pool.
+    let mut all = Paddings { torch: true, tf: !max_pool, even: false };
+    for step in &trace.steps {
+        let What::Convolution(convolution) = &step.what else { continue };
+        let own = convolution.paddings(trace.steps[convolution.input].size);
+        let both = Paddings { torch: all.torch && own.torch, tf: all.tf && own.tf, even: all.even || own.even };
+        if !(both.torch || both.tf) {
+            let expected = match (all.torch, all.tf) {
+                (true, true) => "zeros on all sides, as PyTorch or TensorFlow's SAME puts them",
+                (true, false) => "as many zeros on each side, as PyTorch puts them",
+                _ => "zeros as TensorFlow's SAME puts them",
+            };
+            let found = format!("{:?} along height and width", convolution.pads);
+            let misfit = Misfit { expected: expected.into(), found };
+            return Err(operation(graph, step.at).error(misfit));
+        }
+        all = both;
+    }
+    Ok(all)
+}
+
+/// A convolution's weight and bias, with all that follows taken in.
+fn weights(op: Operation, convolution: &Convolution, channels: usize) -> Result<Folded, Error> {
+    let read = |constant: &Constant| per_channel(constant, channels).map_err(|misfit| op.error(misfit));
+    let weight = convolution.weight.floats().map_err(|misfit| op.error(misfit))?;
+    let bias = convolution.bias.as_ref().map(read).transpose()?;
+    let folded = match &convolution.norms[..] {
+        [] => fold(&weight, Some(&bias.unwrap_or_else(|| vec![0.0; channels])), None),
+        [Norm::Batch { gamma, beta, mean, var, eps }] => {
+            let (gamma, beta, mean, var) = (read(gamma)?, read(beta)?, read(mean)?, read(var)?);
+            let norm = BatchNorm { gamma: &gamma, beta: &beta, mean: &mean, var: &var, eps: *eps };
+            fold(&weight, bias.as_deref(), Some(&norm))
+        }
+        norms => {
+            // One after the other: x · scale + shift.
+            let (mut scale, mut shift) = (vec![1.0; channels], vec![0.0; channels]);
+            for norm in norms {
+                let (by, and) = affine(norm, channels).map_err(|misfit| op.error(misfit))?;
+                for channel in 0..channels {
+                    scale[channel] *= by[channel];
+                    shift[channel] = shift[channel] * by[channel] + and[channel];
+                }
+            }
+            let (mean, var) = (vec![0.0; channels], vec![1.0; channels]);
+            let norm = BatchNorm { gamma: &scale, beta: &shift, mean: &mean, var: &var, eps: 0.0 };
+            fold(&weight, bias.as_deref(), Some(&norm))
+        }
+    };
+    folded.map_err(|error| conv_error(op, error))
+}
+
+/// What a norm multiplies by, and then adds.
+fn affine(norm: &Norm, channels: usize) -> Result<(Vec<f64>, Vec<f64>), Misfit> {
+    let read = |constant| per_channel(constant, channels);
+    Ok(match norm {
+        Norm::Batch { gamma, beta, mean, var, eps } => {
+            let (gamma, beta, mean, var) = (read(gamma)?, read(beta)?, read(mean)?, read(var)?);
+            let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
+            let shift = (0..channels).map(|c| beta[c] - mean[c] * scale[c]).collect();
+            (scale, shift)
+        }
+        Norm::Scale { by, inverse: false } => (read(by)?, vec![0.0; channels]),
+        Norm::Scale { by, inverse: true } => (read(by)?.iter().map(|v| 1.0 / v).collect(), vec![0.0; channels]),
+        Norm::Shift { by, negative } => {
+            let sign = if *negative { -1.0 } else { 1.0 };
+            (vec![1.0; channels], read(by)?.iter().map(|v| v * sign).collect())
+        }
+    })
+}
+
+/// A value for each channel, of as many or of one.
+fn per_channel(constant: &Constant, channels: usize) -> Result<Vec<f64>, Misfit> {
+    let values = constant.floats()?;
+    match values[..] {
+        [value] => Ok(vec![value; channels]),
+        _ if values.len() == channels => Ok(values),
+        _ => misfit(format!("{channels} values"), values.len().to_string()),
+    }
+}

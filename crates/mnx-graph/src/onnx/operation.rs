@@ -1,0 +1,264 @@
+//! An operation of the graph, and those that are evaluated because all they take is known.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use super::constant::{Constant, Misfit, Scalar, elements, misfit};
+use super::message::{Attribute, Node, data_type};
+use crate::Error;
+
+/// An operation at its place in the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation<'a> {
+    pub(crate) index: usize,
+    pub(crate) node: &'a Node,
+}
+
+impl<'a> Operation<'a> {
+    /// What it is, e.g. `Conv`.
+    pub(crate) fn kind(self) -> &'a str {
+        &self.node.op_type
+    }
+
+    fn attribute(self, name: &str) -> Option<&'a Attribute> {
+        self.node.attribute.iter().find(|attribute| attribute.name == name)
+    }
+
+    pub(crate) fn int(self, name: &str, default: i64) -> i64 {
+        self.attribute(name).map_or(default, |attribute| attribute.i)
+    }
+
+    pub(crate) fn float(self, name: &str, default: f32) -> f64 {
+        self.attribute(name).map_or(default, |attribute| attribute.f).into()
+    }
+
+    pub(crate) fn ints(self, name: &str) -> Option<&'a [i64]> {
+        self.attribute(name).map(|attribute| &attribute.ints[..])
+    }
+
+    pub(crate) fn text(self, name: &str) -> Option<&'a [u8]> {
+        self.attribute(name).map(|attribute| &attribute.s[..])
+    }
+
+    /// Name of an input, unless it is an optional one that is not given.
+    pub(crate) fn input(self, index: usize) -> Option<&'a str> {
+        self.node.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The inputs that only tell a type or a shape: their values are not used.
+    pub(crate) fn looks_only(self, input: usize) -> bool {
+        self.kind() == "Shape" || (self.kind() == "CastLike" && input == 1)
+    }
+
+    pub(crate) fn error(self, Misfit { expected, found }: Misfit) -> Error {
+        let Operation { index, node } = self;
+        Error::OnnxOperation { index, operation: node.op_type.clone(), name: node.name.clone(), expected, found }
+    }
+}
+
+/// Evaluates operations on known tensors.
+pub(crate) struct Evaluator<'a> {
+    pub(crate) folder: Option<&'a Path>,
+    /// Elements that may still be made.
+    pub(crate) budget: Cell<usize>,
+}
+
+impl Evaluator<'_> {
+    /// The operation's output, if this operation is one that shapes are computed with.
+    pub(crate) fn evaluate(&self, op: Operation, inputs: &[Option<&Constant>]) -> Result<Constant, Misfit> {
+        if op.kind() == "Constant"
+            && let Some(tensor) = op.attribute("value").and_then(|attribute| attribute.t.as_ref())
+        {
+            return Constant::stored(tensor, self.folder);
+        }
+        let value = self.small(op, inputs);
+        let value = value.filter(|value| value.len().is_some_and(|n| n <= self.budget.get()));
+        let Some(value) = value else {
+            return misfit("constants that are stored, or shapes that follow from them", "a computation");
+        };
+        self.budget.set(self.budget.get() - value.len().unwrap_or(0));
+        Ok(value)
+    }
+
+    fn small(&self, op: Operation, inputs: &[Option<&Constant>]) -> Option<Constant> {
+        let input = |index: usize| inputs.get(index).copied().flatten();
+        // Before opset 13 the axes of some operations are attributes.
+        let axes = || match op.ints("axes") {
+            Some(axes) => Some(axes.to_vec()),
+            None => input(1)?.ints(),
+        };
+        Some(match op.kind() {
+            "Constant" => literal(op)?,
+            "Identity" => input(0)?.clone(),
+            "Cast" => cast(input(0)?, op.int("to", 0))?,
+            "CastLike" => match input(1) {
+                Some(like) if like.ints().is_some() => cast(input(0)?, data_type::INT64.into())?,
+                _ => cast(input(0)?, data_type::FLOAT.into())?,
+            },
+            "Shape" => {
+                let dims = input(0)?.dims.iter().map(|&dim| Some(Scalar::Int(dim.try_into().ok()?)));
+                shape(op, &dims.collect::<Option<Vec<_>>>()?)
+            }
+            "Reshape" => {
+                let dims = target(&input(1)?.ints()?, &input(0)?.dims)?;
+                input(0)?.reshaped(dims)?
+            }
+            "Squeeze" => {
+                let dims = &input(0)?.dims;
+                let gone = match axes() {
+                    Some(axes) => places(&axes, dims.len())?,
+                    None => (0..dims.len()).filter(|&i| dims[i] == 1).collect(),
+                };
+                let kept = (0..dims.len()).filter(|i| !gone.contains(i)).map(|i| dims[i]).collect();
+                input(0)?.reshaped(kept)?
+            }
+            "Unsqueeze" => {
+                let axes = axes()?;
+                let mut old = input(0)?.dims.iter();
+                let new = places(&axes, old.len().checked_add(axes.len())?)?;
+                let dims =
+                    (0..old.len() + axes.len()).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
+                input(0)?.reshaped(dims.collect::<Option<_>>()?)?
+            }
+            "Expand" => self.expand(input(0)?, &input(1)?.ints()?)?,
+            "ConstantOfShape" => {
+                let value = match op.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
+                    Some(tensor) => *Constant::stored(tensor, self.folder).ok()?.scalars()?.first()?,
+                    None => Scalar::Float(0.0),
+                };
+                self.expand(&Constant::scalar(value), &input(0)?.ints()?)?
+            }
+            "Concat" => {
+                let mut all = Vec::new();
+                for part in inputs {
+                    all.extend(vector(part.as_ref()?)?);
+                }
+                Constant::vector(all)
+            }
+            "Gather" => {
+                let (from, at) = (vector(input(0)?)?, input(1)?);
+                let pick = |&i: &i64| from.get(place(i, from.len())?).copied();
+                let picked = at.ints()?.iter().map(pick).collect::<Option<_>>()?;
+                Constant::small(at.dims.clone(), picked)
+            }
+            "Slice" => {
+                let from = vector(input(0)?)?;
+                let number = |index: usize, name: &str| match op.ints(name) {
+                    Some(ints) => Some(*ints.first()?),
+                    None => Some(*input(index)?.ints()?.first()?),
+                };
+                if input(4).is_some_and(|steps| steps.ints().as_deref() != Some(&[1])) {
+                    return None;
+                }
+                let (start, end) = bounds(number(1, "starts")?, number(2, "ends")?, from.len());
+                Constant::vector(from[start..end].to_vec())
+            }
+            "Transpose" => self.transpose(input(0)?, op.ints("perm"))?,
+            _ => return None,
+        })
+    }
+
+    fn expand(&self, from: &Constant, to: &[i64]) -> Option<Constant> {
+        let to: Vec<usize> = to.iter().map(|&dim| dim.try_into().ok()).collect::<Option<_>>()?;
+        let values = from.scalars()?;
+        let count = elements(&to).filter(|&n| n <= self.budget.get())?;
+        match values[..] {
+            [value] if to.len() >= from.dims.len() => Some(Constant::small(to, vec![value; count])),
+            // One dimension of those of length 1 wherever else.
+            _ if Some(count) == from.len() => from.reshaped(to),
+            _ => None,
+        }
+    }
+
+    /// Of a matrix.
+    fn transpose(&self, from: &Constant, order: Option<&[i64]>) -> Option<Constant> {
+        let [rows, columns] = from.dims[..] else { return None };
+        match order {
+            Some([0, 1]) => return Some(from.clone()),
+            None | Some([1, 0]) => (),
+            _ => return None,
+        }
+        from.len().filter(|&n| n <= self.budget.get())?;
+        let values = from.scalars()?;
+        let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
+        Some(Constant::small(vec![columns, rows], turned.map(|i| values[i]).collect()))
+    }
+}
+
+/// What a `Constant` holds but for a tensor.
+fn literal(op: Operation) -> Option<Constant> {
+    let attribute = op.node.attribute.first()?;
+    Some(match attribute.name.as_str() {
+        "value_float" => Constant::scalar(Scalar::Float(attribute.f.into())),
+        "value_int" => Constant::scalar(Scalar::Int(attribute.i)),
+        "value_floats" => Constant::vector(attribute.floats.iter().map(|&v| Scalar::Float(v.into())).collect()),
+        "value_ints" => Constant::vector(attribute.ints.iter().map(|&v| Scalar::Int(v)).collect()),
+        _ => return None,
+    })
+}
+
+/// Whether values of a type are floating-point numbers that are taken.
+pub(crate) fn is_float(data_type: i64) -> bool {
+    let types = [data_type::FLOAT, data_type::FLOAT16, data_type::DOUBLE, data_type::BFLOAT16];
+    types.iter().any(|&float| i64::from(float) == data_type)
+}
+
+fn cast(from: &Constant, to: i64) -> Option<Constant> {
+    let to_int = [data_type::INT64, data_type::INT32].iter().any(|&int| i64::from(int) == to);
+    if !(to_int || is_float(to)) {
+        return None;
+    }
+    if !to_int && from.ints().is_none() {
+        return Some(from.clone());
+    }
+    let converted = |scalar| match scalar {
+        Scalar::Int(v) if !to_int => Scalar::Float(v as f64),
+        Scalar::Float(v) if to_int => Scalar::Int(v as i64),
+        other => other,
+    };
+    Some(Constant::small(from.dims.clone(), from.scalars()?.into_iter().map(converted).collect()))
+}
+
+/// The part of a shape that a `Shape` asks for.
+pub(crate) fn shape(op: Operation, dims: &[Scalar]) -> Constant {
+    let (start, end) = bounds(op.int("start", 0), op.int("end", i64::MAX), dims.len());
+    Constant::vector(dims[start..end].to_vec())
+}
+
+/// The values of a tensor of one dimension.
+fn vector(constant: &Constant) -> Option<Vec<Scalar>> {
+    if constant.dims.len() != 1 { None } else { constant.scalars() }
+}
+
+/// What a `Reshape` makes of dimensions: 0 keeps one, -1 stands for the rest.
+fn target(to: &[i64], from: &[usize]) -> Option<Vec<usize>> {
+    let mut dims = Vec::with_capacity(to.len());
+    for (i, &dim) in to.iter().enumerate() {
+        dims.push(match dim {
+            -1 => 1,
+            0 => *from.get(i)?,
+            _ => dim.try_into().ok()?,
+        });
+    }
+    if let Some(rest) = to.iter().position(|&dim| dim == -1) {
+        dims[rest] = elements(from)?.checked_div(elements(&dims)?)?;
+    }
+    Some(dims)
+}
+
+/// An axis counted from the end where it is negative.
+pub(crate) fn place(axis: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    usize::try_from(if axis < 0 { axis.checked_add(rank)? } else { axis }).ok().filter(|&place| (place as i64) < rank)
+}
+
+pub(crate) fn places(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    axes.iter().map(|&axis| place(axis, rank)).collect()
+}
+
+/// Start and end of a slice of `length` values, as a `Slice` counts them.
+pub(crate) fn bounds(start: i64, end: i64, length: usize) -> (usize, usize) {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let at = |i: i64| (if i < 0 { i.saturating_add(length) } else { i }).clamp(0, length) as usize;
+    (at(start).min(at(end)), at(end))
+}

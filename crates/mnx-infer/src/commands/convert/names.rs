@@ -1,0 +1,111 @@
+//! What the names of a checkpoint's tensors tell, and what is said about them.
+
+use mnx::{Dialect, GraphError, Naming, Padding, Problem, Spec};
+
+use crate::args::Convert;
+use crate::error::printable;
+use crate::values::Arch;
+
+/// PyTorch's, which needs no mention where the network was named.
+const OWN_EPS: f64 = 1e-5;
+/// So many tensors that are left out are named.
+const NAMED: usize = 3;
+
+/// The network as those with such names usually are, before flags change it. A stage table says itself how it is.
+pub(super) fn base_of(naming: &Naming, arch: &Arch, mut spec: Spec) -> Spec {
+    if matches!(arch, Arch::Family(_)) {
+        naming.dialect.apply(&mut spec);
+        spec.classes = naming.dialect.classes.unwrap_or(spec.classes);
+    }
+    spec
+}
+
+/// Whose the names are and behind which prefix, after a comma; nothing for the spec's own names alone.
+pub(super) fn found(naming: &Naming) -> String {
+    let dialect = match naming.dialect.name {
+        "own" => String::new(),
+        name => format!(", names of {name}"),
+    };
+    let prefix = match naming.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!(", prefix `{prefix}` taken off"),
+    };
+    dialect + &prefix
+}
+
+/// The same before a list of problems.
+pub(super) fn taken_off(naming: &Naming) -> String {
+    match found(naming).strip_prefix(", ") {
+        Some(found) => format!("{found}: "),
+        None => String::new(),
+    }
+}
+
+/// For a network that was named: what is not as usual, if anything.
+pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) -> Option<String> {
+    let found = found(naming);
+    let found = found.strip_prefix(", ")?;
+    let dialect = naming.dialect;
+    let named = matches!(args.network.arch, Arch::Family(_));
+    let rows = [
+        (args.bn_eps.is_none() && dialect.bn_eps != OWN_EPS, bn_eps(dialect)),
+        (args.padding.is_none() && dialect.padding.is_some() && named, padding(spec)),
+        (args.mean.is_none() && dialect.mean_std.is_some() && named, mean_std(dialect)),
+        (
+            args.network.classes.is_none() && dialect.classes.is_some() && named,
+            format!("{} classes (--classes)", spec.classes),
+        ),
+    ];
+    let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+    if assumed.is_empty() {
+        return Some(found.to_owned());
+    }
+    Some(format!("{found}\n  assumed, as networks with such names have them: {}", assumed.join(", ")))
+}
+
+/// A line about tensors that lack the prefix which was given.
+pub(super) fn left_out(args: &Convert, naming: &Naming) -> String {
+    let count = naming.left_out.len();
+    let Some(prefix) = args.strip_prefix.as_ref().filter(|_| count > 0) else { return String::new() };
+    let named: Vec<_> = naming.left_out.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = if count > NAMED { ", …" } else { "" };
+    format!("\n  left out, as they do not begin with `{prefix}`: {count} tensors, {}{more}", named.join(", "))
+}
+
+/// Which flag helps, if one does.
+pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) -> String {
+    let outside = |problem: &Problem, prefix: &str| match problem {
+        Problem::Unexpected { name, .. } => !name.starts_with(prefix),
+        Problem::Twice { prefixes: [_, other], .. } => !other.starts_with(prefix),
+        _ => false,
+    };
+    match (error, naming.map(|naming| naming.prefix.as_str())) {
+        _ if args.strip_prefix.is_some() => String::new(),
+        (GraphError::SeveralNetworks { .. }, _) => " (--strip-prefix P takes one)".into(),
+        (GraphError::Checkpoint { problems }, Some(prefix))
+            if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
+        {
+            format!("\n  (--strip-prefix {} leaves them out)", printable(prefix))
+        }
+        _ => String::new(),
+    }
+}
+
+pub(super) fn padding(spec: &Spec) -> String {
+    let name = match spec.padding {
+        Padding::Torch => "torch",
+        Padding::Tf => "tf",
+    };
+    format!("padding {name} (--padding)")
+}
+
+pub(super) fn mean_std(dialect: &Dialect) -> String {
+    match dialect.mean_std {
+        None => "ImageNet's mean and std (--mean, --std)".into(),
+        Some((mean, std)) => format!("mean {mean} and std {std} (--mean, --std)"),
+    }
+}
+
+pub(super) fn bn_eps(dialect: &Dialect) -> String {
+    format!("batch-norm epsilon {:e} (--bn-eps)", dialect.bn_eps)
+}

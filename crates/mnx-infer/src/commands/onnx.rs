@@ -1,0 +1,85 @@
+//! `convert` of an ONNX model, whose graph tells almost everything.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use mnx::{BlockKind, Onnx, Padding, Spec};
+
+use super::convert::with_flags;
+use super::{Context, network};
+use crate::args::Convert;
+use crate::error::{Error, printable, shown};
+use crate::output::OutputFile;
+use crate::stdout;
+use crate::values::Arch;
+
+/// Whether a file begins as ONNX models do. What cannot be read is for others to complain of, and pipes are left whole.
+pub(super) fn is_model(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let is_file = path.metadata().is_ok_and(|found| found.is_file());
+    is_file && File::open(path).is_ok_and(|f| f.take(16).read_to_end(&mut start).is_ok()) && Onnx::begins(&start)
+}
+
+pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
+    if args.bn_eps.is_some() {
+        let expected = "--bn-eps: expected none for an ONNX model, whose batch norms have their own";
+        return Err(Error::Usage(expected.into()));
+    }
+    // Operations can have any name.
+    let refused = |e: mnx::GraphError| Error::file(&args.input, printable(&e.to_string()));
+    let model = Onnx::open(&args.input).map_err(refused)?;
+    let spec = with_flags(args, base(&args.network.arch, &model)?)?;
+    let output = OutputFile::create(&args.output)?;
+    let bytes = model.convert(&spec).map_err(refused)?;
+    network::write(&args.output, output, &bytes, &spec, None, context)?;
+    stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, &model, &spec)));
+    Ok(())
+}
+
+/// The network before the flags change it: the graph's, but for what `--arch` says.
+fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
+    let graph = model.spec();
+    match arch {
+        Arch::Auto => Ok(graph.clone()),
+        Arch::Family(name) if *name == graph.family => Ok(graph.clone()),
+        // It does not fit; the first operation that does not will be named.
+        Arch::Family(_) => {
+            let named = network::base(arch)?;
+            Ok(Spec { classes: graph.classes, padding: graph.padding, ..named })
+        }
+        Arch::File(_) => network::base(arch),
+    }
+}
+
+/// What was read off the graph, and what was assumed because neither the graph nor a flag tells.
+fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> String {
+    let has = |kind| spec.stages.iter().any(|stage| stage.block == kind);
+    let mut read = vec![printable(&spec.family)];
+    if has(BlockKind::Sandglass) || has(BlockKind::InvertedResidual) {
+        read.push(format!("width {}", spec.width));
+    }
+    if has(BlockKind::Sandglass) {
+        read.push(format!("identity {}", spec.identity));
+    }
+    read.push(format!("{} classes", spec.classes));
+    read.push(if spec.padding == Padding::Tf { "padding tf" } else { "padding torch" }.into());
+    let [height, width] = model.input_size().map(|size| size.map_or("?".into(), |size| size.to_string()));
+    read.push(format!("input {height} x {width}"));
+
+    let square = matches!(model.input_size(), [Some(height), Some(width)] if height == width);
+    let pixels = if spec.family.ends_with("-cifar") { "CIFAR's" } else { "ImageNet's" };
+    let rows = [
+        (!square && args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
+        (args.mean.is_none(), format!("{pixels} mean and std (--mean, --std)")),
+    ];
+    let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+    let mut said = format!("read off the graph: {}", read.join(", "));
+    if !assumed.is_empty() {
+        said += &format!("\n  assumed, as it does not tell: {}", assumed.join(", "));
+    }
+    if model.has_softmax() {
+        said += "\n  left out: the softmax at the end; what comes out are the logits, of which `classify` makes probabilities";
+    }
+    said
+}

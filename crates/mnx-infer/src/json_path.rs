@@ -1,0 +1,37 @@
+//! Paths in JSON, whose text is Unicode: a file's name need not be.
+
+use std::path::Path;
+
+/// The bytes of a path that is no UTF-8, for a field beside its text: that has U+FFFD where the path has other bytes,
+/// and opens nothing. None where the text is the path.
+///
+/// On Windows they are WTF-8, in which a lone surrogate is three bytes. Python's `os.fsdecode` understands both.
+pub(crate) fn bytes_unless_utf8(path: &Path) -> Option<Vec<u8>> {
+    match path.to_str() {
+        Some(_) => None,
+        None => Some(path.as_os_str().as_encoded_bytes().to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_enough_for_names_in_unicode() {
+        for name in ["a.png", "naïve/日本.jpg", "a\nb\u{1b}", ""] {
+            assert_eq!(bytes_unless_utf8(Path::new(name)), None);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_names_keep_their_bytes() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        for name in [&b"bad\xff\xfename.jpg"[..], b"\xe9t\xe9.png", b"\xc3", b"\xed\xa0\x80", b"a\n\xff"] {
+            let path = Path::new(OsStr::from_bytes(name));
+            assert_eq!(bytes_unless_utf8(path).as_deref(), Some(name));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What the decoder of BMP files does not see to: the colour of pixels that run lengths skip.
+
+use std::borrow::Cow;
+
+use image::RgbImage;
+
+/// A file of run lengths, whose pixels are then numbers of colours.
+pub(super) struct Numbered {
+    colours: Vec<[u8; 3]>,
+}
+
+/// The file for the decoder. In one of run lengths every colour is replaced by its number: the
+/// decoder leaves black where pixels are skipped, which is then number 0, as in Pillow.
+pub(super) fn prepare(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<Numbered>) {
+    let number = |at: usize| {
+        let four = bytes.get(at..at + 4)?;
+        Some(u32::from_le_bytes(four.try_into().expect("four bytes")))
+    };
+    let (Some(header), Some(1 | 2)) = (number(14), number(30)) else { return (bytes.into(), None) };
+    let start = 14_usize.saturating_add(header as usize);
+    let Some(palette) = bytes.get(start..).filter(|_| header >= 40) else { return (bytes.into(), None) };
+    let colours: Vec<[u8; 3]> = palette.chunks_exact(4).take(256).map(|c| [c[2], c[1], c[0]]).collect();
+    // The pixels may begin earlier than after 256 colours.
+    let count = number(46).filter(|&count| count != 0).unwrap_or(256).min(256) as usize;
+    let pixels = number(10).unwrap_or(0) as usize;
+    let mut numbered = bytes.to_vec();
+    for (index, colour) in numbered[start..].chunks_exact_mut(4).enumerate().take(count) {
+        if start + 4 * index < pixels {
+            colour[..3].fill(index as u8);
+        }
+    }
+    (numbered.into(), Some(Numbered { colours }))
+}
+
+impl Numbered {
+    pub(super) fn colour(&self, picture: &mut RgbImage) {
+        for pixel in picture.pixels_mut() {
+            pixel.0 = self.colours.get(usize::from(pixel.0[0])).copied().unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! JPEG files: decoded as libjpeg-turbo does, or refused.
+//!
+//! Two decoders share the work. `zune-jpeg` is fast and right for nearly all files that people have,
+//! but wrong for channels in several scans and for a first channel of fewer samples than another;
+//! those are `jpeg-decoder`'s. Both fill what is missing, or follow damaged data wherever it leads,
+//! and say nothing, so the file is looked through first ([`structure`]).
+
+mod frame;
+mod huffman;
+mod scan;
+mod structure;
+
+use image::RgbImage;
+use image::metadata::Orientation;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use frame::Colours;
+use structure::Structure;
+
+use super::decode::{Refusal, one_line};
+
+/// Pixels as they are stored, and how they are to be turned.
+pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
+    let structure = Structure::read(bytes, most_pixels)?;
+    let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
+    let picture = RgbImage::from_raw(structure.frame.width.into(), structure.frame.height.into(), pixels)
+        .ok_or_else(|| "fewer pixels than the header says".to_owned())?;
+    Ok((picture, structure.orientation))
+}
+
+fn fast(structure: &Structure) -> Result<Vec<u8>, String> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&structure.stream), options);
+    decoder.decode().map_err(damaged)
+}
+
+fn general(structure: &Structure) -> Result<Vec<u8>, String> {
+    use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+    let mut decoder = Decoder::new(&structure.stream[..]);
+    decoder.set_color_transform(match structure.colours {
+        Colours::Grey => ColorTransform::Grayscale,
+        Colours::Rgb => ColorTransform::RGB,
+        Colours::YCbCr => ColorTransform::YCbCr,
+        Colours::Inks => return Err("four channels (CMYK) in several scans or of unusual sampling".into()),
+    });
+    let pixels = decoder.decode().map_err(damaged)?;
+    match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => Ok(pixels),
+        Some(PixelFormat::L8) => Ok(pixels.iter().flat_map(|&grey| [grey; 3]).collect()),
+        other => Err(format!("pixels of the kind {other:?}")),
+    }
+}
+
+/// After [`structure`] has found a file sound and of a known kind, errors are about its data.
+fn damaged(error: impl std::fmt::Display) -> String {
+    format!("damaged data ({})", one_line(error).trim_matches('"'))
+}

@@ -1,0 +1,227 @@
+//! What the headers of a JPEG file's frame and scans say.
+
+use super::structure::malformed;
+
+/// How channels become red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colours {
+    Grey,
+    Rgb,
+    YCbCr,
+    /// CMYK or YCCK.
+    Inks,
+}
+
+/// A channel.
+pub(super) struct Component {
+    id: u8,
+    /// Samples of this channel beside those of the others, along a row and along a column.
+    across: usize,
+    down: usize,
+    /// Which quantization table.
+    pub(super) steps: usize,
+    /// By coefficient: the lowest bit that came, `None` before the first scan that has it.
+    low: [Option<u8>; 64],
+}
+
+/// The picture as a whole.
+pub(super) struct Frame {
+    pub(super) width: u16,
+    pub(super) height: u16,
+    pub(super) progressive: bool,
+    components: Vec<Component>,
+}
+
+/// Which part of the picture a scan has.
+pub(super) struct ScanHeader {
+    /// Place in the frame, table of codes for the first coefficient, and for the others.
+    pub(super) channels: Vec<(usize, usize, usize)>,
+    /// Lowest bit of what comes.
+    pub(super) low: u8,
+    begins: bool,
+    /// The header again, with the channels' names as [`Frame::segment`] gives them.
+    pub(super) segment: Vec<u8>,
+}
+
+impl ScanHeader {
+    /// The first that comes of the first coefficients.
+    pub(super) fn begins(&self) -> bool {
+        self.begins
+    }
+}
+
+impl Frame {
+    pub(super) fn read(marker: u8, segment: &[u8]) -> Result<Self, String> {
+        let kind = match marker {
+            0xC0..=0xC2 => "",
+            0xC3 => "lossless JPEG",
+            0xC5..=0xC7 | 0xCD..=0xCF => "hierarchical JPEG",
+            0xF7 => "JPEG-LS",
+            _ => "arithmetic coding",
+        };
+        if !kind.is_empty() {
+            return Err(kind.into());
+        }
+        let &[precision, h, height, w, width, channels, ref rest @ ..] = segment else {
+            return Err(malformed("frame header"));
+        };
+        let (width, height) = (u16::from_be_bytes([w, width]), u16::from_be_bytes([h, height]));
+        if precision != 8 {
+            return Err(format!("samples of {precision} bits"));
+        }
+        if height == 0 {
+            return Err("a height that comes after the pixels (DNL)".into());
+        }
+        if width == 0 {
+            return Err(format!("{width} x {height} pixels"));
+        }
+        if !matches!(channels, 1 | 3 | 4) {
+            return Err(format!("{channels} channels"));
+        }
+        if rest.len() != 3 * usize::from(channels) {
+            return Err(malformed("frame header"));
+        }
+        let mut components: Vec<Component> = Vec::new();
+        for channel in rest.chunks_exact(3) {
+            let (across, down) = (usize::from(channel[1] >> 4), usize::from(channel[1] & 15));
+            if !(1..=4).contains(&across) || !(1..=4).contains(&down) || channel[2] > 3 {
+                return Err(malformed("frame header"));
+            }
+            if components.iter().any(|other| other.id == channel[0]) {
+                return Err("two channels of one name".into());
+            }
+            // Alone, a channel has as many samples as the picture has pixels.
+            let (across, down) = if channels == 1 { (1, 1) } else { (across, down) };
+            components.push(Component { id: channel[0], across, down, steps: channel[2].into(), low: [None; 64] });
+        }
+        Ok(Frame { width, height, progressive: marker == 0xC2, components })
+    }
+
+    /// The header again, with names for the channels by which decoders see the colours.
+    pub(super) fn segment(&self, colours: Colours) -> Vec<u8> {
+        let [h, height] = self.height.to_be_bytes();
+        let [w, width] = self.width.to_be_bytes();
+        let mut segment = vec![8, h, height, w, width, self.components.len() as u8];
+        for (place, channel) in self.components.iter().enumerate() {
+            let sampling = channel.across * 16 + channel.down;
+            segment.extend([name(place, colours), sampling as u8, channel.steps as u8]);
+        }
+        segment
+    }
+
+    /// libjpeg-turbo's rules.
+    pub(super) fn colours(&self, jfif: bool, adobe: Option<u8>) -> Result<Colours, String> {
+        let ids: Vec<u8> = self.components.iter().map(|channel| channel.id).collect();
+        Ok(match (ids.len(), adobe) {
+            (1, _) => Colours::Grey,
+            (3, _) if jfif => Colours::YCbCr,
+            (3, Some(0)) => Colours::Rgb,
+            (3, None) if ids == *b"RGB" => Colours::Rgb,
+            (3, _) => Colours::YCbCr,
+            (_, Some(_)) => Colours::Inks,
+            (_, None) => {
+                return Err("four channels (CMYK) without Adobe's marker, which says how they are meant".into());
+            }
+        })
+    }
+
+    /// Most samples of a channel along a row and along a column of a unit.
+    fn most(&self) -> (usize, usize) {
+        let across = self.components.iter().map(|channel| channel.across).max();
+        let down = self.components.iter().map(|channel| channel.down).max();
+        (across.unwrap_or(1), down.unwrap_or(1))
+    }
+
+    /// Whether the fast decoder gets such a file right. `Err` where no decoder does.
+    pub(super) fn is_plain(&self, first: &ScanHeader) -> Result<bool, String> {
+        let (across, down) = self.most();
+        if self.components.iter().any(|channel| across % channel.across != 0 || down % channel.down != 0) {
+            let each: Vec<String> = self.components.iter().map(|c| format!("{}x{}", c.across, c.down)).collect();
+            return Err(format!("sampling factors that do not divide each other ({})", each.join(", ")));
+        }
+        let leads = self.components.first().is_some_and(|channel| (channel.across, channel.down) == (across, down));
+        let usual = leads && self.components.iter().all(|channel| channel.across != 3);
+        let places = first.channels.iter().map(|&(place, ..)| place);
+        Ok(usual && (self.progressive || places.eq(0..self.components.len())))
+    }
+
+    /// Everything that pixels are made of has come. (Where the lowest coefficients of a progressive
+    /// file are missing, libjpeg-turbo smooths the picture; later ones may be left out.)
+    pub(super) fn is_complete(&self) -> bool {
+        self.components.iter().all(|channel| channel.low[..6].iter().all(|&low| low == Some(0)))
+    }
+
+    /// Reads a scan's header and notes what comes with it.
+    pub(super) fn scan(&mut self, segment: &[u8], colours: Colours) -> Result<ScanHeader, String> {
+        let bad = || malformed("scan header");
+        let (&count, rest) = segment.split_first().ok_or_else(bad)?;
+        let (each, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(bad)?;
+        let &[start, end, bits] = rest else { return Err(bad()) };
+        let (mut high, mut low) = (bits >> 4, bits & 15);
+        let (mut start, mut end) = (usize::from(start), usize::from(end));
+        let fits = if start == 0 { end == 0 } else { start <= end && end < 64 && count == 1 };
+        if !self.progressive {
+            (start, end, high, low) = (0, 63, 0, 0);
+        } else if !fits || low > 13 || (high != 0 && high != low + 1) {
+            return Err(bad());
+        }
+        let mut channels = Vec::new();
+        for pair in each.chunks_exact(2) {
+            let place = self.components.iter().position(|channel| channel.id == pair[0]).ok_or_else(bad)?;
+            let before = if high == 0 { None } else { Some(high) };
+            for coefficient in &mut self.components[place].low[start..=end] {
+                if *coefficient != before {
+                    return Err("the same part of the picture in two scans".into());
+                }
+                *coefficient = Some(low);
+            }
+            channels.push((place, usize::from(pair[1] >> 4), usize::from(pair[1] & 15)));
+        }
+        if !(1..=4).contains(&channels.len()) {
+            return Err(bad());
+        }
+        // The standard's limit, and libjpeg-turbo's.
+        if channels.len() > 1 && channels.iter().map(|&(place, ..)| self.blocks(place)).sum::<usize>() > 10 {
+            return Err("more than 10 blocks in a unit".into());
+        }
+        let mut renamed = segment.to_vec();
+        for (index, &(place, ..)) in channels.iter().enumerate() {
+            renamed[1 + 2 * index] = name(place, colours);
+        }
+        Ok(ScanHeader { channels, low, begins: start == 0 && high == 0, segment: renamed })
+    }
+
+    /// Blocks of a channel in a unit of several channels.
+    fn blocks(&self, place: usize) -> usize {
+        self.components[place].across * self.components[place].down
+    }
+
+    pub(super) fn component(&self, place: usize) -> &Component {
+        &self.components[place]
+    }
+
+    /// Units of a scan: with several channels, as many blocks of each as it has samples; with one,
+    /// a block.
+    pub(super) fn units(&self, scan: &ScanHeader) -> usize {
+        let (across, down) = self.most();
+        let (width, height) = (usize::from(self.width), usize::from(self.height));
+        match scan.channels[..] {
+            [(place, ..)] => {
+                let channel = &self.components[place];
+                let samples = ((width * channel.across).div_ceil(across), (height * channel.down).div_ceil(down));
+                samples.0.div_ceil(8) * samples.1.div_ceil(8)
+            }
+            _ => width.div_ceil(8 * across) * height.div_ceil(8 * down),
+        }
+    }
+
+    /// How many blocks of the channel at a place one of a scan's units has.
+    pub(super) fn blocks_of(&self, scan: &ScanHeader, place: usize) -> usize {
+        if scan.channels.len() == 1 { 1 } else { self.blocks(place) }
+    }
+}
+
+/// Name of a channel.
+fn name(place: usize, colours: Colours) -> u8 {
+    if colours == Colours::Rgb { b"RGB"[place] } else { place as u8 + 1 }
+}

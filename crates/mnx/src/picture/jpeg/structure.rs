@@ -1,0 +1,230 @@
+//! The segments of a JPEG file: what kind it is, whether it is whole, and the same picture again as
+//! a stream that leaves the decoders nothing to guess.
+
+use image::metadata::Orientation;
+
+use super::frame::{Colours, Frame, ScanHeader};
+use super::huffman::has_0xff;
+use super::scan::{Tables, Walk};
+use crate::picture::decode::Refusal;
+use crate::picture::orientation;
+
+const CUT: &str = "a file that is cut off (no end-of-image marker)";
+const RESTARTS: &str = "damaged data (restart markers are missing or out of order)";
+
+/// The data of files with no more bytes is walked through: that costs little, and damage is a large
+/// part of a small picture.
+const SMALL: usize = 4096;
+
+/// Ones at the end of entropy-coded data. No code consists of ones only, so a decoder that reads on
+/// where data is missing runs into them and says so; a marker it would take for a stop.
+const FENCE: [u8; 16] = [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
+
+/// A file that is whole, and of a kind that one of the decoders gets right.
+pub(super) struct Structure {
+    pub(super) frame: Frame,
+    pub(super) colours: Colours,
+    pub(super) orientation: Orientation,
+    /// Of a kind that the fast decoder gets right.
+    pub(super) plain: bool,
+    /// The picture alone, without metadata, thumbnails and garbage; see [`FENCE`].
+    pub(super) stream: Vec<u8>,
+}
+
+impl Structure {
+    /// Reads all segments to the end-of-image marker. They are skipped by their length, so that a
+    /// thumbnail inside one does not count.
+    pub(super) fn read(bytes: &[u8], most_pixels: u64) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(bytes);
+        let mut frame = None;
+        let (mut jfif, mut adobe, mut exif, mut xmp) = (false, None, None, None);
+        // From the first scan on: colours, and whether the fast decoder gets the file right.
+        let mut begun: Option<(Colours, bool)> = None;
+        loop {
+            let marker = reader.marker()?;
+            match marker {
+                0xD9 => break,
+                // Markers without a segment.
+                0x01 | 0xD0..=0xD8 => continue,
+                _ => {}
+            }
+            let segment = reader.segment()?;
+            let sequential = frame.as_ref().is_some_and(|frame: &Frame| !frame.progressive);
+            if sequential && frame.as_ref().is_some_and(Frame::is_complete) {
+                // The rest adds nothing, and decoders stop here.
+                continue;
+            }
+            match marker {
+                0xC4 => reader.tables.define_codes(segment).ok_or_else(|| malformed("table of Huffman codes"))?,
+                0xDB if begun.is_some() && !sequential => {
+                    return Err("quantization tables that change between the scans".to_owned().into());
+                }
+                0xDB => reader.tables.define_steps(segment).ok_or_else(|| malformed("quantization table"))?,
+                0xC0..=0xCF | 0xF7 if frame.is_some() => return Err("a second frame".to_owned().into()),
+                0xC0..=0xCF | 0xF7 => {
+                    let read = Frame::read(marker, segment)?;
+                    let Frame { width, height, .. } = read;
+                    if u64::from(width) * u64::from(height) > most_pixels {
+                        return Err(Refusal::TooLarge { width: width.into(), height: height.into() });
+                    }
+                    frame = Some(read);
+                    continue;
+                }
+                0xDD => {
+                    let &[high, low] = segment else { return Err(malformed("restart interval").into()) };
+                    reader.restart = usize::from(u16::from_be_bytes([high, low]));
+                }
+                0xDA => {
+                    let frame = frame.as_mut().ok_or_else(|| malformed("order of segments"))?;
+                    let colours = begun.map_or_else(|| frame.colours(jfif, adobe), |(colours, _)| Ok(colours))?;
+                    let scan = frame.scan(segment, colours)?;
+                    let first = begun.is_none();
+                    if first {
+                        reader.begin(frame, colours, adobe);
+                    }
+                    let plain = begun.map_or_else(|| frame.is_plain(&scan), |(_, plain)| Ok(plain))?;
+                    begun = Some((colours, plain));
+                    reader.copy(marker, &scan.segment);
+                    reader.data(frame, &scan, plain, first)?;
+                    continue;
+                }
+                0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
+                0xE1 => {
+                    exif = exif.or(segment.strip_prefix(b"Exif\0\0"));
+                    xmp = xmp.or(segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0"));
+                }
+                0xEE if segment.starts_with(b"Adobe") => adobe = segment.get(11).copied(),
+                _ => {}
+            }
+            if matches!(marker, 0xC4 | 0xDB | 0xDD) {
+                reader.copy(marker, segment);
+            }
+        }
+        let (Some(frame), Some((colours, plain))) = (frame, begun) else {
+            return Err("a file without pixels".to_owned().into());
+        };
+        if !frame.is_complete() {
+            let missing = if frame.progressive {
+                "a progressive picture that is not finished"
+            } else {
+                "a channel without a scan"
+            };
+            return Err(missing.to_owned().into());
+        }
+        reader.stream.extend([0xFF, 0xD9]);
+        Ok(Structure { frame, colours, orientation: orientation::find(exif, xmp), plain, stream: reader.stream })
+    }
+}
+
+/// What a segment that contradicts itself is called.
+pub(super) fn malformed(what: &str) -> String {
+    format!("damaged data (a malformed {what})")
+}
+
+/// The file from here on, and what is kept of it so far.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    tables: Tables<'a>,
+    /// Units between two restart markers, 0 for none.
+    restart: usize,
+    stream: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let mut stream = Vec::with_capacity(bytes.len() + 64);
+        stream.extend([0xFF, 0xD8]);
+        Reader { bytes, at: 2, tables: Tables::default(), restart: 0, stream }
+    }
+
+    /// The marker after the next 0xFF that neither fills nor escapes.
+    fn marker(&mut self) -> Result<u8, String> {
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            self.at += find_0xff(rest).ok_or(CUT)?;
+            match self.bytes.get(self.at + 1) {
+                None => return Err(CUT.into()),
+                Some(0x00) => self.at += 2,
+                Some(0xFF) => self.at += 1,
+                Some(&marker) => {
+                    self.at += 2;
+                    return Ok(marker);
+                }
+            }
+        }
+    }
+
+    /// What follows the length behind a marker.
+    fn segment(&mut self) -> Result<&'a [u8], String> {
+        let rest = &self.bytes[self.at..];
+        let &[high, low, ..] = rest else { return Err(CUT.into()) };
+        let length = usize::from(u16::from_be_bytes([high, low])).max(2);
+        let segment = rest.get(2..length).ok_or(CUT)?;
+        self.at += length;
+        Ok(segment)
+    }
+
+    fn copy(&mut self, marker: u8, segment: &[u8]) {
+        self.stream.extend([0xFF, marker]);
+        self.stream.extend((segment.len() as u16 + 2).to_be_bytes());
+        self.stream.extend(segment);
+    }
+
+    /// Writes the frame, and signs by which both decoders see the colours as libjpeg-turbo does.
+    fn begin(&mut self, frame: &Frame, colours: Colours, adobe: Option<u8>) {
+        if self.tables.no_codes() {
+            // Frames of videos leave the standard's tables out; this name asks for them.
+            self.copy(0xE0, b"AVI1\0\0\0\0");
+        }
+        if colours == Colours::Inks {
+            let transform = if adobe == Some(0) { 0 } else { 2 };
+            self.copy(0xEE, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat());
+        }
+        let marker = if frame.progressive { 0xC2 } else { 0xC1 };
+        self.copy(marker, &frame.segment(colours));
+    }
+
+    /// Copies a scan's entropy-coded data, and checks what can be checked cheaply.
+    fn data(&mut self, frame: &Frame, scan: &ScanHeader, plain: bool, first: bool) -> Result<(), String> {
+        // Of progressive files, where a scan is one step of many, only the first values.
+        let walked = if frame.progressive { scan.begins() } else { !plain || self.bytes.len() - self.at <= SMALL };
+        let walk = if walked || self.tables.codes_of_ones() { Walk::new(frame, scan, &self.tables)? } else { None };
+        // The fast decoder wants the first progressive scan to end with a marker, the other one every
+        // interval.
+        let fence = if plain && frame.progressive && first { &[] } else { &FENCE[..] };
+        let units = frame.units(scan);
+        let interval = if self.restart == 0 { units } else { self.restart };
+        for index in 0..units.div_ceil(interval) {
+            let start = self.at;
+            let marker = self.marker()?;
+            let data = &self.bytes[start..self.at - 2];
+            if let Some(walk) = &walk {
+                walk.check(data, interval.min(units - index * interval))?;
+            }
+            self.stream.extend(data);
+            let last = (index + 1) * interval >= units;
+            if plain || last {
+                self.stream.extend(fence);
+            }
+            if last {
+                // Whatever comes next is not this scan's.
+                self.at -= 2;
+            } else if marker == 0xD0 + (index % 8) as u8 {
+                self.stream.extend([0xFF, marker]);
+            } else {
+                return Err(RESTARTS.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the first byte of 0xFF is, by words: such bytes are rare.
+fn find_0xff(bytes: &[u8]) -> Option<usize> {
+    let words = bytes.chunks_exact(8);
+    let without =
+        words.take_while(|word| !has_0xff(u64::from_ne_bytes((*word).try_into().expect("eight bytes")))).count();
+    let rest = &bytes[without * 8..];
+    rest.iter().position(|&byte| byte == 0xFF).map(|at| without * 8 + at)
+}
