@@ -12,20 +12,22 @@ mod recognise;
 mod sequence;
 mod step;
 mod trace;
+mod weights;
 
+use std::fmt;
 use std::path::Path;
 
-use mnx_conv::{BatchNorm, Folded, fold};
+use mnx_conv::Folded;
 use prost::bytes::Bytes;
 
 use crate::file::{LayerWeights, write_model};
 use crate::{Error, Layer, Limits, Network, Padding, Spec};
 
-use constant::{Constant, Misfit, misfit};
+use constant::Misfit;
 use message::Graph;
 use operation::Operation;
 use sequence::{Event, fit, sequence};
-use step::{Convolution, Norm, Paddings, What};
+use step::{Paddings, What};
 use trace::Trace;
 
 /// Versions of ONNX's operations that are understood.
@@ -46,7 +48,6 @@ const LARGEST_FILE: u64 = i32::MAX as u64;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Onnx {
     graph: Graph,
     trace: Trace,
@@ -150,9 +151,10 @@ impl Onnx {
         for step in steps {
             let step = &self.trace.steps[step];
             let What::Convolution(convolution) = &step.what else { continue };
-            folded.push(weights(operation(&self.graph, step.at), convolution, step.channels)?);
+            folded.push(weights::convolution(operation(&self.graph, step.at), convolution, step.channels)?);
         }
-        folded.push(self.classifier()?);
+        let classifier = &self.trace.classifier;
+        folded.push(weights::classifier(operation(&self.graph, classifier.at), classifier)?);
         let mut folded = folded.into_iter();
         let source = |_: &Layer| match folded.next() {
             Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
@@ -184,33 +186,17 @@ impl Onnx {
         }
         Ok(())
     }
+}
 
-    fn classifier(&self) -> Result<Folded, Error> {
-        let classifier = &self.trace.classifier;
-        let op = operation(&self.graph, classifier.at);
-        let (features, classes) = (classifier.features, classifier.classes);
-        let stored = classifier.weight.floats().map_err(|misfit| op.error(misfit))?;
-        let at = |class: usize, feature: usize| match classifier.features_first {
-            true => feature * classes + class,
-            false => class * features + feature,
-        };
-        let rows = (0..classes).flat_map(|class| (0..features).map(move |feature| (class, feature)));
-        let weight: Vec<f64> = rows.map(|(class, feature)| stored[at(class, feature)] * classifier.alpha).collect();
-        let bias = match &classifier.bias {
-            Some(bias) => per_channel(bias, classes).map_err(|misfit| op.error(misfit))?,
-            None => vec![0.0; classes],
-        };
-        let bias: Vec<f64> = bias.iter().map(|v| v * classifier.beta).collect();
-        fold(&weight, Some(&bias), None).map_err(|error| conv_error(op, error))
+impl fmt::Debug for Onnx {
+    /// Without its weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Onnx").field("spec", &self.spec).field("input_size", &self.input_size()).finish_non_exhaustive()
     }
 }
 
 fn operation(graph: &Graph, index: usize) -> Operation<'_> {
     Operation { index, node: &graph.node[index] }
-}
-
-fn conv_error(op: Operation, error: mnx_conv::Error) -> Error {
-    Error::Conv { tensor: format!("of ONNX operation {}, {} `{}`", op.index, op.kind(), op.node.name), error }
 }
 
 /// The padding of all convolutions together.
@@ -227,7 +213,7 @@ fn paddings(graph: &Graph, trace: &Trace, max_pool: bool) -> Result<Paddings, Er
                 (true, false) => "as many zeros on each side, as PyTorch puts them",
                 _ => "zeros as TensorFlow's SAME puts them",
             };
-            let found = format!("{:?} along height and width", convolution.pads);
+            let found = format!("{} along height, {} along width", convolution.pads[0], convolution.pads[1]);
             let misfit = Misfit { expected: expected.into(), found };
             return Err(operation(graph, step.at).error(misfit));
         }
@@ -236,61 +222,5 @@ fn paddings(graph: &Graph, trace: &Trace, max_pool: bool) -> Result<Paddings, Er
     Ok(all)
 }
 
-/// A convolution's weight and bias, with all that follows taken in.
-fn weights(op: Operation, convolution: &Convolution, channels: usize) -> Result<Folded, Error> {
-    let read = |constant: &Constant| per_channel(constant, channels).map_err(|misfit| op.error(misfit));
-    let weight = convolution.weight.floats().map_err(|misfit| op.error(misfit))?;
-    let bias = convolution.bias.as_ref().map(read).transpose()?;
-    let folded = match &convolution.norms[..] {
-        [] => fold(&weight, Some(&bias.unwrap_or_else(|| vec![0.0; channels])), None),
-        [Norm::Batch { gamma, beta, mean, var, eps }] => {
-            let (gamma, beta, mean, var) = (read(gamma)?, read(beta)?, read(mean)?, read(var)?);
-            let norm = BatchNorm { gamma: &gamma, beta: &beta, mean: &mean, var: &var, eps: *eps };
-            fold(&weight, bias.as_deref(), Some(&norm))
-        }
-        norms => {
-            // One after the other: x · scale + shift.
-            let (mut scale, mut shift) = (vec![1.0; channels], vec![0.0; channels]);
-            for norm in norms {
-                let (by, and) = affine(norm, channels).map_err(|misfit| op.error(misfit))?;
-                for channel in 0..channels {
-                    scale[channel] *= by[channel];
-                    shift[channel] = shift[channel] * by[channel] + and[channel];
-                }
-            }
-            let (mean, var) = (vec![0.0; channels], vec![1.0; channels]);
-            let norm = BatchNorm { gamma: &scale, beta: &shift, mean: &mean, var: &var, eps: 0.0 };
-            fold(&weight, bias.as_deref(), Some(&norm))
-        }
-    };
-    folded.map_err(|error| conv_error(op, error))
-}
-
-/// What a norm multiplies by, and then adds.
-fn affine(norm: &Norm, channels: usize) -> Result<(Vec<f64>, Vec<f64>), Misfit> {
-    let read = |constant| per_channel(constant, channels);
-    Ok(match norm {
-        Norm::Batch { gamma, beta, mean, var, eps } => {
-            let (gamma, beta, mean, var) = (read(gamma)?, read(beta)?, read(mean)?, read(var)?);
-            let scale: Vec<f64> = gamma.iter().zip(&var).map(|(g, v)| g / (v + eps).sqrt()).collect();
-            let shift = (0..channels).map(|c| beta[c] - mean[c] * scale[c]).collect();
-            (scale, shift)
-        }
-        Norm::Scale { by, inverse: false } => (read(by)?, vec![0.0; channels]),
-        Norm::Scale { by, inverse: true } => (read(by)?.iter().map(|v| 1.0 / v).collect(), vec![0.0; channels]),
-        Norm::Shift { by, negative } => {
-            let sign = if *negative { -1.0 } else { 1.0 };
-            (vec![1.0; channels], read(by)?.iter().map(|v| v * sign).collect())
-        }
-    })
-}
-
-/// A value for each channel, of as many or of one.
-fn per_channel(constant: &Constant, channels: usize) -> Result<Vec<f64>, Misfit> {
-    let values = constant.floats()?;
-    match values[..] {
-        [value] => Ok(vec![value; channels]),
-        _ if values.len() == channels => Ok(values),
-        _ => misfit(format!("{channels} values"), values.len().to_string()),
-    }
-}
+#[cfg(test)]
+mod tests;

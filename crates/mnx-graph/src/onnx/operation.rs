@@ -32,6 +32,12 @@ impl<'a> Operation<'a> {
         self.attribute(name).map_or(default, |attribute| attribute.f).into()
     }
 
+    /// As [`float`](Operation::float), with no more decimals than tell it apart: 1e-5 and not the nearest f32.
+    pub(crate) fn decimal(self, name: &str, default: f32) -> f64 {
+        let value = self.attribute(name).map_or(default, |attribute| attribute.f);
+        value.to_string().parse().unwrap_or(value.into())
+    }
+
     pub(crate) fn ints(self, name: &str) -> Option<&'a [i64]> {
         self.attribute(name).map(|attribute| &attribute.ints[..])
     }

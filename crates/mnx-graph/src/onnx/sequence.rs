@@ -46,7 +46,7 @@ pub(crate) fn sequence(graph: &Graph, trace: &Trace) -> Result<Vec<Event>, Error
         }
         seen[at] = true;
         at = match &trace.steps[at].what {
-            What::Input => break,
+            What::Input | What::Classifier => break,
             What::Convolution(convolution) => {
                 events.push(Event::Convolution(at));
                 convolutions += 1;
@@ -66,7 +66,8 @@ pub(crate) fn sequence(graph: &Graph, trace: &Trace) -> Result<Vec<Event>, Error
             }
         };
     }
-    if let Some(aside) = seen.iter().position(|seen| !seen) {
+    let is_aside = |(step, seen): (&Step, &bool)| !seen && !matches!(step.what, What::Classifier);
+    if let Some(aside) = trace.steps.iter().zip(&seen).position(is_aside) {
         let at = trace.steps[aside].at;
         let aside = misfit::<()>("each operation on the way from the input to the classifier", "one aside");
         return Err(aside.map_err(|misfit| Operation { index: at, node: &graph.node[at] }.error(misfit)).unwrap_err());

@@ -1,6 +1,8 @@
 //! What a graph does, in steps that networks have: convolutions with all that follows them, shortcuts, a max pool, and
 //! the classifier.
 
+use std::fmt;
+
 use super::constant::Constant;
 use crate::{Activation, Padding};
 
@@ -25,6 +27,8 @@ pub(crate) enum What {
     /// 3x3, stride 2, of the step's output.
     MaxPool(usize),
     Shortcut(Shortcut),
+    /// The classifier, whose channels are classes.
+    Classifier,
 }
 
 /// A convolution and the batch norms after it.
@@ -65,16 +69,20 @@ pub(crate) struct Classifier {
     pub(crate) at: usize,
     /// The step whose output is pooled.
     pub(crate) input: usize,
+    pub(crate) matrix: Matrix,
+    pub(crate) features: usize,
+    pub(crate) classes: usize,
+}
+
+/// `alpha * weight`, and `beta * bias`.
+#[derive(Debug)]
+pub(crate) struct Matrix {
     pub(crate) weight: Constant,
     /// Whether the weight's rows are features, not classes.
     pub(crate) features_first: bool,
-    /// Multiplies the weight.
     pub(crate) alpha: f64,
     pub(crate) bias: Option<Constant>,
-    /// Multiplies the bias.
     pub(crate) beta: f64,
-    pub(crate) features: usize,
-    pub(crate) classes: usize,
 }
 
 /// What follows a convolution, channel by channel.
@@ -115,6 +123,15 @@ pub(crate) struct Paddings {
     pub(crate) tf: bool,
     /// Whether it is TensorFlow's on even sizes only.
     pub(crate) even: bool,
+}
+
+impl fmt::Display for Pads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pads::Fixed(before, after) => write!(f, "{before} and {after}"),
+            Pads::Same => f.write_str("SAME"),
+        }
+    }
 }
 
 impl Convolution {

@@ -34,6 +34,17 @@ const NCHW: [Axis; 4] = [Picture, Channel, Row, Column];
 /// TensorFlow's.
 const NHWC: [Axis; 4] = [Picture, Row, Column, Channel];
 
+/// Dimensions as they stand in messages, e.g. `N x C`.
+fn names(axes: &[Axis]) -> String {
+    let name = |axis: &Axis| match axis {
+        Picture => "N",
+        Channel => "C",
+        Row => "H",
+        Column => "W",
+    };
+    axes.iter().map(name).collect::<Vec<_>>().join(" x ")
+}
+
 /// A value of the graph.
 #[derive(Clone, Debug)]
 enum Value {
@@ -44,9 +55,6 @@ enum Value {
         steps: [usize; 2],
         channels: usize,
         axes: Vec<Axis>,
-    },
-    Logits {
-        shared: bool,
     },
     /// A softmax of the logits.
     Probabilities,
@@ -279,7 +287,7 @@ impl<'a> Tracer<'a> {
             Some(Some(Value::Features(features))) => return Ok(features),
             Some(Some(Value::Constant(_))) => "a constant",
             Some(Some(Value::Sum { .. })) => "a sum of some channels",
-            Some(Some(Value::Logits { .. } | Value::Probabilities)) => "the classifier's output",
+            Some(Some(Value::Probabilities)) => "a softmax of the logits",
             Some(None) | None => "none",
         };
         misfit("features as its input", found)
@@ -300,10 +308,11 @@ impl<'a> Tracer<'a> {
     /// The same of features that were not pooled.
     fn unpooled(&self, op: Operation, index: usize) -> Result<&Features, Misfit> {
         let features = self.whole(op, index)?;
-        if features.pooled != [false; 2] {
-            return misfit("a classifier after the pool", "another operation");
+        match self.steps[features.step].what {
+            What::Classifier => misfit("the logits as the output", "another operation on them"),
+            _ if features.pooled != [false; 2] => misfit("a classifier after the pool", "another operation"),
+            _ => Ok(features),
         }
-        Ok(features)
     }
 
     fn is_shared(&self, name: &str) -> bool {
@@ -374,15 +383,18 @@ impl<'a> Tracer<'a> {
         self.set(op, Value::Constant(operation::shape(op, &dims)))
     }
 
+    /// Whether a value is the logits.
+    fn is_logits(&self, value: Option<&Value>) -> bool {
+        matches!(value, Some(Value::Features(features)) if matches!(self.steps[features.step].what, What::Classifier))
+    }
+
     fn finish(self, output: &str) -> Result<Trace, Error> {
-        let softmax = match self.values.get(output) {
-            Some(Value::Logits { .. }) => false,
-            Some(Value::Probabilities) => true,
-            _ => return Err(graph_error("a classifier that makes the output", "none")),
-        };
-        let Some(classifier) = self.classifier else {
-            return Err(graph_error("a classifier", "none"));
-        };
-        Ok(Trace { steps: self.steps, classifier, softmax })
+        let value = self.values.get(output);
+        let softmax = matches!(value, Some(Value::Probabilities));
+        let fits = softmax || self.is_logits(value);
+        match self.classifier.filter(|_| fits) {
+            Some(classifier) => Ok(Trace { steps: self.steps, classifier, softmax }),
+            None => Err(graph_error("a classifier that makes the output", "none")),
+        }
     }
 }

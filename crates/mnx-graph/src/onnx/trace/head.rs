@@ -2,8 +2,8 @@
 
 use super::super::constant::{Constant, Misfit, Scalar, misfit};
 use super::super::operation::{Operation, place, places};
-use super::super::step::Classifier;
-use super::{Axis, Channel, Column, Features, Picture, Row, Tracer, Value};
+use super::super::step::{Bounds, Classifier, Matrix, Step, What};
+use super::{Axis, Channel, Column, Features, NCHW, Picture, Row, Tracer, Value, names};
 
 impl<'a> Tracer<'a> {
     /// The mean over height and width, or over one of them.
@@ -32,7 +32,7 @@ impl<'a> Tracer<'a> {
         };
         let along = axes.iter().flatten().map(|&axis| features.axes[axis]).collect::<Vec<_>>();
         if along.is_empty() || along.iter().any(|axis| !matches!(axis, Row | Column)) {
-            return misfit("a mean over height and width", format!("over {along:?}"));
+            return misfit("a mean over height and width", format!("over {}", names(&along)));
         }
         for axis in along {
             features.pooled[usize::from(axis == Column)] = true;
@@ -43,10 +43,6 @@ impl<'a> Tracer<'a> {
 
     /// Takes away dimensions of one, which pooled features have.
     pub(super) fn flatten(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        match op.input(0).and_then(|name| self.values.get(name)) {
-            Some(Value::Features(_)) => (),
-            _ => return misfit("pooled features", "another value"),
-        }
         let mut features = self.whole(op, 0)?.clone();
         if features.pooled != [true; 2] {
             return misfit("a pool over height and width before it", "none");
@@ -78,61 +74,37 @@ impl<'a> Tracer<'a> {
 
     /// `Gemm`, or the product of a `MatMul`.
     pub(super) fn classifier(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        let gemm = op.kind() == "Gemm";
-        let features = self.pooled(op)?;
-        if features.axes != [Picture, Channel] {
-            return misfit("features of N x C", format!("{:?}", features.axes));
+        let pooled = self.pooled(op)?;
+        if pooled.axes != [Picture, Channel] {
+            return misfit("features of N x C", names(&pooled.axes));
         }
         let weight = self.known(op, 1)?.clone();
-        let features_first = !(gemm && op.int("transB", 0) != 0);
-        if gemm && op.int("transA", 0) != 0 {
+        if op.kind() == "MatMul" {
+            return self.classify(
+                op,
+                pooled,
+                Matrix { weight, features_first: true, alpha: 1.0, bias: None, beta: 1.0 },
+            );
+        }
+        if op.int("transA", 0) != 0 {
             return misfit("features as they are", "transA");
         }
-        let bias = if gemm { self.constant(op, 2)?.cloned() } else { None };
-        let (alpha, beta) = if gemm { (op.float("alpha", 1.0), op.float("beta", 1.0)) } else { (1.0, 1.0) };
-        self.classify(
-            op,
-            Classifier {
-                at: op.index,
-                input: features.step,
-                weight,
-                features_first,
-                alpha,
-                bias,
-                beta,
-                features: 0,
-                classes: 0,
-            },
-        )
+        let (alpha, bias, beta) = (op.float("alpha", 1.0), self.constant(op, 2)?.cloned(), op.float("beta", 1.0));
+        self.classify(op, pooled, Matrix { weight, features_first: op.int("transB", 0) == 0, alpha, bias, beta })
     }
 
     /// A 1x1 convolution of pooled features.
     pub(super) fn pointwise_classifier(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        let features = self.pooled(op)?;
-        if features.axes.get(1) != Some(&Channel) {
-            return misfit("features of N x C x 1 x 1", format!("{:?}", features.axes));
+        let pooled = self.pooled(op)?;
+        if pooled.axes != NCHW {
+            return misfit("features of N x C x 1 x 1", names(&pooled.axes));
         }
         let weight = self.known(op, 1)?;
         let Some(weight) = weight.reshaped(weight.dims[..2].to_vec()) else {
             return misfit("a weight of classes x features x 1 x 1", format!("{:?}", weight.dims));
         };
         let bias = self.constant(op, 2)?.cloned();
-        let (at, input) = (op.index, features.step);
-        let one = 1.0;
-        self.classify(
-            op,
-            Classifier {
-                at,
-                input,
-                weight,
-                features_first: false,
-                alpha: one,
-                bias,
-                beta: one,
-                features: 0,
-                classes: 0,
-            },
-        )
+        self.classify(op, pooled, Matrix { weight, features_first: false, alpha: 1.0, bias, beta: 1.0 })
     }
 
     /// Features that were pooled over height and width.
@@ -144,49 +116,56 @@ impl<'a> Tracer<'a> {
         Ok(features.clone())
     }
 
-    fn classify(&mut self, op: Operation<'a>, classifier: Classifier) -> Result<(), Misfit> {
-        let features = self.steps[classifier.input].channels;
-        let (rows, columns) = match classifier.weight.dims[..] {
-            [rows, columns] if classifier.features_first => (columns, rows),
-            [rows, columns] => (rows, columns),
-            _ => return misfit("a weight of two dimensions", format!("{:?}", classifier.weight.dims)),
+    /// The classifier of pooled features, whose dimensions the logits have.
+    fn classify(&mut self, op: Operation<'a>, pooled: Features, matrix: Matrix) -> Result<(), Misfit> {
+        let features = self.steps[pooled.step].channels;
+        let (columns, classes) = match matrix.weight.dims[..] {
+            [rows, columns] if matrix.features_first => (rows, columns),
+            [rows, columns] => (columns, rows),
+            _ => return misfit("a weight of two dimensions", format!("{:?}", matrix.weight.dims)),
         };
-        if columns != features || rows == 0 || rows > self.limits.channels {
-            let expected = format!("a weight for {features} features and 1 to {} classes", self.limits.channels);
-            return misfit(expected, format!("{:?}", classifier.weight.dims));
+        if columns != features || classes == 0 {
+            return misfit(format!("a weight for {features} features"), format!("{:?}", matrix.weight.dims));
         }
         if self.classifier.is_some() {
             return misfit("one classifier", "a second one");
         }
-        if let Some(bias) = &classifier.bias {
-            check_bias(bias, rows)?;
+        if let Some(bias) = &matrix.bias {
+            check_bias(bias, classes)?;
         }
-        self.classifier = Some(Classifier { features, classes: rows, ..classifier });
-        let shared = op.node.output.first().is_some_and(|name| self.is_shared(name));
-        self.set(op, Value::Logits { shared })
+        self.classifier = Some(Classifier { at: op.index, input: pooled.step, matrix, features, classes });
+        let size = [Some(1), Some(1)];
+        let step = Step { at: op.index, what: What::Classifier, channels: classes, size, bounds: Bounds::NONE };
+        self.push(op, step, pooled.axes)?;
+        let output = op.node.output.first().map_or("", String::as_str);
+        if let Some(Value::Features(logits)) = self.values.get_mut(output) {
+            logits.pooled = [true; 2];
+        }
+        Ok(())
     }
 
     pub(super) fn classifier_bias(&mut self, op: Operation<'a>, index: usize, bias: Constant) -> Result<(), Misfit> {
-        let shared =
-            matches!(op.input(index).and_then(|name| self.values.get(name)), Some(Value::Logits { shared: true }));
+        let logits = self.whole(op, index)?.clone();
+        let flat = logits.axes == [Picture, Channel];
         match &mut self.classifier {
-            Some(classifier) if !shared && classifier.bias.is_none() => {
+            Some(classifier) if flat && !logits.shared && classifier.matrix.bias.is_none() => {
                 check_bias(&bias, classifier.classes)?;
-                classifier.bias = Some(bias);
+                classifier.matrix.bias = Some(bias);
             }
             _ => return misfit("one bias of the classifier", "another sum"),
         }
-        let shared = op.node.output.first().is_some_and(|name| self.is_shared(name));
-        self.set(op, Value::Logits { shared })
+        self.passed_on(op, logits)
     }
 
     /// The last operation, which the logits are given without.
     pub(super) fn softmax(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        if !matches!(op.input(0).and_then(|name| self.values.get(name)), Some(Value::Logits { .. })) {
-            return misfit("the classifier's output", "another value");
+        let features = self.whole(op, 0)?;
+        if !matches!(self.steps[features.step].what, What::Classifier) {
+            return misfit("the classifier's output", "other features");
         }
         let axis = op.int("axis", if self.opset < 13 { 1 } else { -1 });
-        if !matches!(axis, 1 | -1) {
+        let over = place(axis, features.axes.len()).map(|i| features.axes[i]);
+        if over != Some(Channel) {
             return misfit("a softmax over the classes", format!("over axis {axis}"));
         }
         self.set(op, Value::Probabilities)

@@ -3,7 +3,7 @@
 use super::super::constant::{Constant, Misfit, misfit};
 use super::super::operation::{Operation, places};
 use super::super::step::{Bounds, Convolution, Norm, Pads, Step, What};
-use super::{Axis, Channel, Column, Features, NCHW, Row, Tracer, Value};
+use super::{Axis, Channel, Column, Features, NCHW, Row, Tracer, Value, names};
 
 /// A window that moves along height and width.
 struct Window {
@@ -30,7 +30,7 @@ impl<'a> Tracer<'a> {
             return self.pointwise_classifier(op);
         }
         if features.pooled != [false; 2] || features.axes != NCHW {
-            let found = format!("{:?}, pooled {:?}", features.axes, features.pooled);
+            let found = names(&features.axes);
             return misfit("features of N x C x H x W that were not pooled", found);
         }
         let (cin, groups) = (from.channels, usize::try_from(op.int("group", 1)).unwrap_or(0));
@@ -54,7 +54,7 @@ impl<'a> Tracer<'a> {
         let features = self.features(op, 0)?.clone();
         let from = &self.steps[features.step];
         if features.pooled != [false; 2] || features.axes != NCHW || features.channels != (0..from.channels) {
-            return misfit("features of N x C x H x W", format!("{:?}", features.axes));
+            return misfit("features of N x C x H x W", names(&features.axes));
         }
         let padded = features.pads != [(0, 0); 2];
         let Window { kernel, stride, pads, size } = self.window(op, &features, None)?;
@@ -62,7 +62,7 @@ impl<'a> Tracer<'a> {
         if !usual || op.int("ceil_mode", 0) != 0 {
             return misfit(
                 "a max pool of 3x3, stride 2, pads 1",
-                format!("{kernel}x{kernel}, stride {stride}, pads {pads:?}"),
+                format!("{kernel}x{kernel}, stride {stride}, pads {} and {}", pads[0], pads[1]),
             );
         }
         // Zeros are no more than any value after a ReLU; the pool's own pads are less than any value.
@@ -173,9 +173,9 @@ impl<'a> Tracer<'a> {
         let [gamma, beta, mean, var] = <[Constant; 4]>::try_from(parts).or_else(|_| misfit("four inputs", "fewer"))?;
         let features = self.whole(op, 0)?;
         if features.axes.get(1) != Some(&Channel) {
-            return misfit("channels as the second dimension", format!("{:?}", features.axes));
+            return misfit("channels as the second dimension", names(&features.axes));
         }
-        self.norm(op, 0, Norm::Batch { gamma, beta, mean, var, eps: op.float("epsilon", 1e-5) })
+        self.norm(op, 0, Norm::Batch { gamma, beta, mean, var, eps: op.decimal("epsilon", 1e-5) })
     }
 
     /// A shortcut, the classifier's bias, or what is left of a batch norm.
@@ -186,11 +186,11 @@ impl<'a> Tracer<'a> {
             (Some(Value::Features(_)), Some(Value::Features(_))) => {
                 return misfit("a sum of features as the only operation on two of them", op.kind());
             }
-            (Some(Value::Logits { .. }), Some(Value::Constant(bias))) if op.kind() == "Add" => {
+            (logits, Some(Value::Constant(bias))) if op.kind() == "Add" && self.is_logits(logits) => {
                 let bias = bias.clone();
                 return self.classifier_bias(op, 0, bias);
             }
-            (Some(Value::Constant(bias)), Some(Value::Logits { .. })) if op.kind() == "Add" => {
+            (Some(Value::Constant(bias)), logits) if op.kind() == "Add" && self.is_logits(logits) => {
                 let bias = bias.clone();
                 return self.classifier_bias(op, 1, bias);
             }
@@ -251,7 +251,7 @@ impl<'a> Tracer<'a> {
         let features = self.unpooled(op, index)?.clone();
         self.alone(&features)?;
         let step = &mut self.steps[features.step];
-        if matches!(step.what, What::Input | What::MaxPool(_)) {
+        if matches!(step.what, What::Input | What::MaxPool(_) | What::Classifier) {
             return misfit("a convolution or a sum before it", "another operation");
         }
         step.bounds = step.bounds.narrowed(bounds);

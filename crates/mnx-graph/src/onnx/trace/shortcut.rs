@@ -176,7 +176,7 @@ impl<'a> Tracer<'a> {
         let mut at = to;
         while at > from {
             at = match &self.steps[at].what {
-                What::Input => return false,
+                What::Input | What::Classifier => return false,
                 What::Convolution(convolution) => convolution.input,
                 What::MaxPool(input) => *input,
                 What::Shortcut(shortcut) => shortcut.fork,

@@ -38,16 +38,10 @@ pub(super) struct ScanHeader {
     pub(super) channels: Vec<(usize, usize, usize)>,
     /// Lowest bit of what comes.
     pub(super) low: u8,
-    begins: bool,
+    /// The first that comes of the first coefficients.
+    pub(super) begins: bool,
     /// The header again, with the channels' names as [`Frame::segment`] gives them.
     pub(super) segment: Vec<u8>,
-}
-
-impl ScanHeader {
-    /// The first that comes of the first coefficients.
-    pub(super) fn begins(&self) -> bool {
-        self.begins
-    }
 }
 
 impl Frame {

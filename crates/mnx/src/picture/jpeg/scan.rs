@@ -92,7 +92,7 @@ pub(super) struct Walk {
 impl Walk {
     /// `None` for a scan that uses the standard's tables, or refines what came before.
     pub(super) fn new(frame: &Frame, scan: &ScanHeader, tables: &Tables) -> Result<Option<Self>, String> {
-        if tables.no_codes() || (frame.progressive && !scan.begins()) {
+        if tables.no_codes() || (frame.progressive && !scan.begins) {
             return Ok(None);
         }
         let mut parts = Vec::new();

@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use super::frame::{Colours, Frame, ScanHeader};
 use super::huffman::has_0xff;
 use super::scan::{Tables, Walk};
-use crate::picture::decode::Refusal;
+use crate::picture::decode::{Refusal, within};
 use crate::picture::orientation;
 
 const CUT: &str = "a file that is cut off (no end-of-image marker)";
@@ -14,7 +14,7 @@ const RESTARTS: &str = "damaged data (restart markers are missing or out of orde
 
 /// The data of files with no more bytes is walked through: that costs little, and damage is a large
 /// part of a small picture.
-const SMALL: usize = 4096;
+const SMALL: usize = 8192;
 
 /// Ones at the end of entropy-coded data. No code consists of ones only, so a decoder that reads on
 /// where data is missing runs into them and says so; a marker it would take for a stop.
@@ -35,84 +35,18 @@ impl Structure {
     /// Reads all segments to the end-of-image marker. They are skipped by their length, so that a
     /// thumbnail inside one does not count.
     pub(super) fn read(bytes: &[u8], most_pixels: u64) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(bytes);
-        let mut frame = None;
-        let (mut jfif, mut adobe, mut exif, mut xmp) = (false, None, None, None);
-        // From the first scan on: colours, and whether the fast decoder gets the file right.
-        let mut begun: Option<(Colours, bool)> = None;
+        let mut reader = Reader::new(bytes, most_pixels);
         loop {
-            let marker = reader.marker()?;
-            match marker {
-                0xD9 => break,
+            match reader.marker()? {
+                0xD9 => return Ok(reader.finish()?),
                 // Markers without a segment.
-                0x01 | 0xD0..=0xD8 => continue,
-                _ => {}
-            }
-            let segment = reader.segment()?;
-            let sequential = frame.as_ref().is_some_and(|frame: &Frame| !frame.progressive);
-            if sequential && frame.as_ref().is_some_and(Frame::is_complete) {
-                // The rest adds nothing, and decoders stop here.
-                continue;
-            }
-            match marker {
-                0xC4 => reader.tables.define_codes(segment).ok_or_else(|| malformed("table of Huffman codes"))?,
-                0xDB if begun.is_some() && !sequential => {
-                    return Err("quantization tables that change between the scans".to_owned().into());
+                0x01 | 0xD0..=0xD8 => {}
+                marker => {
+                    let segment = reader.segment()?;
+                    reader.take(marker, segment)?;
                 }
-                0xDB => reader.tables.define_steps(segment).ok_or_else(|| malformed("quantization table"))?,
-                0xC0..=0xCF | 0xF7 if frame.is_some() => return Err("a second frame".to_owned().into()),
-                0xC0..=0xCF | 0xF7 => {
-                    let read = Frame::read(marker, segment)?;
-                    let Frame { width, height, .. } = read;
-                    if u64::from(width) * u64::from(height) > most_pixels {
-                        return Err(Refusal::TooLarge { width: width.into(), height: height.into() });
-                    }
-                    frame = Some(read);
-                    continue;
-                }
-                0xDD => {
-                    let &[high, low] = segment else { return Err(malformed("restart interval").into()) };
-                    reader.restart = usize::from(u16::from_be_bytes([high, low]));
-                }
-                0xDA => {
-                    let frame = frame.as_mut().ok_or_else(|| malformed("order of segments"))?;
-                    let colours = begun.map_or_else(|| frame.colours(jfif, adobe), |(colours, _)| Ok(colours))?;
-                    let scan = frame.scan(segment, colours)?;
-                    let first = begun.is_none();
-                    if first {
-                        reader.begin(frame, colours, adobe);
-                    }
-                    let plain = begun.map_or_else(|| frame.is_plain(&scan), |(_, plain)| Ok(plain))?;
-                    begun = Some((colours, plain));
-                    reader.copy(marker, &scan.segment);
-                    reader.data(frame, &scan, plain, first)?;
-                    continue;
-                }
-                0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
-                0xE1 => {
-                    exif = exif.or(segment.strip_prefix(b"Exif\0\0"));
-                    xmp = xmp.or(segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0"));
-                }
-                0xEE if segment.starts_with(b"Adobe") => adobe = segment.get(11).copied(),
-                _ => {}
-            }
-            if matches!(marker, 0xC4 | 0xDB | 0xDD) {
-                reader.copy(marker, segment);
             }
         }
-        let (Some(frame), Some((colours, plain))) = (frame, begun) else {
-            return Err("a file without pixels".to_owned().into());
-        };
-        if !frame.is_complete() {
-            let missing = if frame.progressive {
-                "a progressive picture that is not finished"
-            } else {
-                "a channel without a scan"
-            };
-            return Err(missing.to_owned().into());
-        }
-        reader.stream.extend([0xFF, 0xD9]);
-        Ok(Structure { frame, colours, orientation: orientation::find(exif, xmp), plain, stream: reader.stream })
     }
 }
 
@@ -121,21 +55,113 @@ pub(super) fn malformed(what: &str) -> String {
     format!("damaged data (a malformed {what})")
 }
 
-/// The file from here on, and what is kept of it so far.
+/// The file from here on, and what came before.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    most_pixels: u64,
     tables: Tables<'a>,
     /// Units between two restart markers, 0 for none.
     restart: usize,
+    frame: Option<Frame>,
+    /// From the first scan on: colours, and whether the fast decoder gets the file right.
+    kind: Option<(Colours, bool)>,
+    jfif: bool,
+    /// Adobe's number for how channels become colours.
+    adobe: Option<u8>,
+    exif: Option<&'a [u8]>,
+    xmp: Option<&'a [u8]>,
     stream: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8], most_pixels: u64) -> Self {
         let mut stream = Vec::with_capacity(bytes.len() + 64);
         stream.extend([0xFF, 0xD8]);
-        Reader { bytes, at: 2, tables: Tables::default(), restart: 0, stream }
+        Reader {
+            bytes,
+            at: 2,
+            most_pixels,
+            tables: Tables::default(),
+            restart: 0,
+            frame: None,
+            kind: None,
+            jfif: false,
+            adobe: None,
+            exif: None,
+            xmp: None,
+            stream,
+        }
+    }
+
+    fn take(&mut self, marker: u8, segment: &'a [u8]) -> Result<(), Refusal> {
+        let progressive = self.frame.as_ref().is_some_and(|frame| frame.progressive);
+        if !progressive && self.frame.as_ref().is_some_and(Frame::is_complete) {
+            // The rest adds nothing, and decoders stop here.
+            return Ok(());
+        }
+        match marker {
+            0xC4 => self.tables.define_codes(segment).ok_or_else(|| malformed("table of Huffman codes"))?,
+            0xDB if progressive && self.kind.is_some() => {
+                return Err("quantization tables that change between the scans".to_owned().into());
+            }
+            0xDB => self.tables.define_steps(segment).ok_or_else(|| malformed("quantization table"))?,
+            0xC0..=0xCF | 0xF7 => return self.begin(marker, segment),
+            0xDD => {
+                let &[high, low] = segment else { return Err(malformed("restart interval").into()) };
+                self.restart = usize::from(u16::from_be_bytes([high, low]));
+            }
+            0xDA => return Ok(self.scan(segment)?),
+            0xE0 => self.jfif |= segment.starts_with(b"JFIF\0"),
+            0xE1 => {
+                self.exif = self.exif.or(segment.strip_prefix(b"Exif\0\0"));
+                self.xmp = self.xmp.or(segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0"));
+            }
+            0xEE if segment.starts_with(b"Adobe") => self.adobe = segment.get(11).copied(),
+            _ => {}
+        }
+        if matches!(marker, 0xC4 | 0xDB | 0xDD) {
+            self.copy(marker, segment);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, marker: u8, segment: &[u8]) -> Result<(), Refusal> {
+        if self.frame.is_some() {
+            return Err("a second frame".to_owned().into());
+        }
+        let frame = Frame::read(marker, segment)?;
+        within(self.most_pixels, frame.width.into(), frame.height.into())?;
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    fn scan(&mut self, segment: &[u8]) -> Result<(), String> {
+        let mut frame = self.frame.take().ok_or_else(|| malformed("order of segments"))?;
+        let first = self.kind.is_none();
+        let colours = self.kind.map_or_else(|| frame.colours(self.jfif, self.adobe), |(colours, _)| Ok(colours))?;
+        let scan = frame.scan(segment, colours)?;
+        if first {
+            self.kind = Some((colours, frame.is_plain(&scan)?));
+            self.copy_frame(&frame, colours);
+        }
+        self.copy(0xDA, &scan.segment);
+        self.data(&frame, &scan, first)?;
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Structure, String> {
+        let (Some(frame), Some((colours, plain))) = (self.frame, self.kind) else {
+            return Err("a file without pixels".into());
+        };
+        if !frame.is_complete() {
+            let progressive = "a progressive picture that is not finished";
+            return Err(if frame.progressive { progressive } else { "a channel without a scan" }.into());
+        }
+        self.stream.extend([0xFF, 0xD9]);
+        let orientation = orientation::find(self.exif, self.xmp);
+        Ok(Structure { frame, colours, orientation, plain, stream: self.stream })
     }
 
     /// The marker after the next 0xFF that neither fills nor escapes.
@@ -172,13 +198,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Writes the frame, and signs by which both decoders see the colours as libjpeg-turbo does.
-    fn begin(&mut self, frame: &Frame, colours: Colours, adobe: Option<u8>) {
+    fn copy_frame(&mut self, frame: &Frame, colours: Colours) {
         if self.tables.no_codes() {
-            // Frames of videos leave the standard's tables out; this name asks for them.
+            // Frames of films leave the standard's tables out; this name asks for them.
             self.copy(0xE0, b"AVI1\0\0\0\0");
         }
         if colours == Colours::Inks {
-            let transform = if adobe == Some(0) { 0 } else { 2 };
+            let transform = if self.adobe == Some(0) { 0 } else { 2 };
             self.copy(0xEE, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat());
         }
         let marker = if frame.progressive { 0xC2 } else { 0xC1 };
@@ -186,9 +212,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Copies a scan's entropy-coded data, and checks what can be checked cheaply.
-    fn data(&mut self, frame: &Frame, scan: &ScanHeader, plain: bool, first: bool) -> Result<(), String> {
+    fn data(&mut self, frame: &Frame, scan: &ScanHeader, first: bool) -> Result<(), String> {
+        let plain = self.kind.is_some_and(|(_, plain)| plain);
         // Of progressive files, where a scan is one step of many, only the first values.
-        let walked = if frame.progressive { scan.begins() } else { !plain || self.bytes.len() - self.at <= SMALL };
+        let walked = if frame.progressive { scan.begins } else { !plain || self.bytes.len() - self.at <= SMALL };
         let walk = if walked || self.tables.codes_of_ones() { Walk::new(frame, scan, &self.tables)? } else { None };
         // The fast decoder wants the first progressive scan to end with a marker, the other one every
         // interval.

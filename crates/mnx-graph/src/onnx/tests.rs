@@ -1,0 +1,590 @@
+use proptest::prelude::*;
+use prost::Message;
+
+use super::Onnx;
+use super::message::{Attribute, Entry, Graph, Model as File, Node, Tensor};
+use crate::{Error, Model, Padding, Spec, families};
+
+mod write;
+
+use write::{
+    Clamps, Head, Norms, PLAIN, Pads, Style, bytes, export, float, floats, int, integers, ints, model, pictures,
+};
+
+fn spec(family: &str, width: f64, identity: f64, resolution: usize) -> Spec {
+    let mut spec = Spec { width, identity, classes: 3, ..Spec::family(family).unwrap() };
+    spec.set_resolution(resolution);
+    spec
+}
+
+/// Blocks of every kind, as stage tables of their own.
+fn tables() -> Vec<Spec> {
+    let table = |stem: &str, stages: &str, rest: &str| {
+        let text = format!(r#"{{"stem": {stem}, "stages": [{stages}], {rest} "resolution": 32, "classes": 3}}"#);
+        Spec::from_json(&text).unwrap()
+    };
+    let stage = |block: &str, ratio: usize, channels: usize, repeats: usize, stride: usize| {
+        format!(
+            r#"{{"block": "{block}", "ratio": {ratio}, "channels": {channels}, "repeats": {repeats}, "stride": {stride}}}"#
+        )
+    };
+    let (small, large) =
+        (r#"{"channels": 16, "stride": 2}"#, r#"{"channels": 8, "stride": 2, "kernel": 7, "max_pool": true}"#);
+    let inverted = |ratio, channels, repeats, stride| stage("inverted_residual", ratio, channels, repeats, stride);
+    let sandglass = |ratio, channels, repeats, stride| stage("sandglass", ratio, channels, repeats, stride);
+    let bottleneck = |ratio, channels, repeats, stride| stage("bottleneck", ratio, channels, repeats, stride);
+    let basic = |channels, repeats, stride| stage("basic", 1, channels, repeats, stride);
+    vec![
+        table(small, &[inverted(1, 8, 1, 1), inverted(6, 16, 2, 2), inverted(3, 16, 1, 1)].join(","), r#""head": 40,"#),
+        table(r#"{"channels": 16, "stride": 1}"#, &inverted(4, 16, 2, 1), r#""activation": "relu","#),
+        // Ratio 2, alone, a change of channels at both strides, shortcuts.
+        table(
+            small,
+            &[sandglass(2, 24, 1, 2), sandglass(6, 40, 1, 1), sandglass(6, 48, 3, 1), sandglass(6, 64, 2, 2)].join(","),
+            r#""identity": 0.3,"#,
+        ),
+        // Equal channels take a stage its stride.
+        table(small, &[sandglass(4, 16, 1, 2), sandglass(6, 24, 2, 2)].join(","), ""),
+        table(large, &[basic(8, 2, 1), basic(24, 2, 2)].join(","), r#""activation": "relu","#),
+        table(large, &[bottleneck(4, 32, 2, 1), bottleneck(4, 64, 2, 2)].join(","), r#""activation": "relu","#),
+        table(small, &[basic(16, 1, 1), bottleneck(2, 32, 1, 2)].join(","), r#""activation": "relu6","#),
+    ]
+}
+
+fn styles() -> Vec<Style> {
+    let mut styles = Vec::new();
+    for norms in [Norms::Kept, Norms::Folded, Norms::Apart] {
+        styles.push(Style { norms, ..PLAIN });
+    }
+    for pads in [Pads::Node, Pads::Auto] {
+        styles.push(Style { pads, ..PLAIN });
+    }
+    for clamps in [Clamps::Attributes, Clamps::Bounds] {
+        styles.push(Style { clamps, opset: 9, ..PLAIN });
+    }
+    for head in [Head::Computed, Head::Twice, Head::Convolution] {
+        styles.push(Style { head, opset: 12, ..PLAIN });
+        styles.push(Style { head, open: true, channels_last: true, ..PLAIN });
+    }
+    styles
+}
+
+/// The padding that fits a way of writing it: SAME is PyTorch's on odd sizes only, and what is left open shows by its
+/// operations alone.
+fn fitted(spec: &Spec, style: Style) -> Spec {
+    let mut spec = spec.clone();
+    if style.pads == Pads::Auto {
+        spec.padding = Padding::Tf;
+    }
+    spec
+}
+
+fn read(file: &File) -> Result<Onnx, Error> {
+    Onnx::from_bytes(bytes(file))
+}
+
+/// The spec is found again but for what the graph does not tell, and the weight file's bytes are right.
+fn check(spec: &Spec, style: Style) {
+    let (file, expected) = export(spec, style);
+    let onnx = read(&file).unwrap_or_else(|e| panic!("{style:?} {spec:?}: {e}"));
+    let found = onnx.spec();
+    assert_eq!(found.family, spec.family);
+    assert_eq!((found.width, found.identity, found.classes), (spec.width, spec.identity, spec.classes), "{style:?}");
+    assert_eq!((found.padding, found.activation), (spec.padding, spec.activation), "{style:?}");
+    let size = if style.open { None } else { Some(spec.resolution) };
+    assert_eq!(onnx.input_size(), [size; 2]);
+    assert!(style.open || found.resolution == spec.resolution);
+    assert_eq!(onnx.has_softmax(), style.head == Head::Twice);
+    assert!(onnx.convert(spec).unwrap() == expected, "{style:?} {}: other bytes", spec.family);
+}
+
+#[test]
+fn every_family_is_found_at_its_widths() {
+    for family in families() {
+        let widths: &[f64] = match family {
+            _ if family.starts_with("resnet") => &[],
+            _ if family.starts_with("mobilenext") => &[0.1, 0.13, 0.35, 0.5],
+            _ => &[0.1, 0.35, 0.75],
+        };
+        for &width in widths {
+            check(&spec(family, width, 1.0, 32), PLAIN);
+        }
+    }
+    check(&spec("resnet18", 1.0, 1.0, 32), Style { norms: Norms::Folded, ..PLAIN });
+}
+
+#[test]
+fn identity_tensor_multipliers_are_found() {
+    for identity in [0.0, 0.125, 0.25, 0.3, 0.5, 0.75, 0.9] {
+        for (family, channels_last) in [("mobilenext", false), ("mobilenext-cifar", true)] {
+            check(&spec(family, 0.1, identity, 32), Style { channels_last, ..PLAIN });
+        }
+    }
+}
+
+#[test]
+fn every_way_of_writing_gives_the_same_network() {
+    for style in styles() {
+        check(&fitted(&spec("mobilenetv2", 0.1, 1.0, 64), style), style);
+        check(&fitted(&spec("mobilenext", 0.1, 0.5, 64), style), style);
+    }
+}
+
+/// What is made of a table need not be the table, but makes the same network.
+#[test]
+fn networks_of_no_family_have_stage_tables_of_their_own() {
+    for spec in tables() {
+        for style in [PLAIN, Style { norms: Norms::Folded, head: Head::Computed, open: true, ..PLAIN }] {
+            let (file, expected) = export(&spec, style);
+            let onnx = read(&file).unwrap_or_else(|e| panic!("{spec:?}: {e}"));
+            assert_eq!((onnx.spec().family.as_str(), onnx.spec().identity), ("custom", spec.identity));
+            let found = Model::from_bytes(onnx.convert(onnx.spec()).unwrap()).unwrap();
+            let expected = Model::from_bytes(expected).unwrap();
+            let shapes = |model: &Model| {
+                let blocks = model.network().blocks.iter();
+                let parts = |b: &crate::Block| (b.identity_channels, b.activation, b.max_pool);
+                blocks.map(parts).collect::<Vec<_>>()
+            };
+            assert_eq!(shapes(&found), shapes(&expected), "{spec:?}");
+            for (i, (a, b)) in found.network().layers().zip(expected.network().layers()).enumerate() {
+                assert_eq!(
+                    (a.kind, a.cin, a.cout, a.stride, a.activation),
+                    (b.kind, b.cin, b.cout, b.stride, b.activation)
+                );
+                assert!(found.weights(i).0 == expected.weights(i).0 && found.weights(i).1 == expected.weights(i).1);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_is_read_off_the_graph() {
+    for (padding, pads, open, expected) in [
+        (Padding::Torch, Pads::Attribute, false, Padding::Torch),
+        (Padding::Tf, Pads::Attribute, false, Padding::Tf),
+        (Padding::Tf, Pads::Node, false, Padding::Tf),
+        (Padding::Tf, Pads::Auto, true, Padding::Tf),
+        (Padding::Tf, Pads::Attribute, true, Padding::Tf),
+        (Padding::Torch, Pads::Node, true, Padding::Torch),
+    ] {
+        let spec = Spec { padding, ..spec("mobilenetv2", 0.1, 1.0, 64) };
+        let onnx = read(&export(&spec, Style { pads, open, ..PLAIN }).0).unwrap();
+        assert_eq!(onnx.spec().padding, expected, "{padding:?} {pads:?} {open}");
+        let other = if expected == Padding::Tf { Padding::Torch } else { Padding::Tf };
+        let error = onnx.convert(&Spec { padding: other, ..onnx.spec().clone() }).unwrap_err();
+        assert!(matches!(&error, Error::Spec { field, .. } if field == "padding"), "{error}");
+    }
+    // On odd sizes both put the same zeros.
+    let odd = Spec { padding: Padding::Tf, ..spec("mobilenetv2", 0.1, 1.0, 65) };
+    let (file, expected) = export(&odd, PLAIN);
+    let onnx = read(&file).unwrap();
+    assert_eq!(onnx.spec().padding, Padding::Torch);
+    assert!(onnx.convert(&odd).unwrap() == expected);
+}
+
+/// Zeros at fixed places in a graph for any size: TensorFlow's on even sizes, and no one's on odd ones.
+#[test]
+fn fixed_zeros_before_nothing_go_with_even_sizes_only() {
+    let spec = Spec { padding: Padding::Tf, ..spec("mobilenetv2", 0.1, 1.0, 64) };
+    let onnx = read(&export(&spec, Style { open: true, ..PLAIN }).0).unwrap();
+    let mut spec = onnx.spec().clone();
+    assert!(onnx.convert(&spec).is_ok());
+    spec.set_resolution(65);
+    let error = onnx.convert(&spec).unwrap_err();
+    assert!(matches!(&error, Error::Spec { field, .. } if field == "resolution"), "{error}");
+    let auto = read(&export(&spec, Style { open: true, pads: Pads::Auto, ..PLAIN }).0).unwrap();
+    assert!(auto.convert(&spec).is_ok());
+}
+
+#[test]
+fn a_spec_that_is_not_the_graphs_is_refused_by_the_first_operation_that_differs() {
+    let onnx = read(&export(&spec("mobilenetv2", 0.1, 1.0, 64), PLAIN).0).unwrap();
+    let message = |spec: &Spec| match onnx.convert(spec).unwrap_err() {
+        Error::OnnxOperation { index, operation, expected, .. } => format!("{index} {operation}: {expected}"),
+        other => panic!("{other}"),
+    };
+    let cifar = message(&spec("mobilenetv2-cifar", 0.1, 1.0, 64));
+    assert_eq!(cifar, "0 Conv: a 3x3 convolution, 3 to 8 channels, stride 1, ReLU6 (features.0.0)");
+    let wide = message(&spec("mobilenetv2", 1.0, 1.0, 64));
+    assert_eq!(wide, "0 Conv: a 3x3 convolution, 3 to 32 channels, stride 2, ReLU6 (features.0.0)");
+    let other = message(&spec("mobilenext", 0.13, 1.0, 64));
+    assert_eq!(other, "8 Conv: a 1x1 convolution, 8 to 4 channels, stride 1 (features.1.conv.3)");
+    let classes = message(&Spec { classes: 4, ..onnx.spec().clone() });
+    assert!(classes.contains("Gemm: the pool and a classifier of 1280 features and 4 classes"), "{classes}");
+}
+
+/// What is said of a small network in which one thing is changed.
+fn changed(change: impl FnOnce(&mut Graph)) -> String {
+    let (mut file, _) = export(&tables()[0], Style { open: true, ..PLAIN });
+    change(file.graph.as_mut().unwrap());
+    let message = read(&file).unwrap_err().to_string();
+    message.strip_prefix("ONNX: ").unwrap_or(&message).to_owned()
+}
+
+fn find<'a>(graph: &'a mut Graph, op: &str) -> &'a mut Node {
+    graph.node.iter_mut().find(|node| node.op_type == op).unwrap()
+}
+
+fn set(node: &mut Node, attribute: Attribute) {
+    node.attribute.retain(|other| other.name != attribute.name);
+    node.attribute.push(attribute);
+}
+
+fn node(op: &str, input: &[&str], output: &str) -> Node {
+    Node {
+        input: input.iter().map(ToString::to_string).collect(),
+        output: vec![output.into()],
+        name: format!("new {op}"),
+        op_type: op.into(),
+        ..Node::default()
+    }
+}
+
+/// Operations take another value in place of one.
+fn instead(nodes: &mut [Node], of: &str, value: &str) {
+    let inputs = nodes.iter_mut().flat_map(|node| &mut node.input);
+    inputs.filter(|name| *name == of).for_each(|name| value.clone_into(name));
+}
+
+#[test]
+fn operations_of_other_networks_are_refused_by_name() {
+    let others = "expected an operation of MobileNetV2, MobileNeXt or ResNet, found another one";
+    for op in [
+        "HardSwish",
+        "LSTM",
+        "PRelu",
+        "LeakyRelu",
+        "Elu",
+        "Erf",
+        "LRN",
+        "Upsample",
+        "ConvTranspose",
+        "If",
+        "QuantizeLinear",
+    ] {
+        assert_eq!(
+            changed(|graph| find(graph, "Clip").op_type = op.into()),
+            format!("operation 3, {op} `n3`: {others}")
+        );
+    }
+    let silu = changed(|graph| {
+        let (x, y) = (graph.node[3].input[0].clone(), graph.node[3].output[0].clone());
+        graph.node[3] = node("Mul", &[&x, "s"], &y);
+        graph.node.insert(3, node("Sigmoid", &[&x], "s"));
+    });
+    assert_eq!(silu, format!("operation 3, Sigmoid `new Sigmoid`: {others}"));
+    let contributed = changed(|graph| find(graph, "Clip").domain = "com.microsoft".into());
+    assert_eq!(contributed, "operation 3, Clip `n3`: expected ONNX's own operations, found one of `com.microsoft`");
+}
+
+#[test]
+fn convolutions_of_other_networks_are_refused_by_name() {
+    let first = |attribute: Attribute| changed(|graph| set(find(graph, "Conv"), attribute));
+    let conv = "operation 0, Conv `n0`: expected ";
+    let cases = [
+        (ints("dilations", &[2, 2]), "no dilation, found [2, 2]"),
+        (ints("strides", &[3, 3]), "stride 1 or 2, found 3 and 3"),
+        (ints("strides", &[1, 2]), "stride 1 or 2, found 1 and 2"),
+        (int("group", 2), "1 group, or one for each of 3 channels, found 2 groups, weight [16, 3, 3, 3]"),
+        (ints("pads", &[1, 1]), "four pads, found 2"),
+        (ints("pads", &[-1, 1, 1, 1]), "0 to 3 zeros on a side, found -1 and 1"),
+        (
+            ints("pads", &[0, 0, 0, 0]),
+            "zeros on all sides, as PyTorch or TensorFlow's SAME puts them, found 0 and 0 along height, 0 and 0 along width",
+        ),
+    ];
+    for (attribute, expected) in cases {
+        assert_eq!(first(attribute), format!("{conv}{expected}"));
+    }
+    let large = changed(|graph| {
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == graph.node[4].input[1]).unwrap();
+        *tensor = Tensor { name: tensor.name.clone(), ..floats(&[16, 1, 5, 5], &[0.0; 16 * 25]) };
+        set(&mut graph.node[4], ints("pads", &[2, 2, 2, 2]));
+    });
+    assert_eq!(large, "operation 4, Conv `n4`: expected a kernel of 1x1, 3x3 or 7x7, found 5x5");
+    let third = changed(|graph| set(&mut graph.node[14], ints("pads", &[0, 0, 1, 1])));
+    let expected = "as many zeros on each side, as PyTorch puts them, found 0 and 1 along height, 0 and 1 along width";
+    assert_eq!(third, format!("operation 14, Conv `n14`: expected {expected}"));
+    // An activation that belongs to no layer here, and one that is missing: no block begins so.
+    let linear = changed(|graph| {
+        let (x, y) = (graph.node[7].input[0].clone(), graph.node[7].output[0].clone());
+        instead(&mut graph.node, &y, &x);
+    });
+    assert!(linear.starts_with("operation 4, Conv `n4`: expected "), "{linear}");
+    assert!(linear.ends_with("found a depthwise 3x3 convolution, 16 to 16 channels, stride 1"), "{linear}");
+}
+
+#[test]
+fn what_goes_other_ways_than_networks_do_is_refused_by_name() {
+    // A squeeze-and-excite: the last features are pooled and scaled.
+    let squeeze = changed(|graph| {
+        let clip = graph.node.iter().rposition(|node| node.op_type == "Clip").unwrap();
+        let x = graph.node[clip].output[0].clone();
+        instead(&mut graph.node, &x, "scaled");
+        graph.node.insert(clip + 1, node("GlobalAveragePool", &[&x], "pooled"));
+        graph.node.insert(clip + 2, node("Mul", &[&x, "pooled"], "scaled"));
+    });
+    let expected = "expected one pool, of the last features, found features that another operation takes, too";
+    assert_eq!(squeeze, format!("operation 46, GlobalAveragePool `new GlobalAveragePool`: {expected}"));
+    let training = changed(|graph| set(find(graph, "BatchNormalization"), int("training_mode", 1)));
+    assert_eq!(training, "operation 1, BatchNormalization `n1`: expected a network to use, found one in training");
+    let nowhere = changed(|graph| find(graph, "Clip").input[0] = "nowhere".into());
+    assert_eq!(nowhere, "operation 3, Clip `n3`: expected input `nowhere` from an operation before, found none");
+    let clamped = changed(|graph| {
+        let six = graph.node[3].input[2].clone();
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == six).unwrap();
+        *tensor = Tensor { name: six, ..floats(&[], &[5.0]) };
+    });
+    assert!(clamped.ends_with("found a 3x3 convolution, 3 to 16 channels, stride 2, clamped otherwise"), "{clamped}");
+
+    let last = |operation: Node, attribute: Attribute| {
+        changed(|graph| {
+            let logits = std::mem::replace(&mut graph.output[0].name, operation.output[0].clone());
+            graph.node.push(Node { input: vec![logits], attribute: vec![attribute], ..operation });
+        })
+    };
+    let relu = last(node("Relu", &[], "y"), int("none", 0));
+    assert_eq!(
+        relu,
+        "operation 49, Relu `new Relu`: expected the logits as the output, found another operation on them"
+    );
+    let softmax = last(node("Softmax", &[], "y"), int("axis", 0));
+    assert_eq!(softmax, "operation 49, Softmax `new Softmax`: expected a softmax over the classes, found over axis 0");
+    let best = last(node("ArgMax", &[], "y"), int("axis", 1));
+    assert!(best.starts_with("operation 49, ArgMax `new ArgMax`: expected an operation of "), "{best}");
+}
+
+#[test]
+fn inputs_and_outputs_of_other_networks_are_refused() {
+    let outputs = changed(|graph| graph.output.push(graph.output[0].clone()));
+    assert_eq!(outputs, "expected one output, the logits, found 2: `v48`, `v48`");
+    let inputs = changed(|graph| graph.input.push(pictures("z", [None; 4])));
+    assert_eq!(inputs, "expected one input, pictures, found 2: `x`, `z`");
+    let grey = changed(|graph| graph.input[0] = pictures("x", [None, Some(1), None, None]));
+    assert_eq!(grey, "expected input `x` of N x 3 x H x W or N x H x W x 3, found ? x 1 x ? x ?");
+    let scaled = changed(|graph| {
+        instead(&mut graph.node, "x", "scaled");
+        graph.initializer.push(Tensor { name: "by".into(), ..floats(&[], &[1.0 / 255.0]) });
+        graph.node.insert(0, node("Mul", &["x", "by"], "scaled"));
+    });
+    let expected = "a convolution first: pixels are scaled before the network, as --mean and --std say";
+    assert_eq!(scaled, format!("operation 0, Mul `new Mul`: expected {expected}, found a change of the input"));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused() {
+    let (mut file, _) = export(&tables()[0], PLAIN);
+    let graph = file.graph.as_mut().unwrap();
+    graph.initializer[4].raw_data = graph.initializer[4].raw_data.iter().map(|_| 0xff).collect::<Vec<_>>().into();
+    let onnx = read(&file).unwrap();
+    let error = onnx.convert(onnx.spec()).unwrap_err();
+    assert!(error.to_string().starts_with("tensor of ONNX operation 0, Conv `n0`: weights to fold: "), "{error}");
+}
+
+#[test]
+fn numbers_of_every_type_and_place_are_read() {
+    let spec = &tables()[0];
+    let (mut file, expected) = export(spec, PLAIN);
+    for tensor in &mut file.graph.as_mut().unwrap().initializer {
+        // All values are exact in 11 bits.
+        let values: Vec<f32> = tensor.raw_data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let raw = std::mem::take(&mut tensor.raw_data);
+        match tensor.name.len() + values.len() {
+            n if n % 3 == 0 => tensor.float_data = raw,
+            n if n % 3 == 1 => {
+                tensor.data_type = super::message::data_type::DOUBLE;
+                tensor.double_data = values.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect::<Vec<_>>().into();
+            }
+            _ => {
+                tensor.data_type = super::message::data_type::FLOAT16;
+                let mut varints = Vec::new();
+                for value in values {
+                    prost::encoding::encode_varint(half(value).into(), &mut varints);
+                }
+                tensor.int32_data = varints.into();
+            }
+        }
+    }
+    let onnx = read(&file).unwrap();
+    assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap() == expected);
+}
+
+/// Bits of a number that is exact as an f16, normal or zero.
+fn half(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = (bits >> 16 & 0x8000) as u16;
+    if value == 0.0 {
+        return sign;
+    }
+    let exponent = (bits >> 23 & 0xff) as i32 - 127 + 15;
+    sign | (exponent as u16) << 10 | (bits >> 13 & 0x3ff) as u16
+}
+
+#[test]
+fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
+    let (mut file, expected) = export(&spec("mobilenext", 0.1, 0.5, 32), PLAIN);
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = vec![0; 16];
+    for tensor in &mut file.graph.as_mut().unwrap().initializer {
+        let raw = std::mem::take(&mut tensor.raw_data);
+        let entry = |key: &str, value: String| Entry { key: key.into(), value };
+        tensor.external_data = vec![
+            entry("location", "model.onnx.data".into()),
+            entry("offset", data.len().to_string()),
+            entry("length", raw.len().to_string()),
+        ];
+        tensor.data_location = 1;
+        data.extend_from_slice(&raw);
+    }
+    let (path, beside) = (folder.path().join("model.onnx"), folder.path().join("model.onnx.data"));
+    std::fs::write(&path, bytes(&file)).unwrap();
+    let missing = Onnx::open(&path).unwrap_err().to_string();
+    assert!(missing.contains("model.onnx.data"), "{missing}");
+    std::fs::write(&beside, &data).unwrap();
+    let onnx = Onnx::open(&path).unwrap();
+    assert!(onnx.convert(onnx.spec()).unwrap() == expected);
+    let alone = read(&file).unwrap_err().to_string();
+    assert!(alone.contains("in the model's own bytes, found it in another file, `model.onnx.data`"), "{alone}");
+
+    std::fs::write(&beside, &data[..data.len() - 1]).unwrap();
+    let short = Onnx::open(&path).unwrap_err().to_string();
+    assert!(short.contains("bytes of tensor"), "{short}");
+    for location in ["../model.onnx.data", "/etc/passwd", "", "a/../b", "./x"] {
+        file.graph.as_mut().unwrap().initializer[0].external_data[0].value = location.into();
+        std::fs::write(&path, bytes(&file)).unwrap();
+        let outside = Onnx::open(&path).unwrap_err().to_string();
+        assert!(outside.contains("in a file of the model's folder"), "{location}: {outside}");
+    }
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    let good = bytes(&export(&tables()[0], PLAIN).0);
+    for bad in [&b""[..], b"PK\x03\x04", &[0xff; 100], &good[..good.len() - 1], &good[..20]] {
+        let error = Onnx::from_bytes(bad.to_vec()).unwrap_err();
+        assert!(matches!(error, Error::OnnxFormat { .. } | Error::OnnxGraph { .. }), "{error}");
+    }
+    for opset in [0, 8, 24, i64::MAX] {
+        let mut file = export(&tables()[0], PLAIN).0;
+        file.opset_import[0].version = opset;
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.starts_with("ONNX: expected an opset from 9 to 23, found "), "{error}");
+    }
+}
+
+#[test]
+fn models_are_told_by_their_first_bytes() {
+    assert!(Onnx::begins(&bytes(&export(&tables()[0], PLAIN).0)[..16]));
+    let safetensors = |length: u64| [&length.to_le_bytes()[..], b"{\"a\": 1}"].concat();
+    for length in [8, 0x0708, 0x12_0708, 0x3a_1208] {
+        assert!(!Onnx::begins(&safetensors(length)));
+    }
+    assert!(!Onnx::begins(b"") && !Onnx::begins(b"\x08") && !Onnx::begins(b"MNXW\x01\0\0\0"));
+}
+
+/// Small files that would take much memory.
+#[test]
+fn limits_come_before_memory() {
+    let graph = Graph { node: vec![Node::default(); 2_000_000], ..Graph::default() };
+    let error = read(&model(graph, 17)).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit, .. } if limit == 256 << 20), "{error}");
+    let graph =
+        Graph { node: vec![Node::default(); 20_001], output: vec![pictures("y", [None; 4])], ..Graph::default() };
+    assert!(matches!(read(&model(graph, 17)).unwrap_err(), Error::Limit { limit: 20_000, .. }));
+
+    let large = |dims: &[i64], op: &str| {
+        let (mut file, _) = export(&tables()[0], PLAIN);
+        let graph = file.graph.as_mut().unwrap();
+        let shape = Tensor { name: "shape".into(), ..integers(dims) };
+        graph.initializer.push(shape);
+        graph.initializer.push(Tensor { name: "one".into(), ..floats(&[1], &[1.0]) });
+        let input = if op == "Expand" { vec!["one".into(), "shape".into()] } else { vec!["shape".into()] };
+        graph.node.insert(0, Node { input, output: vec!["large".into()], op_type: op.into(), ..Node::default() });
+        find(graph, "Conv").input.push("large".into());
+        read(&file).unwrap_err()
+    };
+    for op in ["Expand", "ConstantOfShape"] {
+        for dims in [&[1 << 40][..], &[1 << 31, 1 << 31], &[i64::MAX, 2], &[-1], &[1 << 23]] {
+            let error = large(dims, op);
+            assert!(matches!(error, Error::OnnxOperation { index: 0, .. }), "{op} {dims:?}: {error}");
+        }
+    }
+    let (mut file, _) = export(&tables()[0], PLAIN);
+    file.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 31, 1 << 31, 3, 3];
+    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+    file.graph.as_mut().unwrap().initializer[0].dims = vec![-1, 3, 3, 3];
+    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+}
+
+fn small(index: usize) -> Vec<u8> {
+    let styles = [PLAIN, Style { head: Head::Computed, channels_last: true, pads: Pads::Node, ..PLAIN }];
+    bytes(&export(&tables()[index % tables().len()], styles[index % 2]).0)
+}
+
+fn survives(bytes: Vec<u8>) {
+    if let Ok(onnx) = Onnx::from_bytes(bytes)
+        && let Ok(file) = onnx.convert(onnx.spec())
+    {
+        Model::from_bytes(file).expect("what convert writes opens");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn damaged_files_do_not_panic(
+        index in 0..7_usize,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        length in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = small(index);
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        survives(bytes.clone());
+        bytes.truncate(length.index(bytes.len()));
+        survives(bytes);
+    }
+
+    /// Operations and attributes that are others, in files that are whole.
+    #[test]
+    fn changed_graphs_do_not_panic(
+        index in 0..7_usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..6_u8, any::<i64>()), 1..4),
+    ) {
+        let mut file = File::decode(&small(index)[..]).unwrap();
+        let graph = file.graph.as_mut().unwrap();
+        for (a, b, what, number) in changes {
+            let number = if number % 2 == 0 { number % 8 } else { number };
+            let (a, b) = (a.index(graph.node.len()), b.index(graph.node.len()));
+            match what {
+                0 => graph.node[a].op_type = graph.node[b].op_type.clone(),
+                1 => graph.node[a].attribute = graph.node[b].attribute.clone(),
+                2 => graph.node[a].input = graph.node[b].input.clone(),
+                3 => graph.node.swap(a, b),
+                4 => if let Some(attribute) = graph.node[a].attribute.first_mut() {
+                    attribute.i = number;
+                    attribute.f = number as f32;
+                    attribute.ints.iter_mut().for_each(|int| *int = number);
+                },
+                _ => {
+                    let tensor = a % graph.initializer.len();
+                    graph.initializer[tensor].dims = vec![number; b % 5];
+                }
+            }
+        }
+        survives(bytes(&file));
+    }
+}
+
+#[test]
+fn epsilon_is_what_was_meant() {
+    let (mut file, _) = export(&tables()[0], PLAIN);
+    let plain = read(&file).unwrap();
+    let plain = plain.convert(plain.spec()).unwrap();
+    set(find(file.graph.as_mut().unwrap(), "BatchNormalization"), float("epsilon", 0.5));
+    let other = read(&file).unwrap();
+    assert!(other.convert(other.spec()).unwrap() != plain, "another epsilon, the same weights");
+}
