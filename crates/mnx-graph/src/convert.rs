@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::file::{LayerWeights, write_model};
+use crate::converted::{Converted, write};
 use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
 use crate::{Error, Layer, Limits, Network, Spec};
@@ -151,17 +151,6 @@ impl ConvertOptions {
     }
 }
 
-/// What [`convert`] makes of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Converted {
-    /// Bytes of the weight file.
-    pub file: Vec<u8>,
-    /// How many weights and biases were so near to zero that zeros took their place: see
-    /// [`Model::almost_zero`](crate::Model::almost_zero).
-    pub flushed: u64,
-}
-
 /// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in
 /// PyTorch, 1e-3 in TensorFlow), in f64, and rounds once. Zeros take the place of what is then almost zero. The same
 /// checkpoint and spec give the same bytes.
@@ -172,7 +161,8 @@ pub struct Converted {
 /// # Errors
 /// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
 /// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
-/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as [`write_model`].
+/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as
+/// [`write_model`](crate::write_model).
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
 }
@@ -204,15 +194,7 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
         }
         return Err(Error::Checkpoint { problems });
     }
-    let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
-    let mut folded = folded.into_iter();
-    let source = |_: &Layer| match folded.next() {
-        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
-        None => LayerWeights::default(),
-    };
-    let mut file = Vec::new();
-    write_model(spec, &limits, source, &mut file)?;
-    Ok(Converted { file, flushed })
+    write(spec, &limits, folded)
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {

@@ -7,6 +7,8 @@ mod arena;
 mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+mod converted;
 #[cfg(feature = "rayon")]
 mod cores;
 mod error;
@@ -42,8 +44,10 @@ mod team;
 
 #[cfg(feature = "convert")]
 pub use convert::{
-    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
+#[cfg(any(feature = "convert", feature = "onnx"))]
+pub use converted::Converted;
 pub use error::Error;
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};

@@ -125,6 +125,8 @@ mod topk;
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+pub use mnx_graph::Converted;
 #[cfg(feature = "onnx")]
 pub use mnx_graph::Onnx;
 pub use mnx_graph::{
@@ -135,7 +137,7 @@ pub use mnx_graph::{
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
-    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};

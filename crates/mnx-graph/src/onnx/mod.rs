@@ -17,11 +17,10 @@ mod weights;
 use std::fmt;
 use std::path::Path;
 
-use mnx_conv::Folded;
 use prost::bytes::Bytes;
 
-use crate::file::{LayerWeights, write_model};
-use crate::{Error, Layer, Limits, Network, Padding, Spec};
+use crate::converted::{Converted, write};
+use crate::{Error, Limits, Network, Padding, Spec};
 
 use constant::Misfit;
 use message::Graph;
@@ -44,7 +43,7 @@ const LARGEST_FILE: u64 = i32::MAX as u64;
 /// let mut spec = model.spec().clone();
 /// spec.preprocessing.mean = [0.5; 3]; // if pixels from -1 to 1 go in
 /// spec.preprocessing.std = [0.5; 3];
-/// std::fs::write("weights.mnx", model.convert(&spec)?)?;
+/// std::fs::write("weights.mnx", model.convert(&spec)?.file)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -138,8 +137,8 @@ impl Onnx {
     ///
     /// # Errors
     /// [`Error::OnnxOperation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
-    /// finite and negative variances; and as [`write_model`].
-    pub fn convert(&self, spec: &Spec) -> Result<Vec<u8>, Error> {
+    /// finite and negative variances; and as [`write_model`](crate::write_model).
+    pub fn convert(&self, spec: &Spec) -> Result<Converted, Error> {
         let limits = Limits::default();
         let network = Network::new_with(spec, &limits)?;
         let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| {
@@ -155,14 +154,7 @@ impl Onnx {
         }
         let classifier = &self.trace.classifier;
         folded.push(weights::classifier(operation(&self.graph, classifier.at), classifier)?);
-        let mut folded = folded.into_iter();
-        let source = |_: &Layer| match folded.next() {
-            Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
-            None => LayerWeights::default(),
-        };
-        let mut file = Vec::new();
-        write_model(spec, &limits, source, &mut file)?;
-        Ok(file)
+        write(spec, &limits, folded)
     }
 
     /// Zeros that the graph has at fixed places are TensorFlow's on even sizes only.

@@ -95,7 +95,7 @@ fn check(spec: &Spec, style: Style) {
     assert_eq!(onnx.input_size(), [size; 2]);
     assert!(style.open || found.resolution == spec.resolution);
     assert_eq!(onnx.has_softmax(), style.head == Head::Twice);
-    assert!(onnx.convert(spec).unwrap() == expected, "{style:?} {}: other bytes", spec.family);
+    assert!(onnx.convert(spec).unwrap().file == expected, "{style:?} {}: other bytes", spec.family);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn networks_of_no_family_have_stage_tables_of_their_own() {
             let (file, expected) = export(&spec, style);
             let onnx = read(&file).unwrap_or_else(|e| panic!("{spec:?}: {e}"));
             assert_eq!((onnx.spec().family.as_str(), onnx.spec().identity), ("custom", spec.identity));
-            let found = Model::from_bytes(onnx.convert(onnx.spec()).unwrap()).unwrap();
+            let found = Model::from_bytes(onnx.convert(onnx.spec()).unwrap().file).unwrap();
             let expected = Model::from_bytes(expected).unwrap();
             let shapes = |model: &Model| {
                 let blocks = model.network().blocks.iter();
@@ -179,7 +179,7 @@ fn padding_is_read_off_the_graph() {
     let (file, expected) = export(&odd, PLAIN);
     let onnx = read(&file).unwrap();
     assert_eq!(onnx.spec().padding, Padding::Torch);
-    assert!(onnx.convert(&odd).unwrap() == expected);
+    assert!(onnx.convert(&odd).unwrap().file == expected);
 }
 
 /// Zeros at fixed places in a graph for any size: TensorFlow's on even sizes, and no one's on odd ones.
@@ -406,7 +406,7 @@ fn numbers_of_every_type_and_place_are_read() {
         }
     }
     let onnx = read(&file).unwrap();
-    assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap() == expected);
+    assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap().file == expected);
 }
 
 /// Bits of a number that is exact as an f16, normal or zero.
@@ -442,7 +442,7 @@ fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
     assert!(missing.contains("model.onnx.data"), "{missing}");
     std::fs::write(&beside, &data).unwrap();
     let onnx = Onnx::open(&path).unwrap();
-    assert!(onnx.convert(onnx.spec()).unwrap() == expected);
+    assert!(onnx.convert(onnx.spec()).unwrap().file == expected);
     let alone = read(&file).unwrap_err().to_string();
     assert!(alone.contains("in the model's own bytes, found it in another file, `model.onnx.data`"), "{alone}");
 
@@ -523,9 +523,9 @@ fn small(index: usize) -> Vec<u8> {
 
 fn survives(bytes: Vec<u8>) {
     if let Ok(onnx) = Onnx::from_bytes(bytes)
-        && let Ok(file) = onnx.convert(onnx.spec())
+        && let Ok(converted) = onnx.convert(onnx.spec())
     {
-        Model::from_bytes(file).expect("what convert writes opens");
+        Model::from_bytes(converted.file).expect("what convert writes opens");
     }
 }
 
