@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the decoding of pictures by mnx with Pillow's, over files and folders.
 
-    cargo build --release -p mnx --features image --example decode
+    cargo build --release -p mobilenext --features image --example decode
     python tools/compare_decoding.py photos/ more.jpg
 
 Every file is tried, whatever its suffix; those that neither decodes are counted only. Pillow's pixels are
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--decoder", type=Path, default=ROOT / "target/release/examples/decode", help="the example `decode`, built")
     options = parser.parse_args()
     if not options.decoder.exists():
-        parser.error(f"{options.decoder}: expected the example, built by `cargo build --release -p mnx --features image --example decode`")
+        parser.error(f"{options.decoder}: expected the example, built by `cargo build --release -p mobilenext --features image --example decode`")
     Image.MAX_IMAGE_PIXELS = 200_000_000
 
     counts, said = defaultdict(Counter), defaultdict(list)

@@ -29,7 +29,7 @@ PYTHON_ENGINES = {
 }
 # Engine: (format, crate, folder under WORK with its program).
 RUST_ENGINES = {
-    MNX: ("mnx", "mnx", "rust/release"),
+    MNX: ("mnx", "mobilenext", "rust/release"),
     "tract": ("onnx", "tract-onnx", "rust/peer"),
     "rten": ("onnx", "rten", "rust/peer"),
 }

@@ -1,7 +1,7 @@
 //! Pictures in, labels out.
 //!
 //! ```sh
-//! cargo run --release -p mnx --features image --example classify -- \
+//! cargo run --release -p mobilenext --features image --example classify -- \
 //!     crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx testdata/pictures/chelsea.png testdata/pictures/rocket.jpg
 //! ```
 

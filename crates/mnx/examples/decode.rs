@@ -2,7 +2,7 @@
 //! feed, red, green and blue bytes), or the error on a line of its own.
 //!
 //! ```sh
-//! cargo run --release -p mnx --features image --example decode -- cat.jpg > cat.ppm
+//! cargo run --release -p mobilenext --features image --example decode -- cat.jpg > cat.ppm
 //! ```
 //!
 //! `tools/compare_decoding.py` reads this.

@@ -2,7 +2,7 @@
 //! is needed, so `mnx` can be a dependency with `default-features = false`.
 //!
 //! ```sh
-//! cargo run --release -p mnx --example embed
+//! cargo run --release -p mobilenext --example embed
 //! ```
 
 use std::process::ExitCode;

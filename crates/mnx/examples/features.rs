@@ -1,7 +1,7 @@
 //! How alike two pictures are: the cosine of the angle between the features that the classifier would see.
 //!
 //! ```sh
-//! cargo run --release -p mnx --features image --example features -- \
+//! cargo run --release -p mobilenext --features image --example features -- \
 //!     crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx testdata/pictures/chelsea.png testdata/pictures/rocket.jpg
 //! ```
 

@@ -1,8 +1,8 @@
 //! Single layers on plain tensors, without any network: a depthwise separable convolution, timed.
 //!
 //! ```sh
-//! cargo run --release -p mnx --example one_kernel
-//! MNX_ISA=avx2 cargo run --release -p mnx --example one_kernel
+//! cargo run --release -p mobilenext --example one_kernel
+//! MNX_ISA=avx2 cargo run --release -p mobilenext --example one_kernel
 //! ```
 
 use std::process::ExitCode;

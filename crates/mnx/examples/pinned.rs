@@ -1,4 +1,4 @@
-//! Keeps each thread of a session on a CPU of one's choice: `cargo run --release -p mnx --example pinned -- W.mnx 0 1`.
+//! Keeps each thread of a session on a CPU of one's choice: `cargo run --release -p mobilenext --example pinned -- W.mnx 0 1`.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A small service: paths of pictures on stdin, one line per picture on stdout, a session per core on one shared model.
 //!
 //! ```sh
-//! find testdata -name '*.png' -o -name '*.jpg' | cargo run --release -p mnx --features image --example service -- \
+//! find testdata -name '*.png' -o -name '*.jpg' | cargo run --release -p mobilenext --features image --example service -- \
 //!     crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx
 //! ```
 //!

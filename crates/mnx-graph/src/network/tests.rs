@@ -2,9 +2,9 @@ use super::*;
 
 /// What PyTorch has; the files' heads say how to read them.
 const EXPECTED: [&str; 3] = [
-    include_str!("../../../../testdata/mobilenext-layers.txt"),
-    include_str!("../../../../testdata/mobilenetv2-layers.txt"),
-    include_str!("../../../../testdata/resnet-layers.txt"),
+    include_str!("mobilenext-layers.txt"),
+    include_str!("mobilenetv2-layers.txt"),
+    include_str!("resnet-layers.txt"),
 ];
 
 fn spec(family: &str, width: f64) -> Spec {
