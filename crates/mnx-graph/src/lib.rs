@@ -44,7 +44,11 @@ mod team;
 pub use convert::{
     ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
-pub use error::Error;
+#[cfg(feature = "convert")]
+pub use error::CheckpointError;
+#[cfg(feature = "onnx")]
+pub use error::OnnxError;
+pub use error::{Error, FileError};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
