@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::converted::{Converted, write};
 use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Limits, Network, Spec};
 
 pub use detect::{Detected, detect, detect_with};
 pub use dialects::Dialect;
@@ -159,10 +159,9 @@ impl ConvertOptions {
 /// called `fc`, `head` and the like. `num_batches_tracked` and other counters are ignored. Tensors are F16, BF16, F32 or F64.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
-/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
-/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as
-/// [`write_model`](crate::write_model).
+/// [`CheckpointError::Problems`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
+/// tensor and every tensor with values that are not finite or variances that are negative; [`CheckpointError::Format`] or
+/// [`Error::WrongKind`]; [`CheckpointError::SeveralNetworks`]; [`CheckpointError::Epsilon`]; [`Error::PixelRange`]; and as [`write_model`](crate::write_model).
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
 }
@@ -171,10 +170,10 @@ pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted,
 /// [`Dialect::apply`] gives it those of the dialect.
 ///
 /// # Errors
-/// As [`convert`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip.
+/// As [`convert`]; [`CheckpointError::Unknown`] where no tensor has the prefix to strip.
 pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Converted, Error> {
     if let Some(found) = options.bn_eps.filter(|eps| !(eps.is_finite() && *eps >= 0.0)) {
-        return Err(Error::Epsilon { found });
+        return Err(Error::Checkpoint(CheckpointError::Epsilon { found }));
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
@@ -192,14 +191,14 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
         if let Ok(detected) = detect_with(checkpoint, options) {
             problems.splice(..0, detected.disagreements(spec));
         }
-        return Err(Error::Checkpoint { problems });
+        return Err(Error::Checkpoint(CheckpointError::Problems { problems }));
     }
     write(spec, &limits, folded)
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
     SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
-        None | Some(FileKind::Safetensors) => Error::CheckpointFormat { message: e.to_string() },
+        None | Some(FileKind::Safetensors) => Error::Checkpoint(CheckpointError::Format { message: e.to_string() }),
         Some(found) => Error::WrongKind { expected: Wanted::Checkpoint, found },
     })
 }

@@ -48,7 +48,11 @@ pub use convert::{
 };
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use converted::Converted;
-pub use error::Error;
+#[cfg(feature = "convert")]
+pub use error::CheckpointError;
+#[cfg(feature = "onnx")]
+pub use error::OnnxError;
+pub use error::{Error, FileError};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]

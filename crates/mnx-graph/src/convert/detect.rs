@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::naming::{Found, Modules, Names, Naming};
 use super::{ConvertOptions, Problem, parse};
-use crate::{Error, Layer, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Network, Spec};
 
 /// Name of a family, and widths.
 type Listed = (&'static str, &'static [f64]);
@@ -63,8 +63,8 @@ impl fmt::Display for Detected {
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors
-/// there, or the classifier does not tell the number of classes; [`Error::SeveralNetworks`]; [`Error::Checkpoint`] where
+/// [`CheckpointError::Format`] or [`Error::WrongKind`]; [`CheckpointError::Unknown`] where no family has half of its tensors
+/// there, or the classifier does not tell the number of classes; [`CheckpointError::SeveralNetworks`]; [`CheckpointError::Problems`] where
 /// several layers could be the classifier.
 pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
     detect_with(checkpoint, &ConvertOptions::default())
@@ -73,7 +73,7 @@ pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
 /// [`detect`], with the prefix to strip.
 ///
 /// # Errors
-/// As [`detect`]; [`Error::UnknownCheckpoint`] also where no tensor has that prefix.
+/// As [`detect`]; [`CheckpointError::Unknown`] also where no tensor has that prefix.
 pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detected, Error> {
     let tensors = parse(checkpoint)?;
     let shapes = tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
@@ -114,7 +114,7 @@ impl Shapes {
         let names = Names::new(self.0.keys().map(String::as_str), options)?;
         let ((family, widths), Found { naming, modules, heads, .. }) = family(&names)?;
         if let Some(heads) = heads {
-            return Err(Error::Checkpoint { problems: vec![heads] });
+            return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![heads] }));
         }
         let mut nearest: Option<(usize, f64)> = None;
         for &width in *widths {
@@ -150,10 +150,10 @@ impl Shapes {
             (Some(&[classes]), _) | (_, Some(&[classes, _])) if classes > 0 => Ok(classes),
             (bias, weight) => {
                 let of = |shape: Option<&[usize]>| shape.map_or("none".into(), |shape| format!("{shape:?}"));
-                Err(Error::UnknownCheckpoint {
+                Err(Error::Checkpoint(CheckpointError::Unknown {
                     expected: format!("`{classifier}.bias` [classes] or `{classifier}.weight` [classes, features]"),
                     found: format!("{} and {}", of(bias), of(weight)),
-                })
+                }))
             }
         }
     }
@@ -177,7 +177,10 @@ fn family(names: &Names<'_>) -> Result<(&'static Listed, Found), Error> {
 
 fn unknown(names: &Names<'_>) -> Error {
     let families: Vec<_> = LISTED.iter().map(|(family, _)| *family).collect();
-    Error::UnknownCheckpoint { expected: format!("tensors named as in {}", families.join(", ")), found: names.listed() }
+    Error::Checkpoint(CheckpointError::Unknown {
+        expected: format!("tensors named as in {}", families.join(", ")),
+        found: names.listed(),
+    })
 }
 
 fn convolutions(network: &Network) -> impl Iterator<Item = &Layer> {

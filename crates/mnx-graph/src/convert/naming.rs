@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
 use super::{ConvertOptions, Problem, parse};
-use crate::{Error, Layer, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Network, Spec};
 
 /// Prefixes of more parts than this are not looked for.
 const DEEPEST: usize = 8;
@@ -46,8 +46,8 @@ pub struct Naming {
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip;
-/// [`Error::SeveralNetworks`]; and as [`Network::new`].
+/// [`CheckpointError::Format`] or [`Error::WrongKind`]; [`CheckpointError::Unknown`] where no tensor has the prefix to strip;
+/// [`CheckpointError::SeveralNetworks`]; and as [`Network::new`].
 pub fn naming(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Naming, Error> {
     let tensors = parse(checkpoint)?;
     let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
@@ -98,7 +98,7 @@ impl<'a> Names<'a> {
         let under: Vec<_> = all.iter().filter(|name| name.starts_with(&stripped)).collect();
         if !stripped.is_empty() && under.is_empty() {
             let expected = format!("names that begin with {}", shown(&stripped));
-            return Err(Error::UnknownCheckpoint { expected, found: listed(all.iter().copied()) });
+            return Err(Error::Checkpoint(CheckpointError::Unknown { expected, found: listed(all.iter().copied()) }));
         }
         let mut counts = BTreeMap::<&str, usize>::new();
         for name in &under {
@@ -142,7 +142,7 @@ impl<'a> Names<'a> {
         let mut found = best.unwrap_or_else(own);
         // Two whole networks, or the better part of them.
         if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
-            return Err(Error::SeveralNetworks { prefixes: rivals });
+            return Err(Error::Checkpoint(CheckpointError::SeveralNetworks { prefixes: rivals }));
         }
         found.naming.left_out = self.left_out(&found);
         Ok(found)

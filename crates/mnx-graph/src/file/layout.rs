@@ -7,7 +7,7 @@ use mnx_conv::Packing;
 use mnx_tensor::{Arithmetic, Element, PANEL};
 
 use super::{ALIGNMENT, Entry};
-use crate::{Error, Layer, LayerKind, Limits, Network};
+use crate::{Error, FileError, Layer, LayerKind, Limits, Network};
 
 /// Scales are normal numbers no larger than this, 2⁶⁴: no product of a few of them is infinite or denormal by accident.
 const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
@@ -83,7 +83,11 @@ impl Tensor {
                     return Ok(());
                 }
                 let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-                return Err(Error::NotFinite { tensor: self.name.clone(), index, value: values[index] });
+                return Err(Error::File(FileError::NotFinite {
+                    tensor: self.name.clone(),
+                    index,
+                    value: values[index],
+                }));
             }
             Role::Scale => {
                 // Packing leaves their order alone and adds zeros, which are no scales, at the end.
@@ -97,7 +101,7 @@ impl Tensor {
         };
         bad.map_or(Ok(()), |index| {
             let found = self.role.show(bytes, index);
-            Err(Error::Value { tensor: self.name.clone(), index, expected, found })
+            Err(Error::File(FileError::Value { tensor: self.name.clone(), index, expected, found }))
         })
     }
 
@@ -111,7 +115,7 @@ impl Tensor {
             None => Ok(()),
             Some(index) => {
                 let value = self.role.show(bytes, index);
-                Err(Error::UnusedLane { tensor: self.name.clone(), index, value })
+                Err(Error::File(FileError::UnusedLane { tensor: self.name.clone(), index, value }))
             }
         }
     }

@@ -6,7 +6,7 @@ use mnx_tensor::{Arithmetic, Element};
 use super::layout::Role;
 use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
 use crate::kind::{FileKind, Wanted};
-use crate::{Error, Limits, Network, Spec};
+use crate::{Error, FileError, Limits, Network, Spec};
 
 /// What this program has kernels for.
 const RUNS: &[Arithmetic] = &[Arithmetic::F32];
@@ -36,13 +36,14 @@ pub(crate) fn front<B: AsRef<[u8]>>(
     let bytes = bytes.as_ref();
     if bytes.len() < payload_start - PREFIX_LEN {
         let found = (PREFIX_LEN + bytes.len()) as u64;
-        return Err(Error::Truncated { what: "the header", expected: payload_start as u64, found });
+        return Err(Error::File(FileError::Truncated { what: "the header", expected: payload_start as u64, found }));
     }
     let (header, padding) = bytes.split_at(prefix.header_len);
     check_crc("header", prefix.crc32, header)?;
     check_zero("the header", padding, header_end)?;
 
-    let header: Header = serde_json::from_slice(header).map_err(|e| Error::Header { message: e.to_string() })?;
+    let header: Header =
+        serde_json::from_slice(header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
     let network = Network::new_with(&header.spec, limits)?;
     let arithmetic = arithmetic(prefix.version, header.arithmetic, &network)?;
     let mut layout = Layout::new(&network, &arithmetic, limits)?;
@@ -68,16 +69,16 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
         if let Some(found) = FileKind::of(bytes) {
             return Err(Error::WrongKind { expected: Wanted::WeightFile, found });
         }
-        return Err(Error::Foreign { found: magic.to_vec() });
+        return Err(Error::File(FileError::Foreign { found: magic.to_vec() }));
     }
     let Some(bytes) = bytes.first_chunk::<PREFIX_LEN>() else {
         let (expected, found) = (PREFIX_LEN as u64, bytes.len() as u64);
-        return Err(Error::Truncated { what: "the file's first fields", expected, found });
+        return Err(Error::File(FileError::Truncated { what: "the file's first fields", expected, found }));
     };
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let version = word(4);
     if !VERSIONS.contains(&version) {
-        return Err(Error::Version { understood: VERSIONS, found: version });
+        return Err(Error::File(FileError::Version { understood: VERSIONS, found: version }));
     }
     let header_len = u64::from(word(12)) << 32 | u64::from(word(8));
     // Whatever the limit: the end of the header, rounded up, is an index.
@@ -95,16 +96,22 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
     let names = match (version, names) {
         (VERSION_1, None) => return Ok(vec![Arithmetic::F32; count]),
         (VERSION_1, Some(_)) => {
-            return Err(Error::Header { message: "unknown field `arithmetic`, which version 1 lacks".into() });
+            return Err(Error::File(FileError::Header {
+                message: "unknown field `arithmetic`, which version 1 lacks".into(),
+            }));
         }
-        (_, None) => return Err(Error::Header { message: format!("missing field `arithmetic` of version {version}") }),
+        (_, None) => {
+            return Err(Error::File(FileError::Header {
+                message: format!("missing field `arithmetic` of version {version}"),
+            }));
+        }
         (_, Some(names)) => names,
     };
     if names.len() != count {
-        return Err(Error::LayerCount { expected: count, found: names.len() });
+        return Err(Error::File(FileError::LayerCount { expected: count, found: names.len() }));
     }
     let parsed = network.layers().zip(names).map(|(layer, name)| {
-        let unknown = |found| Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found };
+        let unknown = |found| Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found });
         Arithmetic::parse(&name).ok_or_else(|| unknown(name))
     });
     parsed.collect()
@@ -113,7 +120,7 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
 /// Compares the table with what the spec and the arithmetic say, and takes the checksums from it.
 fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
     if tensors.len() != entries.len() {
-        return Err(Error::TensorCount { expected: tensors.len(), found: entries.len() });
+        return Err(Error::File(FileError::TensorCount { expected: tensors.len(), found: entries.len() }));
     }
     for (index, (tensor, found)) in tensors.iter_mut().zip(entries).enumerate() {
         tensor.crc32 = found.crc32;
@@ -122,10 +129,10 @@ fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Resul
             let tensor = tensor.name.clone();
             if version > VERSION_1 && Element::parse(&found.dtype).is_none() {
                 let found = found.dtype.clone();
-                return Err(Error::Element { index, tensor, understood: &Element::ALL, found });
+                return Err(Error::File(FileError::Element { index, tensor, understood: &Element::ALL, found }));
             }
             let (field, expected, found) = difference(&expected, found);
-            return Err(Error::TensorEntry { index, tensor, field, expected, found });
+            return Err(Error::File(FileError::TensorEntry { index, tensor, field, expected, found }));
         }
     }
     Ok(())
@@ -174,20 +181,26 @@ pub(crate) fn check_runs(front: &Front) -> Result<(), Error> {
         None => Ok(()),
         Some((layer, arithmetic)) => {
             let found = arithmetic.name().into();
-            Err(Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found })
+            Err(Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found }))
         }
     }
 }
 
 fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {
     let found = crc32fast::hash(bytes);
-    if found == expected { Ok(()) } else { Err(Error::Checksum { what: what.into(), expected, found }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::File(FileError::Checksum { what: what.into(), expected, found }))
+    }
 }
 
 /// `bytes` start at byte `start` of the file and follow `after`.
 fn check_zero(after: &str, bytes: &[u8], start: usize) -> Result<(), Error> {
     match bytes.iter().position(|&b| b != 0) {
         None => Ok(()),
-        Some(i) => Err(Error::NotZero { after: after.into(), offset: (start + i) as u64, found: bytes[i] }),
+        Some(i) => {
+            Err(Error::File(FileError::NotZero { after: after.into(), offset: (start + i) as u64, found: bytes[i] }))
+        }
     }
 }

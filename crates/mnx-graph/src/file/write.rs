@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use mnx_tensor::{AlignedBuf, Arithmetic};
 
 use super::{ALIGNMENT, Header, Layout, MAGIC, PREFIX_LEN, VERSION_1, VERSION_2};
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::{Error, FileError, Layer, Limits, Network, Spec};
 
 /// A layer's weights before packing, batch norm folded in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +53,7 @@ pub struct Quantization {
 ///
 /// # Errors
 /// What [`Network::new_with`] says of the spec; [`Error::Conv`] with the tensor's name when `source` gives a slice of
-/// the wrong length, [`Error::NotFinite`] when it gives a value that is not finite; [`Error::Limit`] for a header or
+/// the wrong length, [`FileError::NotFinite`] when it gives a value that is not finite; [`Error::Limit`] for a header or
 /// tensor that could not be read back within `limits`; [`Error::Memory`]; [`Error::Io`] from `out`.
 pub fn write_model(
     spec: &Spec,
@@ -73,10 +73,10 @@ pub fn write_model(
 /// [`write_model`] writes. `layers` are in order of execution. `value` is asked for the quantisation of each value that an
 /// int8 layer makes or reads, by name: `input`, a layer's name and `.output`, or `pool.output`. The logits are f32.
 ///
-/// No kernel runs int8 layers yet: opening the file ends in [`Error::Arithmetic`].
+/// No kernel runs int8 layers yet: opening the file ends in [`FileError::Arithmetic`].
 ///
 /// # Errors
-/// As [`write_model`]; [`Error::LayerCount`]; [`Error::Value`] with the tensor's name for a scale or an i8 weight out
+/// As [`write_model`]; [`FileError::LayerCount`]; [`FileError::Value`] with the tensor's name for a scale or an i8 weight out
 /// of range.
 pub fn write_quantized(
     spec: &Spec,
@@ -88,7 +88,7 @@ pub fn write_quantized(
     let network = Network::new_with(spec, limits)?;
     let count = network.layers().count();
     if layers.len() != count {
-        return Err(Error::LayerCount { expected: count, found: layers.len() });
+        return Err(Error::File(FileError::LayerCount { expected: count, found: layers.len() }));
     }
     let arithmetic = layers.iter().map(|weights| match weights {
         Weights::F32(_) => Arithmetic::F32,
@@ -158,7 +158,8 @@ impl Draft {
         };
         let tensors = self.layout.tensors.iter().map(|tensor| tensor.entry()).collect();
         let header = Header { spec: spec.clone(), arithmetic, tensors };
-        let header = serde_json::to_vec(&header).map_err(|e| Error::Header { message: e.to_string() })?;
+        let header =
+            serde_json::to_vec(&header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
         if header.len() as u64 > limits.header_bytes {
             return Err(Error::Limit {
                 what: "bytes of the weight file's header (labels included)".into(),

@@ -20,7 +20,7 @@ use std::path::Path;
 use prost::bytes::Bytes;
 
 use crate::converted::{Converted, write};
-use crate::{Error, Limits, Network, Padding, Spec};
+use crate::{Error, Limits, Network, OnnxError, Padding, Spec};
 
 use constant::Misfit;
 use message::Graph;
@@ -82,7 +82,7 @@ impl Onnx {
     /// Reads a model that is all in these bytes.
     ///
     /// # Errors
-    /// [`Error::OnnxFormat`] for bytes that are no model; [`Error::OnnxGraph`] and [`Error::OnnxOperation`] for one of another
+    /// [`OnnxError::Format`] for bytes that are no model; [`OnnxError::Graph`] and [`OnnxError::Operation`] for one of another
     /// network, the latter with the first operation that does not fit; [`Error::Limit`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Onnx, Error> {
         Onnx::read(bytes, None)
@@ -93,11 +93,11 @@ impl Onnx {
         let own = |domain: &str| matches!(domain, "" | "ai.onnx");
         let opset = model.opset_import.iter().find(|set| own(&set.domain)).map_or(0, |set| set.version);
         let Some(graph) = model.graph else {
-            return Err(Error::OnnxFormat { message: "it has no graph".into() });
+            return Err(Error::Onnx(OnnxError::Format { message: "it has no graph".into() }));
         };
         if !OPSETS.contains(&opset) {
             let expected = format!("an opset from {} to {}", OPSETS.start(), OPSETS.end());
-            return Err(Error::OnnxGraph { expected, found: opset.to_string() });
+            return Err(Error::Onnx(OnnxError::Graph { expected, found: opset.to_string() }));
         }
         let trace = trace::trace(&graph, opset, folder)?;
         let events = sequence(&graph, &trace)?;
@@ -136,7 +136,7 @@ impl Onnx {
     /// rounded once. The same model and spec give the same bytes.
     ///
     /// # Errors
-    /// [`Error::OnnxOperation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
+    /// [`OnnxError::Operation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
     /// finite and negative variances; and as [`write_model`](crate::write_model).
     pub fn convert(&self, spec: &Spec) -> Result<Converted, Error> {
         let limits = Limits::default();

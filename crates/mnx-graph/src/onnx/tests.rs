@@ -3,7 +3,7 @@ use prost::Message;
 
 use super::Onnx;
 use super::message::{Attribute, Entry, Graph, Model as File, Node, Tensor};
-use crate::{Error, Model, Padding, Spec, families};
+use crate::{Error, Model, OnnxError, Padding, Spec, families};
 
 mod write;
 
@@ -200,7 +200,9 @@ fn fixed_zeros_before_nothing_go_with_even_sizes_only() {
 fn a_spec_that_is_not_the_graphs_is_refused_by_the_first_operation_that_differs() {
     let onnx = read(&export(&spec("mobilenetv2", 0.1, 1.0, 64), PLAIN).0).unwrap();
     let message = |spec: &Spec| match onnx.convert(spec).unwrap_err() {
-        Error::OnnxOperation { index, operation, expected, .. } => format!("{index} {operation}: {expected}"),
+        Error::Onnx(OnnxError::Operation { index, operation, expected, .. }) => {
+            format!("{index} {operation}: {expected}")
+        }
         other => panic!("{other}"),
     };
     let cifar = message(&spec("mobilenetv2-cifar", 0.1, 1.0, 64));
@@ -462,7 +464,10 @@ fn what_is_no_model_is_refused() {
     let good = bytes(&export(&tables()[0], PLAIN).0);
     for bad in [&b""[..], b"PK\x03\x04", &[0xff; 100], &good[..good.len() - 1], &good[..20]] {
         let error = Onnx::from_bytes(bad.to_vec()).unwrap_err();
-        assert!(matches!(error, Error::OnnxFormat { .. } | Error::OnnxGraph { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Onnx(OnnxError::Format { .. }) | Error::Onnx(OnnxError::Graph { .. })),
+            "{error}"
+        );
     }
     for opset in [0, 8, 24, i64::MAX] {
         let mut file = export(&tables()[0], PLAIN).0;
@@ -506,14 +511,14 @@ fn limits_come_before_memory() {
     for op in ["Expand", "ConstantOfShape"] {
         for dims in [&[1 << 40][..], &[1 << 31, 1 << 31], &[i64::MAX, 2], &[-1], &[1 << 23]] {
             let error = large(dims, op);
-            assert!(matches!(error, Error::OnnxOperation { index: 0, .. }), "{op} {dims:?}: {error}");
+            assert!(matches!(error, Error::Onnx(OnnxError::Operation { index: 0, .. })), "{op} {dims:?}: {error}");
         }
     }
     let (mut file, _) = export(&tables()[0], PLAIN);
     file.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 31, 1 << 31, 3, 3];
-    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
     file.graph.as_mut().unwrap().initializer[0].dims = vec![-1, 3, 3, 3];
-    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
 }
 
 fn small(index: usize) -> Vec<u8> {
