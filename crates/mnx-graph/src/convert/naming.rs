@@ -40,7 +40,7 @@ pub struct Naming {
 /// let naming = mnx_graph::naming(&checkpoint, &spec, &options)?;
 /// naming.dialect.apply(&mut spec);
 /// println!("names of {}, prefix `{}`", naming.dialect.name, naming.prefix);
-/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?)?;
+/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?.file)?;
 /// # Ok(())
 /// # }
 /// ```

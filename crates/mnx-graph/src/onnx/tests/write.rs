@@ -102,7 +102,7 @@ pub(super) fn export(spec: &Spec, style: Style) -> (Model, Vec<u8>) {
     writer.graph.output = vec![ValueInfo { name: logits, r#type: None }];
     let mut expected = writer.expected.into_iter();
     let source = |_: &Layer| {
-        let Folded { weight, bias } = expected.next().unwrap();
+        let Folded { weight, bias, .. } = expected.next().unwrap();
         LayerWeights { weight, bias }
     };
     let mut file = Vec::new();
