@@ -6,7 +6,7 @@ use mnx_tensor::{AlignedBytes, BLOCK, Blocking, Operation, PANEL, Part, TensorVi
 
 use crate::arena::{LINE, Slot};
 use crate::layers::Layers;
-use crate::plan::{Conv, LayerRef, Link, Place, Plan, Shortcut, Step, StepKind};
+use crate::plan::{Conv, Home, LayerRef, Link, Plan, Shortcut, Step, StepKind};
 
 /// Bytes of a pixel of a block.
 const PIXEL: usize = Blocking::F32.pixel_bytes();
@@ -14,7 +14,7 @@ const PIXEL: usize = Blocking::F32.pixel_bytes();
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Regions {
-    lane: usize,
+    workspace: usize,
     scratch: usize,
     /// Where the scratch of worker 0 begins.
     scratch_start: usize,
@@ -24,24 +24,24 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// For `lanes` pictures at a time, `workers` threads and `batch` pictures in all; `None` if that overflows.
-    pub(crate) fn new(plan: &Plan, lanes: usize, workers: usize, batch: usize) -> Option<Regions> {
-        let lane = plan.lane_bytes.next_multiple_of(LINE);
+    /// For `workspaces` pictures at a time, `workers` threads and `batch` pictures in all; `None` if that overflows.
+    pub(crate) fn new(plan: &Plan, workspaces: usize, workers: usize, batch: usize) -> Option<Regions> {
+        let workspace = plan.workspace_bytes.next_multiple_of(LINE);
         let scratch = plan.scratch_bytes.next_multiple_of(LINE);
-        let scratch_start = lane.checked_mul(lanes)?;
+        let scratch_start = workspace.checked_mul(workspaces)?;
         let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let mut starts = Vec::with_capacity(plan.batch.len());
         for value in &plan.batch {
             starts.push(end);
             end = end.checked_add(value.stride.checked_mul(batch)?)?;
         }
-        Some(Regions { lane, scratch, scratch_start, batch: starts, end })
+        Some(Regions { workspace, scratch, scratch_start, batch: starts, end })
     }
 }
 
 /// Everything that the threads of one inference share.
 ///
-/// What they write is disjoint: a lane and a worker's scratch belong to one worker or, where all work on
+/// What they write is disjoint: a workspace and a worker's scratch belong to one worker or, where all work on
 /// one picture, to units of a step, which the plan made disjoint. A step reads what earlier steps wrote.
 pub(crate) struct Exec<'a> {
     layers: &'a Layers,
@@ -68,21 +68,21 @@ impl<'a> Exec<'a> {
         Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions }
     }
 
-    /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`; a step of the batch takes any picture and lane.
+    /// Unit `unit` of step `step` of picture `picture`, whose activations are in workspace `workspace`; a step of the batch takes any picture and workspace.
     ///
     /// # Safety
-    /// Earlier steps of the picture, or of all pictures, are complete; nobody else runs this unit, or uses this lane for
+    /// Earlier steps of the picture, or of all pictures, are complete; nobody else runs this unit, or uses this workspace for
     /// another picture, or this hand's scratch, at the same time.
-    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, hand: &mut Hand) {
+    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, workspace: usize, hand: &mut Hand) {
         let place = (picture, step, unit);
         let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
         let step = &self.plan.steps[step];
-        let Regions { lane: lane_bytes, scratch, scratch_start, .. } = *self.regions;
-        let lane = self.memory.wrapping_add(lane * lane_bytes);
+        let Regions { workspace: workspace_bytes, scratch, scratch_start, .. } = *self.regions;
+        let workspace = self.memory.wrapping_add(workspace * workspace_bytes);
         let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
         let (pixels, channels) = step.split.unit(unit);
-        let (src, dst) = (self.at(step.src, picture, lane).read(), self.at(step.dst, picture, lane));
-        let residual = residual(lane, step);
+        let (src, dst) = (self.at(step.src, picture, workspace).read(), self.at(step.dst, picture, workspace));
+        let residual = residual(workspace, step);
         let part =
             Part { src, dst, residual, geometry: Geometry::POINT, scratch: std::ptr::null_mut(), pixels, channels };
         // SAFETY: units of a step write to different places, slots of one step do not overlap where one is written; the
@@ -167,15 +167,15 @@ impl<'a> Exec<'a> {
     }
 
     /// Memory at a place; that of the caller is not written to.
-    fn at(&self, place: Place, picture: usize, lane: *mut u8) -> PlanesMut {
-        match place {
-            Place::Input => {
+    fn at(&self, home: Home, picture: usize, workspace: *mut u8) -> PlanesMut {
+        match home {
+            Home::Input => {
                 let [.., height, width] = self.input.shape();
                 let values = self.input.picture(picture).as_ptr();
                 PlanesMut { ptr: values.cast_mut().cast(), stride: height * width * size_of::<f32>() }
             }
-            Place::Lane(slot) => PlanesMut { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane },
-            Place::Batch(index) => {
+            Home::Workspace(slot) => PlanesMut { ptr: workspace.wrapping_add(slot.offset), stride: slot.shape.plane },
+            Home::Batch(index) => {
                 let start = self.regions.batch[index];
                 PlanesMut { ptr: self.memory.wrapping_add(start), stride: self.plan.batch[index].stride }
             }
@@ -204,15 +204,15 @@ impl<'a> Exec<'a> {
         self.plan.steps[step].split.units()
     }
 
-    /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
+    /// The output of step `step` in workspace `workspace` as NCHW values of one picture; returns `[C, H, W]`.
     ///
     /// # Safety
-    /// The step is complete and nobody writes to the lane.
-    pub(crate) unsafe fn read(&self, step: usize, lane: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
+    /// The step is complete and nobody writes to the workspace.
+    pub(crate) unsafe fn read(&self, step: usize, workspace: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
         let Some(Slot { offset, shape, .. }) = self.plan.steps[step].dst.slot() else { return [0; 3] };
         nchw.resize(shape.channels * shape.height * shape.width, 0.0);
-        let start = lane * self.regions.lane + offset;
-        // SAFETY: the slot lies inside the lane.
+        let start = workspace * self.regions.workspace + offset;
+        // SAFETY: the slot lies inside the workspace.
         let bytes = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.bytes()) };
         shape.unblock(bytemuck::cast_slice(bytes), nchw);
         [shape.channels, shape.height, shape.width]
@@ -243,9 +243,9 @@ struct Scratch {
     window_plane: usize,
 }
 
-fn residual(lane: *mut u8, step: &Step) -> Option<Residual> {
+fn residual(workspace: *mut u8, step: &Step) -> Option<Residual> {
     step.shortcut.map(|Shortcut { slot, channels, clamp }| {
-        let planes = Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane };
+        let planes = Planes { ptr: workspace.wrapping_add(slot.offset), stride: slot.shape.plane };
         Residual { planes, channels, clamp }
     })
 }

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use builder::Builder;
+use builder::NetworkBuilder;
 
 use mnx_conv::Packing;
 use mnx_tensor::{Clamp, Operation};
@@ -219,7 +219,7 @@ impl Network {
     /// says which layer or field goes over `limits`.
     pub fn new_with(spec: &Spec, limits: &Limits) -> Result<Network, Error> {
         spec.check(limits)?;
-        Builder::new(spec, limits).build()
+        NetworkBuilder::new(spec, limits).build()
     }
 
     /// Every layer in the order of the weight file: block by block, in a block first those in a row, the classifier last.

@@ -7,7 +7,7 @@ use mnx_tensor::{Isa, TensorView};
 
 use crate::exec::Exec;
 use crate::layers::Layers;
-use crate::plan::{Conv, Place, Shortcut, Step, StepKind};
+use crate::plan::{Conv, Home, Shortcut, Step, StepKind};
 use crate::run::{Prepared, Until, Watch};
 use crate::{Error, Model, PlacedLayer, Session};
 
@@ -220,9 +220,9 @@ impl<'a> Describe<'a> {
 
     fn step(&self, step: &Step) -> StepInfo {
         let offset = match step.dst {
-            Place::Input => 0,
-            Place::Lane(slot) => slot.offset,
-            Place::Batch(index) => self.prepared.regions.batch[index],
+            Home::Input => 0,
+            Home::Workspace(slot) => slot.offset,
+            Home::Batch(index) => self.prepared.regions.batch[index],
         };
         let network = self.model.network();
         let (block, mut layers) = match &step.kind {
@@ -310,7 +310,7 @@ fn bytes_of(floats: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use mnx_tensor::ops::{self, Padding};
+    use mnx_tensor::ops::{self, Margins};
     use mnx_tensor::{Clamp, Operation, Tensor};
 
     use super::*;
@@ -387,7 +387,7 @@ mod tests {
             let (cpu, channels) = (session.layers().cpu(), [channels, 5]);
             let classifier =
                 mnx_tensor::Layer::new(cpu, Operation::Linear, channels, weights, bias, Clamp::NONE).unwrap();
-            let again = ops::forward(&classifier, features.view(), Padding::ZERO, None).unwrap();
+            let again = ops::forward(&classifier, features.view(), Margins::ZERO, None).unwrap();
             assert_eq!(again.data(), logits);
             assert_eq!(session.run(input.view()).unwrap().data(), logits);
         }

@@ -55,7 +55,7 @@ impl Prepared {
         let mut run = |steps: std::ops::Range<usize>, picture: usize| {
             for step in steps {
                 for unit in 0..exec.units(step) {
-                    // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
+                    // SAFETY: one thread does everything, in order; worker 0 has workspace 0 and scratch.
                     unsafe { exec.step(step, unit, picture, 0, &mut hand) }
                 }
                 watch.step(&exec, step, picture);
@@ -128,7 +128,7 @@ impl<W: Watch> Worker<'_, W> {
 impl<W: Watch> Job for Worker<'_, W> {
     fn unit(&mut self, phase: usize, unit: usize) {
         // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
-        // is complete. Whole pictures use the lane of the worker that claimed them, others lane
+        // is complete. Whole pictures use the workspace of the worker that claimed them, others workspace
         // 0, in which nothing else is left; workers have different numbers.
         unsafe {
             match self.stage(phase) {
@@ -136,8 +136,8 @@ impl<W: Watch> Job for Worker<'_, W> {
                 Stage::WholePictures => {
                     for step in 0..self.exec.picture_steps() {
                         for part in 0..self.exec.units(step) {
-                            let lane = self.hand.worker;
-                            self.exec.step(step, part, unit, lane, &mut self.hand);
+                            let workspace = self.hand.worker;
+                            self.exec.step(step, part, unit, workspace, &mut self.hand);
                         }
                         self.watch.step(self.exec, step, unit);
                     }

@@ -7,12 +7,12 @@
 //!
 //! Names are torchvision's.
 
-use super::{Place, conv};
+use super::{Site, conv};
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
-pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
-    let Place { name, cin, cout, stride, ratio, activation, may_skip, .. } = *place;
+pub(crate) fn inverted_residual(site: &Site<'_>) -> Block {
+    let Site { name, cin, cout, stride, ratio, activation, may_skip, .. } = *site;
     let hidden = cin.saturating_mul(ratio);
     // Convolution, batch norm and activation are a module of their own, the last convolution and its norm are not.
     let mut layers = Vec::with_capacity(3);

@@ -12,9 +12,9 @@ pub(crate) use sandglass::sandglass_hidden;
 
 use crate::{Activation, Layer, LayerKind};
 
-/// A block of a stage at its place.
+/// A block of a stage at its site.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Site<'a> {
     /// Its name in a checkpoint.
     pub(crate) name: &'a str,
     /// Input and output channels.

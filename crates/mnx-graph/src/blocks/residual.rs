@@ -9,25 +9,25 @@
 //!
 //! Names are torchvision's, and so is the place of the bottleneck's stride.
 
-use super::{Place, conv};
+use super::{Site, conv};
 use crate::LayerKind::{Conv3x3, Pointwise};
 use crate::{Block, Layer, LayerKind};
 
-pub(crate) fn basic(place: &Place<'_>) -> Block {
-    let Place { cin, cout, stride, .. } = *place;
-    residual(place, &[(Conv3x3, cin, cout, stride), (Conv3x3, cout, cout, 1)])
+pub(crate) fn basic(site: &Site<'_>) -> Block {
+    let Site { cin, cout, stride, .. } = *site;
+    residual(site, &[(Conv3x3, cin, cout, stride), (Conv3x3, cout, cout, 1)])
 }
 
-pub(crate) fn bottleneck(place: &Place<'_>) -> Block {
-    let Place { cin, cout, stride, ratio, .. } = *place;
+pub(crate) fn bottleneck(site: &Site<'_>) -> Block {
+    let Site { cin, cout, stride, ratio, .. } = *site;
     let hidden = (cout / ratio).max(1);
     let layers = [(Pointwise, cin, hidden, 1), (Conv3x3, hidden, hidden, stride), (Pointwise, hidden, cout, 1)];
-    residual(place, &layers)
+    residual(site, &layers)
 }
 
 /// Layers of these kinds, input and output channels and strides, and the shortcut over them.
-fn residual(place: &Place<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
-    let Place { name, cin, cout, stride, activation, .. } = *place;
+fn residual(site: &Site<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
+    let Site { name, cin, cout, stride, activation, .. } = *site;
     let named = layers.iter().enumerate().map(|(i, &(kind, cin, cout, stride))| {
         let plain = conv(kind, format!("{name}.conv{}", i + 1), format!("{name}.bn{}", i + 1), cin, cout);
         let last = i + 1 == layers.len();

@@ -5,15 +5,15 @@
 //! cin ─ dw3x3 + ReLU6 ─ pw ─ hidden ─ pw + ReLU6 ─ cout ─ dw3x3, stride ─ (+ input)
 //! ```
 //!
-//! As in the authors' code, which of the depthwise layers and whether the shortcut exists depends on the block's place.
+//! As in the authors' code, which of the depthwise layers and whether the shortcut exists depends on the block's site in its stage.
 
-use super::{Place, conv, round_channels};
+use super::{Site, conv, round_channels};
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
 /// `identity`: the share of the channels that the shortcut covers.
-pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
-    let Place { name, cin, cout, stride, ratio, only, activation, .. } = *place;
+pub(crate) fn sandglass(site: &Site<'_>, identity: f64) -> Block {
+    let Site { name, cin, cout, stride, ratio, only, activation, .. } = *site;
     let hidden = sandglass_hidden(cin, cout, ratio);
     let alone = only && stride == 1;
     let changes = cin != cout && !alone;

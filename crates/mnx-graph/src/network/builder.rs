@@ -1,11 +1,11 @@
 //! From a spec to its blocks, layer by layer, within limits.
 
-use crate::blocks::{self, Place, round_channels};
+use crate::blocks::{self, Site, round_channels};
 use crate::network::{Activation, Block, Layer, LayerKind, Network};
 use crate::{BlockKind, Error, Limits, Spec, Stem};
 
 /// Appends blocks, and refuses to grow past the limits.
-pub(super) struct Builder<'a> {
+pub(super) struct NetworkBuilder<'a> {
     spec: &'a Spec,
     limits: &'a Limits,
     layers: usize,
@@ -14,9 +14,9 @@ pub(super) struct Builder<'a> {
     blocks: Vec<Block>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> NetworkBuilder<'a> {
     pub(super) fn new(spec: &'a Spec, limits: &'a Limits) -> Self {
-        Builder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() }
+        NetworkBuilder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() }
     }
 
     /// The whole network.
@@ -143,7 +143,7 @@ impl<'a> Builder<'a> {
             } else {
                 format!("features.{}", self.blocks.len())
             };
-            let place = Place {
+            let site = Site {
                 name: &name,
                 cin,
                 cout,
@@ -154,10 +154,10 @@ impl<'a> Builder<'a> {
                 activation: self.spec.activation,
             };
             self.push(match stage.block {
-                BlockKind::Sandglass => blocks::sandglass(&place, self.spec.identity),
-                BlockKind::InvertedResidual => blocks::inverted_residual(&place),
-                BlockKind::Basic => blocks::basic(&place),
-                BlockKind::Bottleneck => blocks::bottleneck(&place),
+                BlockKind::Sandglass => blocks::sandglass(&site, self.spec.identity),
+                BlockKind::InvertedResidual => blocks::inverted_residual(&site),
+                BlockKind::Basic => blocks::basic(&site),
+                BlockKind::Bottleneck => blocks::bottleneck(&site),
             })?;
             cin = cout;
         }

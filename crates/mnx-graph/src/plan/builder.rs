@@ -6,20 +6,20 @@ use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{BLOCK, BlockedShape, Operation, PANEL, Tuning};
 
 use super::split::{Task, keeps_rows};
-use super::{BatchValue, Chain, Conv, LayerRef, Link, Place, Shortcut, Split, Step, StepKind};
+use super::{BatchValue, Chain, Conv, Home, LayerRef, Link, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
 use crate::graph::{Addend, Graph, Node, ValueId, Work};
 use crate::{Error, LayerKind, Limits, Padding, PlacedLayer};
 
 /// Appends steps and keeps book of how long each value is needed.
-pub(super) struct Builder<'a> {
+pub(super) struct PlanBuilder<'a> {
     graph: &'a Graph<'a>,
     padding: Padding,
     limits: &'a Limits,
     threads: usize,
     tuning: &'static Tuning,
     /// Where values are that exist whole.
-    places: HashMap<ValueId, Place>,
+    homes: HashMap<ValueId, Home>,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_bytes: usize,
@@ -27,7 +27,7 @@ pub(super) struct Builder<'a> {
     pub(super) outputs: Vec<(&'static str, usize)>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> PlanBuilder<'a> {
     pub(super) fn new(
         graph: &'a Graph<'a>,
         padding: Padding,
@@ -35,13 +35,13 @@ impl<'a> Builder<'a> {
         threads: usize,
         tuning: &'static Tuning,
     ) -> Self {
-        Builder {
+        PlanBuilder {
             graph,
             padding,
             limits,
             threads,
             tuning,
-            places: HashMap::new(),
+            homes: HashMap::new(),
             steps: Vec::new(),
             layout: Layout::default(),
             scratch_bytes: 0,
@@ -58,7 +58,7 @@ impl<'a> Builder<'a> {
             if first == 0 {
                 let [channels, height, width] = graph[node.src].shape;
                 check_elements(self.limits, || "the network's input".into(), channels, height, width)?;
-                self.places.insert(node.src, Place::Input);
+                self.homes.insert(node.src, Home::Input);
             }
             let count = match node.work {
                 Work::Layer(layer) if layer.layer.kind == LayerKind::Linear => {
@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
             first += count;
         }
         for &(name, value) in &graph.outputs {
-            if let Some(&Place::Batch(index)) = self.places.get(&value) {
+            if let Some(&Home::Batch(index)) = self.homes.get(&value) {
                 self.outputs.push((name, index));
             }
         }
@@ -90,35 +90,35 @@ impl<'a> Builder<'a> {
     }
 
     /// Appends a step that leaves `node`'s value in `dst`, and notes what it reads.
-    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Place) {
-        let (step, src) = (self.steps.len(), self.place(src));
+    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Home) {
+        let (step, src) = (self.steps.len(), self.home(src));
         let shortcut = node.shortcut.and_then(|Addend { value, channels, activation }| {
-            let slot = self.place(value).slot()?;
+            let slot = self.home(value).slot()?;
             Some(Shortcut { slot, channels, clamp: activation.clamp() })
         });
         for slot in src.slot().iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
             self.layout.used(*slot, step);
         }
-        self.places.insert(node.dst, dst);
+        self.homes.insert(node.dst, dst);
         self.steps.push(Step { kind, src, dst, shortcut, split, value: node.dst, block: node.block });
     }
 
-    fn place(&self, value: ValueId) -> Place {
+    fn home(&self, value: ValueId) -> Home {
         *self
-            .places
+            .homes
             .get(&value)
             .expect("nodes are in an order in which they can be computed, fused where nobody else reads")
     }
 
     /// Memory of the picture for what the next step leaves.
-    fn lane(&mut self, shape: BlockedShape) -> Place {
-        Place::Lane(self.layout.value(shape, self.steps.len()))
+    fn workspace(&mut self, shape: BlockedShape) -> Home {
+        Home::Workspace(self.layout.value(shape, self.steps.len()))
     }
 
     /// Memory of the batch.
-    fn batch(&mut self, channels: usize, stride: usize) -> Place {
+    fn batch(&mut self, channels: usize, stride: usize) -> Home {
         self.batch.push(BatchValue { channels, stride });
-        Place::Batch(self.batch.len() - 1)
+        Home::Batch(self.batch.len() - 1)
     }
 
     /// One layer, or several that are fused.
@@ -129,7 +129,7 @@ impl<'a> Builder<'a> {
         });
         let convs = placed.map(|(name, layer)| self.conv(name, layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
-        let dst = self.lane(shape);
+        let dst = self.workspace(shape);
         let (kind, split) = match *convs {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
@@ -222,7 +222,7 @@ impl<'a> Builder<'a> {
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
         // A comparison costs about half a multiply-add.
         let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
-        let dst = self.lane(shape);
+        let dst = self.workspace(shape);
         self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
         Ok(())
     }
@@ -230,7 +230,7 @@ impl<'a> Builder<'a> {
     fn pool(&mut self, node: &Node<'_>) {
         let [channels, height, width] = self.graph[node.src].shape;
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        let shape = self.place(node.src).slot().map(|slot| slot.shape);
+        let shape = self.home(node.src).slot().map(|slot| slot.shape);
         let work = self.work_of((1, 1), channels.div_ceil(BLOCK), shape.map_or(0, |shape| shape.len()) / 2);
         // Whole panels, as a linear layer reads them.
         let dst = self.batch(channels, channels.next_multiple_of(PANEL) * size_of::<f32>());

@@ -6,7 +6,7 @@ mod split;
 use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{Clamp, Operation, Tuning};
 
-use builder::Builder;
+use builder::PlanBuilder;
 pub(crate) use split::Split;
 
 use crate::arena::Slot;
@@ -21,7 +21,7 @@ pub(crate) struct Plan {
     /// How many steps each picture takes.
     pub(crate) picture_steps: usize,
     /// Bytes of one picture's activations.
-    pub(crate) lane_bytes: usize,
+    pub(crate) workspace_bytes: usize,
     /// Bytes of scratch that each thread needs.
     pub(crate) scratch_bytes: usize,
     /// What exists for all pictures of the batch.
@@ -41,19 +41,19 @@ pub(crate) struct BatchValue {
 
 /// Where a step finds or leaves a value.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Home {
     /// The caller's tensor.
     Input,
     /// Memory of the picture.
-    Lane(Slot),
+    Workspace(Slot),
     /// Memory of the batch: an index in [`Plan::batch`].
     Batch(usize),
 }
 
-impl Place {
+impl Home {
     /// The memory of the picture, where it is there.
     pub(crate) fn slot(self) -> Option<Slot> {
-        if let Place::Lane(slot) = self { Some(slot) } else { None }
+        if let Home::Workspace(slot) = self { Some(slot) } else { None }
     }
 }
 
@@ -61,8 +61,8 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
-    pub(crate) src: Place,
-    pub(crate) dst: Place,
+    pub(crate) src: Home,
+    pub(crate) dst: Home,
     pub(crate) shortcut: Option<Shortcut>,
     /// How it is split among threads.
     pub(crate) split: Split,
@@ -209,18 +209,18 @@ impl Plan {
         threads: usize,
         tuning: &'static Tuning,
     ) -> Result<Plan, Error> {
-        let mut builder = Builder::new(graph, padding, limits, threads, tuning);
+        let mut builder = PlanBuilder::new(graph, padding, limits, threads, tuning);
         builder.steps(keep)?;
         let picture_steps = builder.steps.iter().filter(|step| !matches!(step.kind, StepKind::Linear(_))).count();
         let mut plan = Plan {
             scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
             picture_steps,
-            lane_bytes: 0,
+            workspace_bytes: 0,
             batch: builder.batch,
             outputs: builder.outputs,
         };
-        plan.lane_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        plan.workspace_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
         Ok(plan)
     }
 
@@ -228,8 +228,8 @@ impl Plan {
     fn move_slot(&mut self, id: usize, offset: usize) {
         for step in &mut self.steps {
             let shortcut = step.shortcut.as_mut().map(|shortcut| &mut shortcut.slot);
-            let places = [&mut step.src, &mut step.dst].into_iter();
-            let slots = places.filter_map(|place| if let Place::Lane(slot) = place { Some(slot) } else { None });
+            let homes = [&mut step.src, &mut step.dst].into_iter();
+            let slots = homes.filter_map(|home| if let Home::Workspace(slot) = home { Some(slot) } else { None });
             slots.chain(shortcut).filter(|slot| slot.id == id).for_each(|slot| slot.offset = offset);
         }
     }
@@ -266,7 +266,7 @@ mod tests {
                         slot.offset + slot.shape.bytes() <= dst.offset || dst.offset + dst.shape.bytes() <= slot.offset;
                     assert!(apart, "{step:?}");
                 }
-                assert!(dst.offset + dst.shape.bytes() <= plan.lane_bytes);
+                assert!(dst.offset + dst.shape.bytes() <= plan.workspace_bytes);
                 assert_eq!(dst.offset % 64, 0);
             }
         }
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn the_arena_is_no_larger_than_what_is_whole_at_once() {
         // The input and the output of the second half of features.2, at 56 x 56.
-        let bytes = plan(1.0, (224, 224), 1).lane_bytes;
+        let bytes = plan(1.0, (224, 224), 1).workspace_bytes;
         let pair = 4 * (32 + 144) * 56 * 56;
         assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
     }
