@@ -49,7 +49,7 @@ pub(crate) enum Until {
 impl Prepared {
     /// Picture by picture on this thread, then the steps of the batch.
     pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, until: Until, watch: &mut impl Watch) {
-        // SAFETY: plan and regions were made for these layers and the input's shape.
+        // SAFETY: plan and regions were made for these layers and this shape of input.
         let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, &self.regions) };
         let mut hand = Hand::new(0);
         let mut run = |steps: std::ops::Range<usize>, picture: usize| {

@@ -1,13 +1,13 @@
-//! ResNet's blocks ("Deep Residual Learning for Image Recognition", section 3.3 and figure 5): of two dense 3x3 layers,
-//! or of one between two pointwise layers, with wide ends and the shortcut at the wide ends. The last activation follows
-//! the addition. Where the block changes size or channels, a pointwise layer on the shortcut does too.
+//! ResNet's blocks ("Deep Residual Learning for Image Recognition", section 3.3 and figure 5). The basic block has two dense
+//! 3x3 layers. The bottleneck has one between two pointwise layers; its ends are wide, and the shortcut joins them. The last
+//! activation follows the addition. If a block changes size or channels, so does a pointwise layer on its shortcut.
 //!
 //! ```text
 //! basic:       cin ─ conv3x3, stride + ReLU ─ conv3x3 ─ cout ─ + shortcut ─ ReLU
 //! bottleneck:  cin ─ pw + ReLU ─ hidden ─ conv3x3, stride + ReLU ─ pw ─ cout ─ + shortcut ─ ReLU
 //! ```
 //!
-//! Names are torchvision's, and so is the place of the bottleneck's stride.
+//! Layers are named as in torchvision, and the bottleneck's stride is where torchvision has it.
 
 use super::{Site, conv};
 use crate::LayerKind::{Conv3x3, Pointwise};
@@ -25,7 +25,7 @@ pub(crate) fn bottleneck(site: &Site<'_>) -> Block {
     residual(site, &layers)
 }
 
-/// Layers of these kinds, input and output channels and strides, and the shortcut over them.
+/// A block of these layers, with the shortcut over them. A layer is `(kind, input channels, output channels, stride)`.
 fn residual(site: &Site<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
     let Site { name, cin, cout, stride, activation, .. } = *site;
     let named = layers.iter().enumerate().map(|(i, &(kind, cin, cout, stride))| {
