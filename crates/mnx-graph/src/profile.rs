@@ -49,7 +49,7 @@ pub struct StepInfo {
 }
 
 impl StepInfo {
-    /// The layers' names, joined by ` + `.
+    /// The layers' names joined by ` + `.
     pub fn name(&self) -> String {
         self.layers.iter().map(|layer| &*layer.name).collect::<Vec<_>>().join(" + ")
     }
