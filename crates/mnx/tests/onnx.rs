@@ -52,7 +52,7 @@ fn logits_are_those_of_the_frameworks() {
             let name = path.display();
             let onnx = Onnx::open(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
             let file = onnx.convert(onnx.spec()).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let model = Model::from_bytes(file).unwrap();
+            let model = Model::from_bytes(file.file).unwrap();
             let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
             let logits = session.run(input.view()).unwrap();
             assert_eq!(logits.data().len(), expected.len(), "{name}");

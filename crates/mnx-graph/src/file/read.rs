@@ -1,5 +1,5 @@
-//! Checks a weight file: first what precedes the payload, then the payload. Nothing is allocated on the word of a
-//! field that has not been checked.
+//! Reads and checks a weight file: first what precedes the payload, then the payload. No allocation has the size that an
+//! unchecked field says.
 
 use mnx_tensor::{Arithmetic, Element};
 
@@ -8,21 +8,21 @@ use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION
 use crate::kind::{FileKind, Wanted};
 use crate::{Error, FileError, Limits, Network, Spec};
 
-/// What this program has kernels for.
+/// The arithmetics that kernels exist for.
 const RUNS: &[Arithmetic] = &[Arithmetic::F32];
 
-/// What precedes the payload, checked.
+/// What precedes the payload, after it was checked.
 pub(crate) struct Front {
     pub(crate) spec: Spec,
     pub(crate) network: Network,
-    /// Of every layer.
+    /// One per layer.
     pub(crate) arithmetic: Vec<Arithmetic>,
     pub(crate) layout: Layout,
     /// Where in the file the payload starts.
     pub(crate) payload_start: usize,
 }
 
-/// Reads a file from its start. `more(n)` gives the next `n` bytes, or as many as are left.
+/// Reads a file from its start up to the payload. `more(n)` returns the next `n` bytes, or as many as are left.
 pub(crate) fn front<B: AsRef<[u8]>>(
     limits: &Limits,
     mut more: impl FnMut(usize) -> Result<B, Error>,
@@ -63,7 +63,7 @@ struct Prefix {
 }
 
 fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
-    // A file of another kind is foreign first, short second.
+    // A short file of another kind is called foreign, not short.
     let magic = &bytes[..bytes.len().min(MAGIC.len())];
     if !MAGIC.starts_with(magic) || bytes.is_empty() {
         if let Some(found) = FileKind::of(bytes) {
@@ -81,7 +81,7 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
         return Err(Error::File(FileError::Version { understood: VERSIONS, found: version }));
     }
     let header_len = u64::from(word(12)) << 32 | u64::from(word(8));
-    // Whatever the limit: the end of the header, rounded up, is an index.
+    // Whatever the caller's limit is, the rounded end of the header must fit an index.
     let limit = limits.header_bytes.min(isize::MAX as u64 - (PREFIX_LEN + ALIGNMENT) as u64);
     if header_len > limit {
         return Err(Error::Limit { what: "bytes of the weight file's header".into(), limit, found: header_len });
@@ -90,7 +90,7 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
     Ok(Prefix { version, header_len: header_len as usize, crc32: word(16) })
 }
 
-/// Every layer's arithmetic, as the header says.
+/// The arithmetic of every layer, as the header says.
 fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Result<Vec<Arithmetic>, Error> {
     let count = network.layers().count();
     let names = match (version, names) {
@@ -117,7 +117,7 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
     parsed.collect()
 }
 
-/// Compares the table with what the spec and the arithmetic say, and takes the checksums from it.
+/// Compares the table with the tensors that follow from spec and arithmetic, and takes the checksums from it.
 fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
     if tensors.len() != entries.len() {
         return Err(Error::File(FileError::TensorCount { expected: tensors.len(), found: entries.len() }));
@@ -138,7 +138,7 @@ fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Resul
     Ok(())
 }
 
-/// The first field in which two entries differ, and both values.
+/// The first field in which two entries differ, with both values.
 fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String) {
     let fields = |e: &Entry| {
         [
@@ -155,7 +155,8 @@ fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String)
     different.next().unwrap_or(("crc32", expected.crc32.to_string(), found.crc32.to_string()))
 }
 
-/// Checks a payload of the right length: paddings and scales always, checksums and weights only where `verify`.
+/// Checks a payload of the right length. Padding bytes, unused lanes and scales are always checked; checksums and weights
+/// only if `verify` is set.
 pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Result<(), Error> {
     let Layout { tensors, payload_len, .. } = &front.layout;
     for (i, tensor) in tensors.iter().enumerate() {
@@ -174,7 +175,7 @@ pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Resu
     Ok(())
 }
 
-/// Refuses a network with a layer that nothing here can run.
+/// Refuses a network if no kernel can run one of its layers.
 pub(crate) fn check_runs(front: &Front) -> Result<(), Error> {
     let mut layers = front.network.layers().zip(&front.arithmetic);
     match layers.find(|(_, arithmetic)| !RUNS.contains(arithmetic)) {
@@ -195,7 +196,7 @@ fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// `bytes` start at byte `start` of the file and follow `after`.
+/// Refuses `bytes` that are not all zero. They start at byte `start` of the file; `after` names what precedes them.
 fn check_zero(after: &str, bytes: &[u8], start: usize) -> Result<(), Error> {
     match bytes.iter().position(|&b| b != 0) {
         None => Ok(()),
