@@ -13,11 +13,14 @@ const BEYOND: &str = "damaged data (a coefficient beyond all bounds)";
 /// Larger ones overflow in some decoders, each in its own way.
 const BOUND: i32 = 2 * 8 * 128;
 
+/// How many codes of each length there are, and their symbols.
+type Codes<'a> = (&'a [u8; 16], &'a [u8]);
+
 /// The tables of a file, as far as they have come.
 #[derive(Default)]
 pub(super) struct Tables<'a> {
-    /// For the first coefficient and for the others: how many codes of each length, and their symbols.
-    codes: [[Option<(&'a [u8; 16], &'a [u8])>; 4]; 2],
+    /// For the first coefficient and for the others.
+    codes: [[Option<Codes<'a>>; 4]; 2],
     /// By coefficient, in the order of the file: what it is a multiple of.
     steps: [Option<[u16; 64]>; 4],
 }
