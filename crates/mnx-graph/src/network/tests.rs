@@ -1,11 +1,8 @@
 use super::*;
 
 /// What PyTorch has; the files' heads say how to read them.
-const EXPECTED: [&str; 3] = [
-    include_str!("mobilenext-layers.txt"),
-    include_str!("mobilenetv2-layers.txt"),
-    include_str!("resnet-layers.txt"),
-];
+const EXPECTED: [&str; 3] =
+    [include_str!("mobilenext-layers.txt"), include_str!("mobilenetv2-layers.txt"), include_str!("resnet-layers.txt")];
 
 fn spec(family: &str, width: f64) -> Spec {
     let mut spec = Spec::family(family).unwrap();
