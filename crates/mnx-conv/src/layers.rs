@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mnx_tensor::ops::{self, Padding};
+use mnx_tensor::ops::{self, Margins};
 use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, pack};
 
 use crate::{BatchNorm, Error, Folded, fold};
@@ -11,14 +11,14 @@ use crate::{BatchNorm, Error, Folded, fold};
 ///
 /// ```
 /// use mnx_conv::{BatchNorm, FusedLayer};
-/// use mnx_tensor::{Clamp, Operation, Tensor, ops::Padding};
+/// use mnx_tensor::{Clamp, Operation, Tensor, ops::Margins};
 ///
 /// # fn main() -> Result<(), mnx_conv::Error> {
 /// // Two outputs of one input channel, and a batch norm that doubles the first and halves the second.
 /// let norm = BatchNorm { gamma: &[2.0, 0.5], beta: &[0.0, 1.0], mean: &[0.0, 0.0], var: &[1.0, 1.0], eps: 0.0 };
 /// let layer = FusedLayer::fold(Operation::Pointwise, [1, 2], &[3.0, 3.0], None, Some(&norm), Clamp::NONE)?;
 /// let input = Tensor::from_slice([1, 1, 1, 1], &[10.0])?;
-/// assert_eq!(layer.forward(input.view(), Padding::ZERO, None)?.data(), [60.0, 16.0]);
+/// assert_eq!(layer.forward(input.view(), Margins::ZERO, None)?.data(), [60.0, 16.0]);
 /// # Ok(())
 /// # }
 /// ```
@@ -80,7 +80,7 @@ impl<'w> FusedLayer<'w> {
     pub fn forward(
         &self,
         input: TensorView,
-        padding: Padding,
+        padding: Margins,
         residual: Option<(TensorView, usize)>,
     ) -> Result<Tensor, Error> {
         Ok(ops::forward(&self.on(Cpu::choose(None, None)?)?, input, padding, residual)?)
@@ -102,7 +102,7 @@ mod tests {
         let (cin, cout, bias) = (9, 19, values(19));
         let input = Tensor::from_slice([2, cin, 11, 8], &values(2 * cin * 88)).unwrap();
         let packed_bias = pack::bias(&bias, cout).unwrap();
-        for (kernel, stride, padding) in [(3, 1, Padding::ONE), (3, 2, Padding::ONE), (7, 2, Padding::THREE)] {
+        for (kernel, stride, padding) in [(3, 1, Margins::ONE), (3, 2, Margins::ONE), (7, 2, Margins::THREE)] {
             let weights = values(cout * cin * kernel * kernel);
             let packed = pack::panels(&weights, cout, cin * kernel * kernel).unwrap();
             let all = Conv { stride, padding, clamp: Clamp::RELU, ..Conv::default() };

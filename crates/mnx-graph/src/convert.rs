@@ -1,4 +1,4 @@
-//! Checkpoints (safetensors with the names of one of the dialects) into weight files.
+//! Converts checkpoints into weight files. A checkpoint is a safetensors file with the tensor names of a dialect.
 
 mod detect;
 mod dialects;
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::file::{LayerWeights, write_model};
+use crate::converted::{Converted, write};
 use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Limits, Network, Spec};
 
 pub use detect::{Detected, detect, detect_with};
 pub use dialects::Dialect;
@@ -23,7 +23,7 @@ pub use naming::{Naming, naming};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The spec says otherwise than the names and shapes of the checkpoint.
+    /// The spec contradicts the names and shapes of the checkpoint.
     #[error("{field}: expected {expected}, found {found} by names and shapes")]
     Spec {
         /// `family`, `width` or `classes`.
@@ -49,31 +49,31 @@ pub enum Problem {
         /// Its shape.
         found: Vec<usize>,
     },
-    /// A tensor of the network that is there twice, behind two prefixes.
+    /// A tensor of the network is there twice, behind two prefixes.
     #[error("{name}: expected once, found {}", twice(prefixes))]
     Twice {
         /// The name without a prefix.
         name: String,
-        /// That of the network's other tensors, and the other one; one of them may be empty.
+        /// The prefix of the network's other tensors, and the second prefix. One of them may be empty.
         prefixes: [String; 2],
     },
-    /// More than one layer that the classifier could be.
+    /// More than one layer could be the classifier.
     #[error("classifier: expected one, found `{}`", found.join("` and `"))]
     Heads {
         /// Their names.
         found: Vec<String>,
     },
-    /// A tensor has another shape than the network asks for.
+    /// A tensor has a shape that the network does not expect.
     #[error("{name}: expected shape {expected:?}, found {found:?}")]
     Shape {
         /// Its name.
         name: String,
-        /// The shape that the spec asks for.
+        /// The shape that follows from the spec.
         expected: Vec<usize>,
         /// The shape in the checkpoint.
         found: Vec<usize>,
     },
-    /// A tensor of values that are no floating-point numbers of 16 to 64 bits.
+    /// A tensor's values are not floating-point numbers of 16 to 64 bits.
     #[error("{name}: expected dtype F16, BF16, F32 or F64, found {found}")]
     Dtype {
         /// Its name.
@@ -106,10 +106,10 @@ fn twice([first, second]: &[String; 2]) -> String {
     }
 }
 
-/// A line per problem, each after a line break.
+/// One line per problem, each after a line break.
 pub(crate) fn lines(problems: &[Problem]) -> String {
     problems.iter().fold(String::new(), |mut text, problem| {
-        // A tensor can have any name: a problem stays on its line.
+        // Tensors can have any name, so line breaks and the like are escaped.
         let line = problem.to_string();
         let shown = line.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
         text.push_str("\n  ");
@@ -122,16 +122,17 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConvertOptions {
-    /// What the batch norms add to variances; `None`: what the [dialect](Dialect::bn_eps) says.
+    /// What batch norms add to variances. `None`: the epsilon of the [dialect](Dialect::bn_eps).
     pub bn_eps: Option<f64>,
-    /// The network's tensors are those behind this prefix, whose last dot may be left out. Tensors without it are left out,
-    /// but for a classifier that is needed. `None`: the prefix behind which most of the network's tensors are, and all of
-    /// the checkpoint's must be.
+    /// The prefix in front of the names of the network's tensors. Its last dot may be left out. Tensors without the prefix are
+    /// ignored, except a classifier that is needed.
+    ///
+    /// `None`: the prefix that most of the network's tensors have. Then every tensor of the checkpoint must have it.
     pub strip_prefix: Option<String>,
 }
 
 impl ConvertOptions {
-    /// The dialect's epsilon, and the prefix that is found.
+    /// Options that take the dialect's epsilon and find the prefix.
     pub fn new() -> Self {
         Self::default()
     }
@@ -151,40 +152,35 @@ impl ConvertOptions {
     }
 }
 
-/// What [`convert`] makes of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Converted {
-    /// Bytes of the weight file.
-    pub file: Vec<u8>,
-    /// How many weights and biases were so near to zero that zeros took their place: see
-    /// [`Model::almost_zero`](crate::Model::almost_zero).
-    pub flushed: u64,
-}
-
-/// Makes a weight file of the bytes of a safetensors checkpoint: folds the batch norms, whose epsilon is `bn_eps` (1e-5 in
-/// PyTorch, 1e-3 in TensorFlow), in f64, and rounds once. Zeros take the place of what is then almost zero. The same
-/// checkpoint and spec give the same bytes.
+/// Converts the bytes of a safetensors checkpoint into a weight file. The same checkpoint and spec give the same bytes.
 ///
-/// Names are those of a [`Dialect`], behind any [prefix](Naming::prefix) that all tensors share; the classifier may also be
-/// called `fc`, `head` and the like. `num_batches_tracked` and other counters are ignored. Tensors are F16, BF16, F32 or F64.
+/// Batch norms are folded in f64 and rounded once. `bn_eps` is their epsilon: 1e-5 in PyTorch, 1e-3 in TensorFlow. Zeros
+/// replace values that are then almost zero.
+///
+/// Tensors are F16, BF16, F32 or F64. Their names are those of a [`Dialect`], behind any [prefix](Naming::prefix) that all
+/// of them share. The classifier may also be called `fc`, `head` and the like. Counters such as `num_batches_tracked` are
+/// ignored.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] lists what of the spec the names and shapes contradict, every missing, unexpected or misshapen
-/// tensor and every tensor with values that are not finite or variances that are negative; [`Error::CheckpointFormat`] or
-/// [`Error::WrongKind`]; [`Error::SeveralNetworks`]; [`Error::Epsilon`]; [`Error::PixelRange`]; and as [`write_model`].
+/// - [`CheckpointError::Problems`] lists where names and shapes contradict the spec; every missing, unexpected or misshapen tensor;
+///   and every tensor with values that are not finite or variances that are negative.
+/// - [`CheckpointError::Format`] or [`Error::WrongKind`] if it is not a safetensors file.
+/// - [`CheckpointError::SeveralNetworks`] if it has several networks.
+/// - [`CheckpointError::Epsilon`] for an epsilon that is negative or not finite.
+/// - [`Error::PixelRange`] for a mean or deviation that is meant for pixels in 0…255.
+/// - As [`write_model`](crate::write_model).
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
 }
 
-/// [`convert`], with an epsilon and a prefix that may be left open. Padding and preprocessing are the spec's:
-/// [`Dialect::apply`] gives it those of the dialect.
+/// As [`convert`], with options: epsilon and prefix may be left to be found. Padding and preprocessing are the spec's;
+/// [`Dialect::apply`] sets them to the dialect's.
 ///
 /// # Errors
-/// As [`convert`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip.
+/// As [`convert`]; and [`CheckpointError::Unknown`] if no tensor has the prefix to strip.
 pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Converted, Error> {
     if let Some(found) = options.bn_eps.filter(|eps| !(eps.is_finite() && *eps >= 0.0)) {
-        return Err(Error::Epsilon { found });
+        return Err(Error::Checkpoint(CheckpointError::Epsilon { found }));
     }
     let limits = Limits::default();
     let network = Network::new_with(spec, &limits)?;
@@ -202,30 +198,22 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
         if let Ok(detected) = detect_with(checkpoint, options) {
             problems.splice(..0, detected.disagreements(spec));
         }
-        return Err(Error::Checkpoint { problems });
+        return Err(Error::Checkpoint(CheckpointError::Problems { problems }));
     }
-    let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
-    let mut folded = folded.into_iter();
-    let source = |_: &Layer| match folded.next() {
-        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
-        None => LayerWeights::default(),
-    };
-    let mut file = Vec::new();
-    write_model(spec, &limits, source, &mut file)?;
-    Ok(Converted { file, flushed })
+    write(spec, &limits, folded)
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
     SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
-        None | Some(FileKind::Safetensors) => Error::CheckpointFormat { message: e.to_string() },
+        None | Some(FileKind::Safetensors) => Error::Checkpoint(CheckpointError::Format { message: e.to_string() }),
         Some(found) => Error::WrongKind { expected: Wanted::Checkpoint, found },
     })
 }
 
-/// What of a checkpoint has not been used yet, and what is wrong so far.
+/// The tensors of a checkpoint that have not been used yet, and the problems so far.
 struct Checkpoint<'a> {
     tensors: BTreeMap<String, TensorView<'a>>,
-    /// Names of tensors that have been.
+    /// Names of tensors that have been used.
     used: BTreeSet<String>,
     problems: Vec<Problem>,
 }
@@ -237,13 +225,13 @@ impl<'a> Checkpoint<'a> {
         Checkpoint { tensors, used: BTreeSet::new(), problems: Vec::new() }
     }
 
-    /// A layer's weight and bias, unless there is a problem.
+    /// A layer's folded weight and bias. `None` after a problem, which is noted.
     fn layer(&mut self, layer: &Layer, modules: &Modules, eps: f64) -> Option<Folded> {
         let channels = [layer.cout];
         let weight = self.take(&modules.conv, "weight", &layer.weight_dims());
         let result = match &modules.norm {
             Some(norm) => {
-                // All are looked up before the first that is missing ends it.
+                // All four are looked up first, so that every missing one is noted.
                 let norm = NORM.map(|part| self.take(norm, part, &channels));
                 let [Some(gamma), Some(beta), Some(mean), Some(var)] = &norm else { return None };
                 fold(&weight?, None, Some(&BatchNorm { gamma, beta, mean, var, eps }))
@@ -256,7 +244,7 @@ impl<'a> Checkpoint<'a> {
         result.map_err(|error| self.refuse(modules, error)).ok()
     }
 
-    /// Values of a tensor, exactly, unless there is a problem.
+    /// The exact values of a tensor. `None` after a problem, which is noted.
     fn take(&mut self, module: &str, part: &str, expected: &[usize]) -> Option<Vec<f64>> {
         let name = format!("{module}.{part}");
         let Some(tensor) = self.tensors.remove(&name) else {
@@ -286,7 +274,7 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
-    /// All problems: names that are there twice first, unexpected ones last.
+    /// All problems: first names that are there twice, last unexpected tensors.
     fn finish(self, found: Found) -> Vec<Problem> {
         let unused = self.tensors.into_iter();
         let left_over = unused.map(|(name, tensor)| found.naming.left_over(&name, tensor.shape().to_vec(), &self.used));
@@ -299,7 +287,7 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// What a parameter of a layer is called in the checkpoint.
+/// The name of a layer's parameter in the checkpoint.
 fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
     let (conv, norm) = (&modules.conv, modules.norm.as_ref().unwrap_or(&modules.conv));
     match parameter {
@@ -313,7 +301,7 @@ fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
     }
 }
 
-/// Little-endian numbers as f64, which holds each of them exactly; `None` for dtypes that are not taken.
+/// Little-endian numbers as f64, which holds each of them exactly. `None` for other dtypes.
 fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
     Some(match dtype {

@@ -1,4 +1,4 @@
-//! Running a plan: from a step and a unit to the kernel calls.
+//! Runs a plan: turns a step and a unit into kernel calls.
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
@@ -6,43 +6,45 @@ use mnx_tensor::{AlignedBytes, BLOCK, Blocking, Operation, PANEL, Part, TensorVi
 
 use crate::arena::{LINE, Slot};
 use crate::layers::Layers;
-use crate::plan::{Conv, LayerRef, Link, Place, Plan, Shortcut, Step, StepKind};
+use crate::plan::{Conv, Home, LayerRef, Link, Plan, Shortcut, Step, StepKind};
 
-/// Bytes of a pixel of a block.
+/// Bytes of one pixel in a block's plane.
 const PIXEL: usize = Blocking::F32.pixel_bytes();
 
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Regions {
-    lane: usize,
+    workspace: usize,
     scratch: usize,
-    /// Where the scratch of worker 0 begins.
+    /// Where worker 0's scratch begins.
     scratch_start: usize,
-    /// Where each value of the batch begins, as in [`Plan::batch`].
+    /// Where each value of [`Plan::batch`] begins.
     pub(crate) batch: Vec<usize>,
     pub(crate) end: usize,
 }
 
 impl Regions {
-    /// For `lanes` pictures at a time, `workers` threads and `batch` pictures in all; `None` if that overflows.
-    pub(crate) fn new(plan: &Plan, lanes: usize, workers: usize, batch: usize) -> Option<Regions> {
-        let lane = plan.lane_bytes.next_multiple_of(LINE);
+    /// Regions for `workspaces` pictures at a time, `workers` threads and `batch` pictures in all. `None` if the sizes
+    /// overflow.
+    pub(crate) fn new(plan: &Plan, workspaces: usize, workers: usize, batch: usize) -> Option<Regions> {
+        let workspace = plan.workspace_bytes.next_multiple_of(LINE);
         let scratch = plan.scratch_bytes.next_multiple_of(LINE);
-        let scratch_start = lane.checked_mul(lanes)?;
+        let scratch_start = workspace.checked_mul(workspaces)?;
         let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let mut starts = Vec::with_capacity(plan.batch.len());
         for value in &plan.batch {
             starts.push(end);
             end = end.checked_add(value.stride.checked_mul(batch)?)?;
         }
-        Some(Regions { lane, scratch, scratch_start, batch: starts, end })
+        Some(Regions { workspace, scratch, scratch_start, batch: starts, end })
     }
 }
 
 /// Everything that the threads of one inference share.
 ///
-/// What they write is disjoint: a lane and a worker's scratch belong to one worker or, where all work on
-/// one picture, to units of a step, which the plan made disjoint. A step reads what earlier steps wrote.
+/// Their writes are disjoint. A worker's scratch is its own. A workspace belongs to one worker, or, when all workers compute
+/// one picture together, is divided among the units of a step, which the plan keeps apart. A step reads only what earlier
+/// steps wrote.
 pub(crate) struct Exec<'a> {
     layers: &'a Layers,
     plan: &'a Plan,
@@ -68,25 +70,26 @@ impl<'a> Exec<'a> {
         Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions }
     }
 
-    /// Unit `unit` of step `step` of picture `picture`, whose activations are in lane `lane`; a step of the batch takes any picture and lane.
+    /// Runs unit `unit` of step `step` for picture `picture`, whose activations are in workspace number `workspace`. For a
+    /// step of the batch, picture and workspace do not matter.
     ///
     /// # Safety
-    /// Earlier steps of the picture, or of all pictures, are complete; nobody else runs this unit, or uses this lane for
-    /// another picture, or this hand's scratch, at the same time.
-    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, lane: usize, hand: &mut Hand) {
+    /// - Earlier steps are complete: those of the picture, or, for a step of the batch, those of all pictures.
+    /// - At the same time nobody else runs this unit, uses this workspace for another picture, or uses this hand's scratch.
+    pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, workspace: usize, hand: &mut Hand) {
         let place = (picture, step, unit);
         let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
         let step = &self.plan.steps[step];
-        let Regions { lane: lane_bytes, scratch, scratch_start, .. } = *self.regions;
-        let lane = self.memory.wrapping_add(lane * lane_bytes);
+        let Regions { workspace: workspace_bytes, scratch, scratch_start, .. } = *self.regions;
+        let workspace = self.memory.wrapping_add(workspace * workspace_bytes);
         let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
         let (pixels, channels) = step.split.unit(unit);
-        let (src, dst) = (self.at(step.src, picture, lane).read(), self.at(step.dst, picture, lane));
-        let residual = residual(lane, step);
+        let (src, dst) = (self.at(step.src, picture, workspace).read(), self.at(step.dst, picture, workspace));
+        let residual = residual(workspace, step);
         let part =
             Part { src, dst, residual, geometry: Geometry::POINT, scratch: std::ptr::null_mut(), pixels, channels };
-        // SAFETY: units of a step write to different places, slots of one step do not overlap where one is written; the
-        // plan made room in scratch for what fused layers hand over; the rest is the caller's promise.
+        // SAFETY: units of a step write to different memory, and the slot that a step writes overlaps none that it reads. The
+        // plan made room in scratch for what fused layers hand over. The rest is the caller's promise.
         unsafe {
             match &step.kind {
                 StepKind::Chain(chain) => {
@@ -117,7 +120,7 @@ impl<'a> Exec<'a> {
                     }
                 }
                 StepKind::Pool(geometry) => {
-                    // A row of the batch has a block after the other, and room for whole blocks.
+                    // In a row of the batch blocks follow each other, and there is room for whole blocks.
                     let row = PlanesMut { ptr: dst.block(picture), stride: PIXEL };
                     self.layers.pool().run(&Part { dst: row, geometry: *geometry, ..part });
                 }
@@ -129,16 +132,16 @@ impl<'a> Exec<'a> {
         }
     }
 
-    /// The last of `links`, for which those before it compute what it reads. `held`: the pixels of it that this hand
-    /// computed just before, so that what both read is still there.
+    /// Runs the last of `links`, after the links before it have computed what it reads. `held` are the pixels of the last
+    /// link that this hand computed just before: input rows that both need are still in the strips.
     ///
     /// # Safety
     /// As [`step`](Exec::step).
     unsafe fn chain(&self, links: &[Link], part: Part, held: Option<Span>, scratch: &Scratch) {
         let Some((Link { conv, .. }, before)) = links.split_last() else { return };
         let mut part = part;
-        // SAFETY: strips lie side by side in scratch, each with room for what a unit needs of it, and so does the copy that
-        // the first layer reads; the rest is the caller's promise.
+        // SAFETY: strips and the first layer's copy lie side by side in scratch, each with room for what a unit needs. The rest
+        // is the caller's promise.
         unsafe {
             if let Some(Link { conv: first, offset, plane }) = before.last() {
                 let channels = (0..first.layer.groups()).into();
@@ -150,7 +153,8 @@ impl<'a> Exec<'a> {
                     let blocks = first.layer.cout.div_ceil(BLOCK);
                     shift(strips, *plane, blocks, pixels.start - old.start, old.end - pixels.start);
                     pixels.start = old.end;
-                    // Less was computed then than was read: what is in the strips before this one is not known here.
+                    // Last time, too, only the missing rows may have been computed. So what the strips before this one
+                    // hold is not known here.
                     held = None;
                 }
                 let inner = Part { dst, residual: None, pixels, channels, ..part };
@@ -166,65 +170,65 @@ impl<'a> Exec<'a> {
         }
     }
 
-    /// Memory at a place; that of the caller is not written to.
-    fn at(&self, place: Place, picture: usize, lane: *mut u8) -> PlanesMut {
-        match place {
-            Place::Input => {
+    /// The memory of a home. The caller's input is never written to, though the type would allow it.
+    fn at(&self, home: Home, picture: usize, workspace: *mut u8) -> PlanesMut {
+        match home {
+            Home::Input => {
                 let [.., height, width] = self.input.shape();
                 let values = self.input.picture(picture).as_ptr();
                 PlanesMut { ptr: values.cast_mut().cast(), stride: height * width * size_of::<f32>() }
             }
-            Place::Lane(slot) => PlanesMut { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane },
-            Place::Batch(index) => {
+            Home::Workspace(slot) => PlanesMut { ptr: workspace.wrapping_add(slot.offset), stride: slot.shape.plane },
+            Home::Batch(index) => {
                 let start = self.regions.batch[index];
                 PlanesMut { ptr: self.memory.wrapping_add(start), stride: self.plan.batch[index].stride }
             }
         }
     }
 
-    /// A layer at its place.
+    /// Runs one convolution on a part of its pixels and channels.
     ///
     /// # Safety
     /// As [`step`](Exec::step).
     unsafe fn layer(&self, conv: &Conv, part: Part) {
-        // Rows of windows are computed whole, though pixels may be what a later layer of the chain is divided by.
+        // Only pointwise kernels take any pixels. All others compute whole rows, even if the unit is a run of pixels.
         let pixels =
             if conv.layer.operation == Operation::Pointwise { part.pixels } else { conv.whole_rows(part.pixels) };
         // SAFETY: the caller's promise.
         unsafe { self.layers.get(conv.layer.index).run(&Part { geometry: conv.geometry, pixels, ..part }) }
     }
 
-    /// How many steps a picture takes.
+    /// The number of steps for each picture.
     pub(crate) fn picture_steps(&self) -> usize {
         self.plan.picture_steps
     }
 
-    /// How many units step `step` has.
+    /// The number of units of step `step`.
     pub(crate) fn units(&self, step: usize) -> usize {
         self.plan.steps[step].split.units()
     }
 
-    /// The output of step `step` in lane `lane` as NCHW values of one picture; returns `[C, H, W]`.
+    /// Copies the output of step `step` out of workspace number `workspace`, as one picture's NCHW values. Returns `[C, H, W]`.
     ///
     /// # Safety
-    /// The step is complete and nobody writes to the lane.
-    pub(crate) unsafe fn read(&self, step: usize, lane: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
+    /// The step is complete and nobody writes to the workspace.
+    pub(crate) unsafe fn read(&self, step: usize, workspace: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
         let Some(Slot { offset, shape, .. }) = self.plan.steps[step].dst.slot() else { return [0; 3] };
         nchw.resize(shape.channels * shape.height * shape.width, 0.0);
-        let start = lane * self.regions.lane + offset;
-        // SAFETY: the slot lies inside the lane.
+        let start = workspace * self.regions.workspace + offset;
+        // SAFETY: the slot lies inside the workspace.
         let bytes = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.bytes()) };
         shape.unblock(bytemuck::cast_slice(bytes), nchw);
         [shape.channels, shape.height, shape.width]
     }
 }
 
-/// One thread's part in an inference: its scratch, and what is in it.
+/// One thread's hand in an inference: which scratch it uses, and what it computed last.
 #[derive(Debug)]
 pub(crate) struct Hand {
-    /// 0 to threads − 1.
+    /// From 0 to threads − 1; says which scratch is its own.
     pub(crate) worker: usize,
-    /// Picture, step and unit that it computed last.
+    /// The picture, step and unit that it computed last.
     last: Option<(usize, usize, usize)>,
 }
 
@@ -234,29 +238,29 @@ impl Hand {
     }
 }
 
-/// What a chain needs beside its strips.
+/// A thread's scratch as a chain divides it.
 struct Scratch {
     strips: *mut u8,
-    /// For what a layer reads, copied.
+    /// For the copy of a layer's input.
     window: *mut u8,
-    /// Bytes from one block of a copy to the next.
+    /// Bytes from one block's plane of the copy to the next.
     window_plane: usize,
 }
 
-fn residual(lane: *mut u8, step: &Step) -> Option<Residual> {
+fn residual(workspace: *mut u8, step: &Step) -> Option<Residual> {
     step.shortcut.map(|Shortcut { slot, channels, clamp }| {
-        let planes = Planes { ptr: lane.wrapping_add(slot.offset), stride: slot.shape.plane };
+        let planes = Planes { ptr: workspace.wrapping_add(slot.offset), stride: slot.shape.plane };
         Residual { planes, channels, clamp }
     })
 }
 
-/// Scratch as planes of which block `block` and pixel `pixel` come first.
+/// Scratch as planes whose first block is number `block` and whose first pixel is number `pixel`.
 fn strip(scratch: *mut u8, plane: usize, block: usize, pixel: usize) -> PlanesMut {
     PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * PIXEL), stride: plane }
 }
 
-/// What a unit of a layer reads, copied: with the zeros around it or, for a strided pointwise layer, side by side, so that
-/// it has no stride any more.
+/// Copies the input that a unit of a layer reads. A dense layer's copy includes the zeros around the picture. A strided
+/// pointwise layer's copy has the pixels that it reads side by side, so that no stride is left.
 ///
 /// # Safety
 /// As [`Exec::step`].
@@ -277,10 +281,10 @@ unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
     Planes { ptr: copy.ptr.wrapping_sub(before * PIXEL), stride: copy.stride }
 }
 
-/// Moves `len` pixels of each block from pixel `by` of its plane to the plane's beginning.
+/// Moves `len` pixels of each block from pixel `by` of its plane to the plane's start.
 ///
 /// # Safety
-/// They lie inside their planes.
+/// Pixels `by..by + len` lie inside each plane.
 unsafe fn shift(strips: *mut u8, plane: usize, blocks: usize, by: usize, len: usize) {
     for block in 0..blocks {
         let to = strips.wrapping_add(block * plane);

@@ -1,4 +1,4 @@
-//! Named networks, and stage tables of the user's own.
+//! Networks that have a name, and stage tables that users write themselves.
 
 use serde::Deserialize;
 
@@ -23,17 +23,17 @@ struct Normalisation {
     std: [f32; 3],
 }
 
-/// How the short side of a picture follows from the resolution.
+/// To which length a picture's short side is resized for a resolution.
 #[derive(Clone, Copy)]
 enum Resize {
     /// ⌊resolution · 256 / 224⌋: the crop keeps the middle 7/8.
     Margin,
-    /// The resolution itself: small pictures have nothing to crop away.
+    /// The resolution itself: nothing is cropped off small pictures.
     Exact,
 }
 
 impl Resize {
-    /// A picture that is squashed has nothing to crop away either.
+    /// The length for this fit. Nothing is cropped off squashed pictures either.
     fn of(self, fit: Fit, resolution: usize) -> usize {
         match (self, fit) {
             (Resize::Margin, Fit::Crop) => usize::try_from(resolution as u128 * 256 / 224).unwrap_or(usize::MAX),
@@ -45,7 +45,7 @@ impl Resize {
 const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const CIFAR: Normalisation = Normalisation { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
 
-/// Both MobileNets'.
+/// The stem of MobileNeXt and MobileNetV2.
 const fn mobile_stem(stride: usize) -> Stem {
     Stem { channels: 32, stride, kernel: 3, max_pool: false }
 }
@@ -72,8 +72,10 @@ const fn inverted_residual(ratio: usize, channels: usize, repeats: usize, stride
     Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride, first_shortcut: true }
 }
 
-/// Table 2 of the paper, as torchvision has it. At `first_stride` 1, for small pictures, the first stage that is usually
-/// strided still begins without a shortcut, at widths of equal channels too: only the stride is another.
+/// Table 2 of the paper, as torchvision has it.
+///
+/// `first_stride` is that of the second stage: 2, or 1 for small pictures. The stage begins without a shortcut either way,
+/// also at widths where its channels would allow one: only the stride differs.
 const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
     [
         inverted_residual(1, 16, 1, 1),
@@ -86,7 +88,7 @@ const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
     ]
 }
 
-/// Table 1 of the paper: `repeats` of blocks of this kind, whose hidden channels are the output channels by `ratio`.
+/// Table 1 of the paper: four stages of these `repeats`. Hidden channels are the output channels divided by `ratio`.
 const fn resnet(block: BlockKind, ratio: usize, repeats: [usize; 4]) -> [Stage; 4] {
     const fn stage(block: BlockKind, ratio: usize, hidden: usize, repeats: usize, stride: usize) -> Stage {
         Stage { block, ratio, channels: hidden * ratio, repeats, stride, first_shortcut: true }
@@ -113,7 +115,7 @@ const fn resnet_family(name: &'static str, stages: &'static [Stage]) -> Family {
     }
 }
 
-/// Another family is another entry. The first one's defaults serve stage tables of the user's own.
+/// All families; a new one is a new entry. Stage tables of users' own take the first entry's defaults.
 const FAMILIES: &[Family] = &[
     Family {
         name: "mobilenext",
@@ -177,7 +179,7 @@ fn find(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.name == name)
 }
 
-/// A stage table as its author writes it: what is absent has a default.
+/// A stage table as a user writes it. Absent fields have defaults.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -241,8 +243,7 @@ impl From<Table> for Spec {
 }
 
 impl Spec {
-    /// The named family at its defaults (width 1, identity 1), or `None` for a name that is not
-    /// among [`families`].
+    /// The named family with its defaults (width 1, identity 1). `None` if the name is not one of [`families`].
     ///
     /// ```
     /// # use mnx_graph::{Network, Spec};
@@ -275,25 +276,36 @@ impl Spec {
         })
     }
 
-    /// The short side to which this family's pictures are resized for `resolution`:
-    /// ⌊resolution · 256 / 224⌋, or for the CIFAR families and for squashed pictures the resolution itself.
+    /// The length in pixels to which this family resizes a picture's short side for `resolution`: ⌊resolution · 256 / 224⌋. For
+    /// the CIFAR families and for squashed pictures it is the resolution itself.
     pub fn default_resize(&self, resolution: usize) -> usize {
         find(&self.family).unwrap_or(&FAMILIES[0]).resize.of(self.preprocessing.fit, resolution)
     }
 
-    /// Sets the resolution, and the resize to that resolution's default.
+    /// Sets the resolution, and `preprocessing.resize` to the default for it.
     pub fn set_resolution(&mut self, resolution: usize) {
         self.resolution = resolution;
         self.preprocessing.resize = self.default_resize(resolution);
     }
 
-    /// Reads a stage table of the user's own: a JSON object with the fields of a [`Spec`], of
-    /// which only `stem` and `stages` must be there. Channels are those before the width
-    /// multiplier. Of the others, `family` (the network's name) is `custom`, `classes` is the
-    /// number of labels, and everything else is as in `mobilenext`: width 1, identity 1,
-    /// 3 channels, 1000 classes, resolution 224, padding `torch`, ImageNet's mean and std, fit `crop`, interpolation
-    /// `bilinear-antialiased`, resize by [`default_resize`](Spec::default_resize). The name of a known family brings its defaults.
-    /// A stage's `block` may be left out: `sandglass`.
+    /// Reads a stage table of your own: a JSON object with the fields of a [`Spec`]. Channels are those before the width
+    /// multiplier. Only `stem` and `stages` are required. The other fields have these defaults:
+    ///
+    /// | field | default |
+    /// | --- | --- |
+    /// | `family` (the network's name) | `custom` |
+    /// | `classes` | the number of labels, or else 1000 |
+    /// | `width`, `identity` | 1 |
+    /// | `channels`, `resolution` | 3, 224 |
+    /// | `padding` | `torch` |
+    /// | `activation` | `relu6` |
+    /// | `head`, `labels` | none |
+    /// | `preprocessing.mean`, `.std` | ImageNet's |
+    /// | `preprocessing.fit`, `.interpolation` | `crop`, `bilinear-antialiased` |
+    /// | `preprocessing.resize` | [`default_resize`](Spec::default_resize) |
+    /// | a stage's `block` | `sandglass` |
+    ///
+    /// If `family` is one of [`families`], classes, resolution, activation and preprocessing have that family's defaults.
     ///
     /// ```
     /// # use mnx_graph::{Network, Spec};
@@ -317,9 +329,8 @@ impl Spec {
     /// ```
     ///
     /// # Errors
-    /// [`Error::StageTable`] when `text` is no JSON, lacks a field, or has one that is unknown,
-    /// doubled or of the wrong type. Whether the values make a network is for
-    /// [`Network::new`](crate::Network::new) to say.
+    /// [`Error::StageTable`] if `text` is not JSON, lacks a field, or has a field that is unknown, doubled or of the wrong type.
+    /// Whether the values make a network is checked by [`Network::new`](crate::Network::new).
     pub fn from_json(text: &str) -> Result<Spec, Error> {
         match serde_json::from_str::<Table>(text) {
             Ok(table) => Ok(table.into()),
@@ -328,8 +339,8 @@ impl Spec {
     }
 }
 
-/// The key in front of the place where reading stopped, for errors whose text names no field:
-/// serde names unknown, missing and doubled fields, but not those of the wrong type.
+/// The key just before the place where reading stopped, for errors whose text names no field. (serde names unknown, missing
+/// and doubled fields, but not fields of the wrong type.)
 fn unnamed_field(text: &str, error: &serde_json::Error) -> Option<String> {
     if !error.is_data() || error.to_string().contains(" field `") {
         return None;

@@ -1,5 +1,5 @@
-//! A network as operations on named values: what the planner reads. Blocks are labels here; what may be fused follows from
-//! who reads a value.
+//! A network as operations on named values, for the planner. Blocks are only labels here: which operations may be fused
+//! follows from who reads a value.
 
 use crate::network::{PlacedLayer, max_pool_size};
 use crate::{Activation, Network};
@@ -8,18 +8,18 @@ use crate::{Activation, Network};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ValueId(usize);
 
-/// What operations read and write.
+/// Something that operations read and write.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
-    /// `input`, or what computes it: the name of a layer, `maxpool`, `pool`.
+    /// `input`, or the name of what computes it: a layer's name, `maxpool` or `pool`.
     pub(crate) name: String,
     /// `[C, H, W]` of one picture.
     pub(crate) shape: [usize; 3],
-    /// How many operations read it, shortcuts included.
+    /// How many times operations read it, shortcuts included.
     readers: usize,
 }
 
-/// What is computed.
+/// What an operation computes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work<'n> {
     /// A convolution or the classifier.
@@ -37,7 +37,7 @@ pub(crate) struct Node<'n> {
     pub(crate) src: ValueId,
     pub(crate) dst: ValueId,
     pub(crate) shortcut: Option<Addend>,
-    /// Index of the block that it is part of, as a label.
+    /// Index of the block that it is part of: a label.
     pub(crate) block: usize,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Addend {
 #[derive(Clone, Debug)]
 pub(crate) struct Graph<'n> {
     values: Vec<Value>,
-    /// In an order in which they can be computed.
+    /// In an order in which they can be computed: writers before readers.
     pub(crate) nodes: Vec<Node<'n>>,
     /// The network's outputs by name.
     pub(crate) outputs: Vec<(&'static str, ValueId)>,
@@ -79,7 +79,7 @@ impl<'n> Graph<'n> {
             for layer in layers {
                 value = graph.layer(layer, value, None);
             }
-            // The layer on the shortcut comes just before what it is added to.
+            // A projection comes just before the layer to whose output it is added.
             let added = projection.map_or(block_input, |layer| graph.layer(layer, block_input, None));
             let shortcut = (block.identity_channels > 0).then_some(Addend {
                 value: added,
@@ -128,7 +128,7 @@ impl<'n> Graph<'n> {
         dst
     }
 
-    /// Whether only the next operation reads it, as its input: it need not exist whole.
+    /// Whether the output of `node` is read by the next operation alone, as its input. Such a value need not exist whole.
     pub(crate) fn is_between(&self, node: usize, keep: &[ValueId]) -> bool {
         let Some([before, next]) = self.nodes.get(node..node + 2) else { return false };
         let dst = before.dst;

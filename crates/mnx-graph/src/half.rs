@@ -1,6 +1,6 @@
 //! Floating-point numbers of 16 bits.
 
-/// Sign, 5 bits of exponent, 10 of fraction (IEEE 754 binary16).
+/// IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction.
 pub(crate) fn f16_to_f64(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff) / 1024.0);
     let magnitude = match exponent {
@@ -12,7 +12,7 @@ pub(crate) fn f16_to_f64(bits: u16) -> f64 {
     if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-/// The upper half of an f32.
+/// bfloat16: the upper half of an f32.
 pub(crate) fn bf16_to_f64(bits: u16) -> f64 {
     f64::from(f32::from_bits(u32::from(bits) << 16))
 }

@@ -1,14 +1,14 @@
 //! Memory on huge pages.
 //!
-//! An inference walks through all weights. On pages of 4 KiB these are thousands of addresses, more than a CPU keeps
-//! translated, and each that it does not keep is a walk through page tables; on pages of 2 MiB they are a handful.
+//! Every inference reads all weights. On pages of 4 KiB they take thousands of page addresses. A CPU keeps fewer than that
+//! translated, and looks the others up in the page tables each time. On pages of 2 MiB there are only a handful.
 
 use memmap2::{Advice, MmapMut};
 
-/// Bytes of a huge page: on x86-64, and on aarch64 where others have 4 KiB. Elsewhere the advice below does nothing.
+/// Bytes of a huge page on x86-64, and on aarch64 if its other pages have 4 KiB. Elsewhere the advice below does nothing.
 const PAGE: usize = 2 << 20;
 
-/// Zeros, aligned to a huge page. The kernel is asked for such pages, and gives others where it has none.
+/// Zeroed memory aligned to a huge page. The operating system is asked for huge pages and gives others if it has none.
 #[derive(Debug)]
 pub(crate) struct HugePages {
     map: MmapMut,
@@ -17,14 +17,14 @@ pub(crate) struct HugePages {
 }
 
 impl HugePages {
-    /// `len` bytes, if they would fill half a page or more, and the kernel knows such pages.
+    /// `len` bytes. `None` if they would fill less than half a huge page, or if the operating system has no such pages.
     pub(crate) fn zeroed(len: usize) -> Option<HugePages> {
-        // A last page of which less than half is used would be a waste.
+        // The last page is a huge one only if at least half of it is used.
         let huge = len.checked_add(PAGE / 2)? / PAGE * PAGE;
         if huge == 0 {
             return None;
         }
-        // Addresses only: what is not written to takes no memory.
+        // This reserves addresses. Pages that are never written to take no memory.
         let map = MmapMut::map_anon(len.checked_add(2 * PAGE)?).ok()?;
         let start = (map.as_ptr() as usize).wrapping_neg() % PAGE;
         map.advise_range(Advice::HugePage, start, huge).ok()?;

@@ -1,6 +1,6 @@
 //! A weight file inside the program.
 
-/// Gives what is in `bytes` the alignment that weights need; [`include_model!`](crate::include_model) uses it.
+/// Aligns `bytes` as weights need it; [`include_model!`](crate::include_model) uses it.
 #[doc(hidden)]
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -9,8 +9,8 @@ pub struct Aligned<T: ?Sized> {
     pub bytes: T,
 }
 
-/// A weight file as part of the program: a `&'static [u8]` like that of `include_bytes!`, but aligned, so that
-/// [`Model::from_bytes`](crate::Model::from_bytes) uses it in place. The path is relative to the source file.
+/// Makes a weight file part of the program. The result is a `&'static [u8]` as from `include_bytes!`, but aligned, so that
+/// [`Model::from_bytes`](crate::Model::from_bytes) uses it in place, without a copy. The path is relative to the source file.
 ///
 /// ```no_run
 /// # macro_rules! include_model { ($path:literal) => { &[0_u8; 64] as &'static [u8] } }

@@ -3,18 +3,18 @@
 use crate::file::{LayerWeights, write_model};
 use crate::{Activation, Error, Layer, Limits, Network, Spec};
 
-/// Standard deviation of the biases of convolutions. They keep activations apart from zero where little else does,
-/// e.g. on planes of one pixel, of which a depthwise layer uses one weight of nine.
+/// Standard deviation of biases. They keep activations away from zero where little else does, e.g. on planes of one pixel,
+/// where a depthwise layer uses only one of its nine weights.
 const BIAS: f64 = 0.3;
 
-/// A weight file with random weights: the same for the same spec and seed, byte for byte, on every machine.
+/// Makes a weight file with random weights. The same spec and seed give the same bytes on every machine.
 ///
-/// Weights are approximately normal with a standard deviation of fan_in^-0.5 divided by the expected root mean square of
-/// the layer's input, so that activations stay at a trained network's scale through any depth: ReLU6 both passes and
-/// cuts, logits are of order 1, and nothing comes near the denormals.
+/// Weights are approximately normal. Their standard deviation is fan_in^-0.5 divided by the expected root mean square of the
+/// layer's input. So activations keep the scale of a trained network at any depth: ReLU6 passes some values and cuts
+/// others, logits are of order 1, and nothing comes near the denormals.
 ///
 /// # Errors
-/// [`Error::PixelRange`]; and as [`write_model`].
+/// [`Error::PixelRange`] for a mean or deviation that is meant for pixels in 0…255; otherwise as [`write_model`].
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
     let limits = Limits::default();
     let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
@@ -33,7 +33,7 @@ pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
     Ok(file)
 }
 
-/// Expected root mean square of each layer's input. Before its activation every layer gives variance 1 + BIAS².
+/// Expected root mean square of each layer's input. Before the activation, every layer's output has variance 1 + BIAS².
 fn input_scales(network: &Network) -> Vec<f64> {
     let linear = 1.0 + BIAS * BIAS;
     let mut scales = Vec::new();
@@ -50,12 +50,13 @@ fn input_scales(network: &Network) -> Vec<f64> {
         }
         let channels = block.layers.last().map_or(1, |layer| layer.cout);
         square += shortcut * block.identity_channels as f64 / channels as f64;
-        // What a ReLU left on a bare shortcut is not negative: of the sum hardly anything is cut off.
+        // A shortcut without a projection carries what a ReLU left, which is not negative. So the activation after the addition
+        // cuts off hardly anything; only with a projection does it count.
         if block.projection.is_some() {
             square = activated(block.activation, square);
         }
         if block.max_pool {
-            // The largest of nine normal values: 1.49² + 0.36, of which hardly anything is negative.
+            // The mean square of the largest of nine normal values is 1.49² + 0.36. It is hardly ever negative.
             square = 2.56 * linear;
         }
     }
@@ -63,7 +64,7 @@ fn input_scales(network: &Network) -> Vec<f64> {
     scales
 }
 
-/// Mean square of symmetric values after an activation: a half is cut off; the few values above 6 hardly count.
+/// Mean square of symmetric values after an activation, which cuts off one half. The few values above 6 hardly count.
 fn activated(activation: Activation, square: f64) -> f64 {
     if activation == Activation::Linear { square } else { square / 2.0 }
 }
@@ -79,8 +80,10 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// Mean 0, variance 1, within ±6: the sum of twelve uniform values of 16 bits, which is exact, so that no
-    /// machine's `ln` or `cos` matters. The values are odd multiples of 2⁻¹⁷ or zero: never denormal.
+    /// An approximately normal number: mean 0, variance 1, within ±6.
+    ///
+    /// It is the sum of twelve uniform values of 16 bits. The sum is exact, so no machine's `ln` or `cos` matters. It is a
+    /// multiple of 2⁻¹⁶, so never denormal.
     fn normal(&mut self) -> f64 {
         let quarters = |v: u64| (v & 0xffff) + (v >> 16 & 0xffff) + (v >> 32 & 0xffff) + (v >> 48);
         let sum: u64 = (0..3).map(|_| quarters(self.next())).sum();

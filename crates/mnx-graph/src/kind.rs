@@ -1,4 +1,4 @@
-//! What a file is that someone took for another.
+//! Recognises files that were given by mistake: what is it, if not a weight file or checkpoint?
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// A kind of file that people have where a weight file or a checkpoint should be, told by its first bytes.
+/// A kind of file that people take for a weight file or a checkpoint. Its first bytes tell which it is.
 ///
 /// It displays as, e.g., `a Git LFS pointer, not the file itself`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl fmt::Display for Wanted {
 pub enum FileKind {
     /// What Git has in place of a large file.
     GitLfsPointer,
-    /// A page of the web, often one that says why there is no download.
+    /// A web page, often one that says why there is no download.
     Html,
     /// XML, often a storage service's error.
     Xml,
@@ -48,25 +48,25 @@ pub enum FileKind {
     PyTorch,
     /// What `torch.save` wrote before PyTorch 1.6, or another pickle.
     Pickle,
-    /// Arrays of NumPy, one or several.
+    /// One or several NumPy arrays.
     NumPy,
-    /// A model of Keras, a zip file.
+    /// A Keras model, a zip file.
     Keras,
-    /// Another zip file, or one of which too little is seen.
+    /// Another zip file, or one whose first bytes are too few to tell.
     Zip,
-    /// Something that is compressed.
+    /// A gzip file.
     Gzip,
     /// A tar archive.
     Tar,
-    /// Often weights of Keras (`.h5`).
+    /// HDF5, often Keras weights (`.h5`).
     Hdf5,
-    /// A graph of ONNX.
+    /// An ONNX graph.
     Onnx,
-    /// A graph of TensorFlow.
+    /// A TensorFlow graph.
     SavedModel,
-    /// A graph of TensorFlow Lite.
+    /// A TensorFlow Lite graph.
     TfLite,
-    /// Weights of llama.cpp.
+    /// Weights for llama.cpp.
     Gguf,
     /// A safetensors checkpoint.
     Safetensors,
@@ -76,7 +76,7 @@ pub enum FileKind {
 
 use FileKind::*;
 
-/// Where a kind's mark is, and the mark; the first row that fits is right.
+/// Marks of files: offset, bytes and kind. The first row that fits wins.
 const MARKS: &[(usize, &[u8], FileKind)] = &[
     (0, b"version https://git-lfs", GitLfsPointer),
     (0, b"MNXW", Mnx),
@@ -93,19 +93,19 @@ const MARKS: &[(usize, &[u8], FileKind)] = &[
     (0, b"\x80\x05", Pickle),
 ];
 
-/// How text of a kind begins, after white space, in small letters.
+/// How text files of a kind begin, after white space, in lower case.
 const TEXTS: &[(&[u8], FileKind)] =
     &[(b"<!doctype html", Html), (b"<html", Html), (b"<head", Html), (b"<?xml", Xml), (b"{", Json)];
 
-/// Which zip file it is, by a part of the name of its first member.
+/// Kinds of zip file, by a part of the first member's name.
 const MEMBERS: &[(&[u8], FileKind)] =
     &[(b"/data.pkl", PyTorch), (b".npy", NumPy), (b"metadata.json", Keras), (b"config.json", Keras)];
 
-/// How far names of members are looked for.
+/// The bytes in which the first member's name is looked for.
 const MEMBER_NAME: std::ops::Range<usize> = 30..286;
 
 impl FileKind {
-    /// Tells it by the file's first bytes: 24 tell most kinds, 300 all of them. `None` for what is not known.
+    /// Recognises a kind by the file's first bytes. 24 bytes tell most kinds, 300 all of them. `None` for unknown files.
     ///
     /// ```
     /// use mnx_graph::FileKind;
@@ -128,7 +128,7 @@ impl FileKind {
         TEXTS.iter().find(|(start, _)| begins(start)).map(|(_, kind)| *kind).or_else(|| protobuf(bytes))
     }
 
-    /// What to do about it.
+    /// Advice on what to do instead.
     pub(crate) fn advice(self, wanted: Wanted) -> &'static str {
         match (self, wanted) {
             (GitLfsPointer, _) => "`git lfs pull` fetches the file",
@@ -146,8 +146,8 @@ impl FileKind {
     }
 }
 
-/// Graphs are protocol buffers without a mark: ONNX begins with its version, 2 to 31 so far, TensorFlow with a 1, and both
-/// go on with one of the fields that may follow.
+/// Recognises graphs, which are protocol buffers without a mark. ONNX begins with its version, 2 to 31 so far; TensorFlow
+/// begins with a 1. In both, one of a few possible fields follows.
 fn protobuf(bytes: &[u8]) -> Option<FileKind> {
     match bytes {
         [8, 1, 0x12, ..] => Some(SavedModel),

@@ -1,30 +1,30 @@
-//! A model's layers with the kernels that suit a CPU: made once per session, run by every inference.
+//! A model's layers, each with the kernel that suits the CPU. They are made once per session and run by every inference.
 
 use mnx_tensor::{Clamp, Cpu, Operation};
 
 use crate::{Error, Model, Network};
 
-/// Convolutions and classifier in the order of the weight file, and the pools.
+/// The convolutions and the classifier in the order of the weight file, and the max and average pools.
 #[derive(Debug)]
 pub(crate) struct Layers {
     cpu: Cpu,
-    /// Their weights are `model`'s, whatever the lifetime says: [`Layers::get`] gives them its own.
+    /// They borrow their weights from `_model`, not for `'static`: [`Layers::get`] shortens the lifetime to its own.
     layers: Vec<mnx_tensor::Layer<'static>>,
     max_pool: Option<mnx_tensor::Layer<'static>>,
     pool: mnx_tensor::Layer<'static>,
-    /// Keeps the weights where they are.
+    /// Keeps the weights alive.
     _model: Model,
 }
 
 impl Layers {
     /// # Errors
-    /// [`Error::Tensor`] where there is no kernel for a layer.
+    /// [`Error::Tensor`] if a layer has no kernel.
     pub(crate) fn new(model: &Model, cpu: Cpu) -> Result<Layers, Error> {
         let network = model.network();
         let layer = |(index, layer): (usize, &crate::Layer)| {
             let (weights, bias) = model.weights(index);
-            // SAFETY: the model's bytes neither move nor change as long as a clone of it is there, which `_model` is; no layer
-            // leaves this type with a longer lifetime than it.
+            // SAFETY: the model's bytes neither move nor change while a clone of the model lives, and `_model` is a clone. No
+            // layer leaves this type with a lifetime longer than the type's own.
             let (weights, bias): (&'static [f32], &'static [f32]) =
                 unsafe { (&*std::ptr::from_ref(weights), &*std::ptr::from_ref(bias)) };
             let channels = if layer.operation().is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] };
@@ -45,12 +45,12 @@ impl Layers {
         self.cpu
     }
 
-    /// The layer of this index in [`Network::layers`].
+    /// The layer with this index in [`Network::layers`].
     pub(crate) fn get(&self, index: usize) -> &mnx_tensor::Layer<'_> {
         &self.layers[index]
     }
 
-    /// The max pool of a network that has one.
+    /// The max pool, if the network has one.
     pub(crate) fn max_pool(&self) -> Option<&mnx_tensor::Layer<'_>> {
         self.max_pool.as_ref()
     }
@@ -61,7 +61,7 @@ impl Layers {
     }
 }
 
-/// Channels of the block that a max pool follows.
+/// Channels of the max pool's input, if the network has a max pool.
 fn max_pooled(network: &Network) -> Option<usize> {
     let block = network.blocks.iter().find(|block| block.max_pool)?;
     block.layers.last().map(|layer| layer.cout)

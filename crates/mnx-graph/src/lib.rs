@@ -7,6 +7,8 @@ mod arena;
 mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+mod converted;
 #[cfg(feature = "rayon")]
 mod cores;
 mod error;
@@ -42,9 +44,15 @@ mod team;
 
 #[cfg(feature = "convert")]
 pub use convert::{
-    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
-pub use error::Error;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+pub use converted::Converted;
+#[cfg(feature = "convert")]
+pub use error::CheckpointError;
+#[cfg(feature = "onnx")]
+pub use error::OnnxError;
+pub use error::{Error, FileError};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]

@@ -1,6 +1,6 @@
-//! What a network may cost before it is refused.
+//! How large a network may be before it is refused.
 
-/// Upper bounds, each checked before anything of that size is allocated.
+/// Upper bounds. Each is checked before anything of that size is allocated.
 ///
 /// ```
 /// let mut limits = mnx_graph::Limits::default();
@@ -9,17 +9,17 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of a weight file's JSON header; 1 MiB.
+    /// Bytes of a weight file's JSON header. Default: 1 MiB.
     pub header_bytes: u64,
-    /// Tensors of a weight file, two (weight and bias) per f32 layer, up to five per int8 layer; 4,096.
+    /// Tensors of a weight file: two (weight and bias) per f32 layer, up to five per int8 layer. Default: 4,096.
     pub tensors: usize,
-    /// Channels of a layer, or classes; 65,536.
+    /// Channels of a layer, or classes. Default: 65,536.
     pub channels: usize,
-    /// Elements of a tensor, a weight or a picture at the network's resolution; 2³¹.
+    /// Elements of a tensor, a weight or a picture at the network's resolution. Default: 2³¹.
     pub elements: u64,
-    /// Elements of all weights together; 2³³.
+    /// Elements of all weights together. Default: 2³³.
     pub weights: u64,
-    /// Bytes of a session's arena; 4 GiB.
+    /// Bytes of a session's arena. Default: 4 GiB.
     pub arena_bytes: u64,
 }
 

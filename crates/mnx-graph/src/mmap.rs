@@ -9,17 +9,19 @@ use crate::model::{Storage, front_of, in_file};
 use crate::{Error, Model, OpenOptions};
 
 impl Model {
-    /// Maps a weight file into memory: nothing is copied, and processes that map the same file share its pages. For the
-    /// first inferences of a process; [`Model::open`] is for many.
+    /// Maps a weight file into memory. Nothing is copied, and processes that map the same file share its pages.
+    ///
+    /// This suits processes that run few inferences and must start fast. For many inferences use [`Model::open`].
     ///
     /// # Safety
-    /// The file must not change as long as the model or a clone of it lives. The model's weights are borrowed from the
-    /// file's pages, so that a write by anybody, this process or another, changes values that the compiler takes for
-    /// constant, after they were checked; and when the file is truncated, reading them ends the process (SIGBUS on
-    /// Unix). Replacing the file by renaming another one over it is fine: the mapping keeps the old one.
+    /// The file must not change while the model or a clone of it lives, because the model's weights are the file's pages:
+    /// - If anybody writes to the file, this process or another, checked values change that the compiler takes for constant.
+    /// - If the file is truncated, reading the weights ends the process (SIGBUS on Unix).
+    ///
+    /// Replacing the file by renaming another one over it is fine: the mapping keeps the old one.
     ///
     /// # Errors
-    /// As [`Model::open`]; what cannot be mapped, e.g. a pipe, gives an [`Error::Io`].
+    /// As [`Model::open`]. A file that cannot be mapped, e.g. a pipe, gives an [`Error::Io`].
     pub unsafe fn open_mmap(path: impl AsRef<Path>) -> Result<Model, Error> {
         // SAFETY: the caller's promise.
         unsafe { Model::open_mmap_with(path, &OpenOptions::default()) }
@@ -36,8 +38,8 @@ impl Model {
         let path = path.as_ref();
         let open = || {
             let file = File::open(path)?;
-            // SAFETY: the caller promises that the file does not change while it is mapped, which is as long as the
-            // model lives.
+            // SAFETY: the caller promises that the file does not change while the model lives, which is as long as it is
+            // mapped.
             let map = unsafe { Mmap::map(&file) }?;
             let front = front_of(&map, options)?;
             let start = front.payload_start;

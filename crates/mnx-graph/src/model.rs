@@ -13,7 +13,7 @@ use mnx_tensor::Element;
 use crate::file::{ALIGNMENT, Front, Layout, check_payload, check_runs, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::{Error, FileError, Layer, Limits, Network, Spec};
 
 /// How a weight file is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,9 +305,9 @@ pub(crate) fn in_file(path: &Path, error: Error) -> Error {
 fn check_len(front: &Front, found: u64) -> Result<(), Error> {
     let expected = front.payload_start as u64 + front.layout.payload_len as u64;
     match found.cmp(&expected) {
-        std::cmp::Ordering::Less => Err(Error::Truncated { what: "the last tensor", expected, found }),
+        std::cmp::Ordering::Less => Err(Error::File(FileError::Truncated { what: "the last tensor", expected, found })),
         std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(Error::TrailingBytes { expected, found }),
+        std::cmp::Ordering::Greater => Err(Error::File(FileError::TrailingBytes { expected, found })),
     }
 }
 

@@ -1,8 +1,8 @@
-//! A [`Spec`](crate::Spec) spelled out: every block and layer with its channels, independent of the input's size.
+//! A [`Spec`](crate::Spec) spelled out: every block and layer with its channels. The size of the input is left open.
 
 mod builder;
 
-use builder::Builder;
+use builder::NetworkBuilder;
 
 use mnx_conv::Packing;
 use mnx_tensor::{Clamp, Operation};
@@ -14,7 +14,7 @@ use crate::{Error, Limits, Spec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
-    /// Dense 3x3 convolution of the picture: a stem.
+    /// Dense 3x3 convolution of the picture: the MobileNets' stem.
     Dense3x3,
     /// Dense 7x7 convolution of the picture: ResNet's stem.
     Dense7x7,
@@ -24,11 +24,11 @@ pub enum LayerKind {
     Depthwise3x3,
     /// 1x1 convolution.
     Pointwise,
-    /// The classifier: a matrix times the pooled features, with bias.
+    /// The classifier: a matrix times the pooled features, plus a bias.
     Linear,
 }
 
-/// What follows the bias.
+/// What is done to a layer's sums, or to the sum at the end of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -43,7 +43,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// As bounds.
+    /// The activation as bounds.
     pub(crate) fn clamp(self) -> Clamp {
         match self {
             Activation::Linear => Clamp::NONE,
@@ -72,17 +72,17 @@ pub struct Layer {
     pub activation: Activation,
 }
 
-/// Layers in a row, and the shortcut over them.
+/// A row of layers, and the shortcut over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Name in a checkpoint, e.g. `features.3`.
     pub name: String,
     /// In order of execution.
     pub layers: Vec<Layer>,
-    /// The block's input, or what the projection makes of it, is added to this many first channels of its output; 0: no
-    /// shortcut.
+    /// How many channels the shortcut covers, from the first one on. The block's input, or the projection of it, is added to
+    /// these channels of the output. 0 means no shortcut.
     pub identity_channels: usize,
-    /// A layer on the shortcut, where the block changes the size or the channels.
+    /// The layer on the shortcut, if the block changes the size or the channels.
     pub projection: Option<Layer>,
     /// What follows the addition.
     pub activation: Activation,
@@ -91,7 +91,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Without layers, shortcut and pool.
+    /// A block without layers, shortcut and max pool.
     pub(crate) fn named(name: impl Into<String>) -> Block {
         Block {
             name: name.into(),
@@ -103,30 +103,30 @@ impl Block {
         }
     }
 
-    /// Every layer in the order of the weight file, that on the shortcut last.
+    /// Every layer in the order of the weight file: the row, then the projection.
     pub fn all_layers(&self) -> impl Iterator<Item = &Layer> {
         self.layers.iter().chain(&self.projection)
     }
 }
 
-/// Blocks in a row, then global average pool, then the classifier.
+/// A network: blocks in a row, then the global average pool, then the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// The stem, then the stages' blocks one by one, then the head, if there is one.
+    /// The stem, then the blocks of the stages, then the head if there is one.
     pub blocks: Vec<Block>,
     /// The classifier.
     pub classifier: Layer,
 }
 
 impl Layer {
-    /// Height and width of the output for an input of `h` x `w`: each divided by the stride,
-    /// rounded up, wherever the padding puts its zeros. The classifier's input is 1 x 1.
+    /// Height and width of the output for an input of `h` x `w`: each divided by the stride and rounded up, for every
+    /// [`Padding`](crate::Padding). The classifier's input is 1 x 1.
     pub fn output_size(&self, h: usize, w: usize) -> (usize, usize) {
         (h.div_ceil(self.stride), w.div_ceil(self.stride))
     }
 
-    /// Dimensions of the weight as a checkpoint has it: output channels, input channels per group,
-    /// kernel height and width; of the classifier outputs and inputs only.
+    /// Dimensions of the weight as in a checkpoint: `[output channels, input channels per group, kernel height, kernel
+    /// width]`. The classifier's are `[outputs, inputs]`.
     pub fn weight_dims(&self) -> Vec<usize> {
         match self.kind {
             LayerKind::Dense3x3 | LayerKind::Conv3x3 => vec![self.cout, self.cin, 3, 3],
@@ -137,7 +137,8 @@ impl Layer {
         }
     }
 
-    /// What its kernel computes. A strided pointwise layer is one without a stride on the pixels that it reads.
+    /// What its kernel computes. A pointwise layer has no stride here: a strided one runs on a copy of just the pixels that
+    /// it reads.
     pub fn operation(&self) -> Operation {
         let stride = self.stride;
         match self.kind {
@@ -160,31 +161,30 @@ impl Layer {
         }
     }
 
-    /// Elements of the weight, `u64::MAX` where they are even more.
+    /// Elements of the weight, at most `u64::MAX`.
     pub fn weight_elements(&self) -> u64 {
         self.weight_dims().iter().fold(1, |n: u64, &dim| n.saturating_mul(dim as u64))
     }
 
-    /// Trained parameters before folding: the weight, and scale and shift of the batch norm or
-    /// else the bias.
+    /// Trained parameters before folding: the weight, and the batch norm's scale and shift or else the bias.
     pub fn parameters(&self) -> u64 {
         let per_channel = if self.norm.is_some() { 2 } else { 1 };
         self.weight_elements().saturating_add((self.cout as u64).saturating_mul(per_channel))
     }
 
-    /// Multiply-adds for an output of `h_out` x `w_out`, zeros of the padding included.
+    /// Multiply-adds for an output of `h_out` x `w_out`. Those with the padding's zeros are counted.
     pub fn macs(&self, h_out: usize, w_out: usize) -> u64 {
         self.weight_elements().saturating_mul(h_out as u64).saturating_mul(w_out as u64)
     }
 }
 
-/// A layer at its place in a network whose input has a certain size.
+/// A layer in a network whose input has a known size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlacedLayer<'a> {
-    /// Place in [`Network::layers`].
+    /// Index in [`Network::layers`].
     pub index: usize,
-    /// Index in [`Network::blocks`]; of the classifier, their number.
+    /// Index of its block in [`Network::blocks`]. The classifier's is the number of blocks.
     pub block: usize,
     /// Whether it is the layer on the block's shortcut.
     pub projection: bool,
@@ -197,7 +197,7 @@ pub struct PlacedLayer<'a> {
 }
 
 impl PlacedLayer<'_> {
-    /// Multiply-adds of the layer here.
+    /// Multiply-adds of the layer at this size.
     pub fn macs(&self) -> u64 {
         self.layer.macs(self.output.0, self.output.1)
     }
@@ -212,23 +212,24 @@ impl Network {
         Network::new_with(spec, &Limits::default())
     }
 
-    /// Spells out `spec`: which layers each block has, under which names, with how many channels.
+    /// Spells out `spec` within `limits`: which layers each block has, their names and their channels.
     ///
     /// # Errors
-    /// [`Error::Spec`] names the first field whose value no network can have; [`Error::Limit`]
-    /// says which layer or field goes over `limits`.
+    /// - [`Error::Spec`] names the first field whose value no network can have.
+    /// - [`Error::Limit`] says which layer or field exceeds `limits`.
     pub fn new_with(spec: &Spec, limits: &Limits) -> Result<Network, Error> {
         spec.check(limits)?;
-        Builder::new(spec, limits).build()
+        NetworkBuilder::new(spec, limits).build()
     }
 
-    /// Every layer in the order of the weight file: block by block, in a block first those in a row, the classifier last.
+    /// Every layer in the order of the weight file: block by block, and the classifier last. In a block the projection comes
+    /// after the row of layers.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.blocks.iter().flat_map(Block::all_layers).chain([&self.classifier])
     }
 
-    /// Every layer in that order, with its sizes for an input of `h` x `w`. The classifier,
-    /// last, sees the 1 x 1 that the pool leaves.
+    /// Every layer in the order of [`layers`](Network::layers), with its sizes for an input of `h` x `w`. The classifier's
+    /// input is the 1 x 1 that the average pool leaves.
     pub fn place(&self, h: usize, w: usize) -> impl Iterator<Item = PlacedLayer<'_>> {
         let mut placed = Vec::new();
         let mut push = |block, projection, layer, input, output| {
@@ -258,13 +259,13 @@ impl Network {
         self.layers().map(Layer::parameters).fold(0, u64::saturating_add)
     }
 
-    /// Multiply-adds of convolutions and classifier for one picture of `h` x `w`.
+    /// Multiply-adds of all convolutions and the classifier for one picture of `h` x `w`.
     pub fn macs(&self, h: usize, w: usize) -> u64 {
         self.place(h, w).map(|placed| placed.macs()).fold(0, u64::saturating_add)
     }
 }
 
-/// Height and width that a 3x3 max pool of stride 2 leaves.
+/// Height and width of the output of a 3x3 max pool of stride 2.
 pub(crate) fn max_pool_size((h, w): (usize, usize)) -> (usize, usize) {
     (h.div_ceil(2), w.div_ceil(2))
 }

@@ -1,4 +1,4 @@
-//! What a session will do for an input of some shape, step by step, and how long it takes.
+//! What a session does for an input of some shape, step by step, and how long each step takes.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use mnx_tensor::{Isa, TensorView};
 
 use crate::exec::Exec;
 use crate::layers::Layers;
-use crate::plan::{Conv, Place, Shortcut, Step, StepKind};
+use crate::plan::{Conv, Home, Shortcut, Step, StepKind};
 use crate::run::{Prepared, Until, Watch};
 use crate::{Error, Model, PlacedLayer, Session};
 
-/// One layer as a session runs it on one picture.
+/// One layer as a session runs it, for one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerInfo {
-    /// Name in a checkpoint, e.g. `features.1.conv.0`; `pool` for the global average pool.
+    /// Name in a checkpoint, e.g. `features.1.conv.0`; `maxpool` or `pool` (the global average pool).
     pub name: String,
-    /// The kernel that runs, by the grammar of [`mnx_tensor`].
+    /// Name of the kernel that runs, as [`mnx_tensor`] forms it.
     pub kernel: &'static str,
     /// The kernel's largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
@@ -27,29 +27,29 @@ pub struct LayerInfo {
     pub output: [usize; 3],
     /// Trained parameters before batch norms are folded.
     pub parameters: u64,
-    /// Multiply-adds, zeros of the padding included. The pool has none.
+    /// Multiply-adds; those with the padding's zeros are counted. Pools have none.
     pub macs: u64,
     /// Bytes of packed weights and bias.
     pub weight_bytes: u64,
-    /// Where the output of the first picture begins, in bytes from the start of the session's memory; `None` where it
-    /// never exists whole, since the next layer is fused with this one.
+    /// Where the first picture's output begins, in bytes from the start of the session's memory. `None` if the next layer is
+    /// fused with this one, because then the output never exists whole.
     pub arena_offset: Option<u64>,
 }
 
-/// What a session does at a time: one layer, or several that are fused.
+/// One step of a session: one layer, or several that are fused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepInfo {
-    /// The blocks that it is part of, e.g. `features.1`, one after the other joined by ` + `; `pool`, `classifier`.
+    /// The blocks that it is part of, e.g. `features.1`, joined by ` + `. Or `pool` or `classifier`.
     pub block: String,
     /// The layers, in order.
     pub layers: Vec<LayerInfo>,
-    /// Bytes of activations that one picture needs moved at least: input, output and shortcut, each once.
+    /// Bytes of activations that must be moved for one picture at the least: input, output and shortcut, each once.
     pub activation_bytes: u64,
 }
 
 impl StepInfo {
-    /// The layers' names, joined by ` + `.
+    /// The layers' names joined by ` + `.
     pub fn name(&self) -> String {
         self.layers.iter().map(|layer| &*layer.name).collect::<Vec<_>>().join(" + ")
     }
@@ -59,46 +59,47 @@ impl StepInfo {
         self.layers.iter().map(|layer| layer.macs).fold(0, u64::saturating_add)
     }
 
-    /// Bytes that `batch` pictures need moved at least: their activations, and the weights once.
+    /// Bytes that must be moved for `batch` pictures at the least: their activations, and the weights once.
     pub fn bytes(&self, batch: usize) -> u64 {
         let weights = self.layers.iter().map(|layer| layer.weight_bytes).fold(0, u64::saturating_add);
         self.activation_bytes.saturating_mul(batch as u64).saturating_add(weights)
     }
 }
 
-/// Where the time of inferences goes.
+/// Where the time of a number of inferences goes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Profile {
-    /// Pictures of an inference.
+    /// Pictures per inference.
     pub batch: usize,
     /// Threads of the session.
     pub threads: usize,
     /// ISA of the kernels.
     pub isa: Isa,
-    /// Per step, in order; the pool and the classifier come last.
+    /// The steps in order; the average pool and the classifier come last.
     pub steps: Vec<StepProfile>,
-    /// Each inference from beginning to end.
+    /// The duration of each inference from start to end.
     pub whole: Vec<Duration>,
-    /// Of each inference, how long the calling thread waited for pictures that others computed whole.
+    /// How long the calling thread waited, in each inference, for pictures that other threads computed whole.
     pub gathering: Vec<Duration>,
 }
 
-/// The times of one step, as the calling thread sees them: one per inference, all pictures of the batch together.
+/// The times of one step as the calling thread sees them. There is one time per inference, for all pictures of the batch.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepProfile {
-    /// What is done.
+    /// What the step does.
     pub step: StepInfo,
-    /// From the end of the step before to the end of this one. Of pictures that threads compute whole, those
-    /// of the calling thread only.
+    /// From the end of the step before to the end of this one. When threads compute whole pictures, only the calling thread's
+    /// pictures count.
     pub times: Vec<Duration>,
-    /// How much of that the calling thread waited for others.
+    /// How much of that time the calling thread waited for others.
     pub waiting: Vec<Duration>,
 }
 
 impl Session {
-    /// What a run on an input of this shape does, step by step. Lays out memory as [`prepare`](Session::prepare) does.
+    /// What a run on an input of shape `[N, 3, H, W]` does, step by step. Lays out memory as [`prepare`](Session::prepare)
+    /// does.
     ///
     /// # Errors
     /// As [`prepare`](Session::prepare).
@@ -109,7 +110,8 @@ impl Session {
     }
 
     /// Runs the input `iterations` times and says where the time goes. The logits are those of [`run`](Session::run).
-    /// The clock is read once per step (twice, on several threads); a run that is not profiled has no trace of it.
+    ///
+    /// The clock is read once per step, or twice on several threads. Runs that are not profiled pay nothing for this.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -154,7 +156,7 @@ impl Session {
     }
 }
 
-/// A stop watch with a sum per step.
+/// A stopwatch that adds up times per step.
 struct Laps {
     last: Instant,
     waiting_since: Option<Instant>,
@@ -199,7 +201,7 @@ impl Watch for Laps {
     }
 }
 
-/// From a plan to what people want to know of it.
+/// Describes a plan's steps for people.
 struct Describe<'a> {
     model: &'a Model,
     prepared: &'a Prepared,
@@ -220,9 +222,9 @@ impl<'a> Describe<'a> {
 
     fn step(&self, step: &Step) -> StepInfo {
         let offset = match step.dst {
-            Place::Input => 0,
-            Place::Lane(slot) => slot.offset,
-            Place::Batch(index) => self.prepared.regions.batch[index],
+            Home::Input => 0,
+            Home::Workspace(slot) => slot.offset,
+            Home::Batch(index) => self.prepared.regions.batch[index],
         };
         let network = self.model.network();
         let (block, mut layers) = match &step.kind {
@@ -247,7 +249,7 @@ impl<'a> Describe<'a> {
         step_info(block, layers, step.shortcut.map_or(0, of_shortcut))
     }
 
-    /// The blocks of a step's layers, and of all steps that share one with them.
+    /// The blocks of a step's layers and of all steps that share a block with them, joined by ` + `.
     fn block(&self, convs: &[Conv]) -> String {
         let blocks_of = |convs: &[Conv]| {
             let block = |conv: Option<&Conv>| conv.map_or(0, |conv| self.placed[conv.layer.index].block);
@@ -281,7 +283,7 @@ impl<'a> Describe<'a> {
     }
 }
 
-/// A pool: a layer without parameters.
+/// A max or average pool: a layer without parameters.
 fn pool(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, geometry: &Geometry, channels: usize) -> LayerInfo {
     let (kernel, tile) = layer.map_or(("", (0, 0)), |layer| (layer.kernel().name, layer.kernel().tile));
     LayerInfo {
@@ -310,7 +312,7 @@ fn bytes_of(floats: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use mnx_tensor::ops::{self, Padding};
+    use mnx_tensor::ops::{self, Margins};
     use mnx_tensor::{Clamp, Operation, Tensor};
 
     use super::*;
@@ -387,7 +389,7 @@ mod tests {
             let (cpu, channels) = (session.layers().cpu(), [channels, 5]);
             let classifier =
                 mnx_tensor::Layer::new(cpu, Operation::Linear, channels, weights, bias, Clamp::NONE).unwrap();
-            let again = ops::forward(&classifier, features.view(), Padding::ZERO, None).unwrap();
+            let again = ops::forward(&classifier, features.view(), Margins::ZERO, None).unwrap();
             assert_eq!(again.data(), logits);
             assert_eq!(session.run(input.view()).unwrap().data(), logits);
         }

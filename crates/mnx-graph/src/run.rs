@@ -1,4 +1,4 @@
-//! The order of an inference: alone, or together with helpers of a pool.
+//! The order of an inference: on one thread, or together with helpers of a thread pool.
 
 use mnx_tensor::{AlignedBytes, TensorView};
 
@@ -9,7 +9,7 @@ use crate::plan::Plan;
 #[cfg(feature = "rayon")]
 use crate::team::{Job, Phase, work_through};
 
-/// What depends on the input's shape.
+/// Everything that depends on the input's shape.
 pub(crate) struct Prepared {
     pub(crate) shape: [usize; 4],
     /// Values that exist whole at the end of a step.
@@ -17,19 +17,19 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) memory: AlignedBytes,
     pub(crate) regions: Regions,
-    /// Pictures that one thread computes whole.
+    /// How many pictures are computed by one thread each.
     #[cfg(feature = "rayon")]
     pub(crate) whole: usize,
     #[cfg(feature = "rayon")]
     pub(crate) phases: Vec<Phase>,
 }
 
-/// Somebody who looks on from the thread that called. The default looks at nothing and costs nothing.
+/// An observer on the calling thread. `()` observes nothing and costs nothing.
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "alone nobody waits"))]
 pub(crate) trait Watch {
-    /// This step of this picture is complete; a step of the batch comes with picture 0.
+    /// This step of this picture is complete. A step of the batch comes with picture 0.
     fn step(&mut self, _exec: &Exec, _step: usize, _picture: usize) {}
-    /// Nothing is left to do here of the current step, or of the whole pictures; others may be at it still.
+    /// Nothing of the current step, or of the whole pictures, is left for this thread. Others may still be at it.
     fn waiting(&mut self) {}
     /// All whole pictures are complete.
     fn gathered(&mut self) {}
@@ -40,22 +40,22 @@ impl Watch for () {}
 /// How far an inference goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// All steps of every picture.
+    /// Up to the last step of every picture.
     Features,
-    /// The steps of the batch too.
+    /// Through the steps of the batch.
     Outputs,
 }
 
 impl Prepared {
     /// Picture by picture on this thread, then the steps of the batch.
     pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, until: Until, watch: &mut impl Watch) {
-        // SAFETY: plan and regions were made for these layers and the input's shape.
+        // SAFETY: plan and regions were made for these layers and this shape of input.
         let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, &self.regions) };
         let mut hand = Hand::new(0);
         let mut run = |steps: std::ops::Range<usize>, picture: usize| {
             for step in steps {
                 for unit in 0..exec.units(step) {
-                    // SAFETY: one thread does everything, in order; worker 0 has lane 0 and scratch.
+                    // SAFETY: one thread does everything in order. Workspace 0 and worker 0's scratch exist.
                     unsafe { exec.step(step, unit, picture, 0, &mut hand) }
                 }
                 watch.step(&exec, step, picture);
@@ -67,8 +67,10 @@ impl Prepared {
         }
     }
 
-    /// Makes the phases of one inference ready: whole pictures first, each by whoever takes it; then the
-    /// remaining ones step by step, all threads on each; then the steps of the batch, which read their weights once.
+    /// Makes the phases of one inference ready, in this order:
+    /// 1. whole pictures, each computed by the thread that claims it;
+    /// 2. the remaining pictures, step by step, all threads on each step;
+    /// 3. the steps of the batch, which read their weights once.
     #[cfg(feature = "rayon")]
     pub(crate) fn reset_phases(&mut self, until: Until) {
         let (of_picture, phases) = (self.plan.picture_steps, self.phases.len());
@@ -88,9 +90,9 @@ impl Prepared {
 #[cfg(feature = "rayon")]
 pub(crate) struct Worker<'a, W> {
     pub(crate) exec: &'a Exec<'a>,
-    /// Number 0 is the one that called.
+    /// Worker 0 is the calling thread.
     pub(crate) hand: Hand,
-    /// Pictures of the batch, and how many of them one thread computes whole.
+    /// Pictures of the batch, and how many of them are computed by one thread each.
     pub(crate) pictures: usize,
     pub(crate) whole: usize,
     pub(crate) watch: &'a mut W,
@@ -99,9 +101,9 @@ pub(crate) struct Worker<'a, W> {
 /// What a phase computes.
 #[cfg(feature = "rayon")]
 enum Stage {
-    /// A unit is a picture, all its steps.
+    /// A unit is one picture with all its steps.
     WholePictures,
-    /// A unit of a step of a picture.
+    /// A unit is one unit of this step of this picture.
     Step { step: usize, picture: usize },
 }
 
@@ -118,7 +120,7 @@ impl<W: Watch> Worker<'_, W> {
             Some(n) if n < rest * of_picture => {
                 Stage::Step { step: n % of_picture, picture: self.whole + n / of_picture }
             }
-            // A step of the batch, which has no picture.
+            // Steps of the batch have no picture.
             Some(n) => Stage::Step { step: of_picture + n - rest * of_picture, picture: 0 },
         }
     }
@@ -127,17 +129,17 @@ impl<W: Watch> Worker<'_, W> {
 #[cfg(feature = "rayon")]
 impl<W: Watch> Job for Worker<'_, W> {
     fn unit(&mut self, phase: usize, unit: usize) {
-        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
-        // is complete. Whole pictures use the lane of the worker that claimed them, others lane
-        // 0, in which nothing else is left; workers have different numbers.
+        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before is complete. A whole picture
+        // uses the workspace of the worker that claimed it. The others use workspace 0, which no whole picture needs any
+        // more. Workers have different numbers.
         unsafe {
             match self.stage(phase) {
                 Stage::Step { step, picture } => self.exec.step(step, unit, picture, 0, &mut self.hand),
                 Stage::WholePictures => {
                     for step in 0..self.exec.picture_steps() {
                         for part in 0..self.exec.units(step) {
-                            let lane = self.hand.worker;
-                            self.exec.step(step, part, unit, lane, &mut self.hand);
+                            let workspace = self.hand.worker;
+                            self.exec.step(step, part, unit, workspace, &mut self.hand);
                         }
                         self.watch.step(self.exec, step, unit);
                     }

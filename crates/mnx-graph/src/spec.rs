@@ -1,10 +1,10 @@
-//! A network as data: the stage table and everything else that a weight file's header says.
+//! A network as data: the stage table, and everything else that a weight file's header says about the network.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Activation, Error, Limits};
 
-/// What kind of block a stage repeats.
+/// The kind of block that a stage repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -14,33 +14,35 @@ pub enum BlockKind {
     Sandglass,
     /// MobileNetV2's block (section 3.3 of its paper).
     InvertedResidual,
-    /// ResNet's block of two dense 3x3 layers.
+    /// ResNet's basic block: two dense 3x3 layers.
     Basic,
-    /// ResNet's block of a dense 3x3 layer between two pointwise ones.
+    /// ResNet's bottleneck: a dense 3x3 layer between two pointwise ones.
     Bottleneck,
 }
 
-/// One row of the stage table: `repeats` blocks, of which the first has `stride`.
+/// One row of the stage table: `repeats` blocks. The first has `stride`, the others have stride 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Kind of the stage's blocks; a SandGlass block where a stage table does not say.
+    /// Kind of the stage's blocks. If a stage table does not say, it is a SandGlass block.
     #[serde(default)]
     pub block: BlockKind,
-    /// SandGlass block: hidden channels are input channels divided by this (rounded down), or where that is less
-    /// than a sixth of the output channels, that sixth rounded to a multiple of 16. A
-    /// stage of ratio 2 has both depthwise layers, the second one strided, and no shortcut.
-    /// Inverted residual block: hidden channels are input channels times this; at 1 there is no layer that expands them.
-    /// Bottleneck: hidden channels are output channels divided by this (rounded down, at least 1). Basic block: 1.
+    /// How many hidden channels a block has:
+    /// - SandGlass: input channels divided by the ratio, rounded down. If that is less than a sixth of the output channels, it
+    ///   is that sixth rounded to a multiple of 16. With ratio 2 both depthwise layers are there, the second one strided, and
+    ///   there is no shortcut.
+    /// - Inverted residual: input channels times the ratio. With ratio 1 there is no layer that expands them.
+    /// - Bottleneck: output channels divided by the ratio, rounded down, at least 1.
+    /// - Basic: none; the ratio is 1.
     pub ratio: usize,
     /// Output channels before the width multiplier.
     pub channels: usize,
-    /// How many blocks.
+    /// Number of blocks.
     pub repeats: usize,
     /// Stride of the first block, 1 or 2.
     pub stride: usize,
-    /// Whether a first inverted residual block has a shortcut where its stride and channels allow one; it does where a stage
-    /// table does not say.
+    /// Whether the stage's first block, if an inverted residual, has a shortcut when its stride and channels allow one. Default:
+    /// yes.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub first_shortcut: bool,
 }
@@ -54,7 +56,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// The first layer, a dense convolution with an activation, and the pool after it, if there is one.
+/// The first layer: a dense convolution with an activation, and possibly a max pool after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
@@ -62,7 +64,7 @@ pub struct Stem {
     pub channels: usize,
     /// 1 or 2.
     pub stride: usize,
-    /// Rows and columns of the convolution: 3, or at stride 2 also 7.
+    /// Rows and columns of the convolution: 3, or with stride 2 also 7.
     #[serde(default = "three", skip_serializing_if = "is_three")]
     pub kernel: usize,
     /// Whether a 3x3 max pool of stride 2 follows.
@@ -78,19 +80,21 @@ fn is_three(kernel: &usize) -> bool {
     *kernel == 3
 }
 
-/// Where the zeros of a padded convolution go.
+/// The rule that says where the zeros of a padded convolution go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// As many rows or columns on each side, as PyTorch's `padding=1` of a 3x3 layer.
+    /// The same number on each side, like PyTorch's `padding=1` for a 3x3 layer.
     #[default]
     Torch,
-    /// TensorFlow's SAME: at stride 2 on an even size, none before and one after.
+    /// TensorFlow's SAME. With stride 2 and an even size there is one row or column less before the picture than after it: 0
+    /// and 1 for a 3x3 layer.
     Tf,
 }
 
 impl Padding {
-    /// `(before, after)` of a `kernel` wide layer (an odd number) along an axis of `size` at `stride` 1 or 2.
+    /// Zeros `(before, after)` the picture along one axis: `kernel` is the filter's size, an odd number; `size` is the
+    /// picture's; `stride` is 1 or 2.
     pub fn of(self, kernel: usize, size: usize, stride: usize) -> (usize, usize) {
         let half = kernel / 2;
         match self {
@@ -100,28 +104,29 @@ impl Padding {
     }
 }
 
-/// How a picture becomes the square that the network takes.
+/// How a picture is made square for the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Fit {
-    /// The short side is resized, the long one in proportion; the middle is kept.
+    /// The short side is resized and the long side in proportion. The middle is kept.
     #[default]
     Crop,
-    /// Both sides are resized to the same, whatever the picture's proportions; the middle is kept, all of it where that is the
-    /// resolution.
+    /// Both sides are resized to the same length, whatever the picture's proportions. The middle is kept; if the length is
+    /// the resolution, that is all of it.
     Squash,
 }
 
-/// How pixels are made of those of another size.
+/// How a picture is resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Interpolation {
-    /// Bilinear, over all pixels that a smaller picture's pixel covers: torchvision's default, Pillow's `BILINEAR`.
+    /// Bilinear. A pixel of a smaller picture averages all the pixels that it covers. It is torchvision's default and Pillow's
+    /// `BILINEAR`.
     #[default]
     BilinearAntialiased,
-    /// Bicubic in the same way: Pillow's `BICUBIC`.
+    /// Bicubic, over all covered pixels as well: Pillow's `BICUBIC`.
     Bicubic,
 }
 
@@ -130,28 +135,32 @@ pub enum Interpolation {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Preprocessing {
-    /// What the short side is resized to, or with [`Fit::Squash`] both sides, before the crop to the resolution.
+    /// Length in pixels to which the short side is resized, or both sides with [`Fit::Squash`]. The crop to the resolution
+    /// comes after it.
     pub resize: usize,
-    /// Whether the picture keeps its proportions; it does where a weight file does not say.
+    /// Whether the picture keeps its proportions. Default: it does.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fit: Fit,
-    /// How it is resized; bilinear where a weight file does not say.
+    /// How it is resized. Default: bilinear.
     #[serde(default, skip_serializing_if = "is_default")]
     pub interpolation: Interpolation,
     /// Subtracted from pixels in 0…1, per channel R, G, B.
     pub mean: [f32; 3],
-    /// Divides afterwards.
+    /// Divides what is left.
     pub std: [f32; 3],
 }
 
 impl Preprocessing {
-    /// Torchvision's usual one: bilinear, proportions kept.
+    /// Preprocessing as is usual in torchvision: bilinear, proportions kept.
     pub fn new(resize: usize, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         Preprocessing { resize, fit: Fit::default(), interpolation: Interpolation::default(), mean, std }
     }
 
-    /// The same for pixels in 0…1, where mean or deviation can only be those of pixels of 0…255: neither can be above 1 for pixels in
-    /// 0…1. A deviation of 1 beside such a mean becomes 1/255.
+    /// Recognises a mean or deviation that is meant for pixels in 0…255, and returns the same preprocessing for pixels in 0…1.
+    /// `None` if it is for 0…1 already.
+    ///
+    /// For pixels in 0…1 neither can be above 1. So values above 1 are divided by 255. A deviation of 1 beside such a mean
+    /// becomes 1/255.
     ///
     /// ```
     /// # use mnx_graph::Preprocessing;
@@ -174,7 +183,7 @@ impl Preprocessing {
     }
 
     /// # Errors
-    /// [`Error::PixelRange`] for values that are meant for pixels of 0…255.
+    /// [`Error::PixelRange`] for values that are meant for pixels in 0…255.
     pub(crate) fn check_range(&self) -> Result<(), Error> {
         let Some(meant) = self.in_unit_range() else { return Ok(()) };
         let pair = |of: &Preprocessing| [of.mean, of.std];
@@ -182,7 +191,7 @@ impl Preprocessing {
     }
 }
 
-/// By 255, without what f32 adds to a decimal number.
+/// `value` divided by 255 and rounded to seven digits, so that a decimal number stays one: 123.675 gives 0.485.
 fn divided(value: f32) -> f32 {
     let exact = f64::from(value) / 255.0;
     format!("{exact:.6e}").parse().unwrap_or(exact as f32)
@@ -202,11 +211,13 @@ pub struct Spec {
     pub stem: Stem,
     /// Stage table, channels before the width multiplier.
     pub stages: Vec<Stage>,
-    /// What follows the layers that have an activation: ReLU6 or ReLU.
+    /// The activation of the layers that have one: ReLU6 or ReLU.
     #[serde(default, skip_serializing_if = "is_default")]
     pub activation: Activation,
-    /// Output channels, before the width multiplier, of a pointwise layer between the last stage and the
-    /// pool; `None`: there is no such layer. They, or else the last stage's, grow with a width above 1, but do not
+    /// Output channels, before the width multiplier, of the pointwise layer between the last stage and the average pool.
+    /// `None` if there is no such layer.
+    ///
+    /// The channels before the classifier, which are these or else the last stage's, grow with a width above 1 but do not
     /// shrink with one below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<usize>,
@@ -214,7 +225,7 @@ pub struct Spec {
     pub width: f64,
     /// Identity tensor multiplier: the share of channels that a shortcut covers, 0…1.
     pub identity: f64,
-    /// Side of the picture that the network was trained on.
+    /// Side in pixels of the pictures that the network was trained on.
     pub resolution: usize,
     /// Channels of the input: 3.
     pub channels: usize,
@@ -229,7 +240,7 @@ pub struct Spec {
     pub preprocessing: Preprocessing,
 }
 
-/// Error of a field of the spec.
+/// The error for a field of the spec.
 fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
     Error::Spec { field: field.into(), expected: expected.into(), found: found.to_string() }
 }
@@ -286,8 +297,8 @@ impl Preprocessing {
 }
 
 impl Spec {
-    /// Checks every field by itself; what follows from them together is
-    /// [`Network::new_with`](crate::Network::new_with)'s to check.
+    /// Checks every field by itself. What follows from them together is checked by
+    /// [`Network::new_with`](crate::Network::new_with).
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), Error> {
         self.stem.check()?;
         if self.stages.is_empty() {
@@ -313,7 +324,7 @@ impl Spec {
         self.check_picture(limits)
     }
 
-    /// What only some kinds of block have.
+    /// Checks the fields that only some kinds of block have.
     fn check_family(&self) -> Result<(), Error> {
         let has = |kinds: &[BlockKind]| self.stages.iter().any(|stage| kinds.contains(&stage.block));
         if self.activation == Activation::Linear {
@@ -350,7 +361,7 @@ impl Spec {
         }
     }
 
-    /// The resized square is the larger of the two pictures that the resolution asks for.
+    /// Checks the resized picture, which is at least as large as the cropped one.
     fn check_picture(&self, limits: &Limits) -> Result<(), Error> {
         let side = self.preprocessing.resize as u64;
         let elements = side.saturating_mul(side).saturating_mul(self.channels as u64);

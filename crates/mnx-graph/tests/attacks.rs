@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Parts, small_file, small_int8_file};
-use mnx_graph::{Error, FileKind, Limits, Model, OpenOptions, Wanted};
+use mnx_graph::{Error, FileError, FileKind, Limits, Model, OpenOptions, Wanted};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -40,21 +40,21 @@ fn the_parts_put_together_are_a_file() {
 #[test]
 fn first_fields() {
     assert_refused! {
-        Vec::new() => Error::Foreign { .. },
-        b"GIF89a and so on, a picture of some length".to_vec() => Error::Foreign { found } if found == b"GIF8",
+        Vec::new() => Error::File(FileError::Foreign { .. }),
+        b"GIF89a and so on, a picture of some length".to_vec() => Error::File(FileError::Foreign { found }) if found == b"GIF8",
         b"PK\x03\x04 and so on, a zip file of some length".to_vec() =>
             Error::WrongKind { expected: Wanted::WeightFile, found: FileKind::Zip },
-        with(|p| p.magic = *b"MNXV") => Error::Foreign { .. },
-        b"MN".to_vec() => Error::Truncated { found: 2, .. },
-        with(|p| p.version = 3) => Error::Version { understood: [1, 2], found: 3 },
-        with(|p| p.version = 0) => Error::Version { found: 0, .. },
+        with(|p| p.magic = *b"MNXV") => Error::File(FileError::Foreign { .. }),
+        b"MN".to_vec() => Error::File(FileError::Truncated { found: 2, .. }),
+        with(|p| p.version = 3) => Error::File(FileError::Version { understood: [1, 2], found: 3 }),
+        with(|p| p.version = 0) => Error::File(FileError::Version { found: 0, .. }),
         with(|p| p.header_len = Some(u64::MAX)) => Error::Limit { limit: 0x10_0000, found: u64::MAX, .. },
         with(|p| p.header_len = Some(0x10_0001)) => Error::Limit { found: 0x10_0001, .. },
-        with(|p| p.header_len = Some(0x10_0000)) => Error::Truncated { .. },
-        with(|p| p.header_len = Some(0)) => Error::Checksum { what, .. } if what == "header",
-        with(|p| p.header_crc = Some(1)) => Error::Checksum { what, expected: 1, .. } if what == "header",
-        with(|p| p.reserved = 1 << 24) => Error::NotZero { offset: 23, found: 1, .. },
-        with(|p| p.padding = 7) => Error::NotZero { after, found: 7, .. } if after == "the header",
+        with(|p| p.header_len = Some(0x10_0000)) => Error::File(FileError::Truncated { .. }),
+        with(|p| p.header_len = Some(0)) => Error::File(FileError::Checksum { what, .. }) if what == "header",
+        with(|p| p.header_crc = Some(1)) => Error::File(FileError::Checksum { what, expected: 1, .. }) if what == "header",
+        with(|p| p.reserved = 1 << 24) => Error::File(FileError::NotZero { offset: 23, found: 1, .. }),
+        with(|p| p.padding = 7) => Error::File(FileError::NotZero { after, found: 7, .. }) if after == "the header",
     }
     let message = refused(with(|p| p.version = 3)).to_string();
     assert!(message.contains("understands, 1 or 2, found version 3"), "{message}");
@@ -64,21 +64,21 @@ fn first_fields() {
 fn header_text() {
     let small = Parts::small();
     assert_refused! {
-        small.build_with(b"") => Error::Header { .. },
-        small.build_with(b"{\"spec\": {") => Error::Header { .. },
-        small.build_with(b"\xff\xfe") => Error::Header { .. },
-        small.build_with("[".repeat(1 << 20).as_bytes()) => Error::Header { .. },
-        small.build_with(format!("{} x", small.header).as_bytes()) => Error::Header { .. },
-        header("/spec", json!(null)) => Error::Header { .. },
-        header("/tensors", json!({})) => Error::Header { .. },
-        with(|p| { p.header["more"] = json!(1); }) => Error::Header { message } if message.contains("more"),
-        with(|p| { p.header["spec"]["more"] = json!(1); }) => Error::Header { message } if message.contains("more"),
-        with(|p| { p.header["tensors"][0]["more"] = json!(1); }) => Error::Header { message } if message.contains("more"),
-        with(|p| { p.header.as_object_mut().unwrap().remove("tensors"); }) => Error::Header { message } if message.contains("tensors"),
-        header("/tensors/0/offset", json!(-1)) => Error::Header { .. },
-        header("/tensors/0/length", json!(1.5)) => Error::Header { .. },
-        header("/tensors/0/dims/0", json!(1e30)) => Error::Header { .. },
-        header("/spec/width", json!("wide")) => Error::Header { .. },
+        small.build_with(b"") => Error::File(FileError::Header { .. }),
+        small.build_with(b"{\"spec\": {") => Error::File(FileError::Header { .. }),
+        small.build_with(b"\xff\xfe") => Error::File(FileError::Header { .. }),
+        small.build_with("[".repeat(1 << 20).as_bytes()) => Error::File(FileError::Header { .. }),
+        small.build_with(format!("{} x", small.header).as_bytes()) => Error::File(FileError::Header { .. }),
+        header("/spec", json!(null)) => Error::File(FileError::Header { .. }),
+        header("/tensors", json!({})) => Error::File(FileError::Header { .. }),
+        with(|p| { p.header["more"] = json!(1); }) => Error::File(FileError::Header { message }) if message.contains("more"),
+        with(|p| { p.header["spec"]["more"] = json!(1); }) => Error::File(FileError::Header { message }) if message.contains("more"),
+        with(|p| { p.header["tensors"][0]["more"] = json!(1); }) => Error::File(FileError::Header { message }) if message.contains("more"),
+        with(|p| { p.header.as_object_mut().unwrap().remove("tensors"); }) => Error::File(FileError::Header { message }) if message.contains("tensors"),
+        header("/tensors/0/offset", json!(-1)) => Error::File(FileError::Header { .. }),
+        header("/tensors/0/length", json!(1.5)) => Error::File(FileError::Header { .. }),
+        header("/tensors/0/dims/0", json!(1e30)) => Error::File(FileError::Header { .. }),
+        header("/spec/width", json!("wide")) => Error::File(FileError::Header { .. }),
     }
 }
 
@@ -98,7 +98,7 @@ fn spec() {
 #[test]
 fn tensor_table() {
     let entry = |error: &Error, index: usize, name: &str| match error {
-        Error::TensorEntry { index: i, field, .. } => *i == index && *field == name,
+        Error::File(FileError::TensorEntry { index: i, field, .. }) => *i == index && *field == name,
         _ => false,
     };
     let grown = |p: &mut Parts| {
@@ -107,8 +107,8 @@ fn tensor_table() {
         }))
     };
     assert_refused! {
-        with(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::TensorCount { expected: 12, found: 11 },
-        with(grown) => Error::TensorCount { expected: 12, found: 13 },
+        with(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::File(FileError::TensorCount { expected: 12, found: 11 }),
+        with(grown) => Error::File(FileError::TensorCount { expected: 12, found: 13 }),
         with(|p| p.header["tensors"].as_array_mut().unwrap().swap(2, 3)) => e if entry(e, 2, "name"),
         header("/tensors/4/name", json!("features.1.conv.4.weight")) => e if entry(e, 4, "name"),
         header("/tensors/0/dtype", json!("f16")) => e if entry(e, 0, "dtype"),
@@ -136,18 +136,18 @@ fn payload() {
     let (offset, length) = Parts::small().tensor(8);
     assert_eq!(length % 64, 32);
     assert_refused! {
-        with(|p| p.payload.truncate(p.payload.len() - 64)) => Error::Truncated { .. },
-        with(|p| p.payload.extend([0; 64])) => Error::TrailingBytes { .. },
-        with(|p| p.payload.push(0)) => Error::TrailingBytes { .. },
-        with(|p| p.payload[offset + length] = 1) => Error::NotZero { after, found: 1, .. } if after == "features.1.conv.8.weight",
-        with(|p| p.payload[offset + length + 31] = 2) => Error::NotZero { found: 2, .. },
-        with(|p| p.payload[0] ^= 1) => Error::Checksum { what, .. } if what == "features.0.0.weight",
-        with(|p| { p.header["tensors"][10]["crc32"] = json!(0); }) => Error::Checksum { what, .. } if what == "classifier.1.weight",
-        with(|p| p.set(10, features - 1, 1.0)) => Error::UnusedLane { tensor, index: 319, .. } if tensor == "classifier.1.weight",
-        with(|p| p.set(11, 3, -0.0)) => Error::UnusedLane { tensor, index: 3, .. } if tensor == "classifier.1.bias",
-        with(|p| p.set(2, 72 + 7, f32::NAN)) => Error::UnusedLane { tensor, index: 79, .. } if tensor == "features.1.conv.0.weight",
-        with(|p| p.set(4, 0, f32::NAN)) => Error::NotFinite { tensor, index: 0, .. } if tensor == "features.1.conv.3.weight",
-        with(|p| p.set(10, 18, f32::NEG_INFINITY)) => Error::NotFinite { tensor, index: 18, .. } if tensor == "classifier.1.weight",
+        with(|p| p.payload.truncate(p.payload.len() - 64)) => Error::File(FileError::Truncated { .. }),
+        with(|p| p.payload.extend([0; 64])) => Error::File(FileError::TrailingBytes { .. }),
+        with(|p| p.payload.push(0)) => Error::File(FileError::TrailingBytes { .. }),
+        with(|p| p.payload[offset + length] = 1) => Error::File(FileError::NotZero { after, found: 1, .. }) if after == "features.1.conv.8.weight",
+        with(|p| p.payload[offset + length + 31] = 2) => Error::File(FileError::NotZero { found: 2, .. }),
+        with(|p| p.payload[0] ^= 1) => Error::File(FileError::Checksum { what, .. }) if what == "features.0.0.weight",
+        with(|p| { p.header["tensors"][10]["crc32"] = json!(0); }) => Error::File(FileError::Checksum { what, .. }) if what == "classifier.1.weight",
+        with(|p| p.set(10, features - 1, 1.0)) => Error::File(FileError::UnusedLane { tensor, index: 319, .. }) if tensor == "classifier.1.weight",
+        with(|p| p.set(11, 3, -0.0)) => Error::File(FileError::UnusedLane { tensor, index: 3, .. }) if tensor == "classifier.1.bias",
+        with(|p| p.set(2, 72 + 7, f32::NAN)) => Error::File(FileError::UnusedLane { tensor, index: 79, .. }) if tensor == "features.1.conv.0.weight",
+        with(|p| p.set(4, 0, f32::NAN)) => Error::File(FileError::NotFinite { tensor, index: 0, .. }) if tensor == "features.1.conv.3.weight",
+        with(|p| p.set(10, 18, f32::NEG_INFINITY)) => Error::File(FileError::NotFinite { tensor, index: 18, .. }) if tensor == "classifier.1.weight",
     }
 }
 
@@ -169,7 +169,9 @@ fn row(tensor: &str, key: &str, value: Value) -> Vec<u8> {
 #[test]
 fn an_int8_file_breaks_no_other_rule() {
     let error = refused(int8(|_| ()));
-    assert!(matches!(&error, Error::Arithmetic { layer, found, .. } if layer == "features.0.0" && found == "int8"));
+    assert!(
+        matches!(&error, Error::File(FileError::Arithmetic { layer, found, .. }) if layer == "features.0.0" && found == "int8")
+    );
     assert_eq!(
         error.to_string(),
         "weight file: layer features.0.0: expected an arithmetic that this program runs, f32, found \"int8\""
@@ -180,12 +182,12 @@ fn an_int8_file_breaks_no_other_rule() {
 fn versions_have_the_header_that_is_theirs() {
     let removed = |p: &mut Parts| p.header.as_object_mut().unwrap().remove("arithmetic").unwrap();
     assert_refused! {
-        int8(|p| p.version = 1) => Error::Header { message } if message.contains("arithmetic"),
-        with(|p| p.version = 2) => Error::Header { message } if message.contains("arithmetic"),
-        with(|p| p.header["arithmetic"] = json!(null)) => Error::Header { .. },
-        with(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::Header { message } if message.contains("arithmetic"),
-        int8(|p| { removed(p); }) => Error::Header { message } if message.contains("arithmetic"),
-        int8(|p| { removed(p); p.version = 1; }) => Error::TensorCount { expected: 12, .. },
+        int8(|p| p.version = 1) => Error::File(FileError::Header { message }) if message.contains("arithmetic"),
+        with(|p| p.version = 2) => Error::File(FileError::Header { message }) if message.contains("arithmetic"),
+        with(|p| p.header["arithmetic"] = json!(null)) => Error::File(FileError::Header { .. }),
+        with(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::File(FileError::Header { message }) if message.contains("arithmetic"),
+        int8(|p| { removed(p); }) => Error::File(FileError::Header { message }) if message.contains("arithmetic"),
+        int8(|p| { removed(p); p.version = 1; }) => Error::File(FileError::TensorCount { expected: 12, .. }),
     }
 }
 
@@ -193,27 +195,26 @@ fn versions_have_the_header_that_is_theirs() {
 fn arithmetic() {
     let arithmetic = |index: usize, value: Value| int8(|p| p.header["arithmetic"][index] = value);
     assert_refused! {
-        int8(|p| p.header["arithmetic"] = json!([])) => Error::LayerCount { expected: 6, found: 0 },
-        int8(|p| p.header["arithmetic"].as_array_mut().unwrap().push(json!("int8"))) => Error::LayerCount { found: 7, .. },
-        arithmetic(4, json!("bf16\n")) => Error::Arithmetic { layer, found, .. } if layer == "features.1.conv.8" && found == "bf16\n",
-        arithmetic(4, json!(8)) => Error::Header { .. },
-        int8(|p| p.header["arithmetic"] = json!("int8")) => Error::Header { .. },
+        int8(|p| p.header["arithmetic"] = json!([])) => Error::File(FileError::LayerCount { expected: 6, found: 0 }),
+        int8(|p| p.header["arithmetic"].as_array_mut().unwrap().push(json!("int8"))) => Error::File(FileError::LayerCount { found: 7, .. }),
+        arithmetic(4, json!("bf16\n")) => Error::File(FileError::Arithmetic { layer, found, .. }) if layer == "features.1.conv.8" && found == "bf16\n",
+        arithmetic(4, json!(8)) => Error::File(FileError::Header { .. }),
+        int8(|p| p.header["arithmetic"] = json!("int8")) => Error::File(FileError::Header { .. }),
         // Another arithmetic than the table was made for: other tensors, or others in their place.
-        arithmetic(2, json!("int8")) => Error::TensorCount { .. },
-        arithmetic(5, json!("f32")) => Error::TensorCount { .. },
-        int8(|p| p.header["arithmetic"] = json!(["int8", "int8", "int8", "f32", "int8", "int8"])) => Error::TensorEntry { .. },
-        int8(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::TensorCount { expected: 12, .. },
+        arithmetic(2, json!("int8")) => Error::File(FileError::TensorCount { .. }),
+        arithmetic(5, json!("f32")) => Error::File(FileError::TensorCount { .. }),
+        int8(|p| p.header["arithmetic"] = json!(["int8", "int8", "int8", "f32", "int8", "int8"])) => Error::File(FileError::TensorEntry { .. }),
+        int8(|p| p.header["arithmetic"] = json!(vec!["f32"; 6])) => Error::File(FileError::TensorCount { expected: 12, .. }),
     }
 }
 
 #[test]
 fn tensor_table_of_int8_layers() {
     let entry = |error: &Error, name: &str, key: &str| match error {
-        Error::TensorEntry { tensor, field, .. } => tensor == name && *field == key,
+        Error::File(FileError::TensorEntry { tensor, field, .. }) => tensor == name && *field == key,
         _ => false,
     };
-    let element =
-        |error: &Error| matches!(error, Error::Element { tensor, .. } if tensor == "features.1.conv.0.weight");
+    let element = |error: &Error| matches!(error, Error::File(FileError::Element { tensor, .. }) if tensor == "features.1.conv.0.weight");
     let (depthwise, stem) = ("features.1.conv.0.weight", "features.0.0.weight");
     assert_refused! {
         row(depthwise, "dtype", json!("f16")) => e if element(e),
@@ -240,13 +241,16 @@ fn tensor_table_of_int8_layers() {
         row("input.zero_point", "offset", json!(4)) => e if entry(e, "input.zero_point", "offset"),
         row(stem, "offset", json!(192)) => e if entry(e, stem, "offset"), // a hole
         int8(|p| p.header["tensors"].as_array_mut().unwrap().swap(0, 1)) => e if entry(e, "input.scale", "name"),
-        int8(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::TensorCount { .. },
+        int8(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::File(FileError::TensorCount { .. }),
     }
     let message = refused(row(depthwise, "dtype", json!("f16\n"))).to_string();
     let expected = "expected an element type that this program understands, f32, u8, i8 or i32, found \"f16\\n\"";
     assert!(message.contains(depthwise) && message.ends_with(expected), "{message}");
     // In version 1 there is one, whatever else the program understands.
-    assert!(matches!(refused(header("/tensors/0/dtype", json!("i8"))), Error::TensorEntry { field: "dtype", .. }));
+    assert!(matches!(
+        refused(header("/tensors/0/dtype", json!("i8"))),
+        Error::File(FileError::TensorEntry { field: "dtype", .. })
+    ));
 }
 
 #[test]
@@ -259,11 +263,11 @@ fn payload_of_int8_layers() {
     };
     let scale = |tensor: &str, value: f32| set(tensor, 0, &value.to_le_bytes());
     let out = |error: &Error, name: &str, value: &str| match error {
-        Error::Value { tensor, index: 0, found, .. } => tensor == name && found == value,
+        Error::File(FileError::Value { tensor, index: 0, found, .. }) => tensor == name && found == value,
         _ => false,
     };
     let lane = |error: &Error, name: &str, at: usize, found: &str| match error {
-        Error::UnusedLane { tensor, index, value } => tensor == name && *index == at && value == found,
+        Error::File(FileError::UnusedLane { tensor, index, value }) => tensor == name && *index == at && value == found,
         _ => false,
     };
     let (stem, bias, scales) = ("features.0.0.weight", "features.0.0.bias", "features.0.0.weight.scale");
@@ -282,16 +286,16 @@ fn payload_of_int8_layers() {
         set(stem, 3, &[1]) => e if lane(e, stem, 3, "1"),
         set(bias, 12 * 4, &5_i32.to_le_bytes()) => e if lane(e, bias, 12, "5"),
         set(scales, 12 * 4, &(-0.0_f32).to_le_bytes()) => e if lane(e, scales, 12, "-0.0"),
-        int8(|p| p.payload[4] = 1) => Error::NotZero { after, .. } if after == "input.scale",
-        int8(|p| p.payload[65] = 1) => Error::NotZero { after, .. } if after == "input.zero_point",
-        int8(|p| p.payload[64] ^= 1) => Error::Checksum { what, .. } if what == "input.zero_point",
+        int8(|p| p.payload[4] = 1) => Error::File(FileError::NotZero { after, .. }) if after == "input.scale",
+        int8(|p| p.payload[65] = 1) => Error::File(FileError::NotZero { after, .. }) if after == "input.zero_point",
+        int8(|p| p.payload[64] ^= 1) => Error::File(FileError::Checksum { what, .. }) if what == "input.zero_point",
     }
     // Scales are few: they are checked even where weights are not.
     let trusting = OpenOptions::new().verify_checksums(false);
     let open = |bytes: Vec<u8>| Model::from_bytes_with(bytes, &trusting).unwrap_err();
-    assert!(matches!(open(scale("input.scale", 0.0)), Error::Value { .. }));
-    assert!(matches!(open(set(stem, 3, &[1])), Error::UnusedLane { .. }));
-    assert!(matches!(open(set(stem, 0, &[0x80])), Error::Arithmetic { .. }));
+    assert!(matches!(open(scale("input.scale", 0.0)), Error::File(FileError::Value { .. })));
+    assert!(matches!(open(set(stem, 3, &[1])), Error::File(FileError::UnusedLane { .. })));
+    assert!(matches!(open(set(stem, 0, &[0x80])), Error::File(FileError::Arithmetic { .. })));
 }
 
 /// Tensors of int8 layers count as others do.
@@ -305,7 +309,7 @@ fn limits_hold_for_int8_files() {
     let count = Parts::small_int8().header["tensors"].as_array().unwrap().len();
     assert_eq!(count, 6 * 2 + 5 + 7 * 2);
     assert!(matches!(limited(|l| l.tensors = 30), Error::Limit { limit: 30, found: 31, .. }));
-    assert!(matches!(limited(|l| l.tensors = 31), Error::Arithmetic { .. }));
+    assert!(matches!(limited(|l| l.tensors = 31), Error::File(FileError::Arithmetic { .. })));
     assert!(matches!(limited(|l| l.elements = 500), Error::Limit { limit: 500, .. }));
     assert!(matches!(limited(|l| l.header_bytes = 64), Error::Limit { limit: 64, .. }));
 }
@@ -314,14 +318,14 @@ fn limits_hold_for_int8_files() {
 fn what_does_not_need_a_checksum_is_checked_without() {
     let trusting = OpenOptions::new().verify_checksums(false);
     let open = |bytes: Vec<u8>| Model::from_bytes_with(bytes, &trusting);
-    assert!(matches!(open(with(|p| p.set(11, 3, 1.0))), Err(Error::UnusedLane { .. })));
-    assert!(matches!(open(with(|p| p.header_crc = Some(0))), Err(Error::Checksum { .. })));
-    assert!(matches!(open(with(|p| p.payload.push(0))), Err(Error::TrailingBytes { .. })));
+    assert!(matches!(open(with(|p| p.set(11, 3, 1.0))), Err(Error::File(FileError::UnusedLane { .. }))));
+    assert!(matches!(open(with(|p| p.header_crc = Some(0))), Err(Error::File(FileError::Checksum { .. }))));
+    assert!(matches!(open(with(|p| p.payload.push(0))), Err(Error::File(FileError::TrailingBytes { .. }))));
     let padding = |p: &mut Parts| {
         let (offset, length) = p.tensor(8);
         p.payload[offset + length] = 1;
     };
-    assert!(matches!(open(with(padding)), Err(Error::NotZero { .. })));
+    assert!(matches!(open(with(padding)), Err(Error::File(FileError::NotZero { .. }))));
     open(with(|p| p.set(4, 0, f32::NAN))).unwrap();
 }
 
@@ -345,7 +349,7 @@ fn limits_can_be_set() {
     for header_len in [u64::MAX, u64::MAX - 24, i64::MAX as u64, i64::MAX as u64 - 64, 1 << 40] {
         let file = with(|p| p.header_len = Some(header_len));
         let error = Model::from_bytes_with(file, &options).unwrap_err();
-        assert!(matches!(error, Error::Limit { .. } | Error::Truncated { .. }), "{error}");
+        assert!(matches!(error, Error::Limit { .. } | Error::File(FileError::Truncated { .. })), "{error}");
     }
 }
 
@@ -356,7 +360,7 @@ fn a_flip_of_any_byte_is_found() {
             let mut damaged = file.clone();
             damaged[at] ^= 1 << (at % 8);
             let error = refused(damaged);
-            assert!(!matches!(error, Error::Arithmetic { .. }), "byte {at}");
+            assert!(!matches!(error, Error::File(FileError::Arithmetic { .. })), "byte {at}");
         }
     }
 }
@@ -366,7 +370,10 @@ fn every_shorter_file_is_truncated() {
     for file in [small_file(), small_int8_file()] {
         for len in 1..file.len() {
             let error = refused(file[..len].to_vec());
-            assert!(matches!(error, Error::Truncated { found, .. } if found == len as u64), "{len} bytes: {error:?}");
+            assert!(
+                matches!(error, Error::File(FileError::Truncated { found, .. }) if found == len as u64),
+                "{len} bytes: {error:?}"
+            );
         }
     }
 }

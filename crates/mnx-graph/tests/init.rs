@@ -2,7 +2,7 @@
 
 use mnx_conv::FusedLayer;
 use mnx_graph::{Activation, Block, Layer, Model, Spec, init};
-use mnx_tensor::ops::{Padding, max_pool3x3};
+use mnx_tensor::ops::{Margins, max_pool3x3};
 use mnx_tensor::{Clamp, Operation, Tensor};
 
 /// Normal enough: the sum of twelve uniform values of a linear congruential generator.
@@ -31,9 +31,9 @@ fn run_layer(model: &Model, index: usize, layer: &Layer, input: &Tensor) -> Tens
     let channels = if operation.is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] };
     let fused = FusedLayer::new(operation, channels, weight, bias, clamp(layer.activation)).unwrap();
     let padding = match operation.kernel() {
-        7 => Padding::THREE,
-        3 => Padding::ONE,
-        _ => Padding::ZERO,
+        7 => Margins::THREE,
+        3 => Margins::ONE,
+        _ => Margins::ZERO,
     };
     let sampled = if operation == Operation::Pointwise { sample(input, layer.stride) } else { input.clone() };
     fused.forward(sampled.view(), padding, None).unwrap()
@@ -61,7 +61,7 @@ fn run_block(model: &Model, block: &Block, first: usize, input: &Tensor) -> Tens
     let covered = block.identity_channels * value.shape()[2] * value.shape()[3];
     let sums = value.data_mut()[..covered].iter_mut().zip(shortcut.data());
     sums.for_each(|(v, x)| *v = clamp(block.activation).apply(*v + x));
-    if block.max_pool { max_pool3x3(value.view(), Padding::ONE, None).unwrap() } else { value }
+    if block.max_pool { max_pool3x3(value.view(), Margins::ONE, None).unwrap() } else { value }
 }
 
 fn root_mean_square(values: &[f32]) -> f32 {
@@ -103,7 +103,7 @@ fn activations_keep_their_scale_through_every_block() {
         let (weight, bias) = model.weights(layers);
         let channels = [channels, spec.classes];
         let linear = FusedLayer::new(Operation::Linear, channels, weight, bias, Clamp::NONE).unwrap();
-        let logits = linear.forward(pooled.view(), Padding::ZERO, None).unwrap();
+        let logits = linear.forward(pooled.view(), Margins::ZERO, None).unwrap();
         let scale = root_mean_square(logits.data());
         assert!((0.2..5.0).contains(&scale), "{family} {width} @{side}: logits' root mean square {scale}");
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use common::{Parts, numbered, small_file, small_int8_file, small_spec};
 use mnx_conv::Packing;
 use mnx_graph::{
-    Element, Error, Limits, Model, Network, OpenOptions, Quantization, Session, SessionOptions, Spec, Weights, init,
-    write_model, write_quantized,
+    Element, Error, FileError, Limits, Model, Network, OpenOptions, Quantization, Session, SessionOptions, Spec,
+    Weights, init, write_model, write_quantized,
 };
 use mnx_tensor::Tensor;
 use serde_json::json;
@@ -218,7 +218,7 @@ fn large_files_are_read_to_the_last_byte() {
     std::fs::write(&path, [&file[..], &[0]].concat()).unwrap();
     let longer = Model::open(&path).unwrap_err();
     assert!(
-        matches!(&longer, Error::InFile { error, .. } if matches!(**error, Error::TrailingBytes { .. })),
+        matches!(&longer, Error::InFile { error, .. } if matches!(**error, Error::File(FileError::TrailingBytes { .. }))),
         "{longer}"
     );
 
@@ -240,7 +240,9 @@ fn a_pipe_can_be_opened() {
         let model = Model::open(format!("/proc/self/fd/{}", reader.as_raw_fd()));
         match model {
             Ok(model) if good => assert_numbered(&model),
-            Err(Error::InFile { error, .. }) if !good => assert!(matches!(*error, Error::TrailingBytes { .. })),
+            Err(Error::InFile { error, .. }) if !good => {
+                assert!(matches!(*error, Error::File(FileError::TrailingBytes { .. })))
+            }
             other => panic!("with {extra} bytes more: {other:?}"),
         }
         thread.join().unwrap().unwrap();
@@ -286,7 +288,7 @@ fn without_checksums_the_payload_is_taken_as_it_is() {
     let start = file.len() - 64 - 4 * 20 * 16;
     file[start + 3] ^= 0x40; // in the first value of the classifier's weight
     let trusting = OpenOptions::new().verify_checksums(false);
-    assert!(matches!(Model::from_bytes(file.clone()), Err(Error::Checksum { .. })));
+    assert!(matches!(Model::from_bytes(file.clone()), Err(Error::File(FileError::Checksum { .. }))));
     let model = Model::from_bytes_with(file, &trusting).unwrap();
     assert_ne!(model.weights(5).0[0], Model::from_bytes(small_file()).unwrap().weights(5).0[0]);
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{
+    NonEmptyStringValueParser, OsStringValueParser, PossibleValuesParser, RangedU64ValueParser, TypedValueParser,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
@@ -47,26 +49,44 @@ pub(crate) struct Global {
     /// Instruction set of the kernels; beats the environment variable MNX_ISA [default: MNX_ISA, else auto]
     ///
     /// `auto` is the fastest one that this CPU has, whatever MNX_ISA says. One that the CPU lacks is an error.
-    #[arg(long, global = true, help_heading = COMMON, value_name = "ISA")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "ISA", value_parser = isa_parser())]
     pub(crate) isa: Option<IsaChoice>,
+    /// For which kind of core the kernels' tiles were chosen; beats the environment variable MNX_TUNED_FOR [default: this
+    /// CPU's]
+    ///
+    /// The results have the same bits for every choice. `inspect --kernels` lists the kernels of each.
+    #[arg(long, global = true, help_heading = COMMON, value_name = "CORE", value_parser = tuned_for_parser())]
+    pub(crate) tuned_for: Option<TunedForChoice>,
     /// What goes to standard output
     #[arg(long, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
 }
 
-/// `--isa`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum IsaChoice {
-    /// The fastest that this CPU has
-    Auto,
-    /// Plain Rust, on every CPU
-    Scalar,
-    /// x86-64 with AVX2 and FMA
-    Avx2,
-    /// x86-64 with AVX-512
-    Avx512,
-    /// aarch64, on all of which it is there
-    Neon,
+/// `--isa`: one of the library's, or none for `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IsaChoice(pub(crate) Option<mnx::Isa>);
+
+/// `--tuned-for`: one of the library's, or none for `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TunedForChoice(pub(crate) Option<mnx::TunedFor>);
+
+/// `auto` and these names, which the library parses.
+fn auto_or<T: std::str::FromStr<Err = mnx::TensorError> + Clone + Send + Sync + 'static>(
+    names: impl IntoIterator<Item = &'static str>,
+) -> impl TypedValueParser<Value = Option<T>> {
+    let names = ["auto"].into_iter().chain(names);
+    PossibleValuesParser::new(names).try_map(|name| match &*name {
+        "auto" => Ok(None),
+        name => name.parse().map(Some),
+    })
+}
+
+fn isa_parser() -> impl TypedValueParser<Value = IsaChoice> {
+    auto_or(mnx::Isa::ALL.iter().map(|isa| isa.name())).map(IsaChoice)
+}
+
+fn tuned_for_parser() -> impl TypedValueParser<Value = TunedForChoice> {
+    auto_or(mnx::TunedFor::ALL.iter().map(|kind| kind.name())).map(TunedForChoice)
 }
 
 /// `--format`.

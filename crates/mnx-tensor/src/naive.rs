@@ -3,7 +3,7 @@
 //!
 //! [`Rounding::Fused`] gives the bits that every FMA ISA must give; [`Rounding::Separate`] those of `scalar`.
 
-use crate::{Clamp, Operation, ops::Padding};
+use crate::{Clamp, Operation, ops::Margins};
 
 /// How often a multiply-add rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Shape {
     /// Rows and columns from one window to the next.
     pub stride: usize,
     /// Zeros around the picture.
-    pub padding: Padding,
+    pub padding: Margins,
 }
 
 impl Shape {

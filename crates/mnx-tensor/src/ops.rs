@@ -8,7 +8,7 @@
 //! let sum = ops::pointwise(input.view(), &[1.0, 1.0], None, &ops::Conv::default())?;
 //! assert_eq!(sum.data(), [6., 8., 10., 12.]);
 //!
-//! let relu6 = ops::Conv { clamp: Clamp::RELU6, padding: ops::Padding::ONE, ..Default::default() };
+//! let relu6 = ops::Conv { clamp: Clamp::RELU6, padding: ops::Margins::ONE, ..Default::default() };
 //! let centre = [0., 0., 0., 0., 1., 0., 0., 0., 0.];
 //! let same = ops::depthwise3x3(input.view(), &[centre, centre].concat(), None, &relu6)?;
 //! assert_eq!(same.data(), [1., 2., 3., 4., 5., 6., 6., 6.]);
@@ -21,7 +21,7 @@ use crate::{AlignedBuf, AlignedBytes, BlockedShape, Blocking, Cpu, Error, Tensor
 
 /// Rows and columns of zeros around a picture: 0 or 1 per side of a 3x3 layer, 0 to 3 of a 7x7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Padding {
+pub struct Margins {
     /// Above.
     pub top: usize,
     /// Below.
@@ -32,13 +32,13 @@ pub struct Padding {
     pub right: usize,
 }
 
-impl Padding {
+impl Margins {
     /// None.
-    pub const ZERO: Padding = Padding { top: 0, bottom: 0, left: 0, right: 0 };
+    pub const ZERO: Margins = Margins { top: 0, bottom: 0, left: 0, right: 0 };
     /// One on each side.
-    pub const ONE: Padding = Padding { top: 1, bottom: 1, left: 1, right: 1 };
+    pub const ONE: Margins = Margins { top: 1, bottom: 1, left: 1, right: 1 };
     /// Three on each side.
-    pub const THREE: Padding = Padding { top: 3, bottom: 3, left: 3, right: 3 };
+    pub const THREE: Margins = Margins { top: 3, bottom: 3, left: 3, right: 3 };
 }
 
 /// How a convolution is run. The default: stride 1, no padding, no clamp, no residual, the fastest kernels.
@@ -47,7 +47,7 @@ pub struct Conv<'a> {
     /// 1 or 2 (a pointwise layer has no stride and ignores it, and the padding).
     pub stride: usize,
     /// Zeros around the picture.
-    pub padding: Padding,
+    pub padding: Margins,
     /// What follows the sum.
     pub clamp: Clamp,
     /// Added after the clamp to this many first channels; the output's shape.
@@ -58,7 +58,7 @@ pub struct Conv<'a> {
 
 impl Default for Conv<'_> {
     fn default() -> Self {
-        Conv { stride: 1, padding: Padding::ZERO, clamp: Clamp::NONE, residual: None, cpu: None }
+        Conv { stride: 1, padding: Margins::ZERO, clamp: Clamp::NONE, residual: None, cpu: None }
     }
 }
 
@@ -119,7 +119,7 @@ pub fn dense7x7(input: TensorView, weights: &[f32], bias: Option<&[f32]>, option
 ///
 /// # Errors
 /// Padding out of range, an ISA that the CPU lacks.
-pub fn max_pool3x3(input: TensorView, padding: Padding, cpu: Option<Cpu>) -> Result<Tensor, Error> {
+pub fn max_pool3x3(input: TensorView, padding: Margins, cpu: Option<Cpu>) -> Result<Tensor, Error> {
     let operation = Operation::MaxPool { kernel: 3, stride: 2 };
     let layer = Layer::new(chosen(cpu)?, operation, [input.shape()[1]; 2], &[], &[], Clamp::NONE)?;
     forward(&layer, input, padding, None)
@@ -131,7 +131,7 @@ pub fn max_pool3x3(input: TensorView, padding: Padding, cpu: Option<Cpu>) -> Res
 /// A picture without pixels, an ISA that the CPU lacks.
 pub fn global_average_pool(input: TensorView, cpu: Option<Cpu>) -> Result<Tensor, Error> {
     let layer = Layer::new(chosen(cpu)?, Operation::Pool, [input.shape()[1]; 2], &[], &[], Clamp::NONE)?;
-    forward(&layer, input, Padding::ZERO, None)
+    forward(&layer, input, Margins::ZERO, None)
 }
 
 /// Linear layer: features `[N, Cin, 1, 1]` and `weights` `[Cout][Cin]` to `[N, Cout, 1, 1]`; Cout follows
@@ -153,7 +153,7 @@ pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, cpu: 
 pub fn forward(
     layer: &Layer<'_>,
     input: TensorView,
-    padding: Padding,
+    padding: Margins,
     residual: Option<(TensorView, usize)>,
 ) -> Result<Tensor, Error> {
     let (operation, shape) = (layer.operation(), input.shape());
@@ -247,7 +247,7 @@ fn convolve(
 }
 
 /// Sizes of an operation on a picture of `height` x `width`.
-fn geometry(operation: Operation, padding: Padding, height: usize, width: usize) -> Result<Geometry, Error> {
+fn geometry(operation: Operation, padding: Margins, height: usize, width: usize) -> Result<Geometry, Error> {
     let same = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
     let (kernel, stride) = (operation.kernel(), operation.stride());
     match operation {
@@ -262,7 +262,7 @@ fn geometry(operation: Operation, padding: Padding, height: usize, width: usize)
         Operation::Linear => return Ok(same),
         _ => {}
     }
-    let Padding { top, bottom, left, right } = padding;
+    let Margins { top, bottom, left, right } = padding;
     if let Some(&found) = [top, bottom, left, right].iter().find(|&&p| p > kernel / 2) {
         let expected = if kernel == 3 { "0 or 1" } else { "0 to 3" };
         return Err(Error::Value { what: "padding", expected, found });

@@ -302,7 +302,7 @@ mod tests {
             let weight: Vec<f32> = (0..9).map(|k| if k == 4 { w } else { 0.0 }).collect();
             let cpu = Cpu::choose(Some(isa), None).unwrap();
             let input = crate::Tensor::from_slice([1, 1, 1, 1], &[x]).unwrap();
-            let options = crate::ops::Conv { cpu: Some(cpu), padding: crate::ops::Padding::ONE, ..Default::default() };
+            let options = crate::ops::Conv { cpu: Some(cpu), padding: crate::ops::Margins::ONE, ..Default::default() };
             let found = crate::ops::depthwise3x3(input.view(), &weight, Some(&[-1.0]), &options).unwrap();
             let expected = if isa.fuses() { x.mul_add(w, -1.0) } else { x * w - 1.0 };
             assert_eq!(found.data(), [expected], "{isa}");

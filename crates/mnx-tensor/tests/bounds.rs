@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
-use mnx_tensor::{Blocking, Clamp, Cpu, Layer, Operation, Part, strip};
+use mnx_tensor::{Blocking, Clamp, Cpu, Layer, Operation, Part, strip, table};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -164,57 +164,56 @@ fn paddings(most: usize) -> impl Iterator<Item = [usize; 4]> {
     (0..16).map(move |bits| [0, 1, 2, 3].map(|side| if bits >> side & 1 == 1 { most } else { 0 }))
 }
 
-#[test]
-fn depthwise_and_max_pool_stay_inside() {
-    for size in SIZES {
-        for stride in [1, 2] {
-            for padding in paddings(1) {
-                for operation in
-                    [Operation::Depthwise { kernel: 3, stride }, Operation::MaxPool { kernel: 3, stride: 2 }]
-                {
-                    let Some(geometry) = geometry(operation, size, padding) else { continue };
-                    let residual = (operation.stride() == stride && padding[0] == 1).then_some(9);
-                    let residual = residual.filter(|_| matches!(operation, Operation::Depthwise { .. }));
-                    whole_and_in_parts(&Case { operation, cin: 11, cout: 11, geometry, residual, clamp: Clamp::RELU6 });
-                }
+/// The operations of the table's rows of which `wanted` is true.
+fn operations(wanted: fn(Operation) -> bool) -> Vec<Operation> {
+    let mut operations: Vec<_> = table::rows().map(|row| row.operation).filter(|&o| wanted(o)).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    operations
+}
+
+/// Each of these operations with each of these pairs of channels, on every size with every padding.
+fn stay_inside(operations: &[Operation], channels: &[(usize, usize)], clamp: Clamp) {
+    for &operation in operations {
+        let has_residual = operation.bias_len(1) > 0;
+        for (&(cin, cout), size) in channels.iter().flat_map(|pair| SIZES.map(|size| (pair, size))) {
+            for padding in paddings(operation.kernel() / 2) {
+                let Some(geometry) = geometry(operation, size, padding) else { continue };
+                let cin = if operation.is_per_channel() { cout } else { cin };
+                let residual = (has_residual && padding[0] > 0).then_some(cout * 4 / 5);
+                whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp });
             }
         }
     }
+}
+
+#[test]
+fn windows_of_a_channel_stay_inside() {
+    let of_a_channel = |o| matches!(o, Operation::Depthwise { .. } | Operation::MaxPool { .. });
+    stay_inside(&operations(of_a_channel), &[(11, 11)], Clamp::RELU6);
 }
 
 #[test]
 fn pointwise_stays_inside() {
     for size in SIZES {
         for (cin, cout) in [(1, 1), (3, 7), (8, 17), (13, 33), (24, 24), (16, 72), (9, 100)] {
-            let geometry = geometry(Operation::Pointwise, size, [0; 4]).unwrap();
-            let residual = Some(cout);
-            whole_and_in_parts(&Case {
-                operation: Operation::Pointwise,
-                cin,
-                cout,
-                geometry,
-                residual,
-                clamp: Clamp::NONE,
-            });
+            let (operation, residual) = (Operation::Pointwise, Some(cout));
+            let geometry = geometry(operation, size, [0; 4]).unwrap();
+            whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp: Clamp::NONE });
         }
     }
 }
 
 #[test]
-fn dense_convolutions_stay_inside() {
-    let conv = [(3, 12, 2), (8, 17, 1), (13, 32, 1), (17, 8, 2)];
-    let conv = conv.map(|(cin, cout, stride)| (Operation::Conv { kernel: 3, stride }, cin, cout));
-    let dense = [(3, 12, 3, 2), (1, 17, 3, 1), (3, 32, 3, 1), (3, 12, 7, 2)];
-    let dense = dense.map(|(cin, cout, kernel, stride)| (Operation::Dense { kernel, stride }, cin, cout));
-    for size in SIZES {
-        for (operation, cin, cout) in conv.into_iter().chain(dense) {
-            for padding in paddings(operation.kernel() / 2) {
-                let Some(geometry) = geometry(operation, size, padding) else { continue };
-                let residual = (padding[0] > 0).then_some(cout);
-                whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp: Clamp::RELU });
-            }
-        }
-    }
+fn convolutions_of_blocks_stay_inside() {
+    let channels = [(3, 12), (8, 17), (13, 32), (17, 8)];
+    stay_inside(&operations(|o| matches!(o, Operation::Conv { .. })), &channels, Clamp::RELU);
+}
+
+#[test]
+fn convolutions_of_planes_stay_inside() {
+    let channels = [(3, 12), (1, 17), (3, 32)];
+    stay_inside(&operations(|o| matches!(o, Operation::Dense { .. })), &channels, Clamp::RELU);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! has. By a table of awkward sizes and by proptest.
 
 use mnx_tensor::naive::{self, Rounding, Shape};
-use mnx_tensor::ops::{self, Conv, Padding};
+use mnx_tensor::ops::{self, Conv, Margins};
 use mnx_tensor::{Clamp, Cpu, Isa, Layer, Operation, Tensor, TensorView};
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ struct Case {
     h: usize,
     w: usize,
     stride: usize,
-    padding: Padding,
+    padding: Margins,
     clamp: Clamp,
     /// How many channels the residual covers, if there is one.
     residual: Option<usize>,
@@ -96,13 +96,13 @@ fn check(kind: Kind, case: &Case, poison: &[f32]) {
     }
 }
 
-fn paddings() -> impl Iterator<Item = Padding> {
-    (0..16).map(|b| Padding { top: b & 1, bottom: b >> 1 & 1, left: b >> 2 & 1, right: b >> 3 & 1 })
+fn paddings() -> impl Iterator<Item = Margins> {
+    (0..16).map(|b| Margins { top: b & 1, bottom: b >> 1 & 1, left: b >> 2 & 1, right: b >> 3 & 1 })
 }
 
 /// Of a 7x7 layer: each of 0 to 3 on each side.
-fn wide_paddings() -> impl Iterator<Item = Padding> {
-    (0..256).map(|b| Padding { top: b & 3, bottom: b >> 2 & 3, left: b >> 4 & 3, right: b >> 6 & 3 })
+fn wide_paddings() -> impl Iterator<Item = Margins> {
+    (0..256).map(|b| Margins { top: b & 3, bottom: b >> 2 & 3, left: b >> 4 & 3, right: b >> 6 & 3 })
 }
 
 fn sizes() -> impl Iterator<Item = usize> {
@@ -131,7 +131,7 @@ fn depthwise_of_every_channel_count() {
         for (h, w, stride) in [(7, 7, 1), (7, 7, 2), (9, 14, 1), (14, 9, 2)] {
             for residual in [None, Some(cin), Some(cin / 2), Some(cin / 3)] {
                 let case =
-                    Case { n: 2, cin, cout: cin, h, w, stride, padding: Padding::ONE, clamp: Clamp::NONE, residual };
+                    Case { n: 2, cin, cout: cin, h, w, stride, padding: Margins::ONE, clamp: Clamp::NONE, residual };
                 check(Kind::Depthwise, &case, &[]);
             }
         }
@@ -160,7 +160,7 @@ fn depthwise_of_planes_of_several_strips() {
         for stride in [1, 2] {
             let residual = Some(7);
             let case =
-                Case { n: 1, cin: 9, cout: 9, h, w, stride, padding: Padding::ONE, clamp: Clamp::RELU6, residual };
+                Case { n: 1, cin: 9, cout: 9, h, w, stride, padding: Margins::ONE, clamp: Clamp::RELU6, residual };
             check(Kind::Depthwise, &case, &[]);
         }
     }
@@ -177,7 +177,7 @@ fn pointwise_of_every_plane_size() {
             h,
             w,
             stride: 1,
-            padding: Padding::default(),
+            padding: Margins::default(),
             clamp: Clamp::RELU6,
             residual: (w % 5 == 0).then_some(cout - 1),
         };
@@ -191,7 +191,7 @@ fn pointwise_of_every_pair_of_channel_counts() {
     for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
         for (h, w) in [(1, 1), (7, 7), (4, 13)] {
             let residual = [None, Some(cout), Some(cout / 2)][(cin + cout + h) % 3];
-            let padding = Padding::default();
+            let padding = Margins::default();
             check(
                 Kind::Pointwise,
                 &Case { n: 1, cin, cout, h, w, stride: 1, padding, clamp: Clamp::NONE, residual },
@@ -204,7 +204,7 @@ fn pointwise_of_every_pair_of_channel_counts() {
 /// So many input channels that no pixel fits into the budget of a chunk.
 #[test]
 fn pointwise_of_the_most_channels() {
-    let padding = Padding::default();
+    let padding = Margins::default();
     for cin in [49_153, 65_536] {
         let case = Case { n: 1, cin, cout: 3, h: 3, w: 5, stride: 1, padding, clamp: Clamp::NONE, residual: None };
         check(Kind::Pointwise, &case, &[]);
@@ -214,7 +214,7 @@ fn pointwise_of_the_most_channels() {
 /// Chunks of pixels end somewhere in a plane with many input channels.
 #[test]
 fn pointwise_of_several_chunks() {
-    let padding = Padding::default();
+    let padding = Margins::default();
     let case =
         Case { n: 1, cin: 960, cout: 33, h: 14, w: 15, stride: 1, padding, clamp: Clamp::RELU6, residual: Some(30) };
     check(Kind::Pointwise, &case, &[]);
@@ -238,7 +238,7 @@ fn dense_of_every_pair_of_channel_counts() {
     for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
         for (h, w, stride) in [(7, 5, 1), (5, 13, 2)] {
             let residual = [None, Some(cout), Some(cout / 2)][(cin + cout) % 3];
-            let padding = Padding::ONE;
+            let padding = Margins::ONE;
             let case = Case { n: 3, cin, cout, h, w, stride, padding, clamp: Clamp::RELU6, residual };
             check(Kind::Dense, &case, &[]);
         }
@@ -263,7 +263,7 @@ fn conv_of_every_pair_of_channel_counts() {
     for (cin, cout) in CHANNELS.into_iter().flat_map(|i| CHANNELS.map(move |o| (i, o))) {
         for (h, w, stride) in [(7, 7, 1), (5, 13, 2)] {
             let residual = [None, Some(cout), Some(cout / 2)][(cin + cout) % 3];
-            let case = Case { n: 2, cin, cout, h, w, stride, padding: Padding::ONE, clamp: Clamp::NONE, residual };
+            let case = Case { n: 2, cin, cout, h, w, stride, padding: Margins::ONE, clamp: Clamp::NONE, residual };
             check(Kind::Conv, &case, &[]);
         }
     }
@@ -284,7 +284,7 @@ fn dense_of_seven_rows_of_every_plane_size_and_padding() {
 fn max_pool_of_every_plane_size_and_padding() {
     for (i, (h, w)) in sizes().flat_map(|h| sizes().map(move |w| (h, w))).enumerate() {
         let channels = [1, 3, 8, 12, 17][(h + w) % 5];
-        for padding in [Padding::ONE, paddings().nth(i * 5 % 16).unwrap()] {
+        for padding in [Margins::ONE, paddings().nth(i * 5 % 16).unwrap()] {
             let shape = Shape { cin: channels, cout: channels, height: h, width: w, kernel: 3, stride: 2, padding };
             let mut x = values(2 * channels * h * w, i);
             for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -1e-40] {
@@ -314,14 +314,14 @@ fn max_pool_keeps_nan_and_leaves_padding_out() {
                 let mut x = [other; 9];
                 x[at] = f32::NAN;
                 let input = Tensor::from_slice([1, 1, 3, 3], &x).unwrap();
-                let found = ops::max_pool3x3(input.view(), Padding::default(), Some(cpu)).unwrap();
+                let found = ops::max_pool3x3(input.view(), Margins::default(), Some(cpu)).unwrap();
                 assert!(found.data()[0].is_nan(), "{cpu:?}: {at} {other}");
             }
         }
         let below = Tensor::from_slice([1, 1, 1, 2], &[-3.0, -2.0]).unwrap();
-        assert_eq!(ops::max_pool3x3(below.view(), Padding::ONE, Some(cpu)).unwrap().data(), [-2.0]);
+        assert_eq!(ops::max_pool3x3(below.view(), Margins::ONE, Some(cpu)).unwrap().data(), [-2.0]);
         let zeros = Tensor::from_slice([1, 1, 1, 2], &[0.0, -0.0]).unwrap();
-        assert_eq!(ops::max_pool3x3(zeros.view(), Padding::ONE, Some(cpu)).unwrap().data(), [0.0]);
+        assert_eq!(ops::max_pool3x3(zeros.view(), Margins::ONE, Some(cpu)).unwrap().data(), [0.0]);
     }
 }
 
@@ -331,7 +331,7 @@ fn nan_infinity_and_denormals_go_through_every_clamp() {
     for clamp in [Clamp::RELU6, Clamp::NONE, Clamp::RELU] {
         for residual in [None, Some(13), Some(17)] {
             for stride in [1, 2] {
-                let case = Case { n: 2, cin: 17, cout: 17, h: 9, w: 8, stride, padding: Padding::ONE, clamp, residual };
+                let case = Case { n: 2, cin: 17, cout: 17, h: 9, w: 8, stride, padding: Margins::ONE, clamp, residual };
                 for kind in [Kind::Depthwise, Kind::Conv, Kind::Dense, Kind::Dense7, Kind::Pointwise] {
                     if kind == Kind::Dense7 && stride == 1 {
                         continue;
@@ -400,7 +400,7 @@ fn wrong_lengths_are_errors() {
     assert!(ops::pointwise(x.view(), &[0.0; 7], None, &conv).is_err());
     assert!(ops::dense3x3(x.view(), &[0.0; 28], None, &conv).is_err());
     assert!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }).is_err());
-    let padding = Padding { top: 2, ..Padding::ONE };
+    let padding = Margins { top: 2, ..Margins::ONE };
     assert!(ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
     assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
     assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
@@ -408,9 +408,9 @@ fn wrong_lengths_are_errors() {
     assert!(ops::conv3x3(x.view(), &[0.0; 28], None, &conv).is_err());
     assert!(ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
     assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &conv).is_err());
-    let (stride, padding) = (2, Padding { left: 4, ..Padding::THREE });
+    let (stride, padding) = (2, Margins { left: 4, ..Margins::THREE });
     assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &Conv { stride, padding, ..conv }).is_err());
-    assert!(ops::max_pool3x3(x.view(), Padding::THREE, None).is_err());
+    assert!(ops::max_pool3x3(x.view(), Margins::THREE, None).is_err());
     // Lengths that cannot be counted do not wrap to ones that fit.
     let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
     for operation in [Operation::Linear, Operation::Pointwise] {
@@ -422,7 +422,7 @@ fn wrong_lengths_are_errors() {
     assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
     assert_eq!(ops::dense3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
     assert_eq!(ops::conv3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
-    assert_eq!(ops::max_pool3x3(empty, Padding::ONE, None).unwrap().data(), []);
+    assert_eq!(ops::max_pool3x3(empty, Margins::ONE, None).unwrap().data(), []);
     assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
     // Nothing to do is fine.
     assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);

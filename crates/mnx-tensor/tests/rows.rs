@@ -2,7 +2,7 @@
 //! has one. [`kernels`](../kernels.rs) tries more sizes of those that networks use most.
 
 use mnx_tensor::naive::{self, Rounding, Shape};
-use mnx_tensor::ops::{self, Padding};
+use mnx_tensor::ops::{self, Margins};
 use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, pack, table};
 
 /// Deterministic values in −2…2 that are no round numbers.
@@ -22,7 +22,7 @@ const CHANNELS: [(usize, usize); 9] =
 /// Heights and widths: tiny ones, ones just below and above tiles, long rows and columns.
 const SIZES: [(usize, usize); 9] = [(1, 1), (1, 9), (7, 2), (3, 3), (5, 8), (13, 14), (7, 29), (2, 61), (17, 33)];
 
-fn check(operation: Operation, channels: [usize; 2], (height, width): (usize, usize), padding: Padding) {
+fn check(operation: Operation, channels: [usize; 2], (height, width): (usize, usize), padding: Margins) {
     let [cin, cout] = channels;
     let (kernel, stride) = (operation.kernel(), operation.stride());
     let shape = Shape { cin, cout, height, width, kernel, stride, padding };
@@ -62,9 +62,9 @@ fn every_row_is_its_naive_loops() {
     for operation in operations {
         let half = operation.kernel() / 2;
         let paddings = [
-            Padding { top: half, bottom: half, left: half, right: half },
-            Padding { top: 0, bottom: half, left: half, right: 0 },
-            Padding::ZERO,
+            Margins { top: half, bottom: half, left: half, right: half },
+            Margins { top: 0, bottom: half, left: half, right: 0 },
+            Margins::ZERO,
         ];
         for (i, (cin, cout)) in CHANNELS.into_iter().enumerate() {
             for (n, size) in SIZES.into_iter().enumerate() {

@@ -73,7 +73,7 @@ fn check(case: &Case) {
     let (src, residual) = (blocked(from, &x), blocked(to, &shortcut));
     let (packed, packed_bias) = (pack::panels(&weights, cout, cin * 9).unwrap(), pack::bias(&bias, cout).unwrap());
     for cpu in Cpu::available() {
-        let padding = ops::Padding { top, bottom, left, right };
+        let padding = ops::Margins { top, bottom, left, right };
         let options = ops::Conv { stride, padding, cpu: Some(cpu), ..Default::default() };
         let view = TensorView::new([1, cin, h, w], &x).unwrap();
         let plain = ops::conv3x3(view, &weights, Some(&bias), &options).unwrap();
@@ -159,7 +159,7 @@ fn the_clamp_after_the_shortcut_is_every_kernels() {
                     let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
                     assert_same(&found, &expected, &(cpu, channels, covered, after));
                 };
-                let options = ops::Conv { padding: ops::Padding::ONE, cpu: Some(cpu), ..Default::default() };
+                let options = ops::Conv { padding: ops::Margins::ONE, cpu: Some(cpu), ..Default::default() };
                 let part = |channels: usize| Part {
                     src: planes(&src, shape),
                     dst,

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use mnx::ops::{self, Conv, Padding};
+use mnx::ops::{self, Conv, Margins};
 use mnx::{Clamp, Cpu, Isa, KernelLayer, Operation, Tensor, TensorError, pack};
 
 const CIN: usize = 96;
@@ -29,7 +29,7 @@ fn layers() -> Result<(), TensorError> {
     let input = numbers([1, CIN, SIDE, SIDE])?;
     // As PyTorch has them: `[C, 1, 3, 3]`, and `[Cout, Cin, 1, 1]`.
     let (dw, pw) = (numbers([CIN, 1, 3, 3])?, numbers([COUT, CIN, 1, 1])?);
-    let relu6 = Conv { padding: Padding::ONE, clamp: Clamp::RELU6, ..Conv::default() };
+    let relu6 = Conv { padding: Margins::ONE, clamp: Clamp::RELU6, ..Conv::default() };
 
     // The short way packs the weights on each call…
     let hidden = ops::depthwise3x3(input.view(), dw.data(), None, &relu6)?;
@@ -44,8 +44,8 @@ fn layers() -> Result<(), TensorError> {
     let depthwise = KernelLayer::new(cpu, depthwise, [CIN, CIN], &dw, &dw_bias, Clamp::RELU6)?;
     let pointwise = KernelLayer::new(cpu, Operation::Pointwise, [CIN, COUT], &pw, &pw_bias, Clamp::NONE)?;
     let pixels = SIDE * SIDE;
-    report("depthwise 3x3", pixels * CIN * 9, || ops::forward(&depthwise, input.view(), Padding::ONE, None))?;
-    report("pointwise", pixels * CIN * COUT, || ops::forward(&pointwise, hidden.view(), Padding::ZERO, None))?;
+    report("depthwise 3x3", pixels * CIN * 9, || ops::forward(&depthwise, input.view(), Margins::ONE, None))?;
+    report("pointwise", pixels * CIN * COUT, || ops::forward(&pointwise, hidden.view(), Margins::ZERO, None))?;
     println!("Each call also brings NCHW into the kernels' layout and back, which a network does once.");
     println!("The kernels alone: cargo bench -p mnx-benches --bench kernels");
     Ok(())

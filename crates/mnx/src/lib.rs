@@ -125,18 +125,22 @@ mod topk;
 pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
-#[cfg(feature = "onnx")]
-pub use mnx_graph::Onnx;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+pub use mnx_graph::Converted;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, FileKind, Fit, Int8Weights,
-    Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network, OpenOptions,
-    Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session, SessionOptions, Spec, Stage, Stem,
-    StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model, init, write_model, write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, FileError, FileKind, Fit,
+    Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network,
+    OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session, SessionOptions, Spec,
+    Stage, Stem, StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model, init, write_model,
+    write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
-    ConvertOptions, Converted, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    CheckpointError, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with,
+    naming,
 };
+#[cfg(feature = "onnx")]
+pub use mnx_graph::{Onnx, OnnxError};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{

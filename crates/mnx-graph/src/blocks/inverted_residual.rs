@@ -1,20 +1,21 @@
-//! MobileNetV2's inverted residual block ("MobileNetV2: Inverted Residuals and Linear Bottlenecks", section 3.3):
-//! narrow ends, a wide middle, the depthwise layer in the middle and the shortcut at the narrow ends.
+//! MobileNetV2's inverted residual block ("MobileNetV2: Inverted Residuals and Linear Bottlenecks", section 3.3): narrow ends
+//! and a wide middle. The depthwise layer is in the middle; the shortcut joins the narrow ends.
 //!
 //! ```text
 //! cin ─ pw + ReLU6 ─ hidden ─ dw3x3, stride + ReLU6 ─ pw ─ cout ─ (+ input)
 //! ```
 //!
-//! Names are torchvision's.
+//! Layers are named as in torchvision.
 
-use super::{Place, conv};
+use super::{Site, conv};
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
-pub(crate) fn inverted_residual(place: &Place<'_>) -> Block {
-    let Place { name, cin, cout, stride, ratio, activation, may_skip, .. } = *place;
+pub(crate) fn inverted_residual(site: &Site<'_>) -> Block {
+    let Site { name, cin, cout, stride, ratio, activation, may_skip, .. } = *site;
     let hidden = cin.saturating_mul(ratio);
-    // Convolution, batch norm and activation are a module of their own, the last convolution and its norm are not.
+    // Convolution, batch norm and activation make a submodule, with a number of their own in front: `conv.0.0`, `conv.0.1`.
+    // The last convolution and its norm are numbered directly: `conv.2`, `conv.3`.
     let mut layers = Vec::with_capacity(3);
     let mut module = |kind, cin, cout, stride| {
         let at = format!("{name}.conv.{}", layers.len());

@@ -1,4 +1,4 @@
-//! The kinds of block that networks repeat, a file each, to be read side by side.
+//! The kinds of block that networks repeat, one file each. They are written alike, to be read side by side.
 
 mod inverted_residual;
 mod residual;
@@ -12,32 +12,32 @@ pub(crate) use sandglass::sandglass_hidden;
 
 use crate::{Activation, Layer, LayerKind};
 
-/// A block of a stage at its place.
+/// Where a block stands: everything about its stage and the network that its layers depend on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// Its name in a checkpoint.
+pub(crate) struct Site<'a> {
+    /// The block's name in a checkpoint.
     pub(crate) name: &'a str,
     /// Input and output channels.
     pub(crate) cin: usize,
     pub(crate) cout: usize,
-    /// Of the first block of a stage the stage's, else 1.
+    /// The stage's stride for the stage's first block, else 1.
     pub(crate) stride: usize,
-    /// The stage's.
+    /// The stage's ratio.
     pub(crate) ratio: usize,
-    /// Whether it may have a shortcut, if it is an inverted residual.
+    /// Whether an inverted residual block may have a shortcut here.
     pub(crate) may_skip: bool,
-    /// Whether the stage has no other block.
+    /// Whether this is the stage's only block.
     pub(crate) only: bool,
-    /// The network's.
+    /// The network's activation.
     pub(crate) activation: Activation,
 }
 
-/// A convolution of stride 1 that no activation follows.
+/// A convolution of stride 1 without an activation.
 fn conv(kind: LayerKind, name: String, norm: String, cin: usize, cout: usize) -> Layer {
     Layer { name, norm: Some(norm), kind, cin, cout, stride: 1, activation: Activation::Linear }
 }
 
-/// Nearest multiple (halves go up), never under 90 % of `value` nor under `multiple`.
+/// The nearest multiple of `multiple`; halves go up. The result is never under 90 % of `value`, nor under `multiple`.
 pub(crate) fn round_channels(value: f64, multiple: usize) -> usize {
     let halfway_up = (value + multiple as f64 / 2.0) as usize;
     let nearest = (halfway_up / multiple * multiple).max(multiple);

@@ -1,33 +1,33 @@
-//! ResNet's blocks ("Deep Residual Learning for Image Recognition", section 3.3 and figure 5): of two dense 3x3 layers,
-//! or of one between two pointwise layers, with wide ends and the shortcut at the wide ends. The last activation follows
-//! the addition. Where the block changes size or channels, a pointwise layer on the shortcut does too.
+//! ResNet's blocks ("Deep Residual Learning for Image Recognition", section 3.3 and figure 5). The basic block has two dense
+//! 3x3 layers. The bottleneck has one between two pointwise layers; its ends are wide, and the shortcut joins them. The last
+//! activation follows the addition. If a block changes size or channels, so does a pointwise layer on its shortcut.
 //!
 //! ```text
 //! basic:       cin ─ conv3x3, stride + ReLU ─ conv3x3 ─ cout ─ + shortcut ─ ReLU
 //! bottleneck:  cin ─ pw + ReLU ─ hidden ─ conv3x3, stride + ReLU ─ pw ─ cout ─ + shortcut ─ ReLU
 //! ```
 //!
-//! Names are torchvision's, and so is the place of the bottleneck's stride.
+//! Layers are named as in torchvision, and the bottleneck's stride is where torchvision has it.
 
-use super::{Place, conv};
+use super::{Site, conv};
 use crate::LayerKind::{Conv3x3, Pointwise};
 use crate::{Block, Layer, LayerKind};
 
-pub(crate) fn basic(place: &Place<'_>) -> Block {
-    let Place { cin, cout, stride, .. } = *place;
-    residual(place, &[(Conv3x3, cin, cout, stride), (Conv3x3, cout, cout, 1)])
+pub(crate) fn basic(site: &Site<'_>) -> Block {
+    let Site { cin, cout, stride, .. } = *site;
+    residual(site, &[(Conv3x3, cin, cout, stride), (Conv3x3, cout, cout, 1)])
 }
 
-pub(crate) fn bottleneck(place: &Place<'_>) -> Block {
-    let Place { cin, cout, stride, ratio, .. } = *place;
+pub(crate) fn bottleneck(site: &Site<'_>) -> Block {
+    let Site { cin, cout, stride, ratio, .. } = *site;
     let hidden = (cout / ratio).max(1);
     let layers = [(Pointwise, cin, hidden, 1), (Conv3x3, hidden, hidden, stride), (Pointwise, hidden, cout, 1)];
-    residual(place, &layers)
+    residual(site, &layers)
 }
 
-/// Layers of these kinds, input and output channels and strides, and the shortcut over them.
-fn residual(place: &Place<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
-    let Place { name, cin, cout, stride, activation, .. } = *place;
+/// A block of these layers, with the shortcut over them. A layer is `(kind, input channels, output channels, stride)`.
+fn residual(site: &Site<'_>, layers: &[(LayerKind, usize, usize, usize)]) -> Block {
+    let Site { name, cin, cout, stride, activation, .. } = *site;
     let named = layers.iter().enumerate().map(|(i, &(kind, cin, cout, stride))| {
         let plain = conv(kind, format!("{name}.conv{}", i + 1), format!("{name}.bn{}", i + 1), cin, cout);
         let last = i + 1 == layers.len();

@@ -1,28 +1,28 @@
-//! MobileNeXt's SandGlass block ("Rethinking Bottleneck Structure for Efficient Mobile Network Design", section 3.2):
-//! wide ends, a narrow waist, depthwise layers and the shortcut at the wide ends.
+//! MobileNeXt's SandGlass block ("Rethinking Bottleneck Structure for Efficient Mobile Network Design", section 3.2): wide
+//! ends and a narrow waist. The depthwise layers are at the wide ends, and the shortcut joins them.
 //!
 //! ```text
 //! cin ─ dw3x3 + ReLU6 ─ pw ─ hidden ─ pw + ReLU6 ─ cout ─ dw3x3, stride ─ (+ input)
 //! ```
 //!
-//! As in the authors' code, which of the depthwise layers and whether the shortcut exists depends on the block's place.
+//! Not every block has both depthwise layers, or the shortcut. As in the authors' code, that depends on the block's site.
 
-use super::{Place, conv, round_channels};
+use super::{Site, conv, round_channels};
 use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
-/// `identity`: the share of the channels that the shortcut covers.
-pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
-    let Place { name, cin, cout, stride, ratio, only, activation, .. } = *place;
+/// `identity` is the share of the channels that the shortcut covers.
+pub(crate) fn sandglass(site: &Site<'_>, identity: f64) -> Block {
+    let Site { name, cin, cout, stride, ratio, only, activation, .. } = *site;
     let hidden = sandglass_hidden(cin, cout, ratio);
     let alone = only && stride == 1;
     let changes = cin != cout && !alone;
     let first_dw = ratio == 2 || !changes;
-    // Where the channels stay, so does the size: a stage of equal channels loses its stride.
+    // A block that keeps its channels keeps its size, too: in a stage that does not change the channels the stride is lost.
     let last_stride = if ratio == 2 || changes { stride } else { 1 };
     let shortcut = ratio != 2 && !changes && !alone;
 
-    // A flat list of convolution, batch norm and, where there is one, activation.
+    // Names number a flat list of modules: convolution, batch norm, and the activation if there is one.
     let mut modules = 0;
     let mut layer = |kind, cin, cout, activates: bool| {
         let at = |module: usize| format!("{name}.conv.{module}");
@@ -47,6 +47,6 @@ pub(crate) fn sandglass(place: &Place<'_>, identity: f64) -> Block {
 pub(crate) fn sandglass_hidden(cin: usize, cout: usize, ratio: usize) -> usize {
     let narrow = cin / ratio;
     let sixth = cout.div_ceil(6);
-    // Exact for `narrow < cout / 6`: an integer is below a fraction iff below its ceiling.
+    // This is exactly `narrow < cout / 6` in real numbers: an integer is below a fraction iff it is below its ceiling.
     if narrow < sixth { round_channels(sixth as f64, 16) } else { narrow }
 }

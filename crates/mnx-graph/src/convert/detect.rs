@@ -1,16 +1,16 @@
-//! Which network a checkpoint is of, read off its tensors' names and shapes.
+//! Detects which network a checkpoint belongs to, from the names and shapes of its tensors.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::naming::{Found, Modules, Names, Naming};
 use super::{ConvertOptions, Problem, parse};
-use crate::{Error, Layer, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Network, Spec};
 
-/// Name of a family, and widths.
+/// A family's name, and widths.
 type Listed = (&'static str, &'static [f64]);
 
-/// Networks that are looked for, with the widths that people train. The CIFAR families have the same tensors as these.
+/// The networks that can be detected, with the widths that people train. The CIFAR families have the same tensors.
 const LISTED: &[Listed] = &[
     ("mobilenext", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.4]),
     ("mobilenetv2", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
@@ -19,8 +19,10 @@ const LISTED: &[Listed] = &[
     ("resnet50", &[1.0]),
 ];
 
-/// What the names and shapes of a checkpoint tell. Strides, padding and identity tensor multiplier do not show in them, nor
-/// does the epsilon of the batch norms: `naming.dialect` has what networks with such names usually have.
+/// What the names and shapes of a checkpoint tell about its network.
+///
+/// They do not tell strides, padding, the identity tensor multiplier or the batch norms' epsilon. `naming.dialect` says what
+/// networks with such names usually have.
 ///
 /// It displays as, e.g., `mobilenetv2, width 1, 1001 classes`.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +30,9 @@ const LISTED: &[Listed] = &[
 pub struct Detected {
     /// Name of the family, one of [`families`](crate::families) at ImageNet's strides.
     pub family: &'static str,
-    /// Width multiplier: the listed one whose channels are nearest. 1 for ResNets, which have none.
+    /// Width multiplier: the common one whose channels are nearest. 1 for ResNets, which have no width multiplier.
     pub width: f64,
-    /// Whether every convolution has the shape that family and width ask for.
+    /// Whether every convolution has exactly the shape that follows from family and width.
     pub exact: bool,
     /// Outputs of the classifier.
     pub classes: usize,
@@ -49,8 +51,11 @@ impl fmt::Display for Detected {
     }
 }
 
-/// Reads family, width and class count off the names and shapes of a safetensors checkpoint, whose values are not looked
-/// at. Names are as for [`convert`](crate::convert()); tensors that the network does not have, or lacks, are for it to list.
+/// Detects family, width and number of classes of a safetensors checkpoint, from names and shapes alone. Values are not
+/// looked at.
+///
+/// Names may be those that [`convert`](crate::convert()) understands. Missing and unexpected tensors are no errors here;
+/// `convert` lists them.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,17 +68,19 @@ impl fmt::Display for Detected {
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no family has half of its tensors
-/// there, or the classifier does not tell the number of classes; [`Error::SeveralNetworks`]; [`Error::Checkpoint`] where
-/// several layers could be the classifier.
+/// - [`CheckpointError::Format`] or [`Error::WrongKind`] if it is not a safetensors file.
+/// - [`CheckpointError::Unknown`] if less than half of every family's layers are there, or if the classifier does not tell the
+///   number of classes.
+/// - [`CheckpointError::SeveralNetworks`] if it has several networks.
+/// - [`CheckpointError::Problems`] if several layers could be the classifier.
 pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
     detect_with(checkpoint, &ConvertOptions::default())
 }
 
-/// [`detect`], with the prefix to strip.
+/// As [`detect`], with a prefix to strip.
 ///
 /// # Errors
-/// As [`detect`]; [`Error::UnknownCheckpoint`] also where no tensor has that prefix.
+/// As [`detect`]; and [`CheckpointError::Unknown`] if no tensor has that prefix.
 pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detected, Error> {
     let tensors = parse(checkpoint)?;
     let shapes = tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
@@ -81,15 +88,15 @@ pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detect
 }
 
 impl Detected {
-    /// The family's spec with this width, this number of classes and what the dialect [has](crate::Dialect::apply); its
-    /// defaults otherwise: ImageNet's strides, resolution and preprocessing, padding `torch`, identity 1.
+    /// The family's spec with the detected width and classes, and what the dialect [usually has](crate::Dialect::apply).
+    /// Everything else is the family's default: ImageNet's strides, resolution and preprocessing, padding `torch`, identity 1.
     pub fn spec(&self) -> Spec {
         let mut spec = Spec { width: self.width, classes: self.classes, ..spec_of(self.family) };
         self.naming.dialect.apply(&mut spec);
         spec
     }
 
-    /// Where `spec`, of a listed family, says otherwise.
+    /// Where `spec` contradicts this, if its family is listed.
     pub(super) fn disagreements(&self, spec: &Spec) -> Vec<Problem> {
         let given = spec.family.strip_suffix("-cifar").unwrap_or(&spec.family);
         if !LISTED.iter().any(|(family, _)| *family == given) {
@@ -100,7 +107,7 @@ impl Detected {
             ("width", spec.width.to_string(), self.width.to_string()),
             ("classes", spec.classes.to_string(), self.classes.to_string()),
         ];
-        // A width that is near the checkpoint's and not listed is no disagreement.
+        // The detected width is only the nearest listed one unless it is exact. Then a different one is no disagreement.
         let differ = rows.into_iter().filter(|(field, e, f)| e != f && (*field != "width" || self.exact));
         differ.map(|(field, expected, found)| Problem::Spec { field, expected, found }).collect()
     }
@@ -114,7 +121,7 @@ impl Shapes {
         let names = Names::new(self.0.keys().map(String::as_str), options)?;
         let ((family, widths), Found { naming, modules, heads, .. }) = family(&names)?;
         if let Some(heads) = heads {
-            return Err(Error::Checkpoint { problems: vec![heads] });
+            return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![heads] }));
         }
         let mut nearest: Option<(usize, f64)> = None;
         for &width in *widths {
@@ -135,7 +142,7 @@ impl Shapes {
         self.0.get(&format!("{}.weight", modules.conv)).map(Vec::as_slice)
     }
 
-    /// By how many output channels all convolutions together differ, those that are missing left out.
+    /// By how many output channels all convolutions together differ. Missing ones do not count.
     fn distance(&self, network: &Network, modules: &[Modules]) -> usize {
         let channels = |(layer, modules): (&Layer, &Modules)| {
             self.weight(modules)?.first().map(|found| found.abs_diff(layer.cout))
@@ -143,30 +150,31 @@ impl Shapes {
         convolutions(network).zip(modules).filter_map(channels).fold(0, usize::saturating_add)
     }
 
-    /// As many as the classifier's bias has values, or else its weight rows.
+    /// The number of classes: the length of the classifier's bias, or else the rows of its weight.
     fn classes(&self, classifier: &str) -> Result<usize, Error> {
         let [bias, weight] = ["bias", "weight"].map(|part| self.0.get(&format!("{classifier}.{part}")));
         match (bias.map(Vec::as_slice), weight.map(Vec::as_slice)) {
             (Some(&[classes]), _) | (_, Some(&[classes, _])) if classes > 0 => Ok(classes),
             (bias, weight) => {
                 let of = |shape: Option<&[usize]>| shape.map_or("none".into(), |shape| format!("{shape:?}"));
-                Err(Error::UnknownCheckpoint {
+                Err(Error::Checkpoint(CheckpointError::Unknown {
                     expected: format!("`{classifier}.bias` [classes] or `{classifier}.weight` [classes, features]"),
                     found: format!("{} and {}", of(bias), of(weight)),
-                })
+                }))
             }
         }
     }
 }
 
-/// The family with the fewest names that are missing or left over, and where its layers are.
+/// The family with the fewest missing and left-over names, and where its layers are.
 fn family(names: &Names<'_>) -> Result<(&'static Listed, Found), Error> {
     let mut best: Option<(isize, &Listed, Found)> = None;
     for row in LISTED {
         let spec = spec_of(row.0);
         let found = names.of(&spec, &Network::new(&spec)?)?;
         let (all, there) = (found.modules.len() as isize, found.layers as isize);
-        // `all - there` are missing, and left over are all the file's less `there`.
+        // `all - there` names are missing, and the file's names less `there` are left over. The file's number is the same for
+        // every family, so it is left out of the score.
         let score = all - 2 * there;
         if score <= 0 && best.as_ref().is_none_or(|(least, ..)| score < *least) {
             best = Some((score, row, found));
@@ -177,7 +185,10 @@ fn family(names: &Names<'_>) -> Result<(&'static Listed, Found), Error> {
 
 fn unknown(names: &Names<'_>) -> Error {
     let families: Vec<_> = LISTED.iter().map(|(family, _)| *family).collect();
-    Error::UnknownCheckpoint { expected: format!("tensors named as in {}", families.join(", ")), found: names.listed() }
+    Error::Checkpoint(CheckpointError::Unknown {
+        expected: format!("tensors named as in {}", families.join(", ")),
+        found: names.listed(),
+    })
 }
 
 fn convolutions(network: &Network) -> impl Iterator<Item = &Layer> {
@@ -188,7 +199,7 @@ fn has_widths(family: &str) -> bool {
     LISTED.iter().any(|(name, widths)| *name == family && widths.len() > 1)
 }
 
-/// Of a listed family: a test looks every one up.
+/// The spec of a listed family. A test looks up every one.
 fn spec_of(family: &str) -> Spec {
     Spec::family(family).expect("a family of the list")
 }

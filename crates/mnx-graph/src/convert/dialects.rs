@@ -1,8 +1,8 @@
-//! What implementations call the layers of the networks here: a table, in which another implementation is another entry.
+//! What other implementations call the layers of our networks, as a table. A new implementation is a new entry.
 
 use crate::{BlockKind, Layer, Network, Padding, Spec};
 
-/// How an implementation names its tensors, and what the networks that people trained with it have besides.
+/// How an implementation names its tensors, and what else is typical of networks that were trained with it.
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Dialect {
@@ -11,47 +11,47 @@ pub struct Dialect {
     pub name: &'static str,
     /// What its batch norms add to variances.
     pub bn_eps: f64,
-    /// Where its padded convolutions put their zeros; `None`: where the spec says.
+    /// Where its padded convolutions put their zeros. `None`: where the spec says.
     pub padding: Option<Padding>,
-    /// Mean and standard deviation of its pixels, in 0…1, if all channels have the same; `None`: the spec's.
+    /// Mean and standard deviation of pixels in 0…1, the same for all channels. `None`: the spec's.
     pub mean_std: Option<(f32, f32)>,
-    /// Outputs of its published networks, where their number is not the family's.
+    /// Outputs of its published networks. `None`: as many as the family has.
     pub classes: Option<usize>,
-    /// Whether the first block of a MobileNetV2 has a shortcut where its channels allow one, as they do at narrow widths.
+    /// Whether the first block of a MobileNetV2 has a shortcut if its channels allow one, as they do at narrow widths.
     pub first_shortcut: bool,
-    /// Networks of these blocks alone.
+    /// It names networks that have only these kinds of block.
     kinds: &'static [BlockKind],
-    /// `None`: the spec's own.
+    /// `None`: the names that [`Layer`] has itself.
     names: Option<&'static Names>,
 }
 
-/// Names of a convolution and of its batch norm. In those of blocks stand for numbers:
+/// Names of a convolution and of its batch norm. Names in blocks have placeholders for numbers:
 ///
 /// | placeholder | number |
 /// | --- | --- |
-/// | `{n}` | of the block, where the stem is 0 |
+/// | `{n}` | the block's; the stem is 0 |
 /// | `{n-1}`, `{n-2}` | one and two less |
-/// | `{s}`, `{s+1}` | of the stage, from 0 and from 1 |
-/// | `{b}` | of the block in its stage, from 0 |
+/// | `{s}`, `{s+1}` | the stage's, from 0 and from 1 |
+/// | `{b}` | the block's in its stage, from 0 |
 type Pair = (&'static str, &'static str);
 
 #[derive(Debug, PartialEq)]
 struct Names {
-    /// Of several pairs, here and in `head`, the file has one.
+    /// The first layer. If there are several pairs, a file has one of them.
     stem: &'static [Pair],
-    /// A block has the names of the entry with as many layers.
+    /// A block's names are those of the entry with as many layers.
     blocks: &'static [Block],
-    /// The layer on a shortcut, in its block.
+    /// The projection, as named in its block.
     projection: Option<Pair>,
-    /// The pointwise layer before the pool.
+    /// The pointwise layer before the average pool. If there are several pairs, a file has one of them.
     head: &'static [Pair],
 }
 
-/// What all names of a block begin with, and how they go on, layer by layer.
+/// How all names of a block begin, and how they go on, layer by layer.
 #[derive(Debug, PartialEq)]
 struct Block(&'static str, &'static [Pair]);
 
-/// The names that [`Layer`] has itself, which every dialect's mean.
+/// The names that [`Layer`] has itself. All other dialects are translated into these.
 pub(super) const OWN: Dialect = Dialect {
     name: "own",
     bn_eps: 1e-5,
@@ -66,10 +66,11 @@ pub(super) const OWN: Dialect = Dialect {
 const MOBILENETV2: &[BlockKind] = &[BlockKind::InvertedResidual];
 const RESNET: &[BlockKind] = &[BlockKind::Basic, BlockKind::Bottleneck];
 
-/// Of names that fit equally well, the first ones are taken.
+/// All dialects. If several fit equally well, the first one is taken.
 pub(super) const DIALECTS: &[&Dialect] = &[
     &OWN,
-    // Layers in a row, activations counted; d-li14's and the MobileNeXt authors' MobileNetV2 have the last one apart.
+    // Numbers count a flat list of modules, activations included. The last layer is called `conv` in d-li14's MobileNetV2
+    // and in the MobileNeXt authors'.
     &Dialect {
         name: "tonylins",
         kinds: MOBILENETV2,
@@ -98,7 +99,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
         }),
         ..OWN
     },
-    // Weights that TensorFlow trained: the class before ImageNet's is the background.
+    // TensorFlow trained these weights. There is one class more, the background, before ImageNet's.
     &Dialect {
         name: "Hugging Face",
         bn_eps: 1e-3,
@@ -175,7 +176,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
         }),
         ..OWN
     },
-    // As tools/keras_to_safetensors.py writes them: Keras's own layer names.
+    // Keras's own layer names, as tools/keras_to_safetensors.py writes them.
     &Dialect {
         name: "Keras",
         bn_eps: 1e-3,
@@ -198,7 +199,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
     },
 ];
 
-/// What people call the classifier, in whatever dialect.
+/// What people call the classifier, in any dialect.
 pub(super) const CLASSIFIERS: &[&str] = &[
     "classifier.1",
     "classifier",
@@ -213,15 +214,15 @@ pub(super) const CLASSIFIERS: &[&str] = &[
     "predictions",
 ];
 
-/// Last parts of the names of tensors that training and its tools leave behind, and that no network uses.
+/// Last parts of names of tensors that training and its tools leave behind. No network uses them.
 pub(super) const COUNTERS: &[&str] = &["num_batches_tracked", "n_averaged", "total_ops", "total_params"];
 
-/// What a layer with a batch norm may be called: its convolution and its norm.
+/// The possible names of a layer with a batch norm: its convolution's and its norm's.
 pub(super) type Alternatives = Vec<(String, String)>;
 
 impl Dialect {
-    /// Gives the spec what networks with such names have: padding, mean and standard deviation, and the first shortcut or
-    /// none. The number of classes is left alone.
+    /// Changes the spec to what networks with such names usually have: padding, mean and standard deviation, and whether there
+    /// is a first shortcut. The number of classes is left alone.
     pub fn apply(&self, spec: &mut Spec) {
         spec.padding = self.padding.unwrap_or(spec.padding);
         if let Some((mean, std)) = self.mean_std {
@@ -232,7 +233,7 @@ impl Dialect {
         }
     }
 
-    /// What this dialect calls the network's layers but the classifier, in their order; `None` where it has no such network.
+    /// What this dialect calls the network's layers, in their order, without the classifier. `None` if it has no such network.
     pub(super) fn layers(&self, spec: &Spec, network: &Network) -> Option<Vec<Alternatives>> {
         if !spec.stages.iter().all(|stage| self.kinds.contains(&stage.block)) {
             return None;
@@ -268,7 +269,7 @@ fn own(layer: &Layer) -> Alternatives {
     vec![(layer.name.clone(), layer.norm.clone().unwrap_or_default())]
 }
 
-/// The name with numbers for its placeholders; of a block at stage and place in the stage.
+/// The name with numbers for its placeholders. The block is number `n`, in stage `s` number `b`.
 fn filled(name: &str, n: usize, (s, b): (usize, usize)) -> String {
     let numbers = [
         ("{n}", n),

@@ -1,16 +1,16 @@
-//! Which names a checkpoint's tensors have: whose dialect, behind which prefix.
+//! How a checkpoint names its tensors: in whose dialect, and behind which prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
 use super::{ConvertOptions, Problem, parse};
-use crate::{Error, Layer, Network, Spec};
+use crate::{CheckpointError, Error, Layer, Network, Spec};
 
-/// Prefixes of more parts than this are not looked for.
+/// A prefix has at most this many parts.
 const DEEPEST: usize = 8;
-/// A prefix is looked for where at least this share of the tensors has it, one in so many.
+/// A prefix is considered if at least one in this many tensors has it.
 const SHARE: usize = 4;
-/// Of a stranger's names in a message, so many, and of each so many characters.
+/// Messages show this many of a stranger's names, and this many characters of each.
 const SHOWN_NAMES: usize = 3;
 const SHOWN_CHARACTERS: usize = 40;
 
@@ -20,15 +20,14 @@ const SHOWN_CHARACTERS: usize = 40;
 pub struct Naming {
     /// Whose names they are.
     pub dialect: &'static Dialect,
-    /// What stands before the names of the network's tensors, e.g. `module.` or `model.backbone.`; empty: nothing. The
-    /// classifier may stand outside, with fewer parts of it.
+    /// What stands before the names of the network's tensors, e.g. `module.` or `model.backbone.`. It may be empty. The
+    /// classifier may have fewer parts of it, e.g. `model.`.
     pub prefix: String,
-    /// Tensors that are left out because they lack the prefix that
-    /// [`ConvertOptions::strip_prefix`] asks for.
+    /// Tensors that are ignored because they lack the prefix that [`ConvertOptions::strip_prefix`] asks for.
     pub left_out: Vec<String>,
 }
 
-/// Tells how a safetensors checkpoint names the tensors of `spec`'s network, by names alone.
+/// Finds out how a safetensors checkpoint names the tensors of `spec`'s network. Only names are looked at.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,40 +39,42 @@ pub struct Naming {
 /// let naming = mnx_graph::naming(&checkpoint, &spec, &options)?;
 /// naming.dialect.apply(&mut spec);
 /// println!("names of {}, prefix `{}`", naming.dialect.name, naming.prefix);
-/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?)?;
+/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?.file)?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// [`Error::CheckpointFormat`] or [`Error::WrongKind`]; [`Error::UnknownCheckpoint`] where no tensor has the prefix to strip;
-/// [`Error::SeveralNetworks`]; and as [`Network::new`].
+/// - [`CheckpointError::Format`] or [`Error::WrongKind`] if it is not a safetensors file.
+/// - [`CheckpointError::Unknown`] if no tensor has the prefix to strip.
+/// - [`CheckpointError::SeveralNetworks`] if it has several networks.
+/// - As [`Network::new`].
 pub fn naming(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Naming, Error> {
     let tensors = parse(checkpoint)?;
     let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
     Ok(names.of(spec, &Network::new(spec)?)?.naming)
 }
 
-/// The names of a checkpoint's tensors, counters left out.
+/// The names of a checkpoint's tensors, without counters.
 pub(super) struct Names<'a> {
     all: BTreeSet<&'a str>,
-    /// What the user says that the names begin with.
+    /// The prefix that the user gave.
     stripped: String,
-    /// Where to look for networks, the shortest prefix first.
+    /// Prefixes behind which to look for networks, the shortest first.
     prefixes: Vec<String>,
 }
 
-/// Names of a layer's modules in the file.
+/// The names of a layer's convolution and batch norm in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Modules {
     pub(super) conv: String,
     pub(super) norm: Option<String>,
 }
 
-/// A network's layers found in a checkpoint, as well as they can be.
+/// A network's layers as found in a checkpoint. Some may be missing.
 pub(super) struct Found {
     pub(super) naming: Naming,
-    /// Of every layer, in the order of [`Network::layers`].
+    /// One per layer, in the order of [`Network::layers`].
     pub(super) modules: Vec<Modules>,
     /// How many layers have a weight.
     pub(super) layers: usize,
@@ -83,7 +84,7 @@ pub(super) struct Found {
     pub(super) heads: Option<Problem>,
 }
 
-/// Whether it counts batches, operations or the like.
+/// Whether the tensor counts batches, operations or the like.
 pub(super) fn is_counter(name: &str) -> bool {
     COUNTERS.contains(&name.rsplit('.').next().unwrap_or(name))
 }
@@ -98,7 +99,7 @@ impl<'a> Names<'a> {
         let under: Vec<_> = all.iter().filter(|name| name.starts_with(&stripped)).collect();
         if !stripped.is_empty() && under.is_empty() {
             let expected = format!("names that begin with {}", shown(&stripped));
-            return Err(Error::UnknownCheckpoint { expected, found: listed(all.iter().copied()) });
+            return Err(Error::Checkpoint(CheckpointError::Unknown { expected, found: listed(all.iter().copied()) }));
         }
         let mut counts = BTreeMap::<&str, usize>::new();
         for name in &under {
@@ -112,7 +113,7 @@ impl<'a> Names<'a> {
         Ok(Names { all, stripped, prefixes })
     }
 
-    /// A few of them, for a message.
+    /// A few of the names, for a message.
     pub(super) fn listed(&self) -> String {
         listed(self.all.iter().copied())
     }
@@ -121,7 +122,7 @@ impl<'a> Names<'a> {
         self.all.contains(format!("{module}.{part}").as_str())
     }
 
-    /// Where the layers of a network are, in the dialect and behind the prefix of which most tensors are there.
+    /// Finds a network's layers, in the dialect and behind the prefix that find the most tensors.
     pub(super) fn of(&self, spec: &Spec, network: &Network) -> Result<Found, Error> {
         let mut best: Option<Found> = None;
         let mut rivals = Vec::new();
@@ -140,9 +141,9 @@ impl<'a> Names<'a> {
         }
         let own = || self.behind(&self.stripped, &OWN, &[], &network.classifier);
         let mut found = best.unwrap_or_else(own);
-        // Two whole networks, or the better part of them.
+        // Several prefixes do equally well. If each has more than half of the layers, there are several networks.
         if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
-            return Err(Error::SeveralNetworks { prefixes: rivals });
+            return Err(Error::Checkpoint(CheckpointError::SeveralNetworks { prefixes: rivals }));
         }
         found.naming.left_out = self.left_out(&found);
         Ok(found)
@@ -155,7 +156,7 @@ impl<'a> Names<'a> {
             let modules = names
                 .iter()
                 .map(|(conv, norm)| Modules { conv: format!("{prefix}{conv}"), norm: Some(format!("{prefix}{norm}")) });
-            // The first of those that are equally there.
+            // The names with the most tensors; among equals the first.
             modules
                 .rev()
                 .max_by_key(|modules| self.there(modules))
@@ -170,12 +171,12 @@ impl<'a> Names<'a> {
         found
     }
 
-    /// How many of a layer's tensors are there.
+    /// How many of a layer's tensors the checkpoint has.
     fn there(&self, modules: &Modules) -> usize {
         modules.tensors().filter(|name| self.all.contains(name.as_str())).count()
     }
 
-    /// The classifier stands beside the other layers, or beside what holds them.
+    /// Finds the classifier. It stands beside the other layers, or beside a module that holds them.
     fn classifier(&self, prefix: &str, layer: &Layer) -> (Modules, Option<Problem>) {
         let mut outer = prefix;
         loop {
@@ -191,7 +192,7 @@ impl<'a> Names<'a> {
         (Modules { conv: format!("{prefix}{}", layer.name), norm: None }, None)
     }
 
-    /// What lacks the prefix that the user gave, and is not used for all that.
+    /// Tensors that lack the prefix that the user gave, and that are not used either.
     fn left_out(&self, found: &Found) -> Vec<String> {
         if self.stripped.is_empty() {
             return Vec::new();
@@ -217,10 +218,10 @@ impl Modules {
 pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl Naming {
-    /// The problem of a tensor that is left over: a second one of the network's, or a stranger.
+    /// The problem with a tensor that is left over: a second copy of one of the network's, or a stranger.
     pub(super) fn left_over(&self, name: &str, found: Vec<usize>, used: &BTreeSet<String>) -> Problem {
         let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
-        // A short name, such as `bn1.bias`, may be that of the stem and of a part of a block.
+        // Short names are no evidence: `bn1.bias` may belong to the stem, or be the end of a name in a block.
         let mut splits = starts.map(|at| name.split_at(at)).filter(|(_, rest)| rest.matches('.').count() > 1);
         match splits.find(|(start, rest)| *start != self.prefix && used.contains(&format!("{}{rest}", self.prefix))) {
             Some((start, rest)) => {
@@ -231,7 +232,7 @@ impl Naming {
     }
 }
 
-/// How many, and the first of them.
+/// The number of names, and the first few of them.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let count = names.len();
     let first: Vec<_> = names.take(SHOWN_NAMES).map(shown).collect();

@@ -92,7 +92,7 @@ fn values(tensors: &Tensors, name: &str) -> Vec<f64> {
 
 fn problems(tensors: &Tensors) -> Vec<String> {
     match convert(&file(tensors), &small_spec(), 1e-5).unwrap_err() {
-        Error::Checkpoint { problems } => problems.iter().map(ToString::to_string).collect(),
+        Error::Checkpoint(CheckpointError::Problems { problems }) => problems.iter().map(ToString::to_string).collect(),
         other => panic!("expected a list of problems, found {other}"),
     }
 }
@@ -240,7 +240,10 @@ fn another_network_than_the_checkpoints_is_refused() {
     spec.width = -1.0;
     assert!(matches!(convert(&file(&checkpoint()), &spec, 1e-5), Err(Error::Spec { .. })));
     for eps in [f64::NAN, f64::INFINITY, -1e-5] {
-        assert!(matches!(convert(&file(&checkpoint()), &small_spec(), eps), Err(Error::Epsilon { .. })));
+        assert!(matches!(
+            convert(&file(&checkpoint()), &small_spec(), eps),
+            Err(Error::Checkpoint(CheckpointError::Epsilon { .. }))
+        ));
     }
 }
 
@@ -253,7 +256,10 @@ fn what_is_no_checkpoint_is_refused() {
         let error = convert(bytes, &small_spec(), 1e-5).unwrap_err();
         let zip = bytes.starts_with(b"PK");
         let known = matches!(error, Error::WrongKind { expected: Wanted::Checkpoint, found: FileKind::Zip });
-        assert!(if zip { known } else { matches!(error, Error::CheckpointFormat { .. }) }, "{error}");
+        assert!(
+            if zip { known } else { matches!(error, Error::Checkpoint(CheckpointError::Format { .. })) },
+            "{error}"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which tensors a weight file has, and where: all of that follows from the network and the arithmetic of its layers.
+//! Which tensors a weight file has, and where they lie. The network and the arithmetic of its layers determine all of it.
 
 use std::ops::Range;
 
@@ -7,12 +7,13 @@ use mnx_conv::Packing;
 use mnx_tensor::{Arithmetic, Element, PANEL};
 
 use super::{ALIGNMENT, Entry};
-use crate::{Error, Layer, LayerKind, Limits, Network};
+use crate::{Error, FileError, Layer, LayerKind, Limits, Network};
 
-/// Scales are normal numbers no larger than this, 2⁶⁴: no product of a few of them is infinite or denormal by accident.
+/// The largest scale, 2⁶⁴. Scales are normal numbers up to this one, so that products of a few of them do not become
+/// infinite or denormal by accident.
 const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
 
-/// What a tensor holds. It says which values are allowed.
+/// What a tensor holds, and so which values it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Weights or biases of an f32 layer.
@@ -21,9 +22,9 @@ pub(crate) enum Role {
     Weight8,
     /// Biases of an int8 layer.
     Bias32,
-    /// Scales of an int8 weight, one per output channel, or of a value, one.
+    /// Scales: one per output channel for an int8 weight, a single one for a value.
     Scale,
-    /// The number that stands for the real number 0 in a value.
+    /// The u8 that stands for 0 in a value.
     ZeroPoint,
 }
 
@@ -37,7 +38,7 @@ impl Role {
         }
     }
 
-    /// Element `index` of a tensor, for messages.
+    /// Element `index` of a tensor as text, for messages.
     fn show(self, bytes: &[u8], index: usize) -> String {
         match self {
             Role::Real | Role::Scale => format!("{:?}", cast_slice::<u8, f32>(bytes)[index]),
@@ -48,14 +49,14 @@ impl Role {
     }
 }
 
-/// A tensor in its place.
+/// A tensor, and where it lies in the payload.
 #[derive(Clone, Debug)]
 pub(crate) struct Tensor {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) dims: Vec<usize>,
     pub(crate) packing: Packing,
-    /// Bytes of the payload.
+    /// Its bytes in the payload.
     pub(crate) range: Range<usize>,
     pub(super) crc32: u32,
 }
@@ -74,7 +75,7 @@ impl Tensor {
         }
     }
 
-    /// Refuses a value that no tensor of this role has. `bytes` may be packed.
+    /// Refuses a value that no tensor of this role may have. `bytes` may be packed.
     pub(super) fn check_values(&self, bytes: &[u8]) -> Result<(), Error> {
         let (bad, expected) = match self.role {
             Role::Real => {
@@ -83,10 +84,14 @@ impl Tensor {
                     return Ok(());
                 }
                 let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-                return Err(Error::NotFinite { tensor: self.name.clone(), index, value: values[index] });
+                return Err(Error::File(FileError::NotFinite {
+                    tensor: self.name.clone(),
+                    index,
+                    value: values[index],
+                }));
             }
             Role::Scale => {
-                // Packing leaves their order alone and adds zeros, which are no scales, at the end.
+                // Packing keeps their order and adds zeros at the end. Those are no scales.
                 let scales = cast_slice::<u8, f32>(bytes).iter().take(self.dims.iter().product());
                 let mut scales = scales.enumerate();
                 let allowed = f32::MIN_POSITIVE..=LARGEST_SCALE;
@@ -97,11 +102,11 @@ impl Tensor {
         };
         bad.map_or(Ok(()), |index| {
             let found = self.role.show(bytes, index);
-            Err(Error::Value { tensor: self.name.clone(), index, expected, found })
+            Err(Error::File(FileError::Value { tensor: self.name.clone(), index, expected, found }))
         })
     }
 
-    /// Refuses packed bytes with something in an unused lane.
+    /// Refuses packed bytes if an unused lane is not zero.
     pub(super) fn check_unused_lanes(&self, bytes: &[u8]) -> Result<(), Error> {
         let used = match self.role.element().size() {
             1 => self.packing.used_padding(bytes, &self.dims),
@@ -111,7 +116,7 @@ impl Tensor {
             None => Ok(()),
             Some(index) => {
                 let value = self.role.show(bytes, index);
-                Err(Error::UnusedLane { tensor: self.name.clone(), index, value })
+                Err(Error::File(FileError::UnusedLane { tensor: self.name.clone(), index, value }))
             }
         }
     }
@@ -121,24 +126,25 @@ impl Tensor {
     }
 }
 
-/// In groups without a branch, which become vectors: this runs over every f32 weight at every start.
+/// Whether all values are finite. Every f32 weight goes through this at every start, so it works in groups without a branch:
+/// the compiler turns them into vectors.
 fn all_finite(values: &[f32]) -> bool {
     values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
 }
 
-/// The tensors of a weight file in order, with checksums of zero at first.
+/// The tensors of a weight file in order. Their checksums are 0 until somebody sets them.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) tensors: Vec<Tensor>,
-    /// Where each layer's tensors start: weight, bias and, of an int8 layer, the weight's scales.
+    /// The index of each layer's first tensor. A layer has weight, bias and, if int8, the weight's scales.
     pub(crate) layers: Vec<usize>,
-    /// Each quantised value's name, and where its tensors start: scale and zero point.
+    /// The name of each quantised value, and the index of its first tensor. A value has scale and zero point.
     pub(super) values: Vec<(String, usize)>,
     pub(crate) payload_len: usize,
 }
 
 impl Layout {
-    /// `arithmetic` is that of every layer.
+    /// `arithmetic` has one entry per layer.
     pub(super) fn new(network: &Network, arithmetic: &[Arithmetic], limits: &Limits) -> Result<Layout, Error> {
         let mut layout = Layout { tensors: Vec::new(), layers: Vec::new(), values: Vec::new(), payload_len: 0 };
         let quantized = Quantized::of(network, arithmetic);
@@ -201,7 +207,7 @@ impl Layout {
     }
 }
 
-/// How an int8 layer's weight is stored.
+/// How the weight of an int8 layer is stored.
 fn int8_packing(kind: LayerKind) -> Packing {
     match kind {
         LayerKind::Dense3x3 | LayerKind::Dense7x7 | LayerKind::Conv3x3 => Packing::Dense16x4,
@@ -211,11 +217,12 @@ fn int8_packing(kind: LayerKind) -> Packing {
     }
 }
 
-/// Which values are u8: those that an int8 layer makes or reads, but for the logits.
+/// Which values are u8: all that an int8 layer makes or reads, except the logits.
 struct Quantized {
     input: bool,
-    /// Each layer's output.
+    /// One per layer: its output.
     outputs: Vec<bool>,
+    /// The average pool's output.
     pool: bool,
 }
 
@@ -223,7 +230,7 @@ impl Quantized {
     fn of(network: &Network, arithmetic: &[Arithmetic]) -> Quantized {
         let int8: Vec<bool> = arithmetic.iter().map(|&a| a == Arithmetic::Int8).collect();
         let (mut input, mut outputs) = (false, int8.clone());
-        // A value goes by the number of the layer that makes it; the input has none.
+        // A value is known by the index of the layer that makes it. The network's input has none.
         let mut read = |value: Option<usize>, reader: usize| match value {
             Some(maker) => outputs[maker] |= int8[reader],
             None => input |= int8[reader],
@@ -240,7 +247,7 @@ impl Quantized {
                 read(shortcut, projection);
                 shortcut = Some(projection);
             }
-            // The block's last layer adds it.
+            // The block's last layer reads the shortcut, which it adds.
             if let Some(last) = value.filter(|_| block.identity_channels > 0) {
                 read(shortcut, last);
             }

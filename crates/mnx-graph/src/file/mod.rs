@@ -1,5 +1,5 @@
-//! The weight file, `.mnx`: one little-endian file that holds everything about a network. `docs/weight-file.md` explains
-//! it byte by byte.
+//! The weight file, `.mnx`: one little-endian file that holds everything about a network. `docs/weight-file.md` explains it
+//! byte by byte.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -12,21 +12,24 @@
 //! | to the next multiple of 64 | zeros |
 //! | the rest | payload: the tensors, each padded with zeros to a multiple of 64 |
 //!
-//! The header is `{"spec": …, "tensors": […]}`, in version 2 with `"arithmetic": […]` between them. `spec` is a [`Spec`],
-//! `arithmetic` has the name of an [`Arithmetic`](mnx_tensor::Arithmetic) for every layer in order of execution (version 1
-//! is f32 throughout), and `tensors` has a row for every tensor:
+//! The header is `{"spec": …, "tensors": […]}`. In version 2 there is `"arithmetic": […]` between the two.
+//!
+//! - `spec` is a [`Spec`].
+//! - `arithmetic` names an [`Arithmetic`](mnx_tensor::Arithmetic) for every layer in order of execution. (Version 1 is f32
+//!   throughout.)
+//! - `tensors` has a row for every tensor:
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `name` | the layer's in a checkpoint, and `.weight` or `.bias`; those of int8 layers are in `docs/weight-file.md` |
+//! | `name` | the layer's name in a checkpoint, and `.weight` or `.bias`; for int8 layers see `docs/weight-file.md` |
 //! | `dtype` | name of an [`Element`](mnx_tensor::Element) |
 //! | `dims` | before packing; output channels first |
 //! | `packing` | name of a [`Packing`](mnx_conv::Packing) |
-//! | `offset`, `length` | in bytes; the offset from the start of the payload |
-//! | `crc32` | of the packed bytes |
+//! | `offset`, `length` | in bytes; the offset counts from the start of the payload |
+//! | `crc32` | checksum of the packed bytes |
 //!
-//! Offsets are contiguous: no hole, no overlap. So everything in the table but the checksums follows from the spec and the
-//! arithmetic, and a reader derives it and compares.
+//! Offsets are contiguous: no hole, no overlap. So the spec and the arithmetic determine the whole table except the checksums;
+//! a reader derives it and compares.
 
 mod layout;
 mod read;
@@ -43,15 +46,15 @@ pub(crate) use read::{Front, check_payload, check_runs, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 
 const MAGIC: [u8; 4] = *b"MNXW";
-/// f32 alone. What it can hold is written in it, so that earlier releases can read it.
+/// All layers are f32. Networks that fit it are written in it, so that earlier releases can read them.
 const VERSION_1: u32 = 1;
-/// Each layer in an arithmetic of its own.
+/// Each layer has an arithmetic of its own.
 const VERSION_2: u32 = 2;
 /// The versions that are understood.
 const VERSIONS: &[u32] = &[VERSION_1, VERSION_2];
 /// Bytes before the header.
 pub(crate) const PREFIX_LEN: usize = 24;
-/// Of the payload and of every tensor in it: a cache line.
+/// Alignment of the payload and of every tensor in it: a cache line.
 pub(crate) const ALIGNMENT: usize = 64;
 
 /// The JSON header.
@@ -59,13 +62,13 @@ pub(crate) const ALIGNMENT: usize = 64;
 #[serde(deny_unknown_fields)]
 struct Header {
     spec: Spec,
-    /// Of every layer, from version 2 on.
+    /// One name per layer, from version 2 on.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     arithmetic: Option<Vec<String>>,
     tensors: Vec<Entry>,
 }
 
-/// A value where the key is there: `null` is none.
+/// Reads a value whose key is present. `null` is no value here.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     Vec::deserialize(deserializer).map(Some)
 }

@@ -1,28 +1,28 @@
-//! Checks a weight file: first what precedes the payload, then the payload. Nothing is allocated on the word of a
-//! field that has not been checked.
+//! Reads and checks a weight file: first what precedes the payload, then the payload. No allocation has the size that an
+//! unchecked field says.
 
 use mnx_tensor::{Arithmetic, Element};
 
 use super::layout::Role;
 use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
 use crate::kind::{FileKind, Wanted};
-use crate::{Error, Limits, Network, Spec};
+use crate::{Error, FileError, Limits, Network, Spec};
 
-/// What this program has kernels for.
+/// The arithmetics that kernels exist for.
 const RUNS: &[Arithmetic] = &[Arithmetic::F32];
 
-/// What precedes the payload, checked.
+/// What precedes the payload, after it was checked.
 pub(crate) struct Front {
     pub(crate) spec: Spec,
     pub(crate) network: Network,
-    /// Of every layer.
+    /// One per layer.
     pub(crate) arithmetic: Vec<Arithmetic>,
     pub(crate) layout: Layout,
     /// Where in the file the payload starts.
     pub(crate) payload_start: usize,
 }
 
-/// Reads a file from its start. `more(n)` gives the next `n` bytes, or as many as are left.
+/// Reads a file from its start up to the payload. `more(n)` returns the next `n` bytes, or as many as are left.
 pub(crate) fn front<B: AsRef<[u8]>>(
     limits: &Limits,
     mut more: impl FnMut(usize) -> Result<B, Error>,
@@ -36,13 +36,14 @@ pub(crate) fn front<B: AsRef<[u8]>>(
     let bytes = bytes.as_ref();
     if bytes.len() < payload_start - PREFIX_LEN {
         let found = (PREFIX_LEN + bytes.len()) as u64;
-        return Err(Error::Truncated { what: "the header", expected: payload_start as u64, found });
+        return Err(Error::File(FileError::Truncated { what: "the header", expected: payload_start as u64, found }));
     }
     let (header, padding) = bytes.split_at(prefix.header_len);
     check_crc("header", prefix.crc32, header)?;
     check_zero("the header", padding, header_end)?;
 
-    let header: Header = serde_json::from_slice(header).map_err(|e| Error::Header { message: e.to_string() })?;
+    let header: Header =
+        serde_json::from_slice(header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
     let network = Network::new_with(&header.spec, limits)?;
     let arithmetic = arithmetic(prefix.version, header.arithmetic, &network)?;
     let mut layout = Layout::new(&network, &arithmetic, limits)?;
@@ -62,25 +63,25 @@ struct Prefix {
 }
 
 fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
-    // A file of another kind is foreign first, short second.
+    // A short file of another kind is called foreign, not short.
     let magic = &bytes[..bytes.len().min(MAGIC.len())];
     if !MAGIC.starts_with(magic) || bytes.is_empty() {
         if let Some(found) = FileKind::of(bytes) {
             return Err(Error::WrongKind { expected: Wanted::WeightFile, found });
         }
-        return Err(Error::Foreign { found: magic.to_vec() });
+        return Err(Error::File(FileError::Foreign { found: magic.to_vec() }));
     }
     let Some(bytes) = bytes.first_chunk::<PREFIX_LEN>() else {
         let (expected, found) = (PREFIX_LEN as u64, bytes.len() as u64);
-        return Err(Error::Truncated { what: "the file's first fields", expected, found });
+        return Err(Error::File(FileError::Truncated { what: "the file's first fields", expected, found }));
     };
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let version = word(4);
     if !VERSIONS.contains(&version) {
-        return Err(Error::Version { understood: VERSIONS, found: version });
+        return Err(Error::File(FileError::Version { understood: VERSIONS, found: version }));
     }
     let header_len = u64::from(word(12)) << 32 | u64::from(word(8));
-    // Whatever the limit: the end of the header, rounded up, is an index.
+    // Whatever the caller's limit is, the rounded end of the header must fit an index.
     let limit = limits.header_bytes.min(isize::MAX as u64 - (PREFIX_LEN + ALIGNMENT) as u64);
     if header_len > limit {
         return Err(Error::Limit { what: "bytes of the weight file's header".into(), limit, found: header_len });
@@ -89,31 +90,37 @@ fn prefix(bytes: &[u8], limits: &Limits) -> Result<Prefix, Error> {
     Ok(Prefix { version, header_len: header_len as usize, crc32: word(16) })
 }
 
-/// Every layer's arithmetic, as the header says.
+/// The arithmetic of every layer, as the header says.
 fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Result<Vec<Arithmetic>, Error> {
     let count = network.layers().count();
     let names = match (version, names) {
         (VERSION_1, None) => return Ok(vec![Arithmetic::F32; count]),
         (VERSION_1, Some(_)) => {
-            return Err(Error::Header { message: "unknown field `arithmetic`, which version 1 lacks".into() });
+            return Err(Error::File(FileError::Header {
+                message: "unknown field `arithmetic`, which version 1 lacks".into(),
+            }));
         }
-        (_, None) => return Err(Error::Header { message: format!("missing field `arithmetic` of version {version}") }),
+        (_, None) => {
+            return Err(Error::File(FileError::Header {
+                message: format!("missing field `arithmetic` of version {version}"),
+            }));
+        }
         (_, Some(names)) => names,
     };
     if names.len() != count {
-        return Err(Error::LayerCount { expected: count, found: names.len() });
+        return Err(Error::File(FileError::LayerCount { expected: count, found: names.len() }));
     }
     let parsed = network.layers().zip(names).map(|(layer, name)| {
-        let unknown = |found| Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found };
+        let unknown = |found| Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found });
         Arithmetic::parse(&name).ok_or_else(|| unknown(name))
     });
     parsed.collect()
 }
 
-/// Compares the table with what the spec and the arithmetic say, and takes the checksums from it.
+/// Compares the table with the tensors that follow from spec and arithmetic, and takes the checksums from it.
 fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
     if tensors.len() != entries.len() {
-        return Err(Error::TensorCount { expected: tensors.len(), found: entries.len() });
+        return Err(Error::File(FileError::TensorCount { expected: tensors.len(), found: entries.len() }));
     }
     for (index, (tensor, found)) in tensors.iter_mut().zip(entries).enumerate() {
         tensor.crc32 = found.crc32;
@@ -122,16 +129,16 @@ fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Resul
             let tensor = tensor.name.clone();
             if version > VERSION_1 && Element::parse(&found.dtype).is_none() {
                 let found = found.dtype.clone();
-                return Err(Error::Element { index, tensor, understood: &Element::ALL, found });
+                return Err(Error::File(FileError::Element { index, tensor, understood: &Element::ALL, found }));
             }
             let (field, expected, found) = difference(&expected, found);
-            return Err(Error::TensorEntry { index, tensor, field, expected, found });
+            return Err(Error::File(FileError::TensorEntry { index, tensor, field, expected, found }));
         }
     }
     Ok(())
 }
 
-/// The first field in which two entries differ, and both values.
+/// The first field in which two entries differ, with both values.
 fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String) {
     let fields = |e: &Entry| {
         [
@@ -148,7 +155,8 @@ fn difference(expected: &Entry, found: &Entry) -> (&'static str, String, String)
     different.next().unwrap_or(("crc32", expected.crc32.to_string(), found.crc32.to_string()))
 }
 
-/// Checks a payload of the right length: paddings and scales always, checksums and weights only where `verify`.
+/// Checks a payload of the right length. Padding bytes, unused lanes and scales are always checked; checksums and weights
+/// only if `verify` is set.
 pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Result<(), Error> {
     let Layout { tensors, payload_len, .. } = &front.layout;
     for (i, tensor) in tensors.iter().enumerate() {
@@ -167,27 +175,33 @@ pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Resu
     Ok(())
 }
 
-/// Refuses a network with a layer that nothing here can run.
+/// Refuses a network if no kernel can run one of its layers.
 pub(crate) fn check_runs(front: &Front) -> Result<(), Error> {
     let mut layers = front.network.layers().zip(&front.arithmetic);
     match layers.find(|(_, arithmetic)| !RUNS.contains(arithmetic)) {
         None => Ok(()),
         Some((layer, arithmetic)) => {
             let found = arithmetic.name().into();
-            Err(Error::Arithmetic { layer: layer.name.clone(), understood: RUNS, found })
+            Err(Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found }))
         }
     }
 }
 
 fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {
     let found = crc32fast::hash(bytes);
-    if found == expected { Ok(()) } else { Err(Error::Checksum { what: what.into(), expected, found }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::File(FileError::Checksum { what: what.into(), expected, found }))
+    }
 }
 
-/// `bytes` start at byte `start` of the file and follow `after`.
+/// Refuses `bytes` that are not all zero. They start at byte `start` of the file; `after` names what precedes them.
 fn check_zero(after: &str, bytes: &[u8], start: usize) -> Result<(), Error> {
     match bytes.iter().position(|&b| b != 0) {
         None => Ok(()),
-        Some(i) => Err(Error::NotZero { after: after.into(), offset: (start + i) as u64, found: bytes[i] }),
+        Some(i) => {
+            Err(Error::File(FileError::NotZero { after: after.into(), offset: (start + i) as u64, found: bytes[i] }))
+        }
     }
 }

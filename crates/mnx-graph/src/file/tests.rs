@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::front_of;
-use crate::{Error, Limits, Model, Network, OpenOptions};
+use crate::{Error, FileError, Limits, Model, Network, OpenOptions};
 
 /// Every kind of layer of a family, few channels.
 fn spec(family: &str) -> Spec {
@@ -145,7 +145,7 @@ proptest! {
         let first = network.layers().zip(&layers).find(|(_, weights)| arithmetic(weights) == Arithmetic::Int8);
         match (opened, first) {
             (Ok(model), None) => prop_assert_eq!(model.tensors().count(), 2 * layers.len()),
-            (Err(Error::Arithmetic { layer, found, .. }), Some((expected, _))) => {
+            (Err(Error::File(FileError::Arithmetic { layer, found, .. })), Some((expected, _))) => {
                 prop_assert_eq!((layer.as_str(), found.as_str()), (expected.name.as_str(), "int8"));
             }
             (opened, _) => prop_assert!(false, "{opened:?}"),
@@ -235,7 +235,7 @@ fn a_writer_refuses_int8_that_a_reader_would() {
     ];
     for (change, part, shown) in values {
         let error = refused(&changed(change), quantization, &limits);
-        let Error::Value { tensor, found, .. } = &error else { panic!("{error:?}") };
+        let Error::File(FileError::Value { tensor, found, .. }) = &error else { panic!("{error:?}") };
         assert_eq!((tensor.as_str(), found.as_str()), (format!("features.1.conv.0.{part}").as_str(), shown));
     }
     let lengths: [(Change, &str); 3] = [
@@ -248,9 +248,9 @@ fn a_writer_refuses_int8_that_a_reader_would() {
         assert!(matches!(&error, Error::Conv { tensor, .. } if tensor == name), "{error:?}");
     }
     let error = refused(&good, |_| Quantization { scale: 2e19, zero_point: 0 }, &limits);
-    assert!(matches!(&error, Error::Value { tensor, .. } if tensor == "input.scale"), "{error:?}");
+    assert!(matches!(&error, Error::File(FileError::Value { tensor, .. }) if tensor == "input.scale"), "{error:?}");
     let error = refused(&good[1..], quantization, &limits);
-    assert!(matches!(error, Error::LayerCount { .. }), "{error:?}");
+    assert!(matches!(error, Error::File(FileError::LayerCount { .. })), "{error:?}");
     // Two tensors a layer would be within it.
     let tight = Limits { tensors: 2 * good.len() + 2, ..limits };
     let error = refused(&good, quantization, &tight);

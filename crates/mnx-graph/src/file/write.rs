@@ -1,4 +1,4 @@
-//! Writes a weight file: the same spec and weights give the same bytes.
+//! Writes a weight file. The same spec and weights give the same bytes.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use mnx_tensor::{AlignedBuf, Arithmetic};
 
 use super::{ALIGNMENT, Header, Layout, MAGIC, PREFIX_LEN, VERSION_1, VERSION_2};
-use crate::{Error, Layer, Limits, Network, Spec};
+use crate::{Error, FileError, Layer, Limits, Network, Spec};
 
 /// A layer's weights before packing, batch norm folded in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,19 +17,21 @@ pub struct LayerWeights {
     pub bias: Vec<f32>,
 }
 
-/// An int8 layer's weights before packing, batch norm folded in. In real numbers a weight of output channel `c` is
-/// `scale[c] · weight`, and its bias `input scale · scale[c] · bias[c]`.
+/// An int8 layer's weights before packing, batch norm folded in.
+///
+/// For output channel `c` they stand for these real numbers: a weight is `scale[c] · weight`, and the bias is
+/// `input scale · scale[c] · bias[c]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Int8Weights {
     /// −127…127, row-major in the order of [`Layer::weight_dims`].
     pub weight: Vec<i8>,
     /// One per output channel, 2⁻¹²⁶…2⁶⁴.
     pub scale: Vec<f32>,
-    /// One per output channel, without the share of the input's zero point.
+    /// One per output channel. What the input's zero point adds to the sums is not taken off here.
     pub bias: Vec<i32>,
 }
 
-/// A layer's weights in the arithmetic that it runs in.
+/// A layer's weights in the arithmetic of the layer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Weights {
@@ -39,22 +41,24 @@ pub enum Weights {
     Int8(Int8Weights),
 }
 
-/// How a value's u8 stand for real numbers: `scale · (q − zero_point)`.
+/// How a value's u8 numbers `q` stand for real numbers: `scale · (q − zero_point)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantization {
-    /// The distance from one u8 to the next, 2⁻¹²⁶…2⁶⁴.
+    /// The step from one u8 to the next, 2⁻¹²⁶…2⁶⁴.
     pub scale: f32,
     /// The u8 that stands for 0.
     pub zero_point: u8,
 }
 
-/// Writes the weight file of an f32 network, in version 1 of the format. `source` is asked for each layer's weights in
-/// order of execution. Writes nothing unless all of it is right; the whole payload is held in memory until then.
+/// Writes the weight file of an f32 network, in version 1 of the format. `source` is called for each layer's weights, in
+/// order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
 ///
 /// # Errors
-/// What [`Network::new_with`] says of the spec; [`Error::Conv`] with the tensor's name when `source` gives a slice of
-/// the wrong length, [`Error::NotFinite`] when it gives a value that is not finite; [`Error::Limit`] for a header or
-/// tensor that could not be read back within `limits`; [`Error::Memory`]; [`Error::Io`] from `out`.
+/// - As [`Network::new_with`] for the spec.
+/// - [`Error::Conv`] with the tensor's name if `source` returns a slice of the wrong length.
+/// - [`FileError::NotFinite`] if it returns a value that is not finite.
+/// - [`Error::Limit`] for a header or tensor that could not be read back within `limits`.
+/// - [`Error::Memory`] if there is no memory for the payload; [`Error::Io`] from `out`.
 pub fn write_model(
     spec: &Spec,
     limits: &Limits,
@@ -69,15 +73,18 @@ pub fn write_model(
     draft.write(spec, limits, out)
 }
 
-/// Writes the weight file of a network with int8 layers, in version 2 of the format; without any, it is the file that
-/// [`write_model`] writes. `layers` are in order of execution. `value` is asked for the quantisation of each value that an
-/// int8 layer makes or reads, by name: `input`, a layer's name and `.output`, or `pool.output`. The logits are f32.
+/// Writes the weight file of a network with int8 layers, in version 2 of the format. Without int8 layers it writes the same
+/// file as [`write_model`].
 ///
-/// No kernel runs int8 layers yet: opening the file ends in [`Error::Arithmetic`].
+/// `layers` are in order of execution. `value` is called with the name of each value that an int8 layer makes or reads, and
+/// returns its quantisation. Names are `input`, `pool.output`, or a layer's name and `.output`. The logits are f32.
+///
+/// No kernel runs int8 layers yet: opening such a file ends in [`FileError::Arithmetic`].
 ///
 /// # Errors
-/// As [`write_model`]; [`Error::LayerCount`]; [`Error::Value`] with the tensor's name for a scale or an i8 weight out
-/// of range.
+/// - As [`write_model`].
+/// - [`FileError::LayerCount`] if `layers` are too many or too few.
+/// - [`FileError::Value`] with the tensor's name for a scale or an i8 weight out of range.
 pub fn write_quantized(
     spec: &Spec,
     limits: &Limits,
@@ -88,7 +95,7 @@ pub fn write_quantized(
     let network = Network::new_with(spec, limits)?;
     let count = network.layers().count();
     if layers.len() != count {
-        return Err(Error::LayerCount { expected: count, found: layers.len() });
+        return Err(Error::File(FileError::LayerCount { expected: count, found: layers.len() }));
     }
     let arithmetic = layers.iter().map(|weights| match weights {
         Weights::F32(_) => Arithmetic::F32,
@@ -138,7 +145,7 @@ impl Draft {
         self.put(first + 2, &weights.scale)
     }
 
-    /// Packs a tensor into its place.
+    /// Packs tensor `index` into the payload.
     fn put<T: Pod>(&mut self, index: usize, values: &[T]) -> Result<(), Error> {
         let tensor = &mut self.layout.tensors[index];
         tensor.check_values(bytemuck::cast_slice(values))?;
@@ -158,7 +165,8 @@ impl Draft {
         };
         let tensors = self.layout.tensors.iter().map(|tensor| tensor.entry()).collect();
         let header = Header { spec: spec.clone(), arithmetic, tensors };
-        let header = serde_json::to_vec(&header).map_err(|e| Error::Header { message: e.to_string() })?;
+        let header =
+            serde_json::to_vec(&header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
         if header.len() as u64 > limits.header_bytes {
             return Err(Error::Limit {
                 what: "bytes of the weight file's header (labels included)".into(),

@@ -1,25 +1,25 @@
-//! From a spec to its blocks, layer by layer, within limits.
+//! Spells out a spec block by block and layer by layer, within limits.
 
-use crate::blocks::{self, Place, round_channels};
+use crate::blocks::{self, Site, round_channels};
 use crate::network::{Activation, Block, Layer, LayerKind, Network};
 use crate::{BlockKind, Error, Limits, Spec, Stem};
 
-/// Appends blocks, and refuses to grow past the limits.
-pub(super) struct Builder<'a> {
+/// Appends blocks and refuses to exceed the limits.
+pub(super) struct NetworkBuilder<'a> {
     spec: &'a Spec,
     limits: &'a Limits,
     layers: usize,
-    /// Of all weights so far.
+    /// Elements of all weights so far.
     elements: u64,
     blocks: Vec<Block>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> NetworkBuilder<'a> {
     pub(super) fn new(spec: &'a Spec, limits: &'a Limits) -> Self {
-        Builder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() }
+        NetworkBuilder { spec, limits, layers: 0, elements: 0, blocks: Vec::new() }
     }
 
-    /// The whole network.
+    /// Builds the whole network.
     pub(super) fn build(mut self) -> Result<Network, Error> {
         let mut cin = self.stem()?;
         for index in 0..self.spec.stages.len() {
@@ -41,24 +41,24 @@ impl<'a> Builder<'a> {
         Ok(Network { blocks: self.blocks, classifier })
     }
 
-    /// Whether names are as in torchvision's ResNet, or else as in its MobileNetV2, which MobileNeXt follows.
+    /// Whether layers are named as in torchvision's ResNet. The others are named as in its MobileNetV2, as MobileNeXt's are.
     fn is_resnet(&self) -> bool {
         self.spec.stages.first().is_some_and(|stage| matches!(stage.block, BlockKind::Basic | BlockKind::Bottleneck))
     }
 
-    /// Channels are multiples of this: of 8, but as the authors have it of 4 in MobileNeXt-0.1.
+    /// What channels are rounded to multiples of: 8, except in MobileNeXt of width 0.1, where the authors use 4.
     fn multiple(&self) -> usize {
         let sandglass = self.spec.stages.first().is_some_and(|stage| stage.block == BlockKind::Sandglass);
         if sandglass && self.spec.width == 0.1 { 4 } else { 8 }
     }
 
-    /// `channels` times the width multiplier.
+    /// `channels` times the width multiplier, rounded. `field` names them in errors.
     fn scaled(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
         let scaled = round_channels(channels as f64 * self.spec.width, self.multiple());
         self.limit(scaled, || format!("`{}` times the width", field()))
     }
 
-    /// Features before the classifier grow with the width, but do not shrink.
+    /// Channels before the classifier: they grow with a width above 1, but do not shrink with one below.
     fn features(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
         if self.spec.width < 1.0 { self.limit(channels, field) } else { self.scaled(channels, field) }
     }
@@ -71,14 +71,14 @@ impl<'a> Builder<'a> {
         Err(Error::Limit { what: what(), limit: limit as u64, found: channels as u64 })
     }
 
-    /// Adds a block, if the limits allow its layers.
+    /// Adds a block if the limits allow its layers.
     fn push(&mut self, block: Block) -> Result<(), Error> {
         block.all_layers().try_for_each(|layer| self.admit(layer))?;
         self.blocks.push(block);
         Ok(())
     }
 
-    /// Counts a layer in, if the limits allow it.
+    /// Counts a layer, or fails if it exceeds a limit.
     fn admit(&mut self, layer: &Layer) -> Result<(), Error> {
         self.limit(layer.cout, || format!("output channels of `{}`", layer.name))?;
         let elements = layer.weight_elements();
@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds the first layer; returns its output channels.
+    /// Adds the first layer and returns its output channels.
     fn stem(&mut self) -> Result<usize, Error> {
         let cout = self.scaled(self.spec.stem.channels, || "stem.channels".into())?;
         let Stem { kernel, stride, max_pool, .. } = self.spec.stem;
@@ -111,14 +111,14 @@ impl<'a> Builder<'a> {
         Ok(cout)
     }
 
-    /// Adds the pointwise layer before the pool; returns its output channels.
+    /// Adds the pointwise layer before the average pool and returns its output channels.
     fn head(&mut self, channels: usize, cin: usize) -> Result<usize, Error> {
         let cout = self.features(channels, || "head".into())?;
         self.push(self.single(LayerKind::Pointwise, cin, cout, 1))?;
         Ok(cout)
     }
 
-    /// The next block, of one layer with an activation.
+    /// The next block, made of one layer with an activation.
     fn single(&self, kind: LayerKind, cin: usize, cout: usize, stride: usize) -> Block {
         let block = format!("features.{}", self.blocks.len());
         let (block, name, norm) = if self.is_resnet() && self.blocks.is_empty() {
@@ -131,7 +131,7 @@ impl<'a> Builder<'a> {
         Block { layers: vec![layer], ..Block::named(block) }
     }
 
-    /// Adds a stage's blocks; returns their output channels.
+    /// Adds a stage's blocks and returns their output channels.
     fn stage(&mut self, index: usize, mut cin: usize) -> Result<usize, Error> {
         let stage = &self.spec.stages[index];
         let field = || format!("stages[{index}].channels");
@@ -143,7 +143,7 @@ impl<'a> Builder<'a> {
             } else {
                 format!("features.{}", self.blocks.len())
             };
-            let place = Place {
+            let site = Site {
                 name: &name,
                 cin,
                 cout,
@@ -154,10 +154,10 @@ impl<'a> Builder<'a> {
                 activation: self.spec.activation,
             };
             self.push(match stage.block {
-                BlockKind::Sandglass => blocks::sandglass(&place, self.spec.identity),
-                BlockKind::InvertedResidual => blocks::inverted_residual(&place),
-                BlockKind::Basic => blocks::basic(&place),
-                BlockKind::Bottleneck => blocks::bottleneck(&place),
+                BlockKind::Sandglass => blocks::sandglass(&site, self.spec.identity),
+                BlockKind::InvertedResidual => blocks::inverted_residual(&site),
+                BlockKind::Basic => blocks::basic(&site),
+                BlockKind::Bottleneck => blocks::bottleneck(&site),
             })?;
             cin = cout;
         }

@@ -5,7 +5,7 @@ use prost::Message;
 use prost::bytes::{Buf, Bytes};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::Error;
+use crate::{Error, OnnxError};
 
 /// The file.
 #[derive(Clone, PartialEq, Message)]
@@ -217,23 +217,24 @@ const MODEL: &[(u32, Cost)] = &[
 /// Decodes a file. Large tensors are not copied.
 ///
 /// # Errors
-/// [`Error::OnnxFormat`]; [`Error::Limit`] for a file whose messages would take too much memory.
+/// [`OnnxError::Format`]; [`Error::Limit`] for a file whose messages would take too much memory.
 pub(crate) fn decode(file: Bytes) -> Result<Model, Error> {
     let mut left = LARGEST_STRUCTURE;
     charge(&file, MODEL, &mut left)?;
-    Model::decode(file).map_err(|e| Error::OnnxFormat { message: e.to_string() })
+    Model::decode(file).map_err(|e| Error::Onnx(OnnxError::Format { message: e.to_string() }))
 }
 
 /// Takes from `left` what decoding these fields of a message will allocate.
 fn charge(mut message: &[u8], fields: &[(u32, Cost)], left: &mut u64) -> Result<(), Error> {
-    let malformed = |e: prost::DecodeError| Error::OnnxFormat { message: e.to_string() };
+    let malformed = |e: prost::DecodeError| Error::Onnx(OnnxError::Format { message: e.to_string() });
     while message.has_remaining() {
         let (tag, wire_type) = decode_key(&mut message).map_err(malformed)?;
         let cost = fields.iter().find(|(known, _)| *known == tag).map(|(_, cost)| cost);
         let value = if wire_type == WireType::LengthDelimited {
             let length = decode_varint(&mut message).map_err(malformed)?;
             let length = usize::try_from(length).ok().filter(|&n| n <= message.len());
-            let length = length.ok_or_else(|| Error::OnnxFormat { message: "a field goes past the end".into() })?;
+            let length =
+                length.ok_or_else(|| Error::Onnx(OnnxError::Format { message: "a field goes past the end".into() }))?;
             message.split_off(..length).unwrap_or_default()
         } else {
             skip_field(wire_type, tag, &mut message, DecodeContext::default()).map_err(malformed)?;

@@ -17,11 +17,10 @@ mod weights;
 use std::fmt;
 use std::path::Path;
 
-use mnx_conv::Folded;
 use prost::bytes::Bytes;
 
-use crate::file::{LayerWeights, write_model};
-use crate::{Error, Layer, Limits, Network, Padding, Spec};
+use crate::converted::{Converted, write};
+use crate::{Error, Limits, Network, OnnxError, Padding, Spec};
 
 use constant::Misfit;
 use message::Graph;
@@ -44,7 +43,7 @@ const LARGEST_FILE: u64 = i32::MAX as u64;
 /// let mut spec = model.spec().clone();
 /// spec.preprocessing.mean = [0.5; 3]; // if pixels from -1 to 1 go in
 /// spec.preprocessing.std = [0.5; 3];
-/// std::fs::write("weights.mnx", model.convert(&spec)?)?;
+/// std::fs::write("weights.mnx", model.convert(&spec)?.file)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -83,7 +82,7 @@ impl Onnx {
     /// Reads a model that is all in these bytes.
     ///
     /// # Errors
-    /// [`Error::OnnxFormat`] for bytes that are no model; [`Error::OnnxGraph`] and [`Error::OnnxOperation`] for one of another
+    /// [`OnnxError::Format`] for bytes that are no model; [`OnnxError::Graph`] and [`OnnxError::Operation`] for one of another
     /// network, the latter with the first operation that does not fit; [`Error::Limit`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Onnx, Error> {
         Onnx::read(bytes, None)
@@ -94,11 +93,11 @@ impl Onnx {
         let own = |domain: &str| matches!(domain, "" | "ai.onnx");
         let opset = model.opset_import.iter().find(|set| own(&set.domain)).map_or(0, |set| set.version);
         let Some(graph) = model.graph else {
-            return Err(Error::OnnxFormat { message: "it has no graph".into() });
+            return Err(Error::Onnx(OnnxError::Format { message: "it has no graph".into() }));
         };
         if !OPSETS.contains(&opset) {
             let expected = format!("an opset from {} to {}", OPSETS.start(), OPSETS.end());
-            return Err(Error::OnnxGraph { expected, found: opset.to_string() });
+            return Err(Error::Onnx(OnnxError::Graph { expected, found: opset.to_string() }));
         }
         let trace = trace::trace(&graph, opset, folder)?;
         let events = sequence(&graph, &trace)?;
@@ -137,9 +136,9 @@ impl Onnx {
     /// rounded once. The same model and spec give the same bytes.
     ///
     /// # Errors
-    /// [`Error::OnnxOperation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
-    /// finite and negative variances; and as [`write_model`].
-    pub fn convert(&self, spec: &Spec) -> Result<Vec<u8>, Error> {
+    /// [`OnnxError::Operation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
+    /// finite and negative variances; and as [`write_model`](crate::write_model).
+    pub fn convert(&self, spec: &Spec) -> Result<Converted, Error> {
         let limits = Limits::default();
         let network = Network::new_with(spec, &limits)?;
         let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| {
@@ -155,14 +154,7 @@ impl Onnx {
         }
         let classifier = &self.trace.classifier;
         folded.push(weights::classifier(operation(&self.graph, classifier.at), classifier)?);
-        let mut folded = folded.into_iter();
-        let source = |_: &Layer| match folded.next() {
-            Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
-            None => LayerWeights::default(),
-        };
-        let mut file = Vec::new();
-        write_model(spec, &limits, source, &mut file)?;
-        Ok(file)
+        write(spec, &limits, folded)
     }
 
     /// Zeros that the graph has at fixed places are TensorFlow's on even sizes only.

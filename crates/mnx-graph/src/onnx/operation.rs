@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::constant::{Constant, Misfit, Scalar, elements, misfit};
 use super::message::{Attribute, Node, data_type};
-use crate::Error;
+use crate::{Error, OnnxError};
 
 /// An operation at its place in the file.
 #[derive(Clone, Copy)]
@@ -58,7 +58,13 @@ impl<'a> Operation<'a> {
 
     pub(crate) fn error(self, Misfit { expected, found }: Misfit) -> Error {
         let Operation { index, node } = self;
-        Error::OnnxOperation { index, operation: node.op_type.clone(), name: node.name.clone(), expected, found }
+        Error::Onnx(OnnxError::Operation {
+            index,
+            operation: node.op_type.clone(),
+            name: node.name.clone(),
+            expected,
+            found,
+        })
     }
 }
 

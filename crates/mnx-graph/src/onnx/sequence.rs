@@ -29,7 +29,7 @@ impl Event {
 /// From the input to the pool; projections stand with their shortcuts.
 ///
 /// # Errors
-/// [`Error::OnnxOperation`] for a step on another way than that to the classifier.
+/// [`OnnxError::Operation`](crate::OnnxError::Operation) for a step on another way than that to the classifier.
 pub(crate) fn sequence(graph: &Graph, trace: &Trace) -> Result<Vec<Event>, Error> {
     let (mut events, mut seen, mut convolutions) = (Vec::new(), vec![false; trace.steps.len()], 0);
     // Shortcuts on whose main way we are: where it ends, the event, and how many convolutions came before (backwards).

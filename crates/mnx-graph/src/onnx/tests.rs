@@ -3,7 +3,7 @@ use prost::Message;
 
 use super::Onnx;
 use super::message::{Attribute, Entry, Graph, Model as File, Node, Tensor};
-use crate::{Error, Model, Padding, Spec, families};
+use crate::{Error, Model, OnnxError, Padding, Spec, families};
 
 mod write;
 
@@ -95,7 +95,7 @@ fn check(spec: &Spec, style: Style) {
     assert_eq!(onnx.input_size(), [size; 2]);
     assert!(style.open || found.resolution == spec.resolution);
     assert_eq!(onnx.has_softmax(), style.head == Head::Twice);
-    assert!(onnx.convert(spec).unwrap() == expected, "{style:?} {}: other bytes", spec.family);
+    assert!(onnx.convert(spec).unwrap().file == expected, "{style:?} {}: other bytes", spec.family);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn networks_of_no_family_have_stage_tables_of_their_own() {
             let (file, expected) = export(&spec, style);
             let onnx = read(&file).unwrap_or_else(|e| panic!("{spec:?}: {e}"));
             assert_eq!((onnx.spec().family.as_str(), onnx.spec().identity), ("custom", spec.identity));
-            let found = Model::from_bytes(onnx.convert(onnx.spec()).unwrap()).unwrap();
+            let found = Model::from_bytes(onnx.convert(onnx.spec()).unwrap().file).unwrap();
             let expected = Model::from_bytes(expected).unwrap();
             let shapes = |model: &Model| {
                 let blocks = model.network().blocks.iter();
@@ -179,7 +179,7 @@ fn padding_is_read_off_the_graph() {
     let (file, expected) = export(&odd, PLAIN);
     let onnx = read(&file).unwrap();
     assert_eq!(onnx.spec().padding, Padding::Torch);
-    assert!(onnx.convert(&odd).unwrap() == expected);
+    assert!(onnx.convert(&odd).unwrap().file == expected);
 }
 
 /// Zeros at fixed places in a graph for any size: TensorFlow's on even sizes, and no one's on odd ones.
@@ -200,7 +200,9 @@ fn fixed_zeros_before_nothing_go_with_even_sizes_only() {
 fn a_spec_that_is_not_the_graphs_is_refused_by_the_first_operation_that_differs() {
     let onnx = read(&export(&spec("mobilenetv2", 0.1, 1.0, 64), PLAIN).0).unwrap();
     let message = |spec: &Spec| match onnx.convert(spec).unwrap_err() {
-        Error::OnnxOperation { index, operation, expected, .. } => format!("{index} {operation}: {expected}"),
+        Error::Onnx(OnnxError::Operation { index, operation, expected, .. }) => {
+            format!("{index} {operation}: {expected}")
+        }
         other => panic!("{other}"),
     };
     let cifar = message(&spec("mobilenetv2-cifar", 0.1, 1.0, 64));
@@ -406,7 +408,7 @@ fn numbers_of_every_type_and_place_are_read() {
         }
     }
     let onnx = read(&file).unwrap();
-    assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap() == expected);
+    assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap().file == expected);
 }
 
 /// Bits of a number that is exact as an f16, normal or zero.
@@ -442,7 +444,7 @@ fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
     assert!(missing.contains("model.onnx.data"), "{missing}");
     std::fs::write(&beside, &data).unwrap();
     let onnx = Onnx::open(&path).unwrap();
-    assert!(onnx.convert(onnx.spec()).unwrap() == expected);
+    assert!(onnx.convert(onnx.spec()).unwrap().file == expected);
     let alone = read(&file).unwrap_err().to_string();
     assert!(alone.contains("in the model's own bytes, found it in another file, `model.onnx.data`"), "{alone}");
 
@@ -462,7 +464,10 @@ fn what_is_no_model_is_refused() {
     let good = bytes(&export(&tables()[0], PLAIN).0);
     for bad in [&b""[..], b"PK\x03\x04", &[0xff; 100], &good[..good.len() - 1], &good[..20]] {
         let error = Onnx::from_bytes(bad.to_vec()).unwrap_err();
-        assert!(matches!(error, Error::OnnxFormat { .. } | Error::OnnxGraph { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Onnx(OnnxError::Format { .. }) | Error::Onnx(OnnxError::Graph { .. })),
+            "{error}"
+        );
     }
     for opset in [0, 8, 24, i64::MAX] {
         let mut file = export(&tables()[0], PLAIN).0;
@@ -506,14 +511,14 @@ fn limits_come_before_memory() {
     for op in ["Expand", "ConstantOfShape"] {
         for dims in [&[1 << 40][..], &[1 << 31, 1 << 31], &[i64::MAX, 2], &[-1], &[1 << 23]] {
             let error = large(dims, op);
-            assert!(matches!(error, Error::OnnxOperation { index: 0, .. }), "{op} {dims:?}: {error}");
+            assert!(matches!(error, Error::Onnx(OnnxError::Operation { index: 0, .. })), "{op} {dims:?}: {error}");
         }
     }
     let (mut file, _) = export(&tables()[0], PLAIN);
     file.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 31, 1 << 31, 3, 3];
-    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
     file.graph.as_mut().unwrap().initializer[0].dims = vec![-1, 3, 3, 3];
-    assert!(matches!(read(&file).unwrap_err(), Error::OnnxOperation { .. }));
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
 }
 
 fn small(index: usize) -> Vec<u8> {
@@ -523,9 +528,9 @@ fn small(index: usize) -> Vec<u8> {
 
 fn survives(bytes: Vec<u8>) {
     if let Ok(onnx) = Onnx::from_bytes(bytes)
-        && let Ok(file) = onnx.convert(onnx.spec())
+        && let Ok(converted) = onnx.convert(onnx.spec())
     {
-        Model::from_bytes(file).expect("what convert writes opens");
+        Model::from_bytes(converted.file).expect("what convert writes opens");
     }
 }
 

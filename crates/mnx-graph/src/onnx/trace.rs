@@ -13,7 +13,7 @@ use super::constant::{Constant, LARGEST_SMALL, Misfit, Scalar, misfit};
 use super::message::{Graph, Tensor, ValueInfo};
 use super::operation::{self, Evaluator, Operation};
 use super::step::{Bounds, Classifier, Step, What};
-use crate::{Error, Limits};
+use crate::{Error, Limits, OnnxError};
 
 /// Operations of the largest graph; ResNet-152 with nothing folded has some 4,000.
 const MOST_OPERATIONS: usize = 20_000;
@@ -100,7 +100,7 @@ struct Tracer<'a> {
 }
 
 /// # Errors
-/// [`Error::OnnxGraph`], [`Error::OnnxOperation`], [`Error::Limit`].
+/// [`OnnxError::Graph`], [`OnnxError::Operation`], [`Error::Limit`].
 pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<Trace, Error> {
     if graph.node.len() > MOST_OPERATIONS {
         let (limit, found) = (MOST_OPERATIONS as u64, graph.node.len() as u64);
@@ -136,7 +136,7 @@ pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<
 }
 
 fn graph_error(expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::OnnxGraph { expected: expected.into(), found: found.into() }
+    Error::Onnx(OnnxError::Graph { expected: expected.into(), found: found.into() })
 }
 
 fn operations(graph: &Graph) -> impl Iterator<Item = Operation<'_>> {

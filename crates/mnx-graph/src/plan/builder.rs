@@ -1,4 +1,4 @@
-//! From layers to steps: which are fused, how they are split, what they need between them.
+//! From layers to steps: which layers are fused, how a step is split, how much memory lies between fused layers.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{BLOCK, BlockedShape, Operation, PANEL, Tuning};
 
 use super::split::{Task, keeps_rows};
-use super::{BatchValue, Chain, Conv, LayerRef, Link, Place, Shortcut, Split, Step, StepKind};
+use super::{BatchValue, Chain, Conv, Home, LayerRef, Link, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
 use crate::graph::{Addend, Graph, Node, ValueId, Work};
 use crate::{Error, LayerKind, Limits, Padding, PlacedLayer};
 
-/// Appends steps and keeps book of how long each value is needed.
-pub(super) struct Builder<'a> {
+/// Appends steps, and records from which step to which each value is needed.
+pub(super) struct PlanBuilder<'a> {
     graph: &'a Graph<'a>,
     padding: Padding,
     limits: &'a Limits,
     threads: usize,
     tuning: &'static Tuning,
-    /// Where values are that exist whole.
-    places: HashMap<ValueId, Place>,
+    /// The home of every value that exists whole.
+    homes: HashMap<ValueId, Home>,
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_bytes: usize,
@@ -27,7 +27,7 @@ pub(super) struct Builder<'a> {
     pub(super) outputs: Vec<(&'static str, usize)>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> PlanBuilder<'a> {
     pub(super) fn new(
         graph: &'a Graph<'a>,
         padding: Padding,
@@ -35,13 +35,13 @@ impl<'a> Builder<'a> {
         threads: usize,
         tuning: &'static Tuning,
     ) -> Self {
-        Builder {
+        PlanBuilder {
             graph,
             padding,
             limits,
             threads,
             tuning,
-            places: HashMap::new(),
+            homes: HashMap::new(),
             steps: Vec::new(),
             layout: Layout::default(),
             scratch_bytes: 0,
@@ -50,7 +50,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The steps of all nodes.
+    /// Turns all nodes into steps. Values in `keep` are never fused away.
     pub(super) fn steps(&mut self, keep: &[ValueId]) -> Result<(), Error> {
         let graph = self.graph;
         let mut first = 0;
@@ -58,7 +58,7 @@ impl<'a> Builder<'a> {
             if first == 0 {
                 let [channels, height, width] = graph[node.src].shape;
                 check_elements(self.limits, || "the network's input".into(), channels, height, width)?;
-                self.places.insert(node.src, Place::Input);
+                self.homes.insert(node.src, Home::Input);
             }
             let count = match node.work {
                 Work::Layer(layer) if layer.layer.kind == LayerKind::Linear => {
@@ -82,46 +82,46 @@ impl<'a> Builder<'a> {
             first += count;
         }
         for &(name, value) in &graph.outputs {
-            if let Some(&Place::Batch(index)) = self.places.get(&value) {
+            if let Some(&Home::Batch(index)) = self.homes.get(&value) {
                 self.outputs.push((name, index));
             }
         }
         Ok(())
     }
 
-    /// Appends a step that leaves `node`'s value in `dst`, and notes what it reads.
-    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Place) {
-        let (step, src) = (self.steps.len(), self.place(src));
+    /// Appends a step that writes `node`'s value to `dst`, and notes which values it reads.
+    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Home) {
+        let (step, src) = (self.steps.len(), self.home(src));
         let shortcut = node.shortcut.and_then(|Addend { value, channels, activation }| {
-            let slot = self.place(value).slot()?;
+            let slot = self.home(value).slot()?;
             Some(Shortcut { slot, channels, clamp: activation.clamp() })
         });
         for slot in src.slot().iter().chain(shortcut.iter().map(|shortcut| &shortcut.slot)) {
             self.layout.used(*slot, step);
         }
-        self.places.insert(node.dst, dst);
+        self.homes.insert(node.dst, dst);
         self.steps.push(Step { kind, src, dst, shortcut, split, value: node.dst, block: node.block });
     }
 
-    fn place(&self, value: ValueId) -> Place {
+    fn home(&self, value: ValueId) -> Home {
         *self
-            .places
+            .homes
             .get(&value)
             .expect("nodes are in an order in which they can be computed, fused where nobody else reads")
     }
 
-    /// Memory of the picture for what the next step leaves.
-    fn lane(&mut self, shape: BlockedShape) -> Place {
-        Place::Lane(self.layout.value(shape, self.steps.len()))
+    /// A slot of the workspace for the output of the next step.
+    fn workspace(&mut self, shape: BlockedShape) -> Home {
+        Home::Workspace(self.layout.value(shape, self.steps.len()))
     }
 
-    /// Memory of the batch.
-    fn batch(&mut self, channels: usize, stride: usize) -> Place {
+    /// Rows of the batch: one per picture.
+    fn batch(&mut self, channels: usize, stride: usize) -> Home {
         self.batch.push(BatchValue { channels, stride });
-        Place::Batch(self.batch.len() - 1)
+        Home::Batch(self.batch.len() - 1)
     }
 
-    /// One layer, or several that are fused.
+    /// Appends one step for these nodes: a single layer, or several that are fused.
     fn layers(&mut self, nodes: &[Node<'_>]) -> Result<(), Error> {
         let placed = nodes.iter().filter_map(|node| match &node.work {
             Work::Layer(layer) => Some((&*self.graph[node.dst].name, layer)),
@@ -129,7 +129,7 @@ impl<'a> Builder<'a> {
         });
         let convs = placed.map(|(name, layer)| self.conv(name, layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
-        let dst = self.lane(shape);
+        let dst = self.workspace(shape);
         let (kind, split) = match *convs {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
@@ -154,7 +154,8 @@ impl<'a> Builder<'a> {
         Task { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
     }
 
-    /// Layers one after the other; a unit has all channels of some pixels, unless it is one layer.
+    /// Layers one after the other. With several layers a unit computes all channels of some pixels; a single layer may be
+    /// divided by channels too.
     fn chain(&mut self, convs: &[Conv]) -> Result<(StepKind, Split), Error> {
         let between = &convs[..convs.len() - 1];
         let bytes = between.iter().map(|conv| Ok(conv.output()?.bytes())).sum::<Result<usize, Error>>()?;
@@ -170,10 +171,10 @@ impl<'a> Builder<'a> {
             }
             1 => work.by_size(),
             _ if first.layer.is_stem() => work.by_rows(parts),
-            // Pixels of the last layer; the depthwise one gives the rows that they are in.
+            // The pixels are those of the last layer. The depthwise layer before it computes the rows that contain them.
             _ => work.by_pixels(parts),
         };
-        // From the last layer to the first: the most pixels of each that a unit needs.
+        // Strips are sized from the last layer back to the first, for the unit that needs the most pixels of each.
         let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
         let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
         let mut scratch_bytes = 0;
@@ -198,7 +199,7 @@ impl<'a> Builder<'a> {
         Ok((StepKind::Chain(Chain { links, window, window_plane }), split))
     }
 
-    /// Pointwise, then depthwise: a unit is some panels of some rows.
+    /// A pointwise layer, then a depthwise one: a unit computes some panels of some rows.
     fn by_channels(&mut self, first: Conv, second: Conv) -> Result<(StepKind, Split), Error> {
         let Geometry { height, width, .. } = second.geometry;
         let panels = first.layer.cout.div_ceil(PANEL);
@@ -220,9 +221,9 @@ impl<'a> Builder<'a> {
             (self.graph[node.src].shape, self.graph[node.dst].shape);
         let shape = BlockedShape::new(channels, out_height, out_width)?;
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
-        // A comparison costs about half a multiply-add.
+        // Nine comparisons per output; one costs about half a multiply-add.
         let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
-        let dst = self.lane(shape);
+        let dst = self.workspace(shape);
         self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
         Ok(())
     }
@@ -230,9 +231,9 @@ impl<'a> Builder<'a> {
     fn pool(&mut self, node: &Node<'_>) {
         let [channels, height, width] = self.graph[node.src].shape;
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        let shape = self.place(node.src).slot().map(|slot| slot.shape);
+        let shape = self.home(node.src).slot().map(|slot| slot.shape);
         let work = self.work_of((1, 1), channels.div_ceil(BLOCK), shape.map_or(0, |shape| shape.len()) / 2);
-        // Whole panels, as a linear layer reads them.
+        // Rows are whole panels, because a linear layer reads whole panels.
         let dst = self.batch(channels, channels.next_multiple_of(PANEL) * size_of::<f32>());
         self.push(StepKind::Pool(geometry), work.by_size(), node, node.src, dst);
     }
@@ -255,10 +256,10 @@ impl Conv {
         Ok(BlockedShape::new(self.layer.cout, self.geometry.out_height, self.geometry.out_width)?)
     }
 
-    /// The copy of what `rows` output rows read, for a layer that reads a copy.
+    /// Shape of the copied input of `rows` output rows, for a layer that reads a copy.
     fn copied(&self, rows: usize) -> Result<BlockedShape, Error> {
         let LayerRef { cin, stride, .. } = self.layer;
-        // A pointwise layer's has just the pixels that it reads.
+        // A pointwise layer's copy has only the pixels that it reads: one per output.
         let padded = |size: usize| match self.layer.operation.kernel() {
             1 => size,
             kernel => size.saturating_sub(1).saturating_mul(stride).saturating_add(kernel),
@@ -267,7 +268,7 @@ impl Conv {
     }
 }
 
-/// How many nodes from `first` on, all of them layers, are fused: those between which nobody else reads.
+/// How many nodes from `first` on make one step. All are layers, and nobody else reads what lies between them.
 fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuning: &Tuning) -> usize {
     use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
     let layer = |index: usize| match graph.nodes.get(first + index).map(|node| node.work) {
@@ -284,10 +285,10 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
         layer(index).is_some_and(kept)
     };
     match [kind(0), kind(1), kind(2)] {
-        // The stem and the next block's beginning.
+        // The stem and the first two layers of the next block.
         [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)] if same_block(1, 2) && private(2) => 3,
-        // Threads that keep their rows need each other's only for a depthwise layer, which reads across the seams: up to the
-        // next one they run on.
+        // A depthwise layer reads rows of its neighbours' threads, so threads that keep their rows must wait for each other
+        // before it. No layer up to there makes them wait: depthwise, pointwise and pointwise are one step.
         [Some(Depthwise3x3), Some(Pointwise), Some(Pointwise)]
             if same_block(0, 2) && reads_kept_rows(3) && private(2) =>
         {

@@ -1,4 +1,5 @@
-//! What is computed once per model, input size and thread count: steps, their extents, how they are split, arena offsets.
+//! The plan: what is computed once per model, input size and number of threads. It says which steps there are, which
+//! layers each one runs, how it is split into units, and where in the arena its values lie.
 
 mod builder;
 mod split;
@@ -6,34 +7,34 @@ mod split;
 use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{Clamp, Operation, Tuning};
 
-use builder::Builder;
+use builder::PlanBuilder;
 pub(crate) use split::Split;
 
 use crate::arena::Slot;
 use crate::graph::{Graph, ValueId};
 use crate::{Error, Layer, Limits, Padding};
 
-/// Steps for pictures of a certain size.
+/// The steps of an inference on pictures of one size.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// First those that each picture takes, then those that the batch takes once.
+    /// The steps of each picture, then the steps of the whole batch.
     pub(crate) steps: Vec<Step>,
-    /// How many steps each picture takes.
+    /// How many of the steps are for each picture.
     pub(crate) picture_steps: usize,
     /// Bytes of one picture's activations.
-    pub(crate) lane_bytes: usize,
+    pub(crate) workspace_bytes: usize,
     /// Bytes of scratch that each thread needs.
     pub(crate) scratch_bytes: usize,
-    /// What exists for all pictures of the batch.
+    /// Values with a row for every picture of the batch.
     pub(crate) batch: Vec<BatchValue>,
     /// The network's outputs: names and indices in `batch`.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
 
-/// A value of which the whole batch has a row per picture.
+/// A value that has a row for every picture of the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchValue {
-    /// Channels of a row, each of one pixel.
+    /// Channels of a row. Each is a single number: pooled features or logits.
     pub(crate) channels: usize,
     /// Bytes from row to row.
     pub(crate) stride: usize,
@@ -41,19 +42,19 @@ pub(crate) struct BatchValue {
 
 /// Where a step finds or leaves a value.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Home {
     /// The caller's tensor.
     Input,
-    /// Memory of the picture.
-    Lane(Slot),
-    /// Memory of the batch: an index in [`Plan::batch`].
+    /// A slot of the picture's workspace.
+    Workspace(Slot),
+    /// Rows of the batch: an index in [`Plan::batch`].
     Batch(usize),
 }
 
-impl Place {
-    /// The memory of the picture, where it is there.
+impl Home {
+    /// The slot, if the value lies in the workspace.
     pub(crate) fn slot(self) -> Option<Slot> {
-        if let Place::Lane(slot) = self { Some(slot) } else { None }
+        if let Home::Workspace(slot) = self { Some(slot) } else { None }
     }
 }
 
@@ -61,12 +62,12 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) kind: StepKind,
-    pub(crate) src: Place,
-    pub(crate) dst: Place,
+    pub(crate) src: Home,
+    pub(crate) dst: Home,
     pub(crate) shortcut: Option<Shortcut>,
-    /// How it is split among threads.
+    /// How it is split into units.
     pub(crate) split: Split,
-    /// The value that it leaves.
+    /// The value that it writes.
     pub(crate) value: ValueId,
     /// The block that its last operation is part of.
     pub(crate) block: usize,
@@ -85,11 +86,11 @@ pub(crate) struct Shortcut {
 /// What a step computes.
 #[derive(Debug)]
 pub(crate) enum StepKind {
-    /// Layers of which each reads the one before. What lies between never exists whole: a unit computes what it needs
-    /// of it into its thread's scratch. Several layers compute all their channels.
+    /// Layers in a row, each reading the one before. What lies between two layers never exists whole: each unit computes
+    /// the rows that it needs into its thread's scratch. With more than one layer, all channels are computed.
     Chain(Chain),
-    /// A pointwise layer and the depthwise one that reads it. A unit computes some channels of some rows of what lies
-    /// between, into its thread's scratch, in planes that many bytes apart.
+    /// A pointwise layer and the depthwise layer that reads it. A unit computes some channels of some pointwise rows into its
+    /// thread's scratch. The number is the distance in bytes from one plane in scratch to the next.
     Channels([Conv; 2], usize),
     /// A 3x3 max pool of stride 2.
     MaxPool(Geometry),
@@ -99,23 +100,25 @@ pub(crate) enum StepKind {
     Linear(LayerRef),
 }
 
-/// One layer or more, and the scratch that a unit needs for them, in bytes from its beginning.
+/// One layer or more, and where their strips lie in a thread's scratch. Offsets are in bytes from its start.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
-    /// Where a copy of what a layer reads goes: padded, for a tile of a layer of the picture or for all of a dense layer's
-    /// unit, or every second pixel for a pointwise layer of stride 2.
+    /// Where the first layer's copied input goes, for layers that read a copy:
+    /// - the stem: the padded input of one tile,
+    /// - a dense layer of features: the padded input of the whole unit,
+    /// - a pointwise layer of stride 2: every second pixel of every second row.
     pub(crate) window: usize,
-    /// For a unit's copy: from one block's plane to the next.
+    /// Bytes from one block's plane to the next in a copy that is made for the whole unit.
     pub(crate) window_plane: usize,
 }
 
-/// A layer of a chain, and where the part that the next one reads goes.
+/// A layer of a chain, and the strip that holds its output for the next layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     pub(crate) conv: Conv,
     pub(crate) offset: usize,
-    /// From one block's plane to the next.
+    /// Bytes from one block's plane to the next.
     pub(crate) plane: usize,
 }
 
@@ -130,7 +133,7 @@ impl StepKind {
     }
 }
 
-/// A layer at its place.
+/// A convolution with the sizes of its input and output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conv {
     pub(crate) layer: LayerRef,
@@ -139,7 +142,7 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
-    /// Output rows that have some of these pixels.
+    /// Output rows that contain any of these pixels.
     pub(crate) fn rows(&self, pixels: Span) -> Span {
         let width = self.geometry.out_width;
         Span { start: pixels.start / width, end: pixels.end.div_ceil(width) }
@@ -151,26 +154,26 @@ impl Conv {
         Span { start: rows.start * width, end: rows.end * width }
     }
 
-    /// Input pixels, whole rows of them, that output pixels `pixels` read.
+    /// Input pixels that these output pixels read, in whole rows.
     pub(crate) fn reads(&self, pixels: Span) -> Span {
         let Geometry { height, width, pad_top, .. } = self.geometry;
         let (Span { start, end }, stride) = (self.rows(pixels), self.layer.stride);
-        // So many taps from the last output row's first on.
+        // The last output row starts at `(end - 1) * stride` and reads `kernel` rows.
         let end = (end * stride + self.layer.operation.kernel() - stride).saturating_sub(pad_top);
         let rows = (start * stride).saturating_sub(pad_top)..end.min(height);
         (rows.start * width..rows.end * width).into()
     }
 }
 
-/// What a plan needs to know of a layer.
+/// What a plan needs to know about a layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerRef {
-    /// In order of execution.
+    /// Its number in order of execution.
     pub(crate) index: usize,
     pub(crate) operation: Operation,
     pub(crate) cin: usize,
     pub(crate) cout: usize,
-    /// A pointwise layer's operation has none.
+    /// The layer's stride. [`Operation::Pointwise`] does not say: a strided pointwise layer runs on a copy without stride.
     pub(crate) stride: usize,
 }
 
@@ -185,22 +188,22 @@ impl LayerRef {
         matches!(self.operation, Operation::Dense { .. })
     }
 
-    /// Whether it reads a copy of its input that is made for each unit.
+    /// Whether each unit first copies the input that it reads.
     pub(crate) fn copies(&self) -> bool {
         matches!(self.operation, Operation::Conv { .. }) || self.operation == Operation::Pointwise && self.stride > 1
     }
 
-    /// Blocks of a depthwise layer, panels of others: what of its output channels can be divided among units.
+    /// Groups of output channels that can be divided among units: blocks of a depthwise layer, panels of the others.
     pub(crate) fn groups(&self) -> usize {
         self.cout.div_ceil(self.operation.lanes())
     }
 }
 
 impl Plan {
-    /// Plans what a graph says. The values in `keep` exist whole at the end of a step, as the network's outputs do.
+    /// Plans a graph. The values in `keep` exist whole at the end of a step, as the network's outputs do.
     ///
     /// # Errors
-    /// [`Error::Limit`] when an activation has more elements than `limits` allow.
+    /// [`Error::Limit`] if an activation has more elements than `limits` allow.
     pub(crate) fn new(
         graph: &Graph<'_>,
         keep: &[ValueId],
@@ -209,27 +212,27 @@ impl Plan {
         threads: usize,
         tuning: &'static Tuning,
     ) -> Result<Plan, Error> {
-        let mut builder = Builder::new(graph, padding, limits, threads, tuning);
+        let mut builder = PlanBuilder::new(graph, padding, limits, threads, tuning);
         builder.steps(keep)?;
         let picture_steps = builder.steps.iter().filter(|step| !matches!(step.kind, StepKind::Linear(_))).count();
         let mut plan = Plan {
             scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
             picture_steps,
-            lane_bytes: 0,
+            workspace_bytes: 0,
             batch: builder.batch,
             outputs: builder.outputs,
         };
-        plan.lane_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        plan.workspace_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
         Ok(plan)
     }
 
-    /// Sets the offset of every mention of a slot.
+    /// Sets a slot's offset wherever the plan mentions it.
     fn move_slot(&mut self, id: usize, offset: usize) {
         for step in &mut self.steps {
             let shortcut = step.shortcut.as_mut().map(|shortcut| &mut shortcut.slot);
-            let places = [&mut step.src, &mut step.dst].into_iter();
-            let slots = places.filter_map(|place| if let Place::Lane(slot) = place { Some(slot) } else { None });
+            let homes = [&mut step.src, &mut step.dst].into_iter();
+            let slots = homes.filter_map(|home| if let Home::Workspace(slot) = home { Some(slot) } else { None });
             slots.chain(shortcut).filter(|slot| slot.id == id).for_each(|slot| slot.offset = offset);
         }
     }
@@ -266,7 +269,7 @@ mod tests {
                         slot.offset + slot.shape.bytes() <= dst.offset || dst.offset + dst.shape.bytes() <= slot.offset;
                     assert!(apart, "{step:?}");
                 }
-                assert!(dst.offset + dst.shape.bytes() <= plan.lane_bytes);
+                assert!(dst.offset + dst.shape.bytes() <= plan.workspace_bytes);
                 assert_eq!(dst.offset % 64, 0);
             }
         }
@@ -275,7 +278,7 @@ mod tests {
     #[test]
     fn the_arena_is_no_larger_than_what_is_whole_at_once() {
         // The input and the output of the second half of features.2, at 56 x 56.
-        let bytes = plan(1.0, (224, 224), 1).lane_bytes;
+        let bytes = plan(1.0, (224, 224), 1).workspace_bytes;
         let pair = 4 * (32 + 144) * 56 * 56;
         assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
     }

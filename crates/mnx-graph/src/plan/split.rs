@@ -1,27 +1,29 @@
-//! How a step is cut into units that threads compute.
+//! How a step is cut into units, each computed by one thread.
 
 use mnx_tensor::Tuning;
 use mnx_tensor::part::Span;
 
-/// Whether each of several threads computes the same rows of planes of this height in one layer after the other, and finds
-/// what it wrote in its own cache: only rows at the seams come from another one. (Larger planes are cut into strips of rows
-/// anyway; of smaller ones or uneven shares, channels are divided better.)
+/// Whether each thread keeps the same rows in one layer after the other. It then finds what it wrote in its own cache, and
+/// only rows at the seams come from another core.
+///
+/// This pays for planes of middle height whose rows divide evenly. Larger planes are cut into strips of rows anyway. Smaller
+/// planes, and rows that do not divide evenly, are better divided by channels.
 pub(super) fn keeps_rows(height: usize, threads: usize, tuning: &Tuning) -> bool {
     let rows = height / threads;
     threads > 1 && height.is_multiple_of(threads) && tuning.rows_to_keep.contains(&rows)
 }
 
-/// A step in units that can run in any order on any thread. Neighbours go to the same one as far as possible.
+/// The units of a step. They can run in any order on any thread; neighbouring units go to the same thread if possible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
-    /// Output pixels, in groups of `grain`: whole rows where that is the width.
+    /// Output pixels in groups of `grain`. A grain of the plane's width means whole rows.
     area: Cut,
     grain: usize,
     /// Blocks or panels of channels.
     channels: Cut,
 }
 
-/// A number of things in almost equal parts.
+/// `total` things cut into `parts` almost equal parts.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     total: usize,
@@ -37,18 +39,18 @@ impl Cut {
         (self.total * index / self.parts..self.total * (index + 1) / self.parts).into()
     }
 
-    /// In at least `parts` parts, as far as there is something for each.
+    /// At least `parts` parts, but no empty one.
     fn at_least(self, parts: usize) -> Cut {
         Cut { parts: self.parts.max(parts).min(self.total).max(1), ..self }
     }
 
-    /// In so many parts that each of `threads` gets as many.
+    /// A number of parts that `threads` divides, so that each thread gets as many.
     fn even(self, threads: usize) -> Cut {
         self.at_least(self.parts.next_multiple_of(threads))
     }
 }
 
-/// What is cut: a plane of `height` x `width` output pixels, groups of channels, and the multiply-adds in all.
+/// What is cut: a plane of `height` x `width` output pixels and groups of channels, with the multiply-adds of it all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     pub(super) height: usize,
@@ -61,12 +63,12 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Among how many threads it is divided.
+    /// How many threads share the work. Small tasks are not worth all of them.
     fn workers(self) -> usize {
         usize::try_from(self.macs / self.tuning.min_unit_macs).unwrap_or(usize::MAX).clamp(1, self.threads)
     }
 
-    /// By groups of channels on small planes, by rows on others.
+    /// Cut by groups of channels if the plane is small, else by rows.
     pub(super) fn by_size(self) -> Split {
         let mut split = Split { area: Cut::whole(self.height), grain: self.width, channels: Cut::whole(self.channels) };
         let rows = self.height >= self.tuning.min_height_for_rows || keeps_rows(self.height, self.threads, self.tuning);
@@ -75,13 +77,13 @@ impl Task {
         split
     }
 
-    /// By rows, in `parts` or more.
+    /// Cut by rows into `parts` or more.
     pub(super) fn by_rows(self, parts: usize) -> Split {
         let area = Cut::whole(self.height).at_least(parts).even(self.workers());
         Split { area, grain: self.width, channels: Cut::whole(self.channels) }
     }
 
-    /// By rows on large planes; on small ones, of which the rows cannot be divided evenly, by pixels.
+    /// Cut by rows if the plane is large or its rows divide evenly, else by pixels.
     pub(super) fn by_pixels(self, parts: usize) -> Split {
         if self.height >= self.tuning.min_height_for_rows || self.height.is_multiple_of(self.workers()) {
             return self.by_rows(parts);
@@ -90,8 +92,8 @@ impl Task {
         Split { area, grain: 1, channels: Cut::whole(self.channels) }
     }
 
-    /// In `rows` parts times groups of at most `group` channels. More threads get more rows of a large plane, or fewer
-    /// channels of a small one.
+    /// Cut into `rows` parts of rows times groups of at most `group` channels. More threads mean more parts of rows if the
+    /// plane is cut by rows already, else smaller groups of channels.
     pub(super) fn by_channels(self, rows: usize, group: usize) -> Split {
         let workers = self.workers();
         let mut area = Cut::whole(self.height).at_least(rows);
@@ -107,13 +109,13 @@ impl Task {
 }
 
 impl Split {
-    /// How many units.
+    /// The number of units.
     pub(crate) fn units(&self) -> usize {
         self.area.parts * self.channels.parts
     }
 
-    /// Output pixels and groups of channels of unit `unit`. Units of the same pixels follow each other:
-    /// what they read is still in the cache.
+    /// Output pixels and groups of channels of unit `unit`. Units with the same pixels follow each other, because what they
+    /// read is still in the cache.
     pub(crate) fn unit(&self, unit: usize) -> (Span, Span) {
         let Span { start, end } = self.area.part(unit / self.channels.parts);
         ((start * self.grain..end * self.grain).into(), self.channels.part(unit % self.channels.parts))

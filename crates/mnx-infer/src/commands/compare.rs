@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
         }
     }
     let rounds = bout.measure(args)?;
-    let report = Report::new(&entries, &bout, accuracies, args, context.isa.name(), rounds);
+    let report = Report::new(&entries, &bout, accuracies, args, context.cpu.isa().name(), rounds);
     if let Some(mut plot) = plot {
         plot.write(plot::draw(&report).as_bytes())?;
         plot.finish()?;

@@ -47,13 +47,7 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         refused(args, Some(&naming), &(taken + &names::taken_off(&naming)), &e)
     })?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
-    if converted.flushed > 0 {
-        stdout::note(format_args!(
-            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
-            shown(&args.input),
-            grouped(converted.flushed),
-        ));
-    }
+    note_flushed(args, converted.flushed);
     let said = match &detected {
         Some(detected) => Some(read_and_assumed(args, detected, &spec)),
         None => names::found_and_assumed(args, &naming, &spec),
@@ -69,6 +63,17 @@ fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::Gr
     // Tensors can have any name.
     let lines: Vec<_> = error.to_string().lines().map(printable).collect();
     Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, naming, error)))
+}
+
+/// Says how many values became zero, if any did.
+pub(super) fn note_flushed(args: &Convert, flushed: u64) {
+    if flushed > 0 {
+        stdout::note(format_args!(
+            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
+            shown(&args.input),
+            grouped(flushed),
+        ));
+    }
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.

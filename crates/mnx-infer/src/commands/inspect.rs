@@ -1,6 +1,6 @@
 //! `inspect`: what a weight file holds and how it will run, or which kernels there are.
 
-use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec};
+use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec, TunedFor};
 use serde::Serialize;
 use serde_json::json;
 
@@ -213,6 +213,7 @@ fn kernels(context: &Context) -> Result<(), Error> {
     }
     let rows = kernels.iter().map(|kernel| KernelRow {
         isa: kernel.isa.name(),
+        tuned_for: kernel.tuned_for.name(),
         available: kernel.available,
         name: kernel.name,
         tile: kernel.tile.into(),
@@ -223,6 +224,8 @@ fn kernels(context: &Context) -> Result<(), Error> {
 #[derive(Serialize)]
 struct KernelRow {
     isa: &'static str,
+    /// For which cores its tile was chosen.
+    tuned_for: &'static str,
     /// Whether this CPU can run it.
     available: bool,
     name: &'static str,
@@ -230,28 +233,40 @@ struct KernelRow {
     tile: [usize; 2],
 }
 
-/// A row per kernel, a column per ISA.
+/// A row per kernel, a column per ISA and kind of core.
 fn kernel_table(kernels: &[KernelInfo]) -> String {
-    let isas: Vec<&KernelInfo> =
-        Isa::ALL.iter().filter_map(|&isa| kernels.iter().find(|kernel| kernel.isa == isa)).collect();
+    let mut columns: Vec<&KernelInfo> = Vec::new();
     let mut names: Vec<_> = Vec::new();
     for kernel in kernels {
+        if !columns.iter().any(|column| (column.isa, column.tuned_for) == (kernel.isa, kernel.tuned_for)) {
+            columns.push(kernel);
+        }
         if !names.contains(&kernel.name) {
             names.push(kernel.name);
         }
     }
-    let heads = isas.iter().map(|of| if of.available { of.isa.to_string() } else { format!("({})", of.isa) });
-    let heads: Vec<String> = ["kernel".into()].into_iter().chain(heads).collect();
+    columns.sort_by_key(|column| (Isa::ALL.iter().position(|&isa| isa == column.isa), column.tuned_for));
+    let head = |of: &&KernelInfo| {
+        let core = if of.tuned_for == TunedFor::Any { String::new() } else { format!(" {}", of.tuned_for) };
+        if of.available { format!("{}{core}", of.isa) } else { format!("({}{core})", of.isa) }
+    };
+    let heads: Vec<String> = ["kernel".into()].into_iter().chain(columns.iter().map(head)).collect();
     let rows = names.iter().map(|&name| {
-        let tile_of = |isa: &KernelInfo| {
-            let kernel = kernels.iter().find(|kernel| kernel.isa == isa.isa && kernel.name == name);
-            kernel.map_or("-".into(), |kernel| tile(kernel.tile))
+        let tile_of = |of: &&KernelInfo| {
+            let here =
+                |kernel: &&KernelInfo| (kernel.isa, kernel.tuned_for, kernel.name) == (of.isa, of.tuned_for, name);
+            kernels.iter().find(here).map_or("-".into(), |kernel| tile(kernel.tile))
         };
-        [name.to_owned()].into_iter().chain(isas.iter().map(|isa| tile_of(isa))).collect()
+        [name.to_owned()].into_iter().chain(columns.iter().map(tile_of)).collect()
     });
     let header: Vec<_> = heads.iter().map(String::as_str).collect();
-    let table = plain_table(&format!("l{}", "r".repeat(isas.len())), &header, rows);
-    let lacking: Vec<_> = isas.iter().filter(|of| !of.available).map(|of| of.isa.name()).collect();
+    let table = plain_table(&format!("l{}", "r".repeat(columns.len())), &header, rows);
+    let lacks = |isa: &&Isa| columns.iter().any(|column| column.isa == **isa && !column.available);
+    let lacking: Vec<_> = Isa::ALL.iter().filter(lacks).map(|isa| isa.name()).collect();
     let lacking = if lacking.is_empty() { String::new() } else { format!("; this CPU lacks {}", lacking.join(", ")) };
-    format!("{table}\ntiles in pixels (rows of linear) x output channels{lacking}\n")
+    let found = TunedFor::detect();
+    format!(
+        "{table}\ntiles in pixels (rows of linear) x output channels{lacking}\n\
+         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without\n"
+    )
 }

@@ -16,9 +16,9 @@ mod timing;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx::{Isa, Model, Session, SessionOptions};
+use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
 
-use crate::args::{Command, Format, Global, IsaChoice};
+use crate::args::{Command, Format, Global};
 use crate::error::{Error, printable};
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -31,14 +31,14 @@ const EIGHTHS: &str = "▏▎▍▌▋▊▉█";
 pub(crate) struct Context {
     /// As many as were given; without any, as many as there are physical cores.
     threads: Vec<usize>,
-    isa: Isa,
+    cpu: Cpu,
     format: Format,
 }
 
 impl Context {
     /// # Errors
     /// [`Error::Usage`] for a list of threads or a format that the command does not take, [`Error::Failed`] for an ISA
-    /// that the CPU lacks or that `MNX_ISA` misspells.
+    /// that the CPU lacks, and for what `MNX_ISA` or `MNX_TUNED_FOR` misspell.
     pub(crate) fn new(global: &Global, command: &Command) -> Result<Context, Error> {
         if global.threads.len() > 1 && !matches!(command, Command::Bench(_) | Command::Compare(_)) {
             let found = global.threads.len();
@@ -47,21 +47,16 @@ impl Context {
         if global.format == Format::Markdown && !matches!(command, Command::Compare(_)) {
             return Err(Error::Usage("--format: expected text or json for this command, found markdown".into()));
         }
-        let wanted = match global.isa {
-            None => None,
-            Some(IsaChoice::Auto) => Some(Isa::detect()),
-            Some(IsaChoice::Scalar) => Some(Isa::Scalar),
-            Some(IsaChoice::Avx2) => Some(Isa::Avx2),
-            Some(IsaChoice::Avx512) => Some(Isa::Avx512),
-            Some(IsaChoice::Neon) => Some(Isa::Neon),
-        };
-        let isa = Isa::choose(wanted).map_err(Error::failed)?;
-        Ok(Context { threads: global.threads.clone(), isa, format: global.format })
+        // `auto` is what is found, whatever the environment says.
+        let isa = global.isa.map(|choice| choice.0.unwrap_or_else(Isa::detect));
+        let tuned_for = global.tuned_for.map(|choice| choice.0.unwrap_or_else(TunedFor::detect));
+        let cpu = Cpu::choose(isa, tuned_for).map_err(Error::failed)?;
+        Ok(Context { threads: global.threads.clone(), cpu, format: global.format })
     }
 
     /// The same with this number of threads.
     fn with_threads(&self, threads: usize) -> Context {
-        Context { threads: vec![threads], isa: self.isa, format: self.format }
+        Context { threads: vec![threads], cpu: self.cpu, format: self.format }
     }
 
     fn is_json(&self) -> bool {
@@ -78,7 +73,7 @@ impl Context {
 
     /// Options of a session that the thread which calls it runs alone.
     pub(crate) fn lone_options(&self) -> SessionOptions {
-        SessionOptions::new().isa(self.isa).threads(1)
+        self.options_of(Some(1))
     }
 
     /// Options of a session with the first number of threads.
@@ -88,7 +83,7 @@ impl Context {
 
     /// Options of a session with this number of threads; without one, as many as there are physical cores.
     fn options_of(&self, threads: Option<usize>) -> SessionOptions {
-        let options = SessionOptions::new().isa(self.isa);
+        let options = SessionOptions::new().isa(self.cpu.isa()).tuned_for(self.cpu.tuned_for());
         threads.map_or(options.clone(), |threads| options.threads(threads))
     }
 }

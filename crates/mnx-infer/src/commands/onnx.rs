@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mnx::{BlockKind, Onnx, Padding, Spec};
 
-use super::convert::with_flags;
+use super::convert::{note_flushed, with_flags};
 use super::{Context, network};
 use crate::args::Convert;
 use crate::error::{Error, printable, shown};
@@ -31,8 +31,9 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let model = Onnx::open(&args.input).map_err(refused)?;
     let spec = with_flags(args, base(&args.network.arch, &model)?)?;
     let output = OutputFile::create(&args.output)?;
-    let bytes = model.convert(&spec).map_err(refused)?;
-    network::write(&args.output, output, &bytes, &spec, None, context)?;
+    let converted = model.convert(&spec).map_err(refused)?;
+    network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
+    note_flushed(args, converted.flushed);
     stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, &model, &spec)));
     Ok(())
 }

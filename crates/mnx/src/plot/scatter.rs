@@ -242,21 +242,21 @@ impl Axis {
 }
 
 /// A rectangle: left, top, right, bottom.
-type Place = [i32; 4];
+type Rect = [i32; 4];
 
 /// The square that a marker takes.
-fn around((x, y): (i32, i32)) -> Place {
+fn around((x, y): (i32, i32)) -> Rect {
     [x - MARKER, y - MARKER, x + MARKER, y + MARKER]
 }
 
-fn overlap(a: &Place, b: &Place) -> bool {
+fn overlap(a: &Rect, b: &Rect) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 
 /// Finds places for labels that hide neither each other nor a marker or a line.
 struct Labels {
-    field: Place,
-    taken: Vec<Place>,
+    field: Rect,
+    taken: Vec<Rect>,
 }
 
 impl Labels {

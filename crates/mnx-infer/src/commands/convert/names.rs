@@ -1,6 +1,6 @@
 //! What the names of a checkpoint's tensors tell, and what is said about them.
 
-use mnx::{Dialect, GraphError, Naming, Padding, Problem, Spec};
+use mnx::{CheckpointError, Dialect, GraphError, Naming, Padding, Problem, Spec};
 
 use crate::args::Convert;
 use crate::error::printable;
@@ -81,8 +81,8 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
     };
     match (error, naming.map(|naming| naming.prefix.as_str())) {
         _ if args.strip_prefix.is_some() => String::new(),
-        (GraphError::SeveralNetworks { .. }, _) => " (--strip-prefix P takes one)".into(),
-        (GraphError::Checkpoint { problems }, Some(prefix))
+        (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => " (--strip-prefix P takes one)".into(),
+        (GraphError::Checkpoint(CheckpointError::Problems { problems }), Some(prefix))
             if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
         {
             format!("\n  (--strip-prefix {} leaves them out)", printable(prefix))

@@ -106,8 +106,9 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// Passes at most 15 bits, of which [`symbol`](Bits::symbol) has made sure.
     #[inline(always)]
-    fn skip(&mut self, bits: u32) {
+    pub(super) fn skip(&mut self, bits: u32) {
         self.buffer <<= bits;
         self.count -= bits;
     }

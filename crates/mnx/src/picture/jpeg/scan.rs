@@ -80,6 +80,8 @@ struct Part {
     /// Of the others; not in a scan of first coefficients only.
     others: Option<Table>,
     steps: [u16; 64],
+    /// By coefficient: values of so many bits are within the bound, whatever they are.
+    fits: [u8; 64],
 }
 
 /// How to walk through a scan.
@@ -100,7 +102,8 @@ impl Walk {
             let first = tables.table(0, first)?;
             let others = if frame.progressive { None } else { Some(tables.table(1, others)?) };
             let steps = tables.steps[frame.component(place).steps].ok_or(ABSENT)?;
-            parts.push(Part { blocks: frame.blocks_of(scan, place), first, others, steps });
+            let fits = steps.map(|step| (BOUND / i32::from(step.max(1)) + 1).ilog2() as u8);
+            parts.push(Part { blocks: frame.blocks_of(scan, place), first, others, steps, fits });
         }
         Ok(Some(Walk { parts, low: scan.low }))
     }
@@ -139,17 +142,20 @@ impl Part {
                 (15, 0) => next += 16,
                 (_, 0) => break,
                 _ => {
-                    self.bound(next + run, bits.signed(size)?)?;
                     next += run + 1;
+                    if size <= *self.fits.get(next - 1).ok_or(LONG)? {
+                        bits.skip(size.into());
+                    } else {
+                        self.bound(next - 1, bits.signed(size)?)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    #[inline(always)]
     fn bound(&self, coefficient: usize, value: i32) -> Result<(), &'static str> {
-        let step = i32::from(*self.steps.get(coefficient).ok_or(LONG)?);
+        let step = i32::from(self.steps[coefficient]);
         if value.saturating_mul(step).abs() > BOUND + step { Err(BEYOND) } else { Ok(()) }
     }
 }

@@ -14,7 +14,7 @@ const RESTARTS: &str = "damaged data (restart markers are missing or out of orde
 
 /// The data of files with no more bytes is walked through: that costs little, and damage is a large
 /// part of a small picture.
-const SMALL: usize = 8192;
+const SMALL: usize = 4096;
 
 /// Ones at the end of entropy-coded data. No code consists of ones only, so a decoder that reads on
 /// where data is missing runs into them and says so; a marker it would take for a stop.
