@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mnx_tensor::ErrorKind;
+
 /// Errors of this crate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,18 @@ pub enum Error {
         /// The dimensions.
         found: Vec<usize>,
     },
+}
+
+impl Error {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Tensor(error) => error.kind(),
+            Error::Fold(_) | Error::Length { .. } | Error::Epsilon { .. } | Error::Dims { .. } => {
+                ErrorKind::InvalidInput
+            }
+        }
+    }
 }
 
 /// A parameter of a convolution and its batch norm, under its name in a PyTorch module.

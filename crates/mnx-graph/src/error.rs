@@ -12,6 +12,11 @@ pub use file::FileError;
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxError;
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use mnx_tensor::ErrorKind;
+
 /// One sentence per variant: what, where, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,13 +41,12 @@ pub enum Error {
         found: usize,
     },
     /// The system starts no more threads.
-    #[cfg(feature = "rayon")]
-    #[error("threads: cannot start {helpers} helpers: {error}")]
+    #[error("threads: cannot start {helpers} helpers")]
     Pool {
         /// Threads besides the calling one.
         helpers: usize,
         /// Why not.
-        error: rayon::ThreadPoolBuildError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A field of a network spec has a value that no network can have.
     #[error("spec: expected `{field}` to be {expected}, found {found}")]
@@ -85,15 +89,10 @@ pub enum Error {
         message: String,
     },
     /// A weight file at this path; what is wrong with it is inside.
-    #[error("{}: {error}", .path.display())]
-    InFile {
-        /// Where the file is.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        error: Box<Error>,
-    },
-    /// The operating system could not open, read or write.
     #[error(transparent)]
+    InFile(#[from] InFile),
+    /// The operating system could not open, read or write; the source has its own words.
+    #[error("{}", .0.kind())]
     Io(#[from] std::io::Error),
     /// The content of a weight file.
     #[error(transparent)]
@@ -130,6 +129,70 @@ pub enum Error {
         /// How many bytes.
         bytes: u64,
     },
+}
+
+impl Error {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Tensor(error) => error.kind(),
+            Error::Conv { error, .. } => error.kind(),
+            Error::InFile(file) => file.kind(),
+            Error::Io(error) => error.into(),
+            Error::Pool { .. } => ErrorKind::Io,
+            Error::File(error) => error.kind(),
+            #[cfg(feature = "convert")]
+            Error::Checkpoint(error) => error.kind(),
+            #[cfg(feature = "onnx")]
+            Error::Onnx(error) => error.kind(),
+            Error::WrongKind { .. } => ErrorKind::InvalidFile,
+            Error::Input { .. }
+            | Error::Threads { .. }
+            | Error::Spec { .. }
+            | Error::PixelRange { .. }
+            | Error::StageTable { .. } => ErrorKind::InvalidInput,
+            Error::Limit { .. } => ErrorKind::Limit,
+            Error::Memory { .. } => ErrorKind::Memory,
+        }
+    }
+}
+
+/// What is wrong with a file, and where the file is. Its [source](std::error::Error::source) is the system's error, where
+/// there is one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InFile {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: Box<Error>,
+}
+
+impl InFile {
+    pub(crate) fn new(path: &Path, error: Error) -> Self {
+        InFile { path: path.into(), error: Box::new(error) }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self.error.kind() {
+            // The input was the file.
+            ErrorKind::InvalidInput => ErrorKind::InvalidFile,
+            kind => kind,
+        }
+    }
+}
+
+impl fmt::Display for InFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for InFile {
+    /// That of the error inside, whose own words are in this one's.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 /// `1`, `1 or 2`, `1, 2 or 3`.

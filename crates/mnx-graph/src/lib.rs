@@ -52,7 +52,7 @@ pub use converted::Converted;
 pub use error::CheckpointError;
 #[cfg(feature = "onnx")]
 pub use error::OnnxError;
-pub use error::{Error, FileError};
+pub use error::{Error, FileError, InFile};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
@@ -61,7 +61,7 @@ pub use init::init;
 pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
 pub use mnx_conv::Packing;
-pub use mnx_tensor::{Arithmetic, Element};
+pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 #[cfg(feature = "onnx")]

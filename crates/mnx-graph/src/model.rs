@@ -13,7 +13,7 @@ use mnx_tensor::Element;
 use crate::file::{ALIGNMENT, Front, Layout, check_payload, check_runs, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
-use crate::{Error, FileError, Layer, Limits, Network, Spec};
+use crate::{Error, FileError, InFile, Layer, Limits, Network, Spec};
 
 /// How a weight file is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,7 +299,7 @@ pub(crate) fn front_of(bytes: &[u8], options: &OpenOptions) -> Result<Front, Err
 }
 
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
-    Error::InFile { path: path.into(), error: Box::new(error) }
+    InFile::new(path, error).into()
 }
 
 fn check_len(front: &Front, found: u64) -> Result<(), Error> {

@@ -17,7 +17,7 @@ pub(crate) fn shared(helpers: usize) -> Result<Arc<ThreadPool>, Error> {
         return Ok(Arc::clone(pool));
     }
     let builder = ThreadPoolBuilder::new().num_threads(helpers).thread_name(|index| format!("mnx-{index}"));
-    let pool = Arc::new(builder.build().map_err(|error| Error::Pool { helpers, error })?);
+    let pool = Arc::new(builder.build().map_err(|error| Error::Pool { helpers, source: error.into() })?);
     // Sessions that hold a smaller one keep it.
     *shared = Some(Arc::clone(&pool));
     Ok(pool)

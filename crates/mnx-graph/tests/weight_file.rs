@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use common::{Parts, numbered, small_file, small_int8_file, small_spec};
 use mnx_conv::Packing;
 use mnx_graph::{
-    Element, Error, FileError, Limits, Model, Network, OpenOptions, Quantization, Session, SessionOptions, Spec,
-    Weights, init, write_model, write_quantized,
+    Element, Error, ErrorKind, FileError, InFile, Limits, Model, Network, OpenOptions, Quantization, Session,
+    SessionOptions, Spec, Weights, init, write_model, write_quantized,
 };
 use mnx_tensor::Tensor;
 use serde_json::json;
@@ -218,7 +218,7 @@ fn large_files_are_read_to_the_last_byte() {
     std::fs::write(&path, [&file[..], &[0]].concat()).unwrap();
     let longer = Model::open(&path).unwrap_err();
     assert!(
-        matches!(&longer, Error::InFile { error, .. } if matches!(**error, Error::File(FileError::TrailingBytes { .. }))),
+        matches!(&longer, Error::InFile(InFile { error, .. }) if matches!(**error, Error::File(FileError::TrailingBytes { .. }))),
         "{longer}"
     );
 
@@ -240,7 +240,7 @@ fn a_pipe_can_be_opened() {
         let model = Model::open(format!("/proc/self/fd/{}", reader.as_raw_fd()));
         match model {
             Ok(model) if good => assert_numbered(&model),
-            Err(Error::InFile { error, .. }) if !good => {
+            Err(Error::InFile(InFile { error, .. })) if !good => {
                 assert!(matches!(*error, Error::File(FileError::TrailingBytes { .. })))
             }
             other => panic!("with {extra} bytes more: {other:?}"),
@@ -268,6 +268,38 @@ fn a_path_that_cannot_be_opened_is_named() {
             assert_eq!(error.to_string().lines().count(), 1);
         }
     }
+}
+
+/// What a caller sees of a file that is absent, and of one that is damaged: a kind, and the system's error as the source.
+#[test]
+#[cfg_attr(target_os = "wasi", ignore = "WASI has no temporary folder")]
+fn errors_have_kinds_and_causes() {
+    use std::error::Error as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mnx");
+    let absent = Model::open(&path).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+    let cause = absent.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+    assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+    assert!(!absent.to_string().contains(&cause.to_string()), "said twice: {absent}: {cause}");
+
+    let file = small_file();
+    let unknown_version = [&file[..4], &9_u32.to_le_bytes(), &file[8..]].concat();
+    for (bytes, kind) in [
+        (&file[..file.len() - 1], ErrorKind::InvalidFile),
+        (&unknown_version, ErrorKind::Unsupported),
+        (b"GIF89a", ErrorKind::InvalidFile),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Model::open(&path).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.source().is_none(), "{error:?}");
+    }
+    let mut few = Limits::default();
+    few.weights = 1;
+    std::fs::write(&path, &file).unwrap();
+    let error = Model::open_with(&path, &OpenOptions::new().limits(few)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
 }
 
 #[test]

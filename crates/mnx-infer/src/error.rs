@@ -44,6 +44,11 @@ impl Error {
         Error::Failed(message.to_string())
     }
 
+    /// What the library says, with its causes.
+    pub(crate) fn passed_on(error: impl std::error::Error) -> Error {
+        Error::Failed(with_causes(&error))
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::Closed => 0,
@@ -57,6 +62,17 @@ impl Error {
 pub(crate) fn printable(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
+}
+
+/// An error's own sentence, then its causes, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    printable(&line)
 }
 
 /// A path as it stands in a message.

@@ -56,7 +56,7 @@ impl Entry {
         match &self.trouble {
             Some(message) => Err(Error::failed(message)),
             None if is_standard(&self.path) => decode(&self.path, io::stdin().lock()),
-            None => Picture::open(&self.path).map_err(Error::failed),
+            None => Picture::open(&self.path).map_err(Error::passed_on),
         }
     }
 }

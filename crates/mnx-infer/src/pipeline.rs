@@ -37,11 +37,11 @@ impl Pipeline {
     /// [`Error::Failed`] as [`Classifier::with`].
     pub(crate) fn new(model: &Model, context: &Context, pictures: usize, top: usize) -> Result<Pipeline, Error> {
         let classifiers = if pictures <= 1 {
-            vec![Classifier::with(model, context.options()).map_err(Error::failed)?]
+            vec![Classifier::with(model, context.options()).map_err(Error::passed_on)?]
         } else {
             let threads = context.threads(model)?.min(pictures);
             let classifiers = (0..threads).map(|_| Classifier::with(model, context.lone_options()));
-            classifiers.collect::<Result<_, _>>().map_err(Error::failed)?
+            classifiers.collect::<Result<_, _>>().map_err(Error::passed_on)?
         };
         Ok(Pipeline { classifiers, top, with_input: false })
     }

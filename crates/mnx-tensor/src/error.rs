@@ -2,6 +2,38 @@
 
 use crate::{Arithmetic, Isa, Operation, TunedFor};
 
+/// What a caller, in any language, does about an error: every error of mnx has one.
+///
+/// A kind may come with any release; treat one that is unknown as [`InvalidInput`](ErrorKind::InvalidInput).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument, an option or an environment variable has a value that it cannot have. The program is wrong.
+    InvalidInput,
+    /// There is no such file.
+    NotFound,
+    /// The system could not open, read or write a file, or start a thread. Another time it may.
+    Io,
+    /// A file is damaged, of another kind, or contradicts itself or what it is used for. Another copy may help.
+    InvalidFile,
+    /// All is well formed, but this version, this build or this CPU does not do it.
+    Unsupported,
+    /// Something is larger than the limits allow. Higher limits help.
+    Limit,
+    /// The machine did not give enough memory.
+    Memory,
+}
+
+impl From<&std::io::Error> for ErrorKind {
+    fn from(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::OutOfMemory => ErrorKind::Memory,
+            _ => ErrorKind::Io,
+        }
+    }
+}
+
 /// Errors of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -88,6 +120,22 @@ pub enum Error {
         /// Whether it came from the environment variable `MNX_ISA`.
         from_env: bool,
     },
+}
+
+impl Error {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Length { .. }
+            | Error::Shape { .. }
+            | Error::Value { .. }
+            | Error::Channels { .. }
+            | Error::TunedForUnknown { .. }
+            | Error::IsaUnknown { .. } => ErrorKind::InvalidInput,
+            Error::IsaUnavailable { .. } | Error::Kernel { .. } => ErrorKind::Unsupported,
+            Error::TooLarge { .. } | Error::Memory { .. } => ErrorKind::Memory,
+        }
+    }
 }
 
 fn list(isas: &[Isa]) -> String {

@@ -48,7 +48,7 @@ pub use blocked::{BLOCK, BlockedShape, Blocking};
 pub use buffer::{AlignedBuf, AlignedBytes};
 pub use cpu::{Cpu, TunedFor};
 pub use element::{Arithmetic, Element};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use isa::Isa;
 pub use layer::{Clamp, Layer, Operation};
 pub use pack::PANEL;

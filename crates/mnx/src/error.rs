@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mnx_tensor::ErrorKind;
+
 /// One sentence per variant: what, where, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Graph(#[from] mnx_graph::Error),
     /// A picture file could not be read.
-    #[error("{}: expected a readable picture file, found: {source}", .path.display())]
+    #[error("{}: expected a readable picture file, found: {}", .path.display(), .source.kind())]
     ReadPicture {
         /// The file.
         path: PathBuf,
@@ -89,6 +91,24 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+}
+
+impl Error {
+    /// What a caller does about it.
+    ///
+    /// ```
+    /// let error = mnx::Model::open("absent.mnx").unwrap_err();
+    /// assert_eq!(mnx::Error::from(error).kind(), mnx::ErrorKind::NotFound);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Graph(error) => error.kind(),
+            Error::ReadPicture { source, .. } => source.into(),
+            Error::PictureBytes { .. } | Error::PicturePixels { .. } => ErrorKind::Limit,
+            Error::NoPicture { .. } | Error::BadPicture { .. } | Error::Labels { .. } => ErrorKind::InvalidFile,
+            Error::Frame { .. } | Error::Preprocessing { .. } | Error::InputLength { .. } => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 impl From<mnx_tensor::Error> for Error {

@@ -128,11 +128,11 @@ pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use mnx_graph::Converted;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, FileError, FileKind, Fit,
-    Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS, Model, Network,
-    OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session, SessionOptions, Spec,
-    Stage, Stem, StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model, init, write_model,
-    write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, ErrorKind, FileError,
+    FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS,
+    Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session,
+    SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model,
+    init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{

@@ -1,5 +1,7 @@
 //! What can be wrong with a checkpoint.
 
+use mnx_tensor::ErrorKind;
+
 /// One sentence per variant: what, where, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +38,17 @@ pub enum CheckpointError {
         /// The epsilon.
         found: f64,
     },
+}
+
+impl CheckpointError {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            CheckpointError::Format { .. } | CheckpointError::Problems { .. } => ErrorKind::InvalidFile,
+            CheckpointError::Unknown { .. } => ErrorKind::Unsupported,
+            CheckpointError::SeveralNetworks { .. } | CheckpointError::Epsilon { .. } => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 fn behind(prefixes: &[String]) -> String {

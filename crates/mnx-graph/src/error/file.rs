@@ -1,5 +1,7 @@
 //! What can be wrong with a weight file.
 
+use mnx_tensor::ErrorKind;
+
 use super::one_of;
 
 /// One sentence per variant: what, where, what was expected, what was found.
@@ -157,4 +159,27 @@ pub enum FileError {
         /// The value.
         found: String,
     },
+}
+
+impl FileError {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            FileError::Version { .. } | FileError::Arithmetic { .. } | FileError::Element { .. } => {
+                ErrorKind::Unsupported
+            }
+            FileError::Foreign { .. }
+            | FileError::Truncated { .. }
+            | FileError::TrailingBytes { .. }
+            | FileError::NotZero { .. }
+            | FileError::Checksum { .. }
+            | FileError::Header { .. }
+            | FileError::LayerCount { .. }
+            | FileError::TensorCount { .. }
+            | FileError::TensorEntry { .. }
+            | FileError::UnusedLane { .. }
+            | FileError::NotFinite { .. }
+            | FileError::Value { .. } => ErrorKind::InvalidFile,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with an ONNX model.
 
+use mnx_tensor::ErrorKind;
+
 /// One sentence per variant: what, where, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,4 +34,14 @@ pub enum OnnxError {
         /// What is there.
         found: String,
     },
+}
+
+impl OnnxError {
+    /// What a caller does about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            OnnxError::Format { .. } => ErrorKind::InvalidFile,
+            OnnxError::Graph { .. } | OnnxError::Operation { .. } => ErrorKind::Unsupported,
+        }
+    }
 }

@@ -72,7 +72,7 @@ struct Layer {
 impl<'a> Report<'a> {
     fn new(model: &'a Model, batch: usize, context: &Context) -> Result<Report<'a>, Error> {
         let spec = model.spec();
-        let mut session = Session::with(model, context.options()).map_err(Error::failed)?;
+        let mut session = Session::with(model, context.options()).map_err(Error::passed_on)?;
         let steps = session.steps([batch, spec.channels, spec.resolution, spec.resolution]).map_err(Error::failed)?;
         let layers = steps.iter().flat_map(|step| step.layers.iter().map(|layer| Layer::new(layer, &step.block)));
         let layers: Vec<_> = layers.collect();

@@ -19,7 +19,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
 
 use crate::args::{Command, Format, Global};
-use crate::error::{Error, printable};
+use crate::error::Error;
 use crate::stdout::{BAR_COLOR, HEADER};
 
 /// Characters of a bar that stands for all.
@@ -67,7 +67,7 @@ impl Context {
     pub(crate) fn threads(&self, model: &Model) -> Result<usize, Error> {
         match self.threads.first() {
             Some(&threads) => Ok(threads),
-            None => Ok(Session::with(model, self.options()).map_err(Error::failed)?.threads()),
+            None => Ok(Session::with(model, self.options()).map_err(Error::passed_on)?.threads()),
         }
     }
 
@@ -133,7 +133,7 @@ impl Source {
 
 /// The weights in memory of the program's own.
 fn read(path: &Path) -> Result<Model, Error> {
-    Model::open(path).map_err(|e| Error::failed(printable(&e.to_string())))
+    Model::open(path).map_err(Error::passed_on)
 }
 
 /// The weights in place.
@@ -141,7 +141,7 @@ fn open(path: &Path) -> Result<Model, Error> {
     // SAFETY: the help of `--weights` tells the user that the file must not change while the program runs.
     let model = unsafe { Model::open_mmap(path) };
     // The message begins with the path.
-    model.map_err(|e| Error::failed(printable(&e.to_string())))
+    model.map_err(Error::passed_on)
 }
 
 /// A table without lines; bars stand in its last column. `columns` has a letter per column: `l` for left, `r` for right.

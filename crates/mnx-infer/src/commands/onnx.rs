@@ -9,7 +9,7 @@ use mnx::{BlockKind, Onnx, Padding, Spec};
 use super::convert::{note_flushed, with_flags};
 use super::{Context, network};
 use crate::args::Convert;
-use crate::error::{Error, printable, shown};
+use crate::error::{Error, printable, shown, with_causes};
 use crate::output::OutputFile;
 use crate::stdout;
 use crate::values::Arch;
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         return Err(Error::Usage(expected.into()));
     }
     // Operations can have any name.
-    let refused = |e: mnx::GraphError| Error::file(&args.input, printable(&e.to_string()));
+    let refused = |e: mnx::GraphError| Error::file(&args.input, with_causes(&e));
     let model = Onnx::open(&args.input).map_err(refused)?;
     let spec = with_flags(args, base(&args.network.arch, &model)?)?;
     let output = OutputFile::create(&args.output)?;

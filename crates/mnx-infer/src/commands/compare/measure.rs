@@ -125,7 +125,7 @@ impl Section {
     fn new(entries: &[Entry], inputs: &[Tensor], threads: usize, context: &Context) -> Result<Section, Error> {
         let stream = |(entry, input): (&Entry, &Tensor)| {
             let options = context.options_of(Some(threads));
-            let mut session = Session::with(&entry.model, options).map_err(Error::failed)?;
+            let mut session = Session::with(&entry.model, options).map_err(Error::passed_on)?;
             session.prepare(input.shape()).map_err(Error::failed)?;
             Ok(Stream { session, samples_ms: Vec::new() })
         };
