@@ -1,4 +1,4 @@
-//! The command line as types: every flag's range is checked here, before any file is touched.
+//! The command line as types. The range of every flag is checked here, before any file is touched.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The number, and the ISA that is found.
+/// The version, and the ISA that was detected.
 fn version() -> String {
     format!("{} ({})", env!("CARGO_PKG_VERSION"), mnx::Isa::detect())
 }
@@ -37,7 +37,7 @@ Examples:
 
 Exit codes: 0 fine, 1 failed (one line on standard error says why), 2 wrong usage.";
 
-/// Where help lists the flags of every command.
+/// The heading under which help lists the flags of all commands.
 const COMMON: &str = "Common options";
 
 /// Flags of every command.
@@ -46,9 +46,9 @@ pub(crate) struct Global {
     /// Threads that work on an inference, 1 to 1024; a list for `bench` and `compare` [default: physical cores]
     #[arg(long, global = true, help_heading = COMMON, value_name = "N[,N]", value_delimiter = ',', value_parser = count_to(1024))]
     pub(crate) threads: Vec<usize>,
-    /// Instruction set of the kernels; beats the environment variable MNX_ISA [default: MNX_ISA, else auto]
+    /// Instruction set of the kernels; overrides the environment variable MNX_ISA [default: MNX_ISA, else auto]
     ///
-    /// `auto` is the fastest one that this CPU has, whatever MNX_ISA says. One that the CPU lacks is an error.
+    /// `auto` is the fastest one that this CPU has, whatever MNX_ISA says. Asking for one that the CPU lacks is an error.
     #[arg(long, global = true, help_heading = COMMON, value_name = "ISA", value_parser = isa_parser())]
     pub(crate) isa: Option<IsaChoice>,
     /// For which kind of core the kernels' tiles were chosen; beats the environment variable MNX_TUNED_FOR [default: this
@@ -96,7 +96,7 @@ pub(crate) enum Format {
     Text,
     /// For programs: one JSON value
     Json,
-    /// For documents: a table, of `compare`
+    /// For documents: a Markdown table (`compare` only)
     Markdown,
 }
 
@@ -113,13 +113,13 @@ pub(crate) enum Command {
     Init(Init),
     /// Measure the network's speed beside the CPU's peak
     Bench(Bench),
-    /// Measure networks in turn and print the table that compares them
+    /// Measure networks in turn and print a table that compares them
     Compare(Compare),
     /// Count right answers on folders of pictures, one folder per class
     Eval(Eval),
     /// Show a network's layers and memory, or the kernels of this program
     Inspect(Inspect),
-    /// Print a script that lets a shell complete this program's commands and flags
+    /// Print a script with which a shell completes commands and flags
     Completions(Completions),
 }
 
@@ -132,23 +132,22 @@ Examples:
   mnx-infer classify holidays/ --format json
   curl -s https://example.org/cat.jpg | mnx-infer classify -
 
-Several pictures are worked on at once, one on each thread; answers come in the order of the pictures. \
-One that cannot be read does not stop the others; the exit code is 1 then. \
-In JSON, a picture whose name is no UTF-8 has its bytes as `file_bytes`.")]
+Several pictures are classified at once, one per thread; answers are in the order of the pictures. \
+If a picture cannot be read, the others are still classified, and the exit code is 1. \
+In JSON, a picture whose name is not UTF-8 has the name's bytes as `file_bytes`.")]
 pub(crate) struct Classify {
     #[command(flatten)]
     pub(crate) weights: Weights,
     /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM; a folder of them; - for standard input
     ///
-    /// Of a folder, the files in it and in its folders that are pictures by their names or, whatever their names, by
-    /// their first bytes, in the order of their paths. Other files are counted on standard error, except those whose
-    /// names start with a dot.
+    /// In a folder and its sub-folders, all files are taken that are pictures by their names or by their first bytes, in
+    /// the order of their paths. Other files are counted on standard error, except those whose names start with a dot.
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
-    /// How many classes to list; more than there are is all of them [default: 5]
+    /// How many classes to list, at most all [default: 5]
     #[arg(long, value_name = "K", value_parser = count())]
     pub(crate) top: Option<usize>,
-    /// Also write the network's input of the pictures that could be read: f32, N x 3 x H x W
+    /// Also write the network's input: f32, N x 3 x H x W, for the pictures that could be read
     #[arg(long, value_name = "X.npy")]
     pub(crate) dump_input: Option<PathBuf>,
 }
@@ -158,8 +157,8 @@ pub(crate) struct Classify {
 pub(crate) struct Weights {
     /// Weight file [default: the embedded MobileNeXt 0.35 for the ten classes of CIFAR-10]
     ///
-    /// The file must not change while the program runs: it is mapped into memory. Where there is much to do, in `bench` and
-    /// `eval`, a copy is made.
+    /// The file must not change while the program runs, because it is mapped into memory. `bench` and `eval`, which have
+    /// much to do, make a copy.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: Option<PathBuf>,
 }
@@ -173,13 +172,13 @@ Examples:
 pub(crate) struct Run {
     /// Weight file
     ///
-    /// The file is mapped into memory, not copied: it must not change while the program runs.
+    /// The file is mapped into memory, not copied, so it must not change while the program runs.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: PathBuf,
     /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised. - is standard input
     #[arg(long, value_name = "X.npy")]
     pub(crate) input: PathBuf,
-    /// Where the logits go: f32, N x classes. - is standard output, on which nothing else is said then
+    /// Where the logits go: f32, N x classes. - is standard output, which then has nothing else
     #[arg(long, value_name = "Y.npy")]
     pub(crate) output: PathBuf,
     /// Also write each block's output, N x C x H x W, to DIR/NN.npy; 00 is the stem. Runs on one thread
@@ -187,17 +186,17 @@ pub(crate) struct Run {
     pub(crate) dump_blocks: Option<PathBuf>,
 }
 
-/// Which network; what is not given has the architecture's default.
+/// Which network. What is not given is the architecture's default.
 #[derive(Args, Debug)]
 pub(crate) struct Network {
-    /// Name of a network, or a stage table of one's own: mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar,
-    /// resnet18, resnet34, resnet50, FILE.json; `convert` also takes auto, which it does where this is not given
+    /// Name of a network (mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar, resnet18, resnet34, resnet50), or
+    /// a stage table of your own (FILE.json); `convert` also takes auto, its default
     #[arg(long, value_name = "ARCH", default_value = "auto", hide_default_value = true, value_parser = Arch::parse)]
     pub(crate) arch: Arch,
     /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
     pub(crate) width: Option<f64>,
-    /// Side of the pictures that the network takes [default: 224, 32 for CIFAR networks]
+    /// Side of the network's pictures in pixels [default: 224, 32 for CIFAR networks]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resolution: Option<usize>,
     /// Outputs of the classifier [default: 1000, 10 for CIFAR networks]
@@ -216,19 +215,19 @@ Examples:
   mnx-infer convert --arch auto --input w.safetensors --output w.mnx
   mnx-infer convert --arch mobilenext-cifar --width 0.35 --labels labels.txt --input w.safetensors --output w.mnx
 
-`--arch auto` reads family, number of classes and the nearest listed width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
-1.4; mobilenetv2 also 1.3) off the checkpoint's names and shapes and says what it assumes: strides, padding, epsilon and \
-identity multiplier do not show there. Names may be the MobileNeXt authors', torchvision's, timm's, tonylins's, Keras's, \
-OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
-Checkpoints of PyTorch (.pth) become .safetensors with tools/pth_to_safetensors.py, models of Keras with \
-tools/keras_to_safetensors.py.
+`--arch auto` detects family, number of classes and the nearest common width (mobilenext 0.1, 0.35, 0.5, 0.75, 1, \
+1.4; mobilenetv2 also 1.3) from the checkpoint's names and shapes. These do not show strides, padding, epsilon and \
+identity multiplier, so it says what it assumes. Names may be the MobileNeXt authors', torchvision's, timm's, tonylins's, \
+Keras's, OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
+tools/pth_to_safetensors.py makes a .safetensors file of a PyTorch checkpoint (.pth), tools/keras_to_safetensors.py of a \
+Keras model.
 
-The graph of an ONNX model (MobileNetV2, MobileNeXt or ResNet, of PyTorch's exporters or tf2onnx) tells all of that, whatever \
-its names; mean and std are assumed there, too. A flag that contradicts the graph is an error.
+ONNX models may be MobileNetV2, MobileNeXt or ResNet, written by PyTorch's exporters or tf2onnx. Their graph tells all of \
+this, whatever the names are; only mean and std are assumed. A flag that contradicts the graph is an error.
 
 The same checkpoint and flags give the same bytes.")]
 pub(crate) struct Convert {
-    /// Checkpoint, with the names of a well-known implementation, or an ONNX model; batch norms are folded into the weights
+    /// Checkpoint with the names of a well-known implementation, or an ONNX model; batch norms are folded into the weights
     #[arg(long, value_name = "W.safetensors|MODEL.onnx")]
     pub(crate) input: PathBuf,
     /// Weight file to make
@@ -236,17 +235,17 @@ pub(crate) struct Convert {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) network: Network,
-    /// What stands before the names of the network's tensors, e.g. model. or ema.module. [default: what most have]
+    /// Prefix of the names of the network's tensors, e.g. model. or ema.module. [default: the prefix that most have]
     ///
-    /// Tensors without it are left out. Without this flag all must have the prefix, but for the classifier.
+    /// Tensors without the prefix are left out. Without this flag every tensor except the classifier must have it.
     #[arg(long, value_name = "P", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) strip_prefix: Option<String>,
-    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch; tf where the
-    /// names are Hugging Face's or Keras's]
+    /// Where padded convolutions put their zeros: as PyTorch does, or as TensorFlow's SAME [default: torch; tf if the
+    /// names are Hugging Face's of MobileNetV2 or Keras's]
     #[arg(long, value_name = "torch|tf")]
     pub(crate) padding: Option<PaddingChoice>,
-    /// What the batch norms add to variances: 1e-3 where TensorFlow trained them; those of ONNX models say it themselves
-    /// [default: 1e-5; 1e-3 where the names are Hugging Face's of MobileNetV2 or Keras's]
+    /// What batch norms add to variances: 1e-3 if TensorFlow trained them; ONNX models say it themselves [default: 1e-5;
+    /// 1e-3 if the names are Hugging Face's of MobileNetV2 or Keras's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
     pub(crate) bn_eps: Option<f64>,
     /// Text file with the classes' names, one per line [default: none]
@@ -262,7 +261,7 @@ pub(crate) struct Convert {
     /// the resolution for CIFAR networks and squashed pictures]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resize: Option<usize>,
-    /// How pictures become a square [default: crop]
+    /// How pictures are made square [default: crop]
     #[arg(long, value_name = "crop|squash")]
     pub(crate) fit: Option<FitChoice>,
     /// How pictures are resized, as Pillow and torchvision do it [default: bilinear]
@@ -273,13 +272,13 @@ pub(crate) struct Convert {
 /// `--fit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FitChoice {
-    /// The short side is resized, the middle is kept
+    /// The short side is resized, and the middle is kept
     Crop,
-    /// Both sides are resized to the same
+    /// Both sides are resized to the same length
     Squash,
 }
 
-/// `--interpolation`; both look at all pixels that a smaller picture's pixel covers.
+/// `--interpolation`. In both, a pixel of a smaller picture averages all pixels that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InterpolationChoice {
     /// A weighted mean of neighbours
@@ -294,7 +293,7 @@ pub(crate) enum InterpolationChoice {
 pub(crate) enum PaddingChoice {
     /// One row or column on each side
     Torch,
-    /// None before and one after, at stride 2 on an even size
+    /// None before and one after, if the stride is 2 and the size even
     Tf,
 }
 
@@ -324,15 +323,16 @@ Examples:
   mnx-infer bench --weights w.mnx --threads 1,2 --batch 1,8 --format json
   mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
 
-Times are per batch. The peak is what the same threads reach with multiply-adds alone, measured in
-turn with the network in the same process; so is the bandwidth, of copies in working sets of 16 KiB
-to 64 MiB. A block's bound is the roofline model's: its multiply-adds at the peak, or its bytes (each
-activation and weight once) at the bandwidth of a working set so large, whichever takes longer. The
-time of a block is the mean over the fifth of the inferences whose length is nearest to the median.")]
+Times are per batch. The peak is what the same threads reach with multiply-adds alone. The bandwidth
+is that of copies in working sets of 16 KiB to 64 MiB. Both are measured in the same process, in turn
+with the network. A block's bound is the roofline model's: its multiply-adds at the peak, or its bytes
+(each activation and weight once) at the bandwidth of a working set of that size, whichever takes
+longer. A block's time is the mean over the fifth of the inferences whose length is nearest to the
+median.")]
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Pictures per inference, or several numbers of them
+    /// Pictures per inference; several numbers are measured one after the other
     #[arg(long, value_name = "N[,N]", default_value = "1", value_delimiter = ',', value_parser = count())]
     pub(crate) batch: Vec<usize>,
     /// Inferences before the measured ones
@@ -341,10 +341,10 @@ pub(crate) struct Bench {
     /// Measured inferences
     #[arg(long, value_name = "N", default_value = "100", value_parser = count_from(1, 1_000_000))]
     pub(crate) iterations: usize,
-    /// Also show where the time goes, per block; as many inferences again are profiled, in turn with the others
+    /// Also show where the time goes, per block; this profiles as many inferences again, in turn with the others
     #[arg(long)]
     pub(crate) per_block: bool,
-    /// The same per layer; layers that run fused are one row
+    /// The same per layer; fused layers are one row
     #[arg(long)]
     pub(crate) per_layer: bool,
     /// Draw the latency per block beside the roofline
@@ -353,7 +353,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Whether something is wanted that takes a profile.
+    /// Whether a flag asks for something that needs a profile.
     pub(crate) fn wants_profile(&self) -> bool {
         self.per_block || self.per_layer || self.plot.is_some()
     }
@@ -367,22 +367,22 @@ Examples:
   mnx-infer compare a.mnx b.mnx --eval imagenet/val --sorted-folders --threads 1,2 --format markdown
   mnx-infer compare mobilenext --identity 1,0.5,0.25
 
-Each number of threads is measured, by default 1 and that of the physical cores. All networks take \
-turns, in rounds that each begin with another one, so that drift in the machine's speed hits all of \
-them; the peak is what the same threads reach with multiply-adds alone, measured in every round. \
+Each number of threads is measured: by default 1, and the number of physical cores. All networks take \
+turns, and each round begins with another one, so that drift in the machine's speed hits all of them. \
+The peak is what the same threads reach with multiply-adds alone, measured in every round. \
 Times are medians, per batch; x is the ratio to the first network's.")]
 pub(crate) struct Compare {
-    /// Weight files; names of networks or stage tables, with a width multiplier or their own, for random weights
+    /// Weight files; or names of networks or stage tables, possibly with a width multiplier, which get random weights
     ///
-    /// A weight file whose name has neither a dot nor a slash is written ./NAME.
+    /// Write ./NAME for a weight file whose name has neither a dot nor a slash.
     #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
     pub(crate) subjects: Vec<Subject>,
-    /// Also count right answers on this folder, as `eval` does; for weight files only
+    /// Also count right answers on this folder, as `eval` does (weight files only)
     #[arg(long, value_name = "DIR")]
     pub(crate) eval: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) truth: Truth,
-    /// Draw accuracy (with --eval), else multiply-adds, against latency: a line per family
+    /// Draw accuracy (with --eval) or else multiply-adds against latency, with a line per family
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
     /// Pictures per inference
@@ -394,10 +394,10 @@ pub(crate) struct Compare {
     /// Measured inferences, per network
     #[arg(long, value_name = "N", default_value = "100", value_parser = count_from(1, 1_000_000))]
     pub(crate) iterations: usize,
-    /// Side of the pictures that each ARCH takes [default: its own]
+    /// Side in pixels of each ARCH's pictures [default: its own]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resolution: Option<usize>,
-    /// Identity tensor multipliers: a row for each of them, of each ARCH that has one
+    /// Identity tensor multipliers: each ARCH that has one gets a row for each of these
     #[arg(long, value_name = "F[,F]", value_delimiter = ',', allow_negative_numbers = true, value_parser = identity)]
     pub(crate) identity: Vec<f64>,
     /// Seed of the random weights
@@ -415,7 +415,7 @@ Examples:
 pub(crate) struct Inspect {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Show the kernels instead: per ISA, which tile each one has
+    /// Show the kernels instead, with their tile on each ISA
     #[arg(long, conflicts_with_all = ["weights", "batch"])]
     pub(crate) kernels: bool,
     /// Pictures per inference that the memory is laid out for
@@ -436,25 +436,25 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// What the classes of an evaluation's pictures are, where names of folders do not say.
+/// Where the classes of an evaluation's pictures come from, if not from names of folders.
 #[derive(Args, Debug)]
 pub(crate) struct Truth {
-    /// Classes of folders that are called otherwise: LOC_synset_mapping.txt, imagenet_class_index.json, lines of folder,
-    /// a tab and a label or index
+    /// File that says which class a folder is: LOC_synset_mapping.txt, imagenet_class_index.json, or lines of folder, tab
+    /// and label or index
     ///
-    /// What the file holds is told by its content: lines of folder, a tab, and a label or index of the model; lines of
-    /// WordNet id and names, or ids alone in the order of the classes; JSON of index to [id, name], id or name, or of
-    /// folder to index or label. Names and numbers have to agree with the model's labels. With --list, the labels of
-    /// the list are looked up in it.
+    /// The file's content tells its format: lines of folder, a tab, and a label or index of the model; lines of WordNet id
+    /// and names, or of ids alone in the order of the classes; JSON of index to [id, name], id or name, or of folder to
+    /// index or label. Names and numbers must agree with the model's labels. With --list, the list's labels are looked up
+    /// in this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) class_map: Option<PathBuf>,
-    /// Take the sub-folders in sorted order for the classes 0, 1, …, as torchvision's ImageFolder does
+    /// Take the sub-folders, sorted by name, as classes 0, 1, …, as torchvision's ImageFolder does
     #[arg(long, conflicts_with_all = ["class_map", "list"])]
     pub(crate) sorted_folders: bool,
-    /// Classes of single files: lines of a file below DIR, a space or tab, and a label or index (val.txt), or Kaggle's
-    /// LOC_val_solution.csv
+    /// File that says which class each picture is: lines of a file below DIR, a space or tab, and a label or index
+    /// (val.txt), or Kaggle's LOC_val_solution.csv
     ///
-    /// Names of files with spaces take a tab. Pictures that are not in the list are counted and not scored.
+    /// Use a tab after names with spaces. Pictures that are not in the list are counted but not scored.
     #[arg(long, value_name = "FILE")]
     pub(crate) list: Option<PathBuf>,
 }
@@ -480,20 +480,20 @@ Examples:
   mnx-infer eval --weights w.mnx --class-map LOC_synset_mapping.txt --strict --format json imagenet/val
   mnx-infer eval --weights w.mnx --list val.txt ILSVRC2012_img_val/
 
-Every file in a folder of DIR that names a class is tried (names that start with a dot are not). \
-Pictures that cannot be read are listed at the end; files that neither by name nor by content are pictures are counted; \
-other folders are listed and not scored. Several pictures are worked on at once, one on each thread. \
-In JSON, files whose names are no UTF-8 have their bytes as `file_bytes`.")]
+All pictures in folders that name a class are tried, except files whose names start with a dot. \
+Pictures that cannot be read are listed at the end. Files that are not pictures, neither by name nor by content, are counted. \
+Other folders are listed but not scored. Several pictures are classified at once, one per thread. \
+In JSON, files whose names are not UTF-8 have the names' bytes as `file_bytes`.")]
 pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) weights: Weights,
-    /// Folder with a sub-folder per class: named by the class's label (_ for a space), else by its index; with --list,
-    /// any folder of pictures
+    /// Folder with a sub-folder per class, named by the class's label (_ for a space) or else its index; with --list, any
+    /// folder of pictures
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
     #[command(flatten)]
     pub(crate) truth: Truth,
-    /// Fail when a picture in a class's folder or the list cannot be read (the answers are still given)
+    /// Fail if a picture in a class's folder or in the list cannot be read (answers are still given)
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -506,7 +506,7 @@ fn count_to(most: u64) -> RangedU64ValueParser<usize> {
     count_from(1, most)
 }
 
-/// 1 and up; 4 billion of anything is past every limit.
+/// From 1 on. More than 4 billion of anything is beyond every limit.
 fn count() -> RangedU64ValueParser<usize> {
     count_to(u64::from(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! What a command can fail with, and the exit code that says so.
+//! How a command can fail, and its exit code then.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

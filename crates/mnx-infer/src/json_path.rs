@@ -1,4 +1,4 @@
-//! Paths in JSON, whose text is Unicode: a file's name need not be.
+//! Paths in JSON. JSON is Unicode text, but a file's name need not be.
 
 use std::path::Path;
 

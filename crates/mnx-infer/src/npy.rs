@@ -1,4 +1,4 @@
-//! Raw tensors in NumPy's `.npy` files.
+//! Reads and writes raw tensors as NumPy's `.npy` files.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and files that are read up to a limit.
+//! Writes files that appear whole or not at all, and reads files up to a limit.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};

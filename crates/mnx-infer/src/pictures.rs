@@ -1,4 +1,4 @@
-//! Which files are to be read as pictures: those that are named, and those in folders.
+//! Finds the files to read as pictures: those that are named, and those in folders.
 
 mod passed_over;
 

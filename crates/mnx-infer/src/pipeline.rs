@@ -1,4 +1,4 @@
-//! Many pictures through the network: reading, preprocessing and inference side by side, answers in order.
+//! Runs many pictures through the network. Reading, preprocessing and inference go on side by side; answers are in order.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

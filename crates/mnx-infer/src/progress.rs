@@ -1,4 +1,4 @@
-//! What standard error shows while work takes a while; invisible where it is no terminal.
+//! Progress on standard error, for work that takes a while. It shows only if standard error is a terminal.
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 

@@ -1,5 +1,5 @@
-//! Everything that goes to standard output and standard error. Colour is for terminals: elsewhere, and where
-//! `NO_COLOR` is set, the codes are taken out on the way.
+//! Everything that goes to standard output and standard error. Colours are for terminals: elsewhere, and if `NO_COLOR` is
+//! set, their codes are removed on the way.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Values of flags that clap has no parser for.
+//! Parsers for values of flags for which clap has none.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use crate::Error;
 
-/// The names in `text`, one a line; lines end with LF or CR LF, the last with or without.
+/// The names in `text`, one per line. Lines end with LF or CR LF; the last line may end without.
 ///
-/// `classes` is how many there must be, or `None` where the file decides.
+/// `classes` is the number of names that there must be, or `None` if any number will do.
 ///
 /// ```
 /// # fn main() -> Result<(), mnx::Error> {
@@ -16,7 +16,7 @@ use crate::Error;
 /// ```
 ///
 /// # Errors
-/// [`Error::Labels`] when the count differs or a line is blank.
+/// [`Error::Labels`] if the number differs or a line is blank.
 pub fn parse_labels(text: &str, classes: impl Into<Option<usize>>) -> Result<Vec<String>, Error> {
     // Editors of some systems begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -1,4 +1,4 @@
-//! Pictures as pixels: raw frames that are borrowed, decoded files that are owned.
+//! Pictures as pixels: a [`Frame`] borrows raw pixels, a [`Picture`] owns decoded ones.
 
 #[cfg(feature = "image")]
 mod bmp;
@@ -24,7 +24,7 @@ pub use format::PictureFormat;
 
 use crate::Error;
 
-/// How the bytes of a pixel are to be read.
+/// What the bytes of a pixel are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PixelFormat {
     Rgb8,
@@ -43,8 +43,8 @@ impl PixelFormat {
 
 /// A borrowed picture of 8-bit pixels, as a camera or a video decoder hands it over.
 ///
-/// Rows run from top to bottom, `stride` bytes apart; what lies between the end of a row and the
-/// start of the next is never looked at, and the last row may end with its last pixel.
+/// Rows run from top to bottom and start `stride` bytes apart. Bytes between the end of a row and the start of the next are
+/// never read. The last row may end with its last pixel.
 ///
 /// ```
 /// # fn main() -> Result<(), mnx::Error> {
@@ -65,18 +65,18 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// A frame of red, green and blue bytes; `width` and `height` in pixels, `stride` in bytes
-    /// (`3 * width` where rows follow each other without a gap).
+    /// A frame of red, green and blue bytes. `width` and `height` are in pixels, `stride` is in bytes: `3 * width` if rows
+    /// follow each other without a gap.
     ///
     /// # Errors
-    /// [`Error::Frame`] when a side is 0 or above 2³² - 1, the stride is less than a row, or there
-    /// are fewer bytes than the sizes ask for.
+    /// [`Error::Frame`] if a side is 0 or above 2³² - 1, if the stride is less than a row, or if there are too few bytes for
+    /// these sizes.
     pub fn rgb8(pixels: &'a [u8], width: usize, height: usize, stride: usize) -> Result<Self, Error> {
         Self::new(pixels, width, height, stride, PixelFormat::Rgb8)
     }
 
-    /// As [`rgb8`](Self::rgb8) with an alpha byte after each pixel, which is ignored: colours are
-    /// taken as they stand, never mixed with a background.
+    /// As [`rgb8`](Self::rgb8), with an alpha byte after each pixel. Alpha is ignored: colours are taken as they are and never
+    /// mixed with a background.
     ///
     /// # Errors
     /// As [`rgb8`](Self::rgb8).
@@ -103,7 +103,7 @@ impl<'a> Frame<'a> {
         Ok(Frame { pixels, width, height, stride, format })
     }
 
-    /// Pixels of a row.
+    /// Pixels per row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -117,7 +117,7 @@ impl<'a> Frame<'a> {
         self.format
     }
 
-    /// The bytes of row `y`, without what lies between the rows.
+    /// The bytes of row `y`, without the gap after it.
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         let start = y * self.stride;
         &self.pixels[start..start + self.width * self.format.bytes()]
@@ -131,13 +131,13 @@ impl std::fmt::Debug for Frame<'_> {
     }
 }
 
-/// What a picture may cost before it is refused.
+/// How large a picture may be before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PictureLimits {
-    /// Most pixels, by the picture's header: 200 million.
+    /// Most pixels that a picture's header may claim. Default: 200 million.
     pub pixels: u64,
-    /// Most bytes of a picture file: 2³⁰. The largest picture of 24-bit pixels fits uncompressed.
+    /// Most bytes of a picture file. Default: 2³⁰, enough for 200 million uncompressed pixels of 24 bits.
     pub file_bytes: u64,
 }
 
@@ -147,7 +147,7 @@ impl Default for PictureLimits {
     }
 }
 
-/// An owned picture of red, green and blue bytes, rows without gaps, upright.
+/// An owned, upright picture of red, green and blue bytes. Rows have no gaps.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
@@ -156,10 +156,10 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture from `width * height` pixels of red, green and blue, row by row.
+    /// Makes a picture of `width * height` pixels, row by row, each of red, green and blue bytes.
     ///
     /// # Errors
-    /// [`Error::Frame`] when a side is 0 or the number of bytes is not `3 * width * height`.
+    /// [`Error::Frame`] if a side is 0 or the number of bytes is not `3 * width * height`.
     pub fn from_rgb8(pixels: Vec<u8>, width: usize, height: usize) -> Result<Self, Error> {
         Frame::rgb8(&pixels, width, height, width.saturating_mul(3))?;
         if pixels.len() != 3 * width * height {
@@ -169,7 +169,7 @@ impl Picture {
         Ok(Picture { width, height, pixels })
     }
 
-    /// Pixels of a row.
+    /// Pixels per row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -179,7 +179,7 @@ impl Picture {
         self.height
     }
 
-    /// Red, green and blue bytes of every pixel, row by row.
+    /// The red, green and blue bytes of all pixels, row by row.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }

@@ -1,4 +1,4 @@
-//! Pictures of profiles and comparisons, as SVG.
+//! Draws profiles and comparisons as SVG.
 
 mod scatter;
 
@@ -9,7 +9,7 @@ pub use scatter::{Chart, Point, Series, scatter};
 
 /// Width of every picture in pixels.
 const WIDTH: u32 = 900;
-/// Height of a bar's row, of which the bar takes [`BAR`].
+/// Height of a bar's row. The bar itself takes [`BAR`].
 const ROW: i32 = 18;
 const BAR: i32 = 12;
 /// Space above the bars (titles, legend), below them (scale) and beside them.
@@ -18,9 +18,9 @@ const BOTTOM: i32 = 48;
 const MARGIN: i32 = 20;
 /// Space right of the longest bar, where its figures stand.
 const FIGURES: i32 = 122;
-/// About how wide a character is at the size of names: SVG leaves the font to who shows it.
+/// About the width of a character at the size of names. The font is up to the viewer of an SVG.
 const CHARACTER: i32 = 7;
-/// Names are cut to so many characters.
+/// Names are cut to this many characters.
 const LONGEST_NAME: usize = 40;
 
 const INK: RGBColor = RGBColor(0x1f, 0x29, 0x37);
@@ -30,13 +30,13 @@ const MEASURED: RGBColor = RGBColor(0x7d, 0xb1, 0xe8);
 const COMPUTE: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
 const MEMORY: RGBColor = RGBColor(0x6d, 0x28, 0xd9);
 
-/// What a block cannot be faster than.
+/// What limits a block's speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
-    /// Its multiply-adds at the peak of the CPU.
+    /// Its multiply-adds, at the CPU's peak.
     Compute,
-    /// Its bytes at the bandwidth of the cache, or the memory, that holds them.
+    /// Its bytes, at the bandwidth of the cache or memory that holds them.
     Memory,
 }
 
@@ -47,18 +47,18 @@ pub struct Bar {
     pub name: String,
     /// How long it takes.
     pub microseconds: f64,
-    /// How long it takes at least, by the roofline model.
+    /// How long it must take at the least, by the roofline model.
     pub bound_microseconds: f64,
-    /// Which of the limits that is.
+    /// Which limit that is.
     pub bound: Bound,
 }
 
-/// The blocks of one measurement.
+/// One measurement: its blocks as bars.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     /// What was measured, e.g. `mobilenext 1.0 at 224 x 224: 6.63 ms`.
     pub title: String,
-    /// In what circumstances, e.g. the CPU, the ISA, threads and batch.
+    /// The circumstances, e.g. CPU, ISA, threads and batch.
     pub subtitle: String,
     /// From top to bottom.
     pub bars: Vec<Bar>,
@@ -67,8 +67,8 @@ pub struct Panel {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws latency per block as bars, each with a mark at its roofline bound and the share of that bound that was
-/// reached; panels one below the other. Returns an SVG document, 900 pixels wide, on white.
+/// Draws the latency of blocks as bars. A mark shows each bar's roofline bound, a figure the share of it that was reached.
+/// Panels are one below the other. Returns an SVG document, 900 pixels wide, on white.
 ///
 /// ```
 /// use mnx::plot::{Bar, Bound, Panel, blocks};
@@ -78,14 +78,14 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// assert!(blocks(&[panel]).contains("80 %"));
 /// ```
 ///
-/// Any text and any number makes a well-formed document: control characters are left out, and what is no finite
-/// number above 0 is drawn as 0.
+/// Any text and any number make a well-formed document. Control characters are left out, and a number that is not finite and
+/// above 0 is drawn as 0.
 pub fn blocks(panels: &[Panel]) -> String {
     let heights: Vec<i32> = panels.iter().map(|panel| TOP + ROW * rows(panel.bars.len()) + BOTTOM).collect();
     document(panels, &heights, draw)
 }
 
-/// Parts of these heights below each other, on white.
+/// Draws parts of these heights one below the other, on white.
 fn document<P>(parts: &[P], heights: &[i32], draw: impl Fn(&Area, &P) -> Drawn) -> String {
     let height = heights.iter().fold(0_i32, |sum, &height| sum.saturating_add(height)).max(1);
     let mut svg = String::new();
@@ -93,7 +93,7 @@ fn document<P>(parts: &[P], heights: &[i32], draw: impl Fn(&Area, &P) -> Drawn) 
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height.unsigned_abs())).into_drawing_area();
         draw_all(&root, parts, heights, draw)
     };
-    // Nothing can fail where only a string is written; were it otherwise, an empty picture is still a document.
+    // Writing to a string cannot fail. If it did, an empty picture would still be a document.
     if drawn.is_ok() { svg } else { String::from(r#"<svg xmlns="http://www.w3.org/2000/svg"/>"#) }
 }
 
@@ -109,7 +109,7 @@ fn draw_all<P>(root: &Area, parts: &[P], heights: &[i32], draw: impl Fn(&Area, &
     Ok(())
 }
 
-/// A scale is drawn even where there are no bars.
+/// Number of rows to draw. There is at least one, because the scale is drawn even without bars.
 fn rows(bars: usize) -> i32 {
     i32::try_from(bars.clamp(1, 100_000)).unwrap_or(1)
 }
@@ -134,7 +134,7 @@ impl Scale {
         self.left + (f64::from(self.width) * (finite(microseconds) / self.longest)).round() as i32
     }
 
-    /// The distance of 4 to 10 lines of the grid: 1, 2 or 5 times a power of ten.
+    /// The distance between grid lines: 1, 2 or 5 times a power of ten, for 4 to 10 lines.
     fn step(&self) -> f64 {
         let decade = 10_f64.powf((self.longest / 10.0).log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade);
@@ -151,7 +151,7 @@ fn allowed(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// A name, cut to what there is room for.
+/// A name, cut to the room that there is.
 fn cut(name: &str) -> String {
     let mut name: String = allowed(name).take(LONGEST_NAME + 1).collect();
     if let Some((end, _)) = name.char_indices().nth(LONGEST_NAME) {
@@ -185,7 +185,7 @@ fn headings(area: &Area, panel: &Panel) -> Drawn {
     text(area, share, (WIDTH as i32 - MARGIN, y), style(GREY, HPos::Right))
 }
 
-/// Writes one entry and returns how far right the next one begins.
+/// Writes one entry and returns where the next one begins.
 fn legend(area: &Area, what: &str, at: (i32, i32)) -> Result<i32, Box<dyn std::error::Error>> {
     text(area, what, at, style(INK, HPos::Left))?;
     Ok(20 + CHARACTER * i32::try_from(what.len()).unwrap_or(0) + 16)
@@ -196,7 +196,7 @@ fn mark(area: &Area, (x, y): (i32, i32), color: RGBColor) -> Drawn {
     Ok(())
 }
 
-/// Lines at round times, and the times under them.
+/// Draws lines at round times, and the times under them.
 fn grid(area: &Area, scale: &Scale, bottom: i32) -> Drawn {
     let step = scale.step();
     for i in 0..=10 {
@@ -236,12 +236,12 @@ fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// Vertically around the point at which it is drawn.
+/// Text that is centred vertically on the point at which it is drawn.
 fn style(color: RGBColor, side: HPos) -> TextStyle<'static> {
     sized(12.0, FontStyle::Normal, color, side)
 }
 
-/// The SVG backend takes the size for that of a line.
+/// The SVG backend takes the size for the height of a line.
 fn sized(pixels: f64, style: FontStyle, color: RGBColor, side: HPos) -> TextStyle<'static> {
     let font = FontDesc::new(FontFamily::SansSerif, pixels * 1.24, style);
     TextStyle { font, color: color.to_backend_color(), pos: Pos::new(side, VPos::Center) }

@@ -1,7 +1,7 @@
-//! From pixels to the network's input: resize, crop, normalise, as torchvision does it.
+//! From pixels to the network's input: resize, crop and normalise, as torchvision does it.
 //!
-//! The model is `Compose([Resize(resize, interpolation), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
-//! on a Pillow picture, and `Resize((resize, resize), …)` for one that is squashed.
+//! The result is that of `Compose([Resize(resize, interpolation), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
+//! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`.
 
 use mnx_graph::{Fit, Interpolation, Preprocessing};
 
@@ -11,11 +11,10 @@ use crate::{Error, Frame};
 #[cfg(test)]
 mod tests;
 
-/// Largest side of the resized square: its three planes stay within the 2³¹ elements of the
-/// engine's default limit.
+/// Largest side of the resized square. Its three planes then have at most 2³¹ elements, the engine's default limit.
 const MAX_SIDE: usize = 26_754;
 
-/// Prepares pictures for one network; keeps its buffers from picture to picture.
+/// Prepares pictures for one network. Buffers are kept from picture to picture.
 ///
 /// ```
 /// # fn main() -> Result<(), mnx::Error> {
@@ -33,18 +32,17 @@ pub struct Preprocessor {
     resize: usize,
     fit: Fit,
     interpolation: Interpolation,
-    /// Per channel the normalised value of every byte: a table gives the same bits as the
-    /// arithmetic and is faster.
+    /// For each channel, the normalised value of every byte. Looking it up gives the same bits as computing it, and is faster.
     values: [[f32; 256]; 3],
     resizer: Resizer,
 }
 
 impl Preprocessor {
-    /// `resolution` is the side of the network's input in pixels.
+    /// Makes a preprocessor for a network whose input has `resolution` x `resolution` pixels.
     ///
     /// # Errors
-    /// [`Error::Preprocessing`] when the resolution is 0, the resized side is less than it or above
-    /// 26,754, a mean is not finite or a deviation not finite and above 0.
+    /// [`Error::Preprocessing`] if the resolution is 0, if the resized side is less than the resolution or above 26,754, if a
+    /// mean is not finite, or if a deviation is not finite and above 0.
     pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
         let &Preprocessing { resize, fit, interpolation, mean, std, .. } = preprocessing;
         let wrong = |field, expected: &str, found: String| {
@@ -64,36 +62,36 @@ impl Preprocessor {
             return wrong("std", "finite and above 0", value.to_string());
         }
         let values = std::array::from_fn(|channel| {
-            // One rounding each for the division, the difference and the quotient, as torchvision.
+            // As in torchvision, the division, the difference and the quotient are rounded once each.
             std::array::from_fn(|byte| (byte as f32 / 255.0 - mean[channel]) / std[channel])
         });
         Ok(Preprocessor { resolution, resize, fit, interpolation, values, resizer: Resizer::default() })
     }
 
-    /// Side of the network's input, in pixels.
+    /// Side of the network's input in pixels.
     pub fn resolution(&self) -> usize {
         self.resolution
     }
 
-    /// Elements of one prepared picture: 3 x resolution x resolution.
+    /// Number of elements of a prepared picture: 3 x resolution x resolution.
     pub fn elements(&self) -> usize {
         3 * self.resolution * self.resolution
     }
 
-    /// Prepares a frame or a `&Picture`: three planes, red, green, blue, of resolution x resolution.
+    /// Prepares a frame or a `&Picture`. Returns three planes, red, green and blue, of resolution x resolution values each.
     ///
     /// # Errors
-    /// None for any frame that could be made.
+    /// None: every frame that could be made can be prepared.
     pub fn process<'a>(&mut self, frame: impl Into<Frame<'a>>) -> Result<Vec<f32>, Error> {
         let mut output = vec![0.0; self.elements()];
         self.process_into(frame, &mut output)?;
         Ok(output)
     }
 
-    /// As [`process`](Self::process) into a slice of the caller's, e.g. one picture of a batch.
+    /// As [`process`](Self::process), but writes to the caller's slice, e.g. to one picture of a batch.
     ///
     /// # Errors
-    /// [`Error::InputLength`] when the slice has not [`elements`](Self::elements) elements.
+    /// [`Error::InputLength`] if the slice does not have [`elements`](Self::elements) elements.
     pub fn process_into<'a>(&mut self, frame: impl Into<Frame<'a>>, output: &mut [f32]) -> Result<(), Error> {
         if output.len() != self.elements() {
             return Err(Error::InputLength { expected: self.elements(), found: output.len() });
@@ -113,7 +111,8 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Both axes of a picture: the short side becomes `resize`, the long one is in proportion, truncated, or becomes the same.
+    /// Both axes of a picture. The short side becomes `resize`. The long side is in proportion, truncated, or becomes `resize`
+    /// as well.
     fn axes(&self, width: usize, height: usize) -> [Axis; 2] {
         let short = width.min(height) as u64;
         [width, height].map(|size| {
@@ -134,7 +133,7 @@ impl std::fmt::Debug for Preprocessor {
     }
 }
 
-/// Writes rows of interleaved pixels into the three planes of `output`.
+/// Writes interleaved pixels to the three planes of `output`.
 fn normalise<'a>(
     values: &[[f32; 256]; 3],
     rows: impl Iterator<Item = &'a [u8]> + Clone,

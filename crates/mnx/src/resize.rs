@@ -1,10 +1,12 @@
-//! Antialiased resizing of 8-bit pixels, bilinear or bicubic, with Pillow's arithmetic, of the part that a crop keeps.
+//! Antialiased resizing of 8-bit pixels, bilinear or bicubic. It has Pillow's arithmetic and computes only what a crop keeps.
 //!
-//! Pillow weighs with a filter as wide as the coarser of the two grids asks for, in integers of 22 fraction bits, along rows first; it
-//! rounds to bytes, then goes along columns. Pictures that lose more than twice as much height as width go along
-//! columns first, which is quicker. The result here is the same byte for byte as that of Pillow 13; earlier ones always begin with
-//! the rows, where a byte may differ by 1, and by more at the edges of bicubic pictures, whose overshoot is cut off
-//! in between. Faster libraries keep fewer bits of a weight, which was seen to differ by 2, more than the 1 that is promised.
+//! Pillow resizes along rows, rounds to bytes, and resizes along columns. Its filter is as wide as the coarser of the two grids
+//! requires; weights are integers with 22 fraction bits. A picture that loses more than twice as much height as width is
+//! resized along columns first, because that is quicker.
+//!
+//! The result here is that of Pillow 13, byte for byte. Earlier versions always begin with the rows. There a byte may differ by
+//! 1, and by more at the edges in bicubic pictures, because overshoot is cut off between the passes. Faster libraries keep
+//! fewer bits of a weight. One was seen to differ by 2, more than the 1 that is promised.
 //!
 //! ```text
 //! for each row in reach of the crop:     narrow[row][x] = round(sum of weight(x, i) * source[row][i])
@@ -18,72 +20,73 @@ use mnx_graph::Interpolation;
 use crate::Frame;
 use crate::picture::PixelFormat;
 
-/// Fraction bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow. The weights of a pixel sum to 1, and the bicubic
-/// filter's to 1.25 without their signs, so that a sum of weighted pixels stays below 2³¹; only their rounding
-/// adds to that, half a unit each, which takes millions of them to matter.
+/// Fraction bits of a weight, as in Pillow: 32 less 8 for the pixel and 2 to spare.
+///
+/// A sum of weighted pixels stays below 2³¹: the weights of a pixel sum to 1, and the absolute values of bicubic weights to at
+/// most 1.25. Rounding adds up to half a unit per weight, which matters only with millions of them.
 const FRACTION_BITS: u32 = 22;
 
 /// Channels after the first pass.
 const CHANNELS: usize = 3;
 
-/// One axis of a picture: which pixels the crop keeps, and what they are made of.
+/// One axis of a picture: which resized pixels the crop keeps, and which source pixels they are made of.
 pub(crate) struct Axis {
-    /// First of the resized pixels that the crop keeps.
+    /// The first resized pixel that the crop keeps.
     pub(crate) offset: usize,
     /// Pixels of the source.
     size: usize,
     resized: usize,
-    /// Source pixels to one resized pixel.
+    /// Source pixels per resized pixel.
     scale: f64,
     kept: usize,
     interpolation: Interpolation,
 }
 
 impl Axis {
-    /// An axis of `size` pixels that is resized to `resized`, of which the middle `kept` are kept.
+    /// An axis of `size` pixels that is resized to `resized` pixels. The crop keeps the `kept` pixels in the middle.
     pub(crate) fn new(size: usize, resized: usize, kept: usize, interpolation: Interpolation) -> Self {
         let scale = size as f64 / resized as f64;
         Axis { offset: half_to_even(resized - kept), size, resized, scale, kept, interpolation }
     }
 
-    /// Whether the whole axis keeps its size, so that there is nothing to compute.
+    /// Whether the axis is neither resized nor cropped, so that there is nothing to compute.
     pub(crate) fn is_unchanged(&self) -> bool {
         self.size == self.resized
     }
 
-    /// How many pixels it loses.
+    /// How many pixels the axis loses.
     fn loss(&self) -> i64 {
         self.size as i64 - self.resized as i64
     }
 
-    /// Source pixels in reach of resized pixel `index` (counted from the crop's first), and the
-    /// centre and scale of its filter.
+    /// Source pixels in reach of resized pixel `index`, which counts from the crop's first; and the centre and scale of its
+    /// filter.
     fn reach(&self, index: usize) -> (Range<usize>, f64, f64) {
         let scale = self.scale.max(1.0);
         let radius = radius(self.interpolation) * scale;
         let centre = ((self.offset + index) as f64 + 0.5) * self.scale;
-        // The casts truncate, and what is below 0 becomes 0. Never empty: the centre lies inside.
+        // The casts truncate, and negative numbers become 0. The range is never empty: the centre lies inside.
         let start = (centre - radius + 0.5) as usize;
         let end = ((centre + radius + 0.5) as usize).min(self.size);
         (start..end, centre, scale)
     }
 
-    /// Source pixels in reach of any that is kept.
+    /// Source pixels in reach of any kept pixel.
     fn source(&self) -> Range<usize> {
         self.reach(0).0.start..self.reach(self.kept - 1).0.end
     }
 }
 
-/// `round(n / 2.0)` of Python, with which torchvision centres a crop: 0.5 to 0, 1.5 to 2, 2.5 to 2.
+/// Python's `round(n / 2.0)`, with which torchvision centres a crop. It rounds halves to even: 0.5 to 0, 1.5 to 2, 2.5 to 2.
 fn half_to_even(n: usize) -> usize {
     let half = n / 2;
     half + (n & half & 1)
 }
 
-/// Weights of one axis, those of one resized pixel after another's.
+/// The weights of one axis, pixel by pixel.
 #[derive(Default)]
 struct Weights {
-    /// Per kept pixel its first source pixel, and where its weights are in `values`.
+    /// For each kept pixel, its first source pixel, and where its weights are in `values`.
     spans: Vec<(usize, Range<usize>)>,
     values: Vec<i32>,
     /// The weights of one pixel before they are rounded.
@@ -103,20 +106,20 @@ impl Weights {
             let sum: f64 = self.exact.iter().sum();
             let start = self.values.len();
             let unit = f64::from(1u32 << FRACTION_BITS);
-            // To the nearest: the cast truncates towards 0.
+            // Rounds to the nearest: the cast alone truncates towards 0.
             self.values
                 .extend(self.exact.iter().map(|weight| (0.5_f64.copysign(*weight) + weight / sum * unit) as i32));
             self.spans.push((reach.start, start..self.values.len()));
         }
     }
 
-    /// Per kept pixel its first source pixel and its weights.
+    /// For each kept pixel, its first source pixel and its weights.
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.spans.iter().map(|(first, span)| (*first, &self.values[span.clone()]))
     }
 }
 
-/// Half the width of the filter, in pixels of the coarser grid.
+/// Half the filter's width, in pixels of the coarser grid.
 fn radius(interpolation: Interpolation) -> f64 {
     match interpolation {
         Interpolation::Bicubic => 2.0,
@@ -124,7 +127,7 @@ fn radius(interpolation: Interpolation) -> f64 {
     }
 }
 
-/// The weight of a pixel at a distance from the centre: a triangle, or Keys' cubic convolution with a = -1/2.
+/// The weight of a pixel at a distance from the centre. The filter is a triangle, or Keys' cubic convolution with a = -1/2.
 fn filter(interpolation: Interpolation, distance: f64) -> f64 {
     let x = distance.abs();
     match interpolation {
@@ -135,29 +138,29 @@ fn filter(interpolation: Interpolation, distance: f64) -> f64 {
     }
 }
 
-/// To bytes, halves upwards; the sum already has the half.
+/// Rounds a sum to a byte, halves upwards. The half has been added to the sum already.
 fn round(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
-/// Resizes; keeps its buffers from picture to picture.
+/// Resizes frames. Buffers are kept from picture to picture.
 #[derive(Default)]
 pub(crate) struct Resizer {
     weights: Weights,
-    /// After the first pass: along rows, the kept pixels of every row in reach of the crop; along columns, the kept rows of
-    /// every pixel in reach, as many bytes a pixel as in the frame.
+    /// The result of the first pass. Along rows, it has the kept pixels of every row in reach of the crop. Along columns, it has
+    /// the kept rows of every pixel in reach, with as many bytes per pixel as the frame.
     narrow: Vec<u8>,
-    /// After both passes.
+    /// The result of both passes.
     square: Vec<u8>,
-    /// One row of sums of the pass along columns.
+    /// One row of sums, for the pass along columns.
     sums: Vec<i32>,
 }
 
 impl Resizer {
-    /// The crop of the resized frame, red, green and blue bytes, rows without gaps. The axes are
-    /// those of the frame's width and height.
+    /// Resizes and crops a frame. Returns red, green and blue bytes, in rows without gaps. The axes are those of the frame's
+    /// width and height.
     pub(crate) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> &[u8] {
         if y.loss() > 0 && y.loss() > 2 * x.loss() {
             self.columns_first(frame, x, y);
@@ -195,7 +198,7 @@ impl Resizer {
     }
 }
 
-/// From rows of `row_bytes` bytes to `target`, rows without gaps.
+/// The pass along columns: from rows of `row_bytes` bytes to `target`, whose rows have no gaps.
 fn along_columns<'a>(
     row: impl Fn(usize) -> &'a [u8],
     row_bytes: usize,
@@ -216,7 +219,7 @@ fn along_columns<'a>(
     }
 }
 
-/// One row of pixels, the first of which is pixel `start` of the axis, to kept pixels of three bytes.
+/// The pass along one row, to kept pixels of three bytes. The row's first pixel is pixel `start` of the axis.
 fn along_row(format: PixelFormat, row: &[u8], start: usize, weights: &Weights, target: &mut [u8]) {
     match format {
         PixelFormat::Rgb8 => along_row_of::<3>(row, start, weights, target),
@@ -224,7 +227,7 @@ fn along_row(format: PixelFormat, row: &[u8], start: usize, weights: &Weights, t
     }
 }
 
-/// Of pixels of `BYTES` bytes; a fourth byte is passed over.
+/// As [`row`], for pixels of `BYTES` bytes. A fourth byte is ignored.
 fn along_row_of<const BYTES: usize>(row: &[u8], start: usize, weights: &Weights, target: &mut [u8]) {
     let (pixels, _) = row.as_chunks::<BYTES>();
     let (targets, _) = target.as_chunks_mut::<CHANNELS>();

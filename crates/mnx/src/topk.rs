@@ -1,22 +1,22 @@
-//! From logits to probabilities, the best ones first.
+//! From logits to probabilities, and the best of them.
 
 use std::cmp::Ordering;
 
-/// Probabilities of `logits`: `exp(x)` over the sum of all, after the largest logit is subtracted,
-/// so that no finite logits overflow.
+/// The probabilities of `logits`: `exp(x)` divided by the sum of all `exp(x)`. The largest logit is subtracted first, so that
+/// finite logits never overflow.
 ///
-/// As in PyTorch, a logit of -Inf has probability 0, and where a logit is NaN or +Inf, or all are
-/// -Inf, every probability is NaN. No logits, no probabilities.
+/// As in PyTorch, a logit of -Inf has probability 0. Every probability is NaN if a logit is NaN or +Inf, or if all are -Inf.
+/// No logits give no probabilities.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // `f32::max` passes over a NaN; its own term below is NaN and takes the sum with it.
+    // `f32::max` ignores a NaN, but the NaN's own term below makes the sum NaN.
     let terms = logits.iter().map(|&logit| f64::from(logit - largest).exp());
     let sum: f64 = terms.clone().sum();
     terms.map(|term| (term / sum) as f32).collect()
 }
 
-/// Indices and probabilities (see [`softmax`]) of the `k` largest logits, largest first; of equal
-/// logits the lower index first, NaN after all numbers. All of them when `k` is more than there are.
+/// Indices and probabilities (see [`softmax`]) of the `k` largest logits, the largest first. Equal logits are in order of their
+/// indices, and NaN comes after all numbers. If there are fewer than `k` logits, all are returned.
 ///
 /// ```
 /// let top = mnx::top_k(&[0.0, 2.0, 1.0], 2);
@@ -26,13 +26,13 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
     let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    // By logit: probabilities that underflow would be equal.
+    // Sorted by logit, because probabilities that underflow would be equal.
     order.sort_by(|&a, &b| descending(logits[a], logits[b]));
     order.truncate(k);
     order.into_iter().map(|index| (index, probabilities[index])).collect()
 }
 
-/// Larger first, NaN last.
+/// Larger numbers first, NaN last.
 fn descending(a: f32, b: f32) -> Ordering {
     b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }

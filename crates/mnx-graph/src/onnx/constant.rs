@@ -1,5 +1,5 @@
-//! Tensors that are known before the graph runs: weights where they lie in the file, and the small ones that shapes are
-//! computed with, which exporters leave to be evaluated.
+//! Tensors that are known before the graph runs. Weights stay where they lie in the file. Small tensors, with which exporters
+//! compute shapes, are evaluated here.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -1,5 +1,5 @@
-//! The messages of an ONNX file, with the fields that a network needs; others are skipped. Names and numbers are those of
-//! the format's definition, `onnx.proto`.
+//! The protobuf messages of an ONNX file, with only the fields that a network needs; the others are skipped. Names and
+//! numbers are those of the format's definition, `onnx.proto`.
 
 use prost::Message;
 use prost::bytes::{Buf, Bytes};

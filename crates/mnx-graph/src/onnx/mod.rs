@@ -1,8 +1,9 @@
-//! ONNX models into weight files, by the graph's shape: names tell nothing.
+//! Converts ONNX models into weight files. Networks are recognised by the graph's shape, because names tell nothing.
 //!
-//! `message` reads the file, `trace` takes operations together to steps (a convolution with its batch norm and
-//! activation, a shortcut, the classifier), `sequence` puts them in a row and compares them with a network, and
-//! `recognise` finds the network to compare with.
+//! 1. `message` reads the file.
+//! 2. `trace` groups operations into steps: a convolution with its batch norm and activation, a shortcut, the classifier.
+//! 3. `sequence` puts the steps in a row and compares them with a network.
+//! 4. `recognise` finds the network to compare with.
 
 mod constant;
 mod message;

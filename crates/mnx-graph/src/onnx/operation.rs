@@ -1,4 +1,4 @@
-//! An operation of the graph, and those that are evaluated because all they take is known.
+//! Operations of the graph. Those whose inputs are all known are evaluated.
 
 use std::cell::Cell;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The stage table of a graph's own blocks, as far as the order of its convolutions tells.
+//! Works out a stage table for a graph that is no named network, from the order of its convolutions.
 
 use super::sequence::Event;
 use super::step::{Convolution, What};

@@ -1,4 +1,4 @@
-//! Which spec a graph is of: a named network at some width, or else a stage table of its own.
+//! Finds the spec of a graph: a named network at some width, or else a stage table of its own.
 
 use super::own;
 use super::sequence::{Event, Mismatch, fit};

@@ -1,4 +1,4 @@
-//! The steps in a row, and whether they are a network's.
+//! Puts a graph's steps in a row, and tells whether they are those of a network.
 
 use std::fmt;
 

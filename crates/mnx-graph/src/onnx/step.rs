@@ -1,4 +1,4 @@
-//! What a graph does, in steps that networks have: convolutions with all that follows them, shortcuts, a max pool, and
+//! The steps of a graph, of the kinds that networks have: convolutions with all that follows them, shortcuts, a max pool, and
 //! the classifier.
 
 use std::fmt;

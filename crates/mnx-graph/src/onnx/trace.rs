@@ -1,4 +1,4 @@
-//! From a graph's operations to the steps that they make up.
+//! Groups a graph's operations into steps.
 
 mod head;
 mod layer;

@@ -1,4 +1,4 @@
-//! Weights as a weight file wants them: with all that follows a layer taken in.
+//! Weights as a weight file needs them: everything that follows a layer is folded in.
 
 use mnx_conv::{BatchNorm, Folded, fold};
 

@@ -1,4 +1,4 @@
-//! `bench`: how long an inference takes, beside what the CPU could do.
+//! `bench`: measures an inference, beside what the CPU could do.
 
 mod measure;
 mod profile;

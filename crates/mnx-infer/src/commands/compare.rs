@@ -1,4 +1,4 @@
-//! `compare`: the table of papers on mobile networks, measured here.
+//! `compare`: measures the table that papers on mobile networks print.
 
 mod measure;
 mod plot;

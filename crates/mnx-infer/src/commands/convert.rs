@@ -1,4 +1,4 @@
-//! `convert`: a checkpoint into a weight file.
+//! `convert`: makes a weight file of a checkpoint.
 
 mod names;
 

@@ -1,4 +1,4 @@
-//! `eval`: how many pictures in folders, one per class, the network gets right.
+//! `eval`: counts how many pictures in folders, one folder per class, the network gets right.
 
 mod class_map;
 mod classes;

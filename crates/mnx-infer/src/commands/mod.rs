@@ -1,4 +1,4 @@
-//! One file per command, and what they share.
+//! The commands, one file each, and what they share.
 
 pub(crate) mod bench;
 pub(crate) mod classify;

@@ -1,4 +1,4 @@
-//! From the flags of `convert` and `init` to a network's spec.
+//! Makes a network's spec from the flags of `convert` and `init`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `convert` of an ONNX model, whose graph tells almost everything.
+//! `convert` for ONNX models. Their graph tells almost everything.
 
 use std::fs::File;
 use std::io::Read;

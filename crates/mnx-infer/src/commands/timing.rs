@@ -1,4 +1,4 @@
-//! What the commands that measure share: an input, the machine's limits, statistics.
+//! What measuring commands share: an input, the machine's limits, statistics.
 
 pub(super) mod cpu;
 pub(super) mod machine;

@@ -1,4 +1,4 @@
-//! Files that are in a folder of pictures and are none.
+//! Counts files in a folder of pictures that are not pictures.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,16 +1,16 @@
-//! What the decoder of BMP files does not see to: the colour of pixels that run lengths skip.
+//! BMP files: gives pixels that run lengths skip the right colour, which the decoder does not.
 
 use std::borrow::Cow;
 
 use image::RgbImage;
 
-/// A file of run lengths, whose pixels are then numbers of colours.
+/// The palette of a file of run lengths, whose pixels are decoded as numbers of colours.
 pub(super) struct Numbered {
     colours: Vec<[u8; 3]>,
 }
 
-/// The file for the decoder. In one of run lengths every colour is replaced by its number: the
-/// decoder leaves black where pixels are skipped, which is then number 0, as in Pillow.
+/// Prepares the file for the decoder. In a file of run lengths every palette colour is replaced by its number. The decoder
+/// leaves skipped pixels black, which then means colour number 0, as in Pillow.
 pub(super) fn prepare(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<Numbered>) {
     let number = |at: usize| {
         let four = bytes.get(at..at + 4)?;
@@ -20,7 +20,7 @@ pub(super) fn prepare(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<Numbered>) {
     let start = 14_usize.saturating_add(header as usize);
     let Some(palette) = bytes.get(start..).filter(|_| header >= 40) else { return (bytes.into(), None) };
     let colours: Vec<[u8; 3]> = palette.chunks_exact(4).take(256).map(|c| [c[2], c[1], c[0]]).collect();
-    // The pixels may begin earlier than after 256 colours.
+    // A short palette has fewer than 256 colours, and the pixels begin right after it.
     let count = number(46).filter(|&count| count != 0).unwrap_or(256).min(256) as usize;
     let pixels = number(10).unwrap_or(0) as usize;
     let mut numbered = bytes.to_vec();

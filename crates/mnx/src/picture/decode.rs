@@ -1,4 +1,4 @@
-//! From the bytes of a picture file to upright red, green and blue bytes.
+//! Decodes the bytes of a picture file into upright red, green and blue bytes.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -10,56 +10,56 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use super::{bmp, gif, jpeg, orientation, tiff, webp};
 use crate::{Error, Picture, PictureFormat, PictureLimits};
 
-/// What a decoder may allocate besides the pixels: palettes, metadata, tables. A colour profile
-/// that unpacks to more than this is an attack.
+/// Most bytes that a decoder may allocate besides the pixels, for palettes, metadata and tables. A colour profile that
+/// unpacks to more is an attack.
 const DECODER_BYTES: u64 = 64 << 20;
 
 /// What errors call a picture that did not come from a file.
 const NO_NAME: &str = "picture";
 
 impl Picture {
-    /// Reads and decodes a picture file with the default [`PictureLimits`]; see
-    /// [`decode`](Self::decode).
+    /// Reads a picture file and decodes it as [`decode`](Self::decode) does, with the default [`PictureLimits`].
     ///
     /// # Errors
-    /// [`Error::ReadPicture`] when the file cannot be read, and those of [`decode`](Self::decode),
-    /// which then name the file.
+    /// [`Error::ReadPicture`] if the file cannot be read. Otherwise as [`decode`](Self::decode); errors name the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, &PictureLimits::default())
     }
 
-    /// As [`open`](Self::open) with limits of one's own.
+    /// As [`open`](Self::open), with limits of your own.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Error::PictureBytes`] when the file is longer than the limit.
+    /// As [`open`](Self::open); and [`Error::PictureBytes`] if the file is longer than the limit.
     pub fn open_with(path: impl AsRef<Path>, limits: &PictureLimits) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = read(path, limits.file_bytes)?;
         decode(&bytes, &path.display().to_string(), limits)
     }
 
-    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP,
-    /// GIF, TIFF or PNM, told apart by content ([`PictureFormat`]). Of several frames or pages it is
-    /// the first.
+    /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM. The
+    /// content tells the format ([`PictureFormat`]). If there are several frames or pages, the first one is decoded.
     ///
-    /// The EXIF orientation is applied, or XMP's where EXIF does not say. Alpha is dropped, not mixed
-    /// with a background: a transparent pixel has the colour that is stored for it. Grey becomes
-    /// three equal channels, of 16 bits the high 8 are kept. Colour profiles are ignored.
+    /// - Orientation: EXIF's is applied, or XMP's if EXIF has none.
+    /// - Alpha is dropped, not mixed with a background: a transparent pixel has the colour that is stored for it.
+    /// - Grey becomes three equal channels.
+    /// - From channels of 16 bits the high 8 are kept.
+    /// - Colour profiles are ignored.
+    /// - JPEG: pixels are as libjpeg-turbo makes them, or there is an error.
     ///
-    /// Pixels that the file does not have are what Pillow makes them: where the first frame of a GIF
-    /// leaves the screen uncovered, the palette's colour of the transparent number, or else of number
-    /// 0; around the first frame of an animated WebP, black; where the run lengths of a BMP skip
-    /// pixels, colour number 0.
+    /// Some files do not have all their pixels. The others are as in Pillow:
+    /// - GIF, where the first frame leaves the screen uncovered: the palette's transparent colour, or else colour number 0.
+    /// - Animated WebP, around the first frame: black.
+    /// - BMP, where run lengths skip pixels: colour number 0.
     ///
     /// # Errors
-    /// [`Error::NoPicture`] when the bytes are none of the formats, [`Error::PicturePixels`] when the
-    /// header claims too many pixels, [`Error::BadPicture`] when the picture is cut off, damaged or
-    /// of a kind that is not decoded. A JPEG has pixels as libjpeg-turbo makes them, or an error.
+    /// - [`Error::NoPicture`] if the bytes are none of the formats.
+    /// - [`Error::PicturePixels`] if the header claims too many pixels.
+    /// - [`Error::BadPicture`] if the picture is cut off, damaged or of a kind that is not decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode_with(bytes, &PictureLimits::default())
     }
 
-    /// As [`decode`](Self::decode) with limits of one's own.
+    /// As [`decode`](Self::decode), with limits of your own.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
@@ -68,7 +68,7 @@ impl Picture {
     }
 }
 
-/// The whole file, unless it is longer than `limit` (a device may never end).
+/// Reads the whole file, unless it is longer than `limit`. (A device may never end.)
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
@@ -113,7 +113,7 @@ fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, E
     Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)
 }
 
-/// The format by the first bytes, one that is decoded.
+/// The format by the first bytes, if it is one that is decoded.
 fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
     let found = match PictureFormat::of(bytes) {
         Some(format) if format.is_decoded() => return Ok(format),
@@ -162,7 +162,7 @@ fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbI
     Ok((picture, orientation))
 }
 
-/// Number of pixels, unless there are none or too many.
+/// The number of pixels. Refused if there are none or too many.
 pub(super) fn within(most_pixels: u64, width: u32, height: u32) -> Result<u64, Refusal> {
     match u64::from(width) * u64::from(height) {
         0 => Err(format!("{width} x {height} pixels").into()),
@@ -177,7 +177,7 @@ fn allocations(bytes: u64) -> Limits {
     limits
 }
 
-/// Bytes that a row of a PNG may take: its decoder wants to know before it tells the width.
+/// Most bytes of a PNG's row. The decoder asks for this before it tells the width.
 fn row_bytes(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> u64 {
     match (format, bytes.get(16..20)) {
         (PictureFormat::Png, Some(&[a, b, c, d])) => {
@@ -187,7 +187,7 @@ fn row_bytes(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> u64 {
     }
 }
 
-/// The decoder's words on one line.
+/// The decoder's message on one line.
 fn reason(error: ImageError) -> Refusal {
     match error {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -201,8 +201,8 @@ pub(super) fn one_line(error: impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Grey is replicated, alpha dropped, 16 bits cut to the high byte. (The conversions of `image`
-/// round 16 bits, which is another picture.)
+/// Replicates grey, drops alpha, and keeps the high byte of 16 bits. (The conversions of `image` round 16 bits, which gives a
+/// different picture.)
 fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, String> {
     let (width, height) = (decoded.width(), decoded.height());
     let high = |value: u16| (value >> 8) as u8;
@@ -222,7 +222,7 @@ fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, String> {
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".into())
 }
 
-/// Drops every fourth byte in place: a second copy of a large picture would be a waste.
+/// Drops every fourth byte, in place to save a second copy of a large picture.
 fn drop_fourth(mut pixels: Vec<u8>) -> Vec<u8> {
     let count = pixels.len() / 4;
     for i in 0..count {

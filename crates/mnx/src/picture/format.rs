@@ -1,17 +1,17 @@
-//! Which format a picture file is of, by its first bytes: names of files mean nothing.
+//! Recognises the format of a picture file by its first bytes. File names mean nothing.
 
-/// Bytes at a fixed place; `?` stands for any byte.
+/// Bytes at a fixed offset; `?` stands for any byte.
 type Signature = (usize, &'static [u8]);
 
-/// Format, its name, whether it is decoded, and the signatures of which one suffices.
+/// A format, its name, whether it is decoded, and its signatures. One signature that fits is enough.
 type Row = (PictureFormat, &'static str, bool, &'static [Signature]);
 
-/// Every format that is known. Those without a signature are told by what follows white space.
+/// Every known format. Those without a signature are recognised by what follows white space.
 const FORMATS: &[Row] = &[
     (PictureFormat::Png, "PNG", true, &[(0, b"\x89PNG\r\n\x1a\n")]),
     (PictureFormat::Jpeg, "JPEG", true, &[(0, b"\xFF\xD8\xFF")]),
     (PictureFormat::WebP, "WebP", true, &[(0, b"RIFF????WEBP")]),
-    // "BM" alone also begins texts. The last four bytes are the length of a header, at most 124.
+    // Texts begin with "BM", too. The last four bytes are the length of a header, at most 124.
     (PictureFormat::Bmp, "BMP", true, &[(0, b"BM?????????????\0\0\0")]),
     (PictureFormat::Gif, "GIF", true, &[(0, b"GIF87a"), (0, b"GIF89a")]),
     (PictureFormat::Tiff, "TIFF", true, &[(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")]),
@@ -31,8 +31,8 @@ const FORMATS: &[Row] = &[
     (PictureFormat::Pdf, "PDF", false, &[(0, b"%PDF-")]),
 ];
 
-/// A format of picture files: those that [`Picture::decode`](crate::Picture::decode) reads, and
-/// others that are recognised so that an error can name them.
+/// A format of picture files. [`Picture::decode`](crate::Picture::decode) reads some of them. The others are recognised so
+/// that errors can name them.
 ///
 /// ```
 /// use mnx::PictureFormat;
@@ -47,11 +47,11 @@ const FORMATS: &[Row] = &[
 pub enum PictureFormat {
     /// Portable Network Graphics.
     Png,
-    /// JPEG, in JFIF, EXIF or no container.
+    /// JPEG, in a JFIF or EXIF container or none.
     Jpeg,
-    /// WebP, with or without loss, animated or not.
+    /// WebP, lossy or lossless, animated or not.
     WebP,
-    /// Windows' and OS/2's bitmaps.
+    /// Bitmaps of Windows and OS/2.
     Bmp,
     /// Graphics Interchange Format.
     Gif,
@@ -61,7 +61,7 @@ pub enum PictureFormat {
     Pnm,
     /// AV1 in HEIF.
     Avif,
-    /// HEIC, and other pictures in HEIF but AVIF.
+    /// HEIC and other HEIF pictures, except AVIF.
     Heic,
     /// JPEG 2000, files and bare code streams.
     Jpeg2000,
@@ -88,13 +88,12 @@ pub enum PictureFormat {
 }
 
 impl PictureFormat {
-    /// As many first bytes of a file as [`of`](Self::of) looks at.
+    /// How many first bytes of a file [`of`](Self::of) looks at.
     pub const BYTES: usize = 256;
 
-    /// The format of a file that begins with `bytes`; `None` where they begin no known format.
+    /// The format of a file that begins with `bytes`, or `None` if it is unknown.
     ///
-    /// A file of a known format may still be damaged. Formats without a signature, such as Targa,
-    /// are not known.
+    /// A file of a known format may still be damaged. Formats without a signature, such as Targa, are not recognised.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let begins = |&(at, signature): &Signature| {
             let bytes = bytes.get(at..at + signature.len());
@@ -103,7 +102,7 @@ impl PictureFormat {
         let row = FORMATS.iter().find(|(.., signatures)| signatures.iter().any(begins));
         let head = &bytes[..bytes.len().min(Self::BYTES)];
         match row {
-            // "mif1" says HEIF only; the compatible brands after it say which.
+            // "mif1" only says HEIF. The compatible brands after it say which kind.
             Some((PictureFormat::Heic, ..)) if contains(head, b"avif") => Some(PictureFormat::Avif),
             Some((format, ..)) => Some(*format),
             None if is_pnm(head) => Some(PictureFormat::Pnm),
@@ -131,14 +130,14 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// `P1` to `P6`, white space, then a number or a comment: "P1" alone also begins texts.
+/// `P1` to `P6`, white space, then a number or a comment. Texts begin with "P1", too.
 fn is_pnm(bytes: &[u8]) -> bool {
     let [b'P', b'1'..=b'6', space, rest @ ..] = bytes else { return false };
     let next = rest.iter().find(|byte| !byte.is_ascii_whitespace());
     space.is_ascii_whitespace() && next.is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#')
 }
 
-/// An `<svg` element, perhaps after an XML declaration, a comment or a document type.
+/// An `<svg` element, possibly after an XML declaration, a comment or a document type.
 fn is_svg(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
     bytes.starts_with(b"<svg")

@@ -6,12 +6,12 @@ use image::metadata::Orientation;
 
 use super::decode::{Refusal, one_line, within};
 
-/// Colours as they are stored: a transparent pixel has its palette's. Where the frame leaves the
-/// screen uncovered, the colour is that of the transparent number, or else of number 0.
+/// Decodes the first frame. Colours are taken as they are stored: a transparent pixel has its palette colour. Where the frame
+/// leaves the screen uncovered, the palette's transparent colour is shown, or else colour number 0.
 pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
-    // Of the frame alone: a byte for each pixel.
+    // The limit is for the frame alone, which has a byte per pixel.
     options.set_memory_limit(MemoryLimit::Bytes(most_pixels.max(1).try_into().unwrap_or(std::num::NonZeroU64::MIN)));
     let mut decoder = options.read_info(bytes).map_err(reason)?;
     let screen = (u32::from(decoder.width()), u32::from(decoder.height()));
@@ -29,7 +29,7 @@ pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orient
     Ok((picture, Orientation::NoTransforms))
 }
 
-/// 256 colours; those that the file does not have are black.
+/// 256 colours. Those that the file lacks are black.
 fn colours(palette: Option<&[u8]>) -> [image::Rgb<u8>; 256] {
     let mut colours = [image::Rgb([0; 3]); 256];
     for (colour, stored) in colours.iter_mut().zip(palette.unwrap_or_default().chunks_exact(3)) {

@@ -1,9 +1,10 @@
-//! JPEG files: decoded as libjpeg-turbo does, or refused.
+//! JPEG files: decoded as libjpeg-turbo does it, or refused.
 //!
-//! Two decoders share the work. `zune-jpeg` is fast and right for nearly all files that people have,
-//! but wrong for channels in several scans and for a first channel of fewer samples than another;
-//! those are `jpeg-decoder`'s. Both fill what is missing, or follow damaged data wherever it leads,
-//! and say nothing, so the file is looked through first ([`structure`]).
+//! Two decoders share the work. `zune-jpeg` is fast and right for nearly all files. It is wrong if channels come in several
+//! scans, or if the first channel has fewer samples than another; `jpeg-decoder` reads those files.
+//!
+//! Both decoders silently fill in what is missing and follow damaged data wherever it leads. So [`structure`] examines the
+//! file first.
 
 mod frame;
 mod huffman;
@@ -21,7 +22,7 @@ use structure::Structure;
 
 use super::decode::{Refusal, one_line};
 
-/// Pixels as they are stored, and how they are to be turned.
+/// Pixels as they are stored, and how they must be turned.
 pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
     let structure = Structure::read(bytes, most_pixels)?;
     let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
@@ -57,7 +58,7 @@ fn general(structure: &Structure) -> Result<Vec<u8>, String> {
     }
 }
 
-/// After [`structure`] has found a file sound and of a known kind, errors are about its data.
+/// The refusal for a decoder's error. [`structure`] has found the file sound and of a known kind, so its data is damaged.
 fn damaged(error: impl std::fmt::Display) -> String {
     format!("damaged data ({})", one_line(error).trim_matches('"'))
 }

@@ -1,4 +1,4 @@
-//! Kinds of TIFF that the decoder would show wrong.
+//! Refuses kinds of TIFF that the decoder would get wrong.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -8,12 +8,12 @@ use ::tiff::tags::Tag;
 
 use super::decode::one_line;
 
-/// Colours were multiplied by this kind of fourth channel.
+/// A kind of fourth channel: alpha that the colours were multiplied by.
 const PREMULTIPLIED: u16 = 1;
-/// 0 is white.
+/// A kind of grey picture in which 0 is white.
 const INVERTED: u16 = 0;
 
-/// The file again, or what it is that is not decoded.
+/// Returns the file, or names the kind of TIFF that is not decoded.
 pub(super) fn check(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(one_line)?;
     let mut numbers = |tag| decoder.find_tag_unsigned_vec::<u16>(tag).map(Option::unwrap_or_default).map_err(one_line);

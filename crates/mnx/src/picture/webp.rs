@@ -1,8 +1,8 @@
-//! What the decoder of WebP files does not see to.
+//! WebP files: checks chunk lengths and mends the first frame of animations, which the decoder does not.
 
 use std::borrow::Cow;
 
-/// The file for the decoder, each of whose chunks must end inside it: the decoder allocates what one
+/// Prepares the file for the decoder. Every chunk must end inside the file, because the decoder allocates what a chunk
 /// claims.
 pub(super) fn prepare(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let mut bytes = Cow::Borrowed(bytes);
@@ -16,8 +16,8 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         if [n, a, m, e] == *b"ANMF" && length >= 16 {
             frames += 1;
             if frames == 1 {
-                // There is nothing that the first frame could be mixed with. The decoder would take
-                // black, and a transparent pixel lose its colour.
+                // The first frame has nothing to be mixed with. The decoder would mix it with black, and transparent
+                // pixels would lose their colour.
                 bytes.to_mut()[at + 8 + 15] |= 2;
             }
         }

@@ -1,4 +1,4 @@
-//! Points over two scales, lines between those that belong together.
+//! Scatter plots: points over two scales, with lines between points that belong together.
 
 use super::{
     Area, BOTTOM, CHARACTER, Drawn, GREY, GRID, INK, MARGIN, WIDTH, cut, document, number, sized, style, text,
@@ -17,12 +17,12 @@ const LEFT: i32 = 84;
 const MARKER: i32 = 4;
 /// Height of a label.
 const LINE: i32 = 14;
-/// Values that lie farther apart than this have a logarithmic scale.
+/// A scale is logarithmic if its values span at least this factor.
 const LOGARITHMIC: f64 = 8.0;
-/// What can be drawn; a margin around it is still a number.
+/// The largest value that can be drawn. With a margin around it, it is still a number.
 const LARGEST: f64 = 1e300;
 
-/// One for each line, dark enough for white; together with the shape of the marker they tell 24 lines apart.
+/// Colours of lines, dark enough for a white background. With the shapes of markers they tell 24 lines apart.
 const COLORS: [RGBColor; 6] = [
     RGBColor(0xc2, 0x41, 0x0c),
     RGBColor(0x1d, 0x4e, 0xd8),
@@ -37,9 +37,9 @@ const COLORS: [RGBColor; 6] = [
 pub struct Point {
     /// What is written beside it, e.g. a width multiplier.
     pub label: String,
-    /// Across.
+    /// The value across.
     pub x: f64,
-    /// Up.
+    /// The value up.
     pub y: f64,
 }
 
@@ -48,16 +48,16 @@ pub struct Point {
 pub struct Series {
     /// What the legend calls them.
     pub name: String,
-    /// In the order in which a line joins them.
+    /// The points, in the order in which a line joins them.
     pub points: Vec<Point>,
 }
 
-/// One field of points.
+/// One chart of points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
     /// What is shown.
     pub title: String,
-    /// In what circumstances.
+    /// The circumstances, e.g. CPU, ISA and threads.
     pub subtitle: String,
     /// What goes across, with its unit.
     pub x: String,
@@ -67,8 +67,8 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
-/// Draws charts one below the other: points with their labels, a line through those of each series. A scale is
-/// logarithmic where its values span a factor of 8 or more. Returns an SVG document, 900 pixels wide, on white.
+/// Draws charts one below the other. Points have labels, and a line joins the points of each series. A scale is logarithmic if
+/// its values span a factor of 8 or more. Returns an SVG document, 900 pixels wide, on white.
 ///
 /// ```
 /// use mnx::plot::{Chart, Point, Series, scatter};
@@ -85,8 +85,8 @@ pub struct Chart {
 /// assert!(scatter(&[chart]).contains("a family"));
 /// ```
 ///
-/// Any text and any number makes a well-formed document: control characters are left out, and so are points with a
-/// coordinate that is no number from 0 to 1e300.
+/// Any text and any number make a well-formed document. Control characters are left out, and so are points with a coordinate
+/// that is not a number from 0 to 1e300.
 pub fn scatter(charts: &[Chart]) -> String {
     let height = |chart: &Chart| field_top(chart) + FIELD + BOTTOM;
     let heights: Vec<i32> = charts.iter().map(height).collect();
@@ -133,7 +133,7 @@ fn draw(area: &Area, chart: &Chart) -> Drawn {
     Ok(())
 }
 
-/// The names of the lines and where they stand.
+/// The names of the lines, and where they stand.
 fn legend(chart: &Chart) -> Vec<(String, (i32, i32))> {
     let (mut x, mut y) = (MARGIN, LEGEND);
     let entry = |series: &Series| {
@@ -172,7 +172,7 @@ fn marker(area: &Area, series: usize, (x, y): (i32, i32)) -> Drawn {
     Ok(())
 }
 
-/// Lines at round values, the values, and what they are.
+/// Draws lines at round values, the values, and what they are.
 fn grid(area: &Area, chart: &Chart, x: &Axis, y: &Axis) -> Drawn {
     for value in x.ticks() {
         let at = x.at(value);
@@ -190,7 +190,7 @@ fn grid(area: &Area, chart: &Chart, x: &Axis, y: &Axis) -> Drawn {
     text(area, &chart.y, (MARGIN, (y.start + y.end) / 2), upwards)
 }
 
-/// From values to pixels.
+/// A scale, from values to pixels.
 struct Axis {
     low: f64,
     high: f64,
@@ -201,7 +201,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// With a margin around the values.
+    /// A scale for these values, with a margin around them.
     fn new(values: impl Iterator<Item = f64>, start: i32, end: i32) -> Axis {
         let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
         let low = low.min(high);
@@ -253,7 +253,7 @@ fn overlap(a: &Rect, b: &Rect) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 
-/// Finds places for labels that hide neither each other nor a marker or a line.
+/// Finds places for labels, so that they hide neither each other nor a marker or line.
 struct Labels {
     field: Rect,
     taken: Vec<Rect>,
@@ -270,8 +270,8 @@ impl Labels {
         }));
     }
 
-    /// Where the left end of the label of the point at `(x, y)` goes. Lines mostly rise: the first places that are tried
-    /// are below and above them. Where all are taken, further ones below.
+    /// Where the left end of the label for the point at `(x, y)` goes. Lines mostly rise, so places to the lower right and the
+    /// upper left of a point are tried first. If all near places are taken, farther ones are tried.
     fn place(&mut self, (x, y): (i32, i32), label: &str) -> (i32, i32) {
         let width = CHARACTER * letters(label);
         let sides = |step: i32| {

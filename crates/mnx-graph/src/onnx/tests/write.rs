@@ -1,4 +1,4 @@
-//! Writes networks as ONNX models in the ways in which exporters do.
+//! Writes networks as ONNX models, in the different ways that exporters have.
 
 use mnx_conv::{BatchNorm, Folded, fold};
 use prost::Message;

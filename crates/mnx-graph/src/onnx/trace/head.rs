@@ -1,4 +1,4 @@
-//! The pool and the classifier, and how exporters take them together.
+//! The average pool and the classifier, and the ways in which exporters merge them.
 
 use super::super::constant::{Constant, Misfit, Scalar, misfit};
 use super::super::operation::{Operation, place, places};

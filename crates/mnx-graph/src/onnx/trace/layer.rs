@@ -1,4 +1,4 @@
-//! Convolutions, and what belongs to them: the zeros before, the batch norm and the clamp after. The max pool.
+//! Convolutions with what belongs to them: zeros before, batch norm and clamp after. And the max pool.
 
 use super::super::constant::{Constant, Misfit, misfit};
 use super::super::operation::{Operation, places};

@@ -1,4 +1,4 @@
-//! Shortcuts: features added to later ones, to all channels or to the first of them.
+//! Shortcuts: features that are added to all channels of later features, or to the first few.
 
 use std::ops::Range;
 

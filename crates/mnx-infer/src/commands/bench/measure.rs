@@ -1,4 +1,4 @@
-//! The measurement of one number of threads with one batch.
+//! Measures one batch size on one number of threads.
 
 use std::time::Instant;
 

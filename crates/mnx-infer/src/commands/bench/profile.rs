@@ -1,8 +1,8 @@
-//! From the times of steps to rows per block and per layer, beside the roofline.
+//! Makes rows per block and per layer of the times of steps, beside the roofline.
 //!
-//! A row's time is a mean, since means add up to the whole: over the middle fifth of the inferences by their length,
-//! which is as long as the median one. (Medians of rows do not add up on a busy machine, where most inferences are
-//! interrupted but each row seldom is: there they came to two thirds of the median of the whole.)
+//! A row's time is a mean over the fifth of the inferences whose length is nearest to the median. Means add up to the whole;
+//! medians of rows do not on a busy machine. There most inferences are interrupted, but each row seldom is: medians came to
+//! two thirds of the median of the whole.
 
 use std::time::Duration;
 

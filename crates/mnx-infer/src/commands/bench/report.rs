@@ -1,4 +1,4 @@
-//! What is said of measurements to people: tables, and a picture.
+//! Reports measurements to people: tables and a picture.
 
 use mnx::Spec;
 use mnx::plot::{Bar, Bound, Panel};

@@ -1,4 +1,4 @@
-//! All networks in turn, on each number of threads.
+//! Measures all networks in turn, on each number of threads.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The comparison as a picture: a chart for each number of threads.
+//! Draws the comparison: a chart for each number of threads.
 
 use mnx::plot::{Chart, Point, Series, scatter};
 

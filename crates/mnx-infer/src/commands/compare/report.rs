@@ -1,4 +1,4 @@
-//! What a comparison tells: JSON, and one table as text and as Markdown.
+//! Reports a comparison: as JSON, and as a table in text or Markdown.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who is measured when.
+//! The order in which networks are measured.
 
 /// A measurement has at most so many rounds.
 const ROUNDS: usize = 20;

@@ -1,4 +1,4 @@
-//! From what the command was given to models.
+//! Makes models of what the command was given.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the names of a checkpoint's tensors tell, and what is said about them.
+//! What `convert` learns from the names of a checkpoint's tensors, and what it reports about them.
 
 use mnx::{CheckpointError, Dialect, GraphError, Naming, Padding, Problem, Spec};
 

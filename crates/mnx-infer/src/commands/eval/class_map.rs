@@ -1,4 +1,4 @@
-//! Which class a folder is, where its name does not say or is not to be asked.
+//! Which class a folder is, if its name does not say so, or must not decide.
 
 mod formats;
 

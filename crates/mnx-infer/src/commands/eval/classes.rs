@@ -1,4 +1,4 @@
-//! The classes of a model by the names that people have for them.
+//! Finds the classes of a model by the names that people use for them.
 
 use std::collections::HashMap;
 

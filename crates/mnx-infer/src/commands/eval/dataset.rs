@@ -1,4 +1,4 @@
-//! What there is to evaluate in a folder.
+//! Finds what there is to evaluate in a folder.
 
 use std::collections::HashSet;
 use std::ffi::OsString;

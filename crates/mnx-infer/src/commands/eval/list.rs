@@ -1,4 +1,4 @@
-//! Labels of single files, where no folder says what they show.
+//! Lists that give single files their labels, if no folder says what they show.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! Numbers that files give to classes, laid beside the model's own.
+//! Compares the numbers that files give to classes with the model's own.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What an evaluation tells, as JSON and as text.
+//! Reports an evaluation, as JSON or text.
 
 use std::path::Path;
 use std::time::Duration;

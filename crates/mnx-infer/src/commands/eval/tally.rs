@@ -1,4 +1,4 @@
-//! Counting right and wrong answers.
+//! Counts right and wrong answers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What the machine calls its CPU.
+//! The name of the machine's CPU.
 
 /// The model's name, or where the system does not tell, the architecture's.
 pub(crate) fn name() -> String {

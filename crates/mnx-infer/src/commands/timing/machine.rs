@@ -1,4 +1,4 @@
-//! What the CPU could do: multiply-adds and bytes a second, on as many threads as the network has.
+//! What the CPU could do: multiply-adds and bytes per second, on as many threads as the network uses.
 
 use std::ops::RangeInclusive;
 use std::sync::Barrier;

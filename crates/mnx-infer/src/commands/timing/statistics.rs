@@ -1,4 +1,4 @@
-//! A few numbers that stand for many samples.
+//! Summarises many samples in a few numbers.
 
 use serde::Serialize;
 

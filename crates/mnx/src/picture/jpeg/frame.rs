@@ -15,12 +15,12 @@ pub(super) enum Colours {
 /// A channel.
 pub(super) struct Component {
     id: u8,
-    /// Samples of this channel beside those of the others, along a row and along a column.
+    /// Sampling factors: samples of this channel per unit, along a row and along a column.
     across: usize,
     down: usize,
-    /// Which quantization table.
+    /// Index of its quantization table.
     pub(super) steps: usize,
-    /// By coefficient: the lowest bit that came, `None` before the first scan that has it.
+    /// For each coefficient the lowest bit that has come. `None` before the first scan that has the coefficient.
     low: [Option<u8>; 64],
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Frame {
     components: Vec<Component>,
 }
 
-/// Which part of the picture a scan has.
+/// Which part of the picture a scan holds.
 pub(super) struct ScanHeader {
-    /// Place in the frame, table of codes for the first coefficient, and for the others.
+    /// For each channel: its index in the frame, and the tables of codes for the first coefficient and for the others.
     pub(super) channels: Vec<(usize, usize, usize)>,
-    /// Lowest bit of what comes.
+    /// Lowest bit of the values in this scan.
     pub(super) low: u8,
-    /// The first that comes of the first coefficients.
+    /// Whether the scan has the first coefficient, and the first bits of its values.
     pub(super) begins: bool,
-    /// The header again, with the channels' names as [`Frame::segment`] gives them.
+    /// The header written again, with the channel names of [`Frame::segment`].
     pub(super) segment: Vec<u8>,
 }
 
@@ -84,14 +84,14 @@ impl Frame {
             if components.iter().any(|other| other.id == channel[0]) {
                 return Err("two channels of one name".into());
             }
-            // Alone, a channel has as many samples as the picture has pixels.
+            // A single channel has as many samples as the picture has pixels.
             let (across, down) = if channels == 1 { (1, 1) } else { (across, down) };
             components.push(Component { id: channel[0], across, down, steps: channel[2].into(), low: [None; 64] });
         }
         Ok(Frame { width, height, progressive: marker == 0xC2, components })
     }
 
-    /// The header again, with names for the channels by which decoders see the colours.
+    /// The header written again, with channel names from which decoders understand the colours.
     pub(super) fn segment(&self, colours: Colours) -> Vec<u8> {
         let [h, height] = self.height.to_be_bytes();
         let [w, width] = self.width.to_be_bytes();
@@ -103,7 +103,7 @@ impl Frame {
         segment
     }
 
-    /// libjpeg-turbo's rules.
+    /// The colours, by libjpeg-turbo's rules.
     pub(super) fn colours(&self, jfif: bool, adobe: Option<u8>) -> Result<Colours, String> {
         let ids: Vec<u8> = self.components.iter().map(|channel| channel.id).collect();
         Ok(match (ids.len(), adobe) {
@@ -119,14 +119,14 @@ impl Frame {
         })
     }
 
-    /// Most samples of a channel along a row and along a column of a unit.
+    /// The largest sampling factors of any channel, along a row and along a column.
     fn most(&self) -> (usize, usize) {
         let across = self.components.iter().map(|channel| channel.across).max();
         let down = self.components.iter().map(|channel| channel.down).max();
         (across.unwrap_or(1), down.unwrap_or(1))
     }
 
-    /// Whether the fast decoder gets such a file right. `Err` where no decoder does.
+    /// Whether the fast decoder gets such a file right. `Err` if neither decoder does.
     pub(super) fn is_plain(&self, first: &ScanHeader) -> Result<bool, String> {
         let (across, down) = self.most();
         if self.components.iter().any(|channel| across % channel.across != 0 || down % channel.down != 0) {
@@ -139,8 +139,8 @@ impl Frame {
         Ok(usual && (self.progressive || places.eq(0..self.components.len())))
     }
 
-    /// Everything that pixels are made of has come. (Where the lowest coefficients of a progressive
-    /// file are missing, libjpeg-turbo smooths the picture; later ones may be left out.)
+    /// Whether everything that pixels need has come. (If the lowest coefficients of a progressive file are missing,
+    /// libjpeg-turbo smooths the picture. Higher ones may be left out.)
     pub(super) fn is_complete(&self) -> bool {
         self.components.iter().all(|channel| channel.low[..6].iter().all(|&low| low == Some(0)))
     }
@@ -185,7 +185,7 @@ impl Frame {
         Ok(ScanHeader { channels, low, begins: start == 0 && high == 0, segment: renamed })
     }
 
-    /// Blocks of a channel in a unit of several channels.
+    /// Blocks of a channel in a unit that has several channels.
     fn blocks(&self, place: usize) -> usize {
         self.components[place].across * self.components[place].down
     }
@@ -194,8 +194,8 @@ impl Frame {
         &self.components[place]
     }
 
-    /// Units of a scan: with several channels, as many blocks of each as it has samples; with one,
-    /// a block.
+    /// The number of units in a scan. With several channels a unit has as many blocks of each as its sampling factors say.
+    /// With one channel a unit is one block.
     pub(super) fn units(&self, scan: &ScanHeader) -> usize {
         let (across, down) = self.most();
         let (width, height) = (usize::from(self.width), usize::from(self.height));
@@ -209,13 +209,13 @@ impl Frame {
         }
     }
 
-    /// How many blocks of the channel at a place one of a scan's units has.
+    /// How many blocks of this channel one of the scan's units has.
     pub(super) fn blocks_of(&self, scan: &ScanHeader, place: usize) -> usize {
         if scan.channels.len() == 1 { 1 } else { self.blocks(place) }
     }
 }
 
-/// Name of a channel.
+/// The name of a channel.
 fn name(place: usize, colours: Colours) -> u8 {
     if colours == Colours::Rgb { b"RGB"[place] } else { place as u8 + 1 }
 }

@@ -1,23 +1,23 @@
 //! Huffman codes of a JPEG file, and its entropy-coded bits.
 
-/// As many bits of a code as one look-up resolves; few codes are longer.
+/// Bits that one look-up resolves. Few codes are longer.
 const SHORT: u32 = 10;
 
 /// A Huffman table: codes of 1 to 16 bits, each for a symbol of 8 bits.
 #[derive(Clone)]
 pub(super) struct Table {
-    /// By the next bits: symbol and length of the code, 0 where the code is longer than [`SHORT`].
+    /// Symbol and length of a code, indexed by the next bits. The length is 0 if the code is longer than [`SHORT`].
     short: [(u8, u8); 1 << SHORT],
-    /// By length: the first number, left-aligned in 16 bits, that begins no code so short.
+    /// For each length: the first number, left-aligned in 16 bits, that is no code of that length or shorter.
     ends: [u32; 17],
-    /// By length: what to add to a code for the place of its symbol.
+    /// For each length: what to add to a code to get the index of its symbol.
     offsets: [i32; 17],
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// `counts[n]` codes of n + 1 bits, in order, and the symbols that they stand for. `None` when
-    /// there are more codes than bits can tell apart.
+    /// A table with `counts[n]` codes of n + 1 bits; `symbols` are in the order of the codes. `None` if there are more codes
+    /// than bits can tell apart.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut table =
             Table { short: [(0, 0); 1 << SHORT], ends: [0; 17], offsets: [0; 17], symbols: symbols.to_vec() };
@@ -42,15 +42,15 @@ impl Table {
     }
 }
 
-/// The bits of a scan. After the last one come zeros, which [`overrun`](Bits::overrun) tells.
+/// The bits of a scan. After the last bit come zeros; [`overrun`](Bits::overrun) says whether any were read.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, the highest first.
     buffer: u64,
     /// Bits in the buffer.
     count: u32,
-    /// Of them, those that the file does not have.
+    /// How many of them the file does not have.
     made_up: u32,
 }
 
@@ -59,13 +59,13 @@ impl<'a> Bits<'a> {
         Bits { bytes, at: 0, buffer: 0, count: 0, made_up: 0 }
     }
 
-    /// More bits were taken than there are before the next marker.
+    /// Whether more bits were taken than there are before the next marker.
     #[inline(always)]
     pub(super) fn overrun(&self) -> bool {
         self.made_up > self.count
     }
 
-    /// Makes sure of 32 bits: a code of 16 and a value of 15 fit.
+    /// Makes sure that 32 bits are there: enough for a code of 16 bits and a value of 15.
     #[inline(always)]
     fn refill(&mut self) {
         if self.count >= 32 {
@@ -74,7 +74,7 @@ impl<'a> Bits<'a> {
         if let Some(bytes) = self.bytes.get(self.at..self.at + 8) {
             let word = u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
             if !has_0xff(word) {
-                // Bits below `count` may be set already; then they are these same bits.
+                // Bits below `count` may be set already. Then they are these same bits.
                 self.buffer |= word >> self.count;
                 self.at += ((63 - self.count) / 8) as usize;
                 self.count |= 56;
@@ -113,8 +113,8 @@ impl<'a> Bits<'a> {
         self.count -= bits;
     }
 
-    /// A value of so many bits, of which [`symbol`](Bits::symbol) has made sure: those that begin
-    /// with 0 are negative. `Err` where no picture of 8 bits has a value so large.
+    /// A value of this many bits, which [`symbol`](Bits::symbol) has made sure are there. Values that begin with a 0 bit are
+    /// negative. `Err` if the value is too large for a picture of 8 bits.
     #[inline(always)]
     pub(super) fn signed(&mut self, size: u8) -> Result<i32, &'static str> {
         let bits = u32::from(size);
@@ -126,7 +126,7 @@ impl<'a> Bits<'a> {
         Ok(if bits > 0 && value < 1 << (bits - 1) { value - (1 << bits) + 1 } else { value })
     }
 
-    /// The next symbol; `None` where no code begins so.
+    /// The next symbol. `None` if no code begins with these bits.
     #[inline(always)]
     pub(super) fn symbol(&mut self, table: &Table) -> Option<u8> {
         self.refill();
@@ -148,7 +148,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Whether one of eight bytes is 0xFF: its complement is zero, from which 1 cannot be taken.
+/// Whether one of eight bytes is 0xFF. The complement of such a byte is zero, and taking 1 from zero borrows.
 #[inline(always)]
 pub(super) fn has_0xff(word: u64) -> bool {
     !word.wrapping_add(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080 != 0

@@ -9,8 +9,8 @@ const UNKNOWN: &str = "damaged data (a code that is in no table)";
 const LONG: &str = "damaged data (a block of more than 64 coefficients)";
 const BEYOND: &str = "damaged data (a coefficient beyond all bounds)";
 
-/// Coefficients are at most 8 times the largest sample, 128; as much again is for generous encoders.
-/// Larger ones overflow in some decoders, each in its own way.
+/// The largest coefficient that is accepted. It is at most 8 times the largest sample, 128; the limit is twice that, for
+/// generous encoders. Larger ones overflow in some decoders, each in its own way.
 const BOUND: i32 = 2 * 8 * 128;
 
 /// How many codes of each length there are, and their symbols.
@@ -26,7 +26,7 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    /// `None` when the segment is malformed.
+    /// Takes the code tables of a segment. `None` if it is malformed.
     pub(super) fn define_codes(&mut self, mut rest: &'a [u8]) -> Option<()> {
         while let Some((&place, table)) = rest.split_first() {
             let (counts, symbols) = table.split_first_chunk::<16>()?;
@@ -60,7 +60,7 @@ impl<'a> Tables<'a> {
         self.codes.iter().flatten().all(Option::is_none)
     }
 
-    /// A code consists of ones only, which the standard forbids.
+    /// Whether a code consists of ones only, which the standard forbids.
     pub(super) fn codes_of_ones(&self) -> bool {
         let full = |counts: &[u8; 16]| {
             let used: u32 = counts.iter().zip(1..).map(|(&count, length)| u32::from(count) << (16 - length)).sum();
@@ -75,12 +75,12 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// A channel's part of a unit.
+/// One channel's part of a unit.
 struct Part {
     blocks: usize,
-    /// Of the first coefficient.
+    /// Codes of the first coefficient.
     first: Table,
-    /// Of the others; not in a scan of first coefficients only.
+    /// Codes of the others. None in a scan of first coefficients only.
     others: Option<Table>,
     steps: [u16; 64],
     /// By coefficient: values of so many bits are within the bound, whatever they are.
@@ -95,7 +95,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `None` for a scan that uses the standard's tables, or refines what came before.
+    /// `None` if the scan uses the standard's tables or refines what came before.
     pub(super) fn new(frame: &Frame, scan: &ScanHeader, tables: &Tables) -> Result<Option<Self>, String> {
         if tables.no_codes() || (frame.progressive && !scan.begins) {
             return Ok(None);
@@ -111,7 +111,7 @@ impl Walk {
         Ok(Some(Walk { parts, low: scan.low }))
     }
 
-    /// Whether `data`, which ends with a marker, has all blocks of so many units.
+    /// Whether `data`, which ends with a marker, has all blocks of this many units.
     pub(super) fn check(&self, data: &[u8], units: usize) -> Result<(), String> {
         let mut bits = Bits::new(data);
         let mut values = [0; 4];
@@ -135,7 +135,7 @@ impl Walk {
 }
 
 impl Part {
-    /// Walks through all coefficients of a block but the first.
+    /// Walks through all coefficients of a block except the first.
     fn walk(&self, table: &Table, bits: &mut Bits) -> Result<(), &'static str> {
         let mut next = 1;
         while next < 64 {

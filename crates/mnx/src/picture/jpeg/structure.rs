@@ -1,5 +1,5 @@
-//! The segments of a JPEG file: what kind it is, whether it is whole, and the same picture again as
-//! a stream that leaves the decoders nothing to guess.
+//! The segments of a JPEG file. They tell what kind it is and whether it is whole. The picture is written again as a stream
+//! that leaves decoders nothing to guess.
 
 use image::metadata::Orientation;
 
@@ -12,28 +12,28 @@ use crate::picture::orientation;
 const CUT: &str = "a file that is cut off (no end-of-image marker)";
 const RESTARTS: &str = "damaged data (restart markers are missing or out of order)";
 
-/// The data of files with no more bytes is walked through: that costs little, and damage is a large
-/// part of a small picture.
+/// Files of up to this many bytes have their data walked through. That costs little, and in a small picture damage is a large
+/// part.
 const SMALL: usize = 4096;
 
-/// Ones at the end of entropy-coded data. No code consists of ones only, so a decoder that reads on
-/// where data is missing runs into them and says so; a marker it would take for a stop.
+/// Ones that are put after entropy-coded data. No code consists of ones only, so a decoder that reads on because data is
+/// missing runs into them and reports it. A marker would just make it stop.
 const FENCE: [u8; 16] = [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
 
-/// A file that is whole, and of a kind that one of the decoders gets right.
+/// A file that is whole and of a kind that one of the decoders gets right.
 pub(super) struct Structure {
     pub(super) frame: Frame,
     pub(super) colours: Colours,
     pub(super) orientation: Orientation,
-    /// Of a kind that the fast decoder gets right.
+    /// Whether the fast decoder gets it right.
     pub(super) plain: bool,
     /// The picture alone, without metadata, thumbnails and garbage; see [`FENCE`].
     pub(super) stream: Vec<u8>,
 }
 
 impl Structure {
-    /// Reads all segments to the end-of-image marker. They are skipped by their length, so that a
-    /// thumbnail inside one does not count.
+    /// Reads all segments up to the end-of-image marker. Segments are skipped by their length, so a thumbnail inside one does
+    /// not count.
     pub(super) fn read(bytes: &[u8], most_pixels: u64) -> Result<Self, Refusal> {
         let mut reader = Reader::new(bytes, most_pixels);
         loop {
@@ -50,21 +50,21 @@ impl Structure {
     }
 }
 
-/// What a segment that contradicts itself is called.
+/// The message for a segment that contradicts itself.
 pub(super) fn malformed(what: &str) -> String {
     format!("damaged data (a malformed {what})")
 }
 
-/// The file from here on, and what came before.
+/// The rest of the file, and what came before it.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     most_pixels: u64,
     tables: Tables<'a>,
-    /// Units between two restart markers, 0 for none.
+    /// Units between two restart markers; 0 if there are none.
     restart: usize,
     frame: Option<Frame>,
-    /// From the first scan on: colours, and whether the fast decoder gets the file right.
+    /// Known from the first scan on: colours, and whether the fast decoder gets the file right.
     kind: Option<(Colours, bool)>,
     jfif: bool,
     /// Adobe's number for how channels become colours.
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     fn take(&mut self, marker: u8, segment: &'a [u8]) -> Result<(), Refusal> {
         let progressive = self.frame.as_ref().is_some_and(|frame| frame.progressive);
         if !progressive && self.frame.as_ref().is_some_and(Frame::is_complete) {
-            // The rest adds nothing, and decoders stop here.
+            // Decoders stop here, and the rest adds nothing.
             return Ok(());
         }
         match marker {
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         Ok(Structure { frame, colours, orientation, plain, stream: self.stream })
     }
 
-    /// The marker after the next 0xFF that neither fills nor escapes.
+    /// The next marker: the byte after a 0xFF that is neither filling nor an escape.
     fn marker(&mut self) -> Result<u8, String> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows the length behind a marker.
+    /// The segment's contents: what follows marker and length.
     fn segment(&mut self) -> Result<&'a [u8], String> {
         let rest = &self.bytes[self.at..];
         let &[high, low, ..] = rest else { return Err(CUT.into()) };
@@ -197,10 +197,10 @@ impl<'a> Reader<'a> {
         self.stream.extend(segment);
     }
 
-    /// Writes the frame, and signs by which both decoders see the colours as libjpeg-turbo does.
+    /// Writes the frame, with signs from which both decoders understand the colours as libjpeg-turbo does.
     fn copy_frame(&mut self, frame: &Frame, colours: Colours) {
         if self.tables.no_codes() {
-            // Frames of films leave the standard's tables out; this name asks for them.
+            // Frames of films (MJPEG) leave the standard's tables out. This name makes decoders use them.
             self.copy(0xE0, b"AVI1\0\0\0\0");
         }
         if colours == Colours::Inks {
@@ -214,11 +214,11 @@ impl<'a> Reader<'a> {
     /// Copies a scan's entropy-coded data, and checks what can be checked cheaply.
     fn data(&mut self, frame: &Frame, scan: &ScanHeader, first: bool) -> Result<(), String> {
         let plain = self.kind.is_some_and(|(_, plain)| plain);
-        // Of progressive files, where a scan is one step of many, only the first values.
+        // In progressive files a scan is one step of many. Only scans that begin coefficients are walked through.
         let walked = if frame.progressive { scan.begins } else { !plain || self.bytes.len() - self.at <= SMALL };
         let walk = if walked || self.tables.codes_of_ones() { Walk::new(frame, scan, &self.tables)? } else { None };
-        // The fast decoder wants the first progressive scan to end with a marker, the other one every
-        // interval.
+        // The fast decoder needs a marker at the end of the first progressive scan. The other decoder needs one at the end of
+        // every interval.
         let fence = if plain && frame.progressive && first { &[] } else { &FENCE[..] };
         let units = frame.units(scan);
         let interval = if self.restart == 0 { units } else { self.restart };
@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
                 self.stream.extend(fence);
             }
             if last {
-                // Whatever comes next is not this scan's.
+                // What comes next no longer belongs to this scan.
                 self.at -= 2;
             } else if marker == 0xD0 + (index % 8) as u8 {
                 self.stream.extend([0xFF, marker]);
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the first byte of 0xFF is, by words: such bytes are rare.
+/// The index of the first byte of 0xFF. It searches in words, because such bytes are rare.
 fn find_0xff(bytes: &[u8]) -> Option<usize> {
     let words = bytes.chunks_exact(8);
     let without =

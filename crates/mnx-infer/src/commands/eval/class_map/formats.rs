@@ -1,4 +1,4 @@
-//! The files in which people have the classes of folders, told apart by content.
+//! The formats of files that say which class a folder is. Their content tells them apart.
 
 use std::fmt;
 
