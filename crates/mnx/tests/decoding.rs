@@ -103,3 +103,23 @@ fn damage_anywhere_never_panics() {
         }
     }
 }
+
+/// What is wrong is said by what it is.
+#[test]
+fn damage_is_named() {
+    let message = |bytes: &[u8]| Picture::decode(bytes).unwrap_err().to_string();
+    let whole = fs::read(folder().join("420-restart.jpg")).unwrap();
+    let restart = whole.windows(2).position(|marker| marker == [0xFF, 0xD1]).unwrap();
+    let mut misplaced = whole.clone();
+    misplaced[restart + 1] = 0xD4;
+    assert!(message(&misplaced).contains("damaged data (restart markers are missing or out of order)"));
+    // Half of an interval is gone, its marker is not.
+    let previous = whole.windows(2).position(|marker| marker == [0xFF, 0xD0]).unwrap();
+    let mut short = whole.clone();
+    short.drain((previous + restart) / 2..restart);
+    assert!(message(&short).contains("damaged data (it ends before the picture does)"));
+    // The same in a file that is not walked through: there the decoder runs into what stands after the data.
+    let rocket = fs::read(folder().join("../pictures/rocket.jpg")).unwrap();
+    let cut = [&rocket[..rocket.len() / 2], b"\xFF\xD9"].concat();
+    assert!(message(&cut).contains("damaged data (Bad Huffman Code"), "{}", message(&cut));
+}
