@@ -7,8 +7,6 @@ mod arena;
 mod blocks;
 #[cfg(feature = "convert")]
 mod convert;
-#[cfg(feature = "rayon")]
-mod cores;
 mod error;
 mod exec;
 mod families;
@@ -31,14 +29,11 @@ mod network;
 mod onnx;
 mod outputs;
 mod plan;
-#[cfg(feature = "rayon")]
-mod pool;
 mod profile;
 mod run;
 mod session;
 mod spec;
-#[cfg(feature = "rayon")]
-mod team;
+mod threads;
 
 #[cfg(feature = "convert")]
 pub use convert::{
@@ -66,3 +61,4 @@ pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
+pub use threads::{ThreadPool, unstable};
