@@ -51,7 +51,7 @@ pub use include::Aligned;
 pub use init::init;
 pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
-pub use mnx_conv::Packing;
+pub use mnx_conv::{Error as ConvError, Packing};
 pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};

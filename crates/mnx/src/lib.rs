@@ -126,11 +126,11 @@ pub use classifier::{Classifier, Prediction};
 pub use error::Error;
 pub use labels::parse_labels;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, ErrorKind, FileError,
-    FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS,
-    Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session,
-    SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool, Wanted, Weights, families,
-    include_model, init, write_model, write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, ConvError, Element, Error as GraphError, ErrorKind,
+    FileError, FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
+    MAX_THREADS, Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization,
+    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool, Wanted, Weights,
+    families, include_model, init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
