@@ -9,8 +9,6 @@ mod blocks;
 mod convert;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 mod converted;
-#[cfg(feature = "rayon")]
-mod cores;
 mod error;
 mod exec;
 mod families;
@@ -33,14 +31,11 @@ mod network;
 mod onnx;
 mod outputs;
 mod plan;
-#[cfg(feature = "rayon")]
-mod pool;
 mod profile;
 mod run;
 mod session;
 mod spec;
-#[cfg(feature = "rayon")]
-mod team;
+mod threads;
 
 #[cfg(feature = "convert")]
 pub use convert::{
@@ -60,7 +55,7 @@ pub use include::Aligned;
 pub use init::init;
 pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
-pub use mnx_conv::Packing;
+pub use mnx_conv::{Error as ConvError, Packing};
 pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
@@ -70,3 +65,4 @@ pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
 pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
+pub use threads::{ThreadPool, unstable};

@@ -8,7 +8,8 @@ use mnx_tensor::{Isa, TensorView};
 use crate::exec::Exec;
 use crate::layers::Layers;
 use crate::plan::{Conv, Home, Shortcut, Step, StepKind};
-use crate::run::{Prepared, Until, Watch};
+use crate::run::{Prepared, Until};
+use crate::threads::Watch;
 use crate::{Error, Model, PlacedLayer, Session};
 
 /// One layer as a session runs it, for one picture.
@@ -345,7 +346,7 @@ mod tests {
     #[test]
     fn laps_add_up_to_the_whole_and_logits_stay() {
         for (threads, batch) in [(1, 1), (1, 3), (2, 1), (2, 5), (3, 2)] {
-            if threads > 1 && cfg!(not(feature = "rayon")) {
+            if threads > crate::threads::MOST {
                 continue;
             }
             let mut session = session(0.1, threads);
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn features_are_what_the_classifier_sees() {
         for (threads, batch) in [(1, 1), (1, 3), (2, 3)] {
-            if threads > 1 && cfg!(not(feature = "rayon")) {
+            if threads > crate::threads::MOST {
                 continue;
             }
             // 84 channels: rows of features have gaps in the session's memory.

@@ -1,23 +1,15 @@
 //! The mutable state of one stream of inferences.
 
-#[cfg(feature = "rayon")]
-use std::sync::{Arc, Mutex, PoisonError};
-
 use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
 
-#[cfg(feature = "rayon")]
-use crate::exec::Hand;
 use crate::exec::{Exec, Regions};
 use crate::graph::{Graph, ValueId};
 use crate::layers::Layers;
 use crate::outputs::Outputs;
 use crate::plan::Plan;
-#[cfg(feature = "rayon")]
-use crate::run::Worker;
-use crate::run::{Prepared, Until, Watch};
-#[cfg(feature = "rayon")]
-use crate::team::{Phase, Team};
-use crate::{Block, Error, Model};
+use crate::run::{Prepared, Until};
+use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
+use crate::{Block, Error, Model, ThreadPool};
 
 /// Most threads that a session accepts.
 pub const MAX_THREADS: usize = 1024;
@@ -36,8 +28,7 @@ pub struct SessionOptions {
     /// this CPU is. The result has the same bits for every choice.
     pub tuned_for: Option<TunedFor>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
-    #[cfg(feature = "rayon")]
-    pub pool: Option<Arc<rayon::ThreadPool>>,
+    pub pool: Option<ThreadPool>,
 }
 
 impl SessionOptions {
@@ -69,9 +60,8 @@ impl SessionOptions {
 
     /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
     /// progress alone while the pool is busy.
-    #[cfg(feature = "rayon")]
     #[must_use]
-    pub fn pool(mut self, pool: Arc<rayon::ThreadPool>) -> Self {
+    pub fn pool(mut self, pool: ThreadPool) -> Self {
         self.pool = Some(pool);
         self
     }
@@ -111,10 +101,7 @@ pub struct Session {
     model: Model,
     layers: Layers,
     threads: usize,
-    #[cfg(feature = "rayon")]
-    pool: Option<Arc<rayon::ThreadPool>>,
-    #[cfg(feature = "rayon")]
-    team: Arc<Team>,
+    crew: Crew,
     prepared: Option<Prepared>,
 }
 
@@ -135,30 +122,12 @@ impl Session {
     /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let layers = Layers::new(model, Cpu::choose(options.isa, options.tuned_for)?)?;
-        let threads = match options.threads {
-            Some(threads) => threads,
-            #[cfg(feature = "rayon")]
-            None => crate::cores::default_threads(),
-            #[cfg(not(feature = "rayon"))]
-            None => 1,
-        };
-        let most = if cfg!(feature = "rayon") { MAX_THREADS } else { 1 };
-        if !(1..=most).contains(&threads) {
-            return Err(Error::Threads { most, found: threads });
+        let threads = options.threads.unwrap_or_else(default_threads);
+        if !(1..=MOST).contains(&threads) {
+            return Err(Error::Threads { most: MOST, found: threads });
         }
-        Ok(Session {
-            model: model.clone(),
-            layers,
-            threads,
-            #[cfg(feature = "rayon")]
-            pool: match options.pool {
-                None if threads > 1 => Some(crate::pool::shared(threads - 1)?),
-                pool => pool,
-            },
-            #[cfg(feature = "rayon")]
-            team: Arc::default(),
-            prepared: None,
-        })
+        let crew = Crew::new(threads, options.pool)?;
+        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None })
     }
 
     /// The model that it runs.
@@ -217,26 +186,9 @@ impl Session {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
-        #[cfg(feature = "rayon")]
-        let phases = plan.steps.len() - plan.picture_steps + 1 + (batch - whole) * plan.picture_steps;
-        #[cfg(feature = "rayon")]
-        let found = Phase::bytes(self.threads).saturating_mul(phases as u64);
-        #[cfg(feature = "rayon")]
-        if found > limit {
-            let what = format!("bytes in which {} threads share out {batch} pictures", self.threads);
-            return Err(Error::Limit { what, limit, found });
-        }
-        self.prepared = Some(Prepared {
-            shape,
-            keep,
-            memory: AlignedBytes::try_zeroed(regions.end)?,
-            regions,
-            #[cfg(feature = "rayon")]
-            whole,
-            #[cfg(feature = "rayon")]
-            phases: std::iter::repeat_with(|| Phase::new(self.threads)).take(phases).collect(),
-            plan,
-        });
+        let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
+        self.prepared =
+            Some(Prepared { shape, keep, memory: AlignedBytes::try_zeroed(regions.end)?, regions, shares, plan });
         Ok(())
     }
 
@@ -331,27 +283,7 @@ impl Session {
     ) -> Result<(), Error> {
         self.prepare(input.shape())?;
         let Some(p) = &mut self.prepared else { return Ok(()) };
-        #[cfg(feature = "rayon")]
-        if let Some(pool) = self.pool.as_ref().filter(|_| self.threads > 1) {
-            p.reset_phases(until);
-            // SAFETY: plan and regions were made for these layers and the input's shape.
-            let exec = unsafe { Exec::new(&self.layers, &p.plan, input, &mut p.memory, &p.regions) };
-            let (exec, pictures, whole, phases) = (&exec, p.shape[0], p.whole, &p.phases);
-            let watch = Mutex::new(watch);
-            // Only worker 0 asks for it: the lock is there to be shared, never waited for.
-            let job = |worker: usize| {
-                if worker == 0 {
-                    let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-                    Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut **watch }.work(phases);
-                } else {
-                    Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut () }.work(phases);
-                }
-            };
-            // SAFETY: `&mut self`: one run of this team at a time.
-            unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
-            return Ok(());
-        }
-        p.run_alone(&self.layers, input, until, watch);
+        self.crew.run(p, &self.layers, input, until, watch);
         Ok(())
     }
 
@@ -396,24 +328,5 @@ impl std::fmt::Debug for Session {
             .field("threads", &self.threads)
             .field("shape", &shape)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, feature = "rayon"))]
-mod tests {
-    use super::*;
-    use crate::Spec;
-
-    /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
-    #[test]
-    fn what_threads_share_out_counts_against_the_limit() {
-        let mut spec = Spec::family("mobilenext").unwrap();
-        spec.width = 0.1;
-        let model = Model::from_bytes(crate::init(&spec, 1).unwrap()).unwrap();
-        let options = SessionOptions::new().threads(MAX_THREADS).pool(crate::pool::shared(1).unwrap());
-        let mut session = Session::with(&model, options).unwrap();
-        let error = session.prepare([MAX_THREADS - 1, 3, 1, 1]).unwrap_err();
-        assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("1023 pictures")), "{error}");
-        session.prepare([1, 3, 1, 1]).unwrap();
     }
 }

@@ -338,7 +338,9 @@ fn a_writer_refuses_what_a_reader_would() {
     let error = write_model(&spec, &limits, numbered(), &mut out).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 11, .. }), "{error}");
 
-    for (value, length, variant) in [(f32::NAN, 0, "NotFinite"), (f32::INFINITY, 0, "NotFinite"), (0.0, 1, "Conv")] {
+    for (value, length, variant) in
+        [(f32::NAN, 0, "File(NotFinite"), (f32::INFINITY, 0, "File(NotFinite"), (0.0, 1, "Conv")]
+    {
         let mut source = numbered();
         let spoilt = |layer: &mnx_graph::Layer| {
             let mut weights = source(layer);

@@ -1,11 +1,10 @@
 //! Keeps each thread of a session on a CPU of one's choice: `cargo run --release -p mobilenext --example pinned -- W.mnx 0 1`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use core_affinity::{CoreId, set_for_current};
-use mnx::{Model, Session, SessionOptions, Tensor};
+use mnx::{Model, Session, SessionOptions, Tensor, ThreadPool};
 
 fn main() -> ExitCode {
     match run() {
@@ -28,9 +27,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let others = others.to_vec();
     let mut options = SessionOptions::new().threads(cpus.len());
     if !others.is_empty() {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(others.len());
-        let pin = move |thread: usize| report(others[thread]);
-        options = options.pool(Arc::new(builder.start_handler(pin).build()?));
+        let pool = ThreadPool::with_start_handler(others.len(), move |thread| report(others[thread]))?;
+        options = options.pool(pool);
     }
     report(own);
 

@@ -128,11 +128,11 @@ pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use mnx_graph::Converted;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, Element, Error as GraphError, ErrorKind, FileError,
-    FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits, MAX_THREADS,
-    Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization, Session,
-    SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, Wanted, Weights, families, include_model,
-    init, write_model, write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, ConvError, Element, Error as GraphError, ErrorKind,
+    FileError, FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
+    MAX_THREADS, Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization,
+    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool, Wanted, Weights,
+    families, include_model, init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
@@ -151,6 +151,12 @@ pub use picture::PictureFormat;
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};
+
+/// What is not promised: any release may change it.
+pub mod unstable {
+    #[cfg(feature = "rayon")]
+    pub use mnx_graph::unstable::thread_pool;
+}
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "image"))]

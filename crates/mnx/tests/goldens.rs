@@ -150,8 +150,8 @@ fn bits_do_not_depend_on_threads_batch_or_isa_of_one_rounding() {
             }
             #[cfg(feature = "rayon")]
             for threads in [2, 3, 4, 7] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).build().unwrap();
-                let options = SessionOptions::new().threads(threads).isa(isa).pool(pool.into());
+                let pool = mnx::ThreadPool::new(threads - 1).unwrap();
+                let options = SessionOptions::new().threads(threads).isa(isa).pool(pool);
                 let mut session = Session::with(&case.model, options).unwrap();
                 for _ in 0..3 {
                     let found = session.run(case.input.view()).unwrap();
@@ -219,7 +219,7 @@ fn sessions_share_a_model_and_a_pool() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let options = SessionOptions::new().threads(3).pool(pool.clone());
+                let options = SessionOptions::new().threads(3).pool(mnx::unstable::thread_pool(pool.clone()));
                 let mut session = Session::with(&case.model, options).unwrap();
                 for _ in 0..50 {
                     assert_eq!(session.run(case.input.view()).unwrap().data(), expected);
@@ -228,7 +228,7 @@ fn sessions_share_a_model_and_a_pool() {
         }
     });
     // From inside the pool, too: its only thread enters an inference that wants helpers from it.
-    let options = SessionOptions::new().threads(2).pool(pool.clone());
+    let options = SessionOptions::new().threads(2).pool(mnx::unstable::thread_pool(pool.clone()));
     let mut session = Session::with(&case.model, options).unwrap();
     pool.install(|| assert_eq!(session.run(case.input.view()).unwrap().data(), expected));
 }

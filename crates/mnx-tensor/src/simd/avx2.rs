@@ -28,6 +28,8 @@ impl Avx2 {
 /// Lane masks by sliding: eight floats from `8 − n` on have their sign set in the first `n`.
 const FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
+impl super::sealed::Sealed for Avx2 {}
+
 impl Simd for Avx2 {
     const ISA: Isa = Isa::Avx2;
     type C8 = __m256;

@@ -29,6 +29,8 @@ impl Avx512 {
     }
 }
 
+impl super::sealed::Sealed for Avx512 {}
+
 impl Simd for Avx512 {
     const ISA: Isa = Isa::Avx512;
     /// Half a tile is six chains; four keep the units busy, which together begin one of sixteen lanes a cycle.

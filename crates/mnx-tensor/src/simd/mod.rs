@@ -26,10 +26,15 @@ mod wasm;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use wasm::Simd128;
 
+mod sealed {
+    pub trait Sealed {}
+}
+
 /// About a dozen operations on a block of 8 channels and on a panel of 16.
 ///
-/// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass.
-pub trait Simd: Copy {
+/// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass. The trait is sealed: unsafe code relies on what its
+/// methods do.
+pub trait Simd: Copy + sealed::Sealed {
     /// Which instructions these are.
     const ISA: Isa;
 

@@ -43,6 +43,8 @@ impl Neon {
 /// Lane masks by sliding: eight words from `8 − n` on are ones in the first `n`.
 const FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+impl super::sealed::Sealed for Neon {}
+
 impl Simd for Neon {
     const ISA: Isa = Isa::Neon;
     const KEEPS_FILTER: bool = true;

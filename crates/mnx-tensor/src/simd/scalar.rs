@@ -28,6 +28,8 @@ fn zip<const N: usize>(x: [f32; N], y: [f32; N], f: impl Fn(f32, f32) -> f32) ->
     std::array::from_fn(|i| f(x[i], y[i]))
 }
 
+impl super::sealed::Sealed for Scalar {}
+
 impl Simd for Scalar {
     const ISA: Isa = Isa::Scalar;
     type C8 = [f32; 8];

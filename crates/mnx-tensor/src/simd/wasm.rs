@@ -39,6 +39,8 @@ fn clamp(x: v128, lo: v128, hi: v128) -> v128 {
 /// Lane masks by sliding: eight words from `8 − n` on are ones in the first `n`.
 const FIRST: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+impl super::sealed::Sealed for Simd128 {}
+
 impl Simd for Simd128 {
     const ISA: Isa = Isa::Simd128;
     type C8 = [v128; 2];

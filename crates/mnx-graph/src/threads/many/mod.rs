@@ -1,0 +1,256 @@
+//! Several threads in one inference: the calling one and helpers of a rayon pool.
+
+mod cores;
+mod pool;
+mod team;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mnx_tensor::TensorView;
+use rayon::ThreadPoolBuilder;
+
+use self::team::{Job, Phase, Team, work_through};
+use super::Watch;
+use crate::exec::{Exec, Hand};
+use crate::layers::Layers;
+use crate::plan::Plan;
+use crate::run::{Prepared, Until};
+use crate::{Error, MAX_THREADS};
+
+pub(crate) use self::cores::default_threads;
+
+/// Most threads of a session.
+pub(crate) const MOST: usize = MAX_THREADS;
+
+/// Threads that help sessions, for [`SessionOptions::pool`](crate::SessionOptions::pool). Clones are the same threads, which
+/// end with the last clone and the last session that has one.
+///
+/// ```
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+/// # spec.width = 0.1;
+/// # let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+/// // One helper: the thread that calls `run` works too.
+/// let pool = mnx_graph::ThreadPool::new(1)?;
+/// let options = mnx_graph::SessionOptions::new().threads(2).pool(pool);
+/// let session = mnx_graph::Session::with(&model, options)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ThreadPool(Arc<rayon::ThreadPool>);
+
+impl ThreadPool {
+    /// A pool of this many threads.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] for none or more than [`MAX_THREADS`]; [`Error::Pool`] when they cannot be started.
+    pub fn new(threads: usize) -> Result<ThreadPool, Error> {
+        ThreadPool::with_start_handler(threads, |_| ())
+    }
+
+    /// A pool whose threads call `start` with their number, from 0, before anything else: to pin them to CPUs, say.
+    ///
+    /// # Errors
+    /// As [`ThreadPool::new`].
+    pub fn with_start_handler(
+        threads: usize,
+        start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Result<ThreadPool, Error> {
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(Error::Threads { most: MAX_THREADS, found: threads });
+        }
+        let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("mnx-{index}"));
+        let pool = builder.start_handler(start).build();
+        let pool = pool.map_err(|error| Error::Pool { helpers: threads, source: error.into() })?;
+        Ok(ThreadPool(Arc::new(pool)))
+    }
+
+    /// How many there are.
+    pub fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+}
+
+/// A pool that the program shares with sessions. The type is that of the version of rayon that mnx was built with.
+pub fn thread_pool(pool: Arc<rayon::ThreadPool>) -> ThreadPool {
+    ThreadPool(pool)
+}
+
+/// How an inference is shared out.
+pub(crate) struct Shares {
+    /// Pictures that one thread computes whole.
+    whole: usize,
+    phases: Vec<Phase>,
+}
+
+impl Shares {
+    /// For `batch` pictures on `threads` threads, of which each computes its share of `whole` pictures alone.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when they would take more than `limit` bytes.
+    pub(crate) fn new(plan: &Plan, batch: usize, whole: usize, threads: usize, limit: u64) -> Result<Shares, Error> {
+        let phases = plan.steps.len() - plan.picture_steps + 1 + (batch - whole) * plan.picture_steps;
+        let found = Phase::bytes(threads).saturating_mul(phases as u64);
+        if found > limit {
+            let what = format!("bytes in which {threads} threads share out {batch} pictures");
+            return Err(Error::Limit { what, limit, found });
+        }
+        let phases = std::iter::repeat_with(|| Phase::new(threads)).take(phases).collect();
+        Ok(Shares { whole, phases })
+    }
+
+    /// Makes the phases of one inference ready: whole pictures first, each by whoever takes it; then the
+    /// remaining ones step by step, all threads on each; then the steps of the batch, which read their weights once.
+    fn reset(&mut self, plan: &Plan, until: Until) {
+        let (of_picture, phases) = (plan.picture_steps, self.phases.len());
+        let of_batch = plan.steps.len() - of_picture;
+        for (index, phase) in self.phases.iter_mut().enumerate() {
+            phase.reset(match index {
+                0 => self.whole,
+                _ if index + of_batch < phases => plan.steps[(index - 1) % of_picture].split.units(),
+                _ if until == Until::Features => 0,
+                _ => plan.steps[of_picture + index + of_batch - phases].split.units(),
+            });
+        }
+    }
+}
+
+/// Who runs a session's inferences.
+pub(crate) struct Crew {
+    threads: usize,
+    pool: Option<ThreadPool>,
+    team: Arc<Team>,
+}
+
+impl Crew {
+    /// # Errors
+    /// [`Error::Pool`] when threads of its own cannot be started.
+    pub(crate) fn new(threads: usize, pool: Option<ThreadPool>) -> Result<Crew, Error> {
+        let pool = match pool {
+            None if threads > 1 => Some(pool::shared(threads - 1)?),
+            pool => pool,
+        };
+        Ok(Crew { threads, pool, team: Arc::default() })
+    }
+
+    /// Runs on as many threads as it has, or alone. `prepared` was made for `layers` and the input's shape.
+    pub(crate) fn run<W: Watch + Send>(
+        &mut self,
+        prepared: &mut Prepared,
+        layers: &Layers,
+        input: TensorView<'_>,
+        until: Until,
+        watch: &mut W,
+    ) {
+        let Some(ThreadPool(pool)) = self.pool.as_ref().filter(|_| self.threads > 1) else {
+            return prepared.run_alone(layers, input, until, watch);
+        };
+        let Prepared { shape, plan, memory, regions, shares, .. } = prepared;
+        shares.reset(plan, until);
+        // SAFETY: plan and regions were made for these layers and the input's shape.
+        let exec = unsafe { Exec::new(layers, plan, input, memory, regions) };
+        let (exec, pictures, whole, phases) = (&exec, shape[0], shares.whole, &shares.phases);
+        let watch = Mutex::new(watch);
+        // Only worker 0 asks for it: the lock is there to be shared, never waited for.
+        let job = |worker: usize| {
+            if worker == 0 {
+                let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut **watch }.work(phases);
+            } else {
+                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut () }.work(phases);
+            }
+        };
+        // SAFETY: `&mut self`: one run of this team at a time.
+        unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
+    }
+}
+
+/// One thread's part in an inference on several.
+struct Worker<'a, W> {
+    exec: &'a Exec<'a>,
+    /// Number 0 is the one that called.
+    hand: Hand,
+    /// Pictures of the batch, and how many of them one thread computes whole.
+    pictures: usize,
+    whole: usize,
+    watch: &'a mut W,
+}
+
+/// What a phase computes.
+enum Stage {
+    /// A unit is a picture, all its steps.
+    WholePictures,
+    /// A unit of a step of a picture.
+    Step { step: usize, picture: usize },
+}
+
+impl<W: Watch> Worker<'_, W> {
+    fn work(mut self, phases: &[Phase]) {
+        work_through(phases, self.hand.worker, &mut self);
+    }
+
+    fn stage(&self, phase: usize) -> Stage {
+        let (of_picture, rest) = (self.exec.picture_steps(), self.pictures - self.whole);
+        match phase.checked_sub(1) {
+            None => Stage::WholePictures,
+            Some(n) if n < rest * of_picture => {
+                Stage::Step { step: n % of_picture, picture: self.whole + n / of_picture }
+            }
+            // A step of the batch, which has no picture.
+            Some(n) => Stage::Step { step: of_picture + n - rest * of_picture, picture: 0 },
+        }
+    }
+}
+
+impl<W: Watch> Job for Worker<'_, W> {
+    fn unit(&mut self, phase: usize, unit: usize) {
+        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
+        // is complete. Whole pictures use the lane of the worker that claimed them, others lane
+        // 0, in which nothing else is left; workers have different numbers.
+        unsafe {
+            match self.stage(phase) {
+                Stage::Step { step, picture } => self.exec.step(step, unit, picture, 0, &mut self.hand),
+                Stage::WholePictures => {
+                    for step in 0..self.exec.picture_steps() {
+                        for part in 0..self.exec.units(step) {
+                            let lane = self.hand.worker;
+                            self.exec.step(step, part, unit, lane, &mut self.hand);
+                        }
+                        self.watch.step(self.exec, step, unit);
+                    }
+                }
+            }
+        }
+    }
+
+    fn waiting(&mut self) {
+        self.watch.waiting();
+    }
+
+    fn complete(&mut self, phase: usize) {
+        match self.stage(phase) {
+            Stage::WholePictures => self.watch.gathered(),
+            Stage::Step { step, picture } => self.watch.step(self.exec, step, picture),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Model, Session, SessionOptions, Spec};
+
+    /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
+    #[test]
+    fn what_threads_share_out_counts_against_the_limit() {
+        let mut spec = Spec::family("mobilenext").unwrap();
+        spec.width = 0.1;
+        let model = Model::from_bytes(crate::init(&spec, 1).unwrap()).unwrap();
+        let options = SessionOptions::new().threads(MAX_THREADS).pool(pool::shared(1).unwrap());
+        let mut session = Session::with(&model, options).unwrap();
+        let error = session.prepare([MAX_THREADS - 1, 3, 1, 1]).unwrap_err();
+        assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("1023 pictures")), "{error}");
+        session.prepare([1, 3, 1, 1]).unwrap();
+    }
+}

@@ -1,0 +1,79 @@
+//! The calling thread alone.
+
+use std::convert::Infallible;
+
+use mnx_tensor::TensorView;
+
+use super::Watch;
+use crate::Error;
+use crate::layers::Layers;
+use crate::plan::Plan;
+use crate::run::{Prepared, Until};
+
+/// Most threads of a session.
+pub(crate) const MOST: usize = 1;
+
+/// Threads that help sessions. Without the feature `rayon` there are none to be had.
+#[derive(Clone, Debug)]
+pub struct ThreadPool(Infallible);
+
+impl ThreadPool {
+    /// A pool of helpers.
+    ///
+    /// # Errors
+    /// Always [`Error::Threads`].
+    pub fn new(threads: usize) -> Result<ThreadPool, Error> {
+        ThreadPool::with_start_handler(threads, |_| ())
+    }
+
+    /// A pool of helpers that call `start` first.
+    ///
+    /// # Errors
+    /// Always [`Error::Threads`].
+    pub fn with_start_handler(
+        threads: usize,
+        _start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Result<ThreadPool, Error> {
+        // With the thread that calls.
+        Err(Error::Threads { most: MOST, found: threads.saturating_add(1) })
+    }
+
+    /// How many there are.
+    pub fn threads(&self) -> usize {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn default_threads() -> usize {
+    MOST
+}
+
+/// How an inference is shared out: not at all.
+pub(crate) struct Shares;
+
+impl Shares {
+    pub(crate) fn new(_: &Plan, _batch: usize, _whole: usize, _threads: usize, _limit: u64) -> Result<Shares, Error> {
+        Ok(Shares)
+    }
+}
+
+/// Who runs a session's inferences.
+pub(crate) struct Crew;
+
+impl Crew {
+    pub(crate) fn new(_threads: usize, _pool: Option<ThreadPool>) -> Result<Crew, Error> {
+        Ok(Crew)
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        prepared: &mut Prepared,
+        layers: &Layers,
+        input: TensorView<'_>,
+        until: Until,
+        watch: &mut impl Watch,
+    ) {
+        let Shares = prepared.shares;
+        prepared.run_alone(layers, input, until, watch);
+    }
+}
