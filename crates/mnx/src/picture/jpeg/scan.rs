@@ -13,11 +13,14 @@ const BEYOND: &str = "damaged data (a coefficient beyond all bounds)";
 /// generous encoders. Larger ones overflow in some decoders, each in its own way.
 const BOUND: i32 = 2 * 8 * 128;
 
+/// A code table: the number of codes of each length, and their symbols.
+type Codes<'a> = (&'a [u8; 16], &'a [u8]);
+
 /// The tables of a file that have come so far.
 #[derive(Default)]
 pub(super) struct Tables<'a> {
-    /// Code tables for the first coefficient and for the others: the number of codes of each length, and their symbols.
-    codes: [[Option<(&'a [u8; 16], &'a [u8])>; 4]; 2],
+    /// Code tables for the first coefficient and for the others.
+    codes: [[Option<Codes<'a>>; 4]; 2],
     /// What each coefficient is a multiple of, in the order of the file.
     steps: [Option<[u16; 64]>; 4],
 }
