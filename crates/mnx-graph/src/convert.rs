@@ -137,14 +137,14 @@ impl ConvertOptions {
         Self::default()
     }
 
-    /// With this epsilon.
+    /// Sets the epsilon of batch norms.
     #[must_use]
     pub fn bn_eps(mut self, bn_eps: f64) -> Self {
         self.bn_eps = Some(bn_eps);
         self
     }
 
-    /// With this prefix.
+    /// Sets the prefix to strip.
     #[must_use]
     pub fn strip_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.strip_prefix = Some(prefix.into());

@@ -23,7 +23,7 @@ struct Normalisation {
     std: [f32; 3],
 }
 
-/// To which length a picture's short side is resized for a resolution.
+/// The length to which a picture's short side is resized, given the resolution.
 #[derive(Clone, Copy)]
 enum Resize {
     /// ⌊resolution · 256 / 224⌋: the crop keeps the middle 7/8.

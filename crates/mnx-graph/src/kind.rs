@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wanted {
-    /// For [`Model::open`](crate::Model::open).
+    /// A weight file, for [`Model::open`](crate::Model::open).
     WeightFile,
-    /// For `convert`.
+    /// A checkpoint, for `convert`.
     Checkpoint,
 }
 

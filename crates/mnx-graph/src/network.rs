@@ -77,7 +77,7 @@ pub struct Layer {
 pub struct Block {
     /// Name in a checkpoint, e.g. `features.3`.
     pub name: String,
-    /// In order of execution.
+    /// The row of layers, in order of execution.
     pub layers: Vec<Layer>,
     /// How many channels the shortcut covers, from the first one on. The block's input, or the projection of it, is added to
     /// these channels of the output. 0 means no shortcut.

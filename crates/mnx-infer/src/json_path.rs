@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-/// The bytes of a path that is no UTF-8, for a field beside its text: that has U+FFFD where the path has other bytes,
-/// and opens nothing. None where the text is the path.
+/// The bytes of a path that is not UTF-8. `None` if it is, because then the path's text is enough.
 ///
-/// On Windows they are WTF-8, in which a lone surrogate is three bytes. Python's `os.fsdecode` understands both.
+/// They go to a field beside the text, which has U+FFFD in place of other bytes and opens no file. On Windows the bytes are
+/// WTF-8, in which a lone surrogate is three bytes. Python's `os.fsdecode` understands both.
 pub(crate) fn bytes_unless_utf8(path: &Path) -> Option<Vec<u8>> {
     match path.to_str() {
         Some(_) => None,

@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, shown};
 use crate::stdout;
 
-/// A file to be written: a temporary one beside the target, which [`finish`](OutputFile::finish) renames.
-/// Dropped before that, it leaves nothing.
+/// A file that is being written: a temporary file beside the target, which [`finish`](OutputFile::finish) renames. If it is
+/// dropped before that, nothing is left.
 pub(crate) struct OutputFile {
     path: PathBuf,
     sink: Sink,
@@ -103,8 +103,8 @@ impl OutputFile {
     }
 }
 
-/// Checks that a file to be written is none of those that are read, also by way of a link: it would be gone. Standard output,
-/// pipes and devices can be both.
+/// Checks that a file to be written is none of those that are read, not even through a link, because it would be lost.
+/// Standard output, pipes and devices can be both.
 ///
 /// # Errors
 /// [`Error::Usage`] that names both.
@@ -127,9 +127,9 @@ pub(crate) fn check_apart<'a>(output: &Path, inputs: impl IntoIterator<Item = &'
     }
 }
 
-/// What all names of a regular file have in common; none for other things and where there is no file.
+/// What all names of a regular file have in common. `None` for other things, and if there is no file.
 fn identity(path: &Path) -> Option<Handle> {
-    // To open a pipe would be to wait for whoever writes to it.
+    // Opening a pipe would wait for whoever writes to it.
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Handle::from_path(path).ok()
 }
@@ -195,7 +195,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
 /// The text of a file that may have at most `limit` bytes.
 ///
 /// # Errors
-/// As [`read_limited`], and [`Error::File`] when it is no UTF-8.
+/// As [`read_limited`]; and [`Error::File`] if it is not UTF-8.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
     String::from_utf8(read_limited(path, limit)?).map_err(|e| {
         let at = e.utf8_error().valid_up_to();

@@ -13,7 +13,7 @@ use crate::error::{Error, shown};
 use crate::output::is_standard;
 pub(crate) use passed_over::PassedOver;
 
-/// Names of pictures end so, in upper or lower case: also those of formats that are not decoded, which is then said.
+/// Suffixes of pictures, in upper or lower case. They include formats that are not decoded, so that an error can say so.
 const SUFFIXES: [&str; 21] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm",
     "avif", "heic", "heif", "jp2", "jxl",
@@ -37,8 +37,8 @@ impl Entry {
         Entry { path: path.into(), trouble: Some(error.to_string()) }
     }
 
-    /// A part of a folder that cannot be visited. None where that is a link to a folder around it: all files are
-    /// visited without.
+    /// A part of a folder that cannot be visited. `None` for a link to a folder around it: all files are visited without the
+    /// link.
     pub(crate) fn unvisited(error: &walkdir::Error) -> Option<Entry> {
         if error.loop_ancestor().is_some() {
             return None;
@@ -83,8 +83,7 @@ fn decode(path: &Path, source: impl Read) -> Result<Picture, Error> {
     })
 }
 
-/// The files that `images` name, in order, with the pictures of a folder in its place. `note` is told what was passed
-/// over in a folder.
+/// The files that `images` name, in order. A folder is replaced by its pictures; `note` gets what was passed over in it.
 ///
 /// # Errors
 /// [`Error::Usage`] when standard input is named twice.
@@ -123,7 +122,7 @@ fn in_folder(folder: &Path, note: &mut impl FnMut(String)) -> Vec<Entry> {
     entries
 }
 
-/// A walk through all that is in a folder and its folders, links followed, in the order of paths.
+/// Walks through a folder and its sub-folders in the order of paths. Links are followed.
 pub(crate) fn walk(folder: &Path) -> WalkDir {
     WalkDir::new(folder).follow_links(true).sort_by_file_name()
 }
@@ -133,8 +132,8 @@ pub(crate) fn is_wanted(entry: &DirEntry) -> bool {
     entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-/// What a walk found, if it should be a picture by its name or is one by its first bytes. A file that is neither is
-/// counted; one that cannot be told is a picture with trouble.
+/// What a walk found, if its name or its first bytes are those of a picture. Other files are counted. A file that cannot be
+/// read is a picture with trouble.
 pub(crate) fn picture(found: &DirEntry, passed_over: &mut PassedOver) -> Option<Entry> {
     let (path, kind) = (found.path(), found.file_type());
     if kind.is_dir() {
@@ -163,15 +162,15 @@ fn is_named_as_picture(path: &Path) -> bool {
     path.extension().is_some_and(|found| SUFFIXES.iter().any(|known| found.eq_ignore_ascii_case(known)))
 }
 
-/// As much of a file as shows its format.
+/// As many first bytes of a file as its format needs.
 fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(PictureFormat::BYTES as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether a file that begins so is a picture, if perhaps one that is not decoded, which is then said. Drawings and
-/// documents are none.
+/// Whether a file that begins with these bytes is a picture. It may be one that is not decoded; an error then says so.
+/// Drawings and documents are not pictures.
 fn looks_like_picture(bytes: &[u8]) -> bool {
     !matches!(PictureFormat::of(bytes), None | Some(PictureFormat::Svg | PictureFormat::Pdf))
 }

@@ -11,14 +11,14 @@ use crate::commands::Context;
 use crate::error::Error;
 use crate::pictures::Entry;
 
-/// How many pictures per thread are read ahead of one that is slow.
+/// How many pictures per thread are read ahead of a slow one.
 const AHEAD: usize = 2;
 
-/// What the network says of one picture.
+/// What the network says about one picture.
 pub(crate) struct Answer {
     /// Index and probability of the most probable classes, most probable first.
     pub(crate) top: Vec<(usize, f32)>,
-    /// What the network saw, 3 x H x W; empty unless it was asked for.
+    /// The network's input, 3 x H x W. It is empty unless it was asked for.
     pub(crate) input: Vec<f32>,
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// For so many `pictures`, of each of which the `top` most probable classes are wanted. With one picture all
-    /// threads work on it; with more, each thread has one of its own, which gives the same bits.
+    /// A pipeline for this number of `pictures`. Answers have the `top` most probable classes. If there is one picture, all
+    /// threads work on it. If there are more, each thread has one of its own, which gives the same bits.
     ///
     /// # Errors
     /// [`Error::Failed`] as [`Classifier::with`].
@@ -53,11 +53,11 @@ impl Pipeline {
         self
     }
 
-    /// Hands the answer of each entry to `deliver`, in the order of `entries` and as soon as it is there. What is
-    /// wrong with a picture is its answer.
+    /// Passes the answer of each entry to `deliver`, in the order of `entries` and as soon as it is there. If something is
+    /// wrong with a picture, that is its answer.
     ///
     /// # Errors
-    /// The first one of `deliver`, which ends the work, and [`Error::Failed`] when a thread cannot be started.
+    /// The first error of `deliver`, which ends the work; and [`Error::Failed`] if a thread cannot be started.
     pub(crate) fn run<T: AsRef<Entry> + Sync>(
         self,
         entries: &[T],
@@ -86,10 +86,10 @@ fn answer(classifier: &mut Classifier, entry: &Entry, top: usize, with_input: bo
     Ok(Answer { top, input })
 }
 
-/// Runs `work` on every entry, one thread per worker, and `deliver` on the results in order on this thread. At
-/// most [`AHEAD`] entries per worker are begun and not delivered, also when all wait for one that is slow.
+/// Runs `work` on every entry, with one thread per worker. `deliver` gets the results in order, on this thread. At most
+/// [`AHEAD`] entries per worker are begun but not delivered, even if all wait for a slow one.
 ///
-/// A `work` that panics gives an error; a `deliver` that fails ends all threads after what they are at.
+/// If `work` panics, the result is an error. If `deliver` fails, all threads end after what they are doing.
 fn in_order<T: AsRef<Entry> + Sync, W: Send, A: Send>(
     entries: &[T],
     workers: Vec<W>,

@@ -36,7 +36,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     print(&text)
 }
 
-/// What it means that standard output cannot be written.
+/// The error for standard output that cannot be written.
 pub(crate) fn failed(e: &io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::BrokenPipe => Error::Closed,
@@ -54,7 +54,7 @@ pub(crate) fn note(message: impl std::fmt::Display) {
     remark("", message);
 }
 
-/// Where standard error is closed too there is nobody to tell.
+/// Writes a message to standard error. If that is closed, too, there is nobody to tell.
 fn remark(start: &str, message: impl std::fmt::Display) {
     // What a file says may hold anything; a list keeps its lines.
     let text = format!("{message}").lines().map(printable).collect::<Vec<_>>().join("\n");

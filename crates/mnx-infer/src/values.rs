@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// `--arch`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Arch {
-    /// The one that the checkpoint is of.
+    /// The network to which the checkpoint belongs.
     Auto,
     /// A network's name.
     Family(String),
@@ -48,17 +48,17 @@ fn is_json(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
 }
 
-/// What `compare` is given.
+/// One thing that `compare` is given.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Subject {
     /// A weight file.
     Weights(PathBuf),
-    /// An architecture, to have random weights; without a width, it has its own.
+    /// An architecture, which gets random weights. Without a width it has its own.
     Arch(Arch, Option<f64>),
 }
 
 impl Subject {
-    /// The file that is read for it, if there is one.
+    /// The file that is read for it, if any.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Subject::Weights(path) => Some(path),
@@ -66,7 +66,7 @@ impl Subject {
         }
     }
 
-    /// `NAME[:WIDTH]` or `FILE.json[:WIDTH]`; what else has a dot or a slash is a weight file.
+    /// Parses `NAME[:WIDTH]` or `FILE.json[:WIDTH]`. Anything else with a dot or a slash is a weight file.
     pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
         let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);
         let arch = |text: &str| Arch::parse_named(text).map_err(|e| format!("{e}, or a weight file W.mnx"));

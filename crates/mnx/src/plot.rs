@@ -60,7 +60,7 @@ pub struct Panel {
     pub title: String,
     /// The circumstances, e.g. CPU, ISA, threads and batch.
     pub subtitle: String,
-    /// From top to bottom.
+    /// The bars, from top to bottom.
     pub bars: Vec<Bar>,
 }
 
@@ -114,7 +114,7 @@ fn rows(bars: usize) -> i32 {
     i32::try_from(bars.clamp(1, 100_000)).unwrap_or(1)
 }
 
-/// From microseconds to pixels.
+/// The scale from microseconds to pixels.
 struct Scale {
     left: i32,
     width: i32,

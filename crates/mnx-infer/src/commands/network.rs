@@ -13,10 +13,10 @@ use crate::output::{OutputFile, read_text};
 use crate::stdout;
 use crate::values::Arch;
 
-/// As long as a weight file's header may be, which has to hold it.
+/// Largest stage table: a weight file's header must hold it.
 const LARGEST_TABLE: u64 = 1 << 20;
 
-/// The architecture at its defaults.
+/// The architecture with its defaults.
 ///
 /// # Errors
 /// [`Error::File`] for a stage table that cannot be read or makes no network; [`Error::Usage`] for `auto`.
@@ -55,7 +55,7 @@ pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) {
     }
 }
 
-/// The network was fine without the flags: what is wrong now is a flag's value.
+/// The error for flags that make no network. The network was fine without them, so a flag's value is wrong.
 ///
 /// # Errors
 /// [`Error::Usage`].

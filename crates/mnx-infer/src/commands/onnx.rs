@@ -14,7 +14,7 @@ use crate::output::OutputFile;
 use crate::stdout;
 use crate::values::Arch;
 
-/// Whether a file begins as ONNX models do. What cannot be read is for others to complain of, and pipes are left whole.
+/// Whether a file begins as ONNX models do. Files that cannot be read are reported elsewhere, and pipes are not touched.
 pub(super) fn is_model(path: &Path) -> bool {
     let mut start = Vec::new();
     let is_file = path.metadata().is_ok_and(|found| found.is_file());
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// The network before the flags change it: the graph's, but for what `--arch` says.
+/// The network before flags change it: that of the graph, except for what `--arch` says.
 fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
     let graph = model.spec();
     match arch {
@@ -53,7 +53,7 @@ fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
     }
 }
 
-/// What was read off the graph, and what was assumed because neither the graph nor a flag tells.
+/// What the graph said, and what was assumed because neither the graph nor a flag says it.
 fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> String {
     let has = |kind| spec.stages.iter().any(|stage| stage.block == kind);
     let mut read = vec![printable(&spec.family)];

@@ -7,10 +7,10 @@ use std::path::Path;
 
 /// How many kinds of files a message names.
 const NAMED: usize = 5;
-/// What is longer after the last dot is hardly a suffix.
+/// Longest suffix. Longer text after the last dot is hardly a suffix.
 const LONGEST_SUFFIX: usize = 8;
 
-/// How many files were passed over, by what their names end in.
+/// How many files were passed over, by their suffixes.
 #[derive(Debug, Default)]
 pub(crate) struct PassedOver(BTreeMap<String, usize>);
 

@@ -100,7 +100,7 @@ mod decoding {
             (b"%PDF-1.7", Pdf),
         ] {
             assert_eq!(PictureFormat::of(bytes), Some(format), "{}", bytes.escape_ascii());
-            // As many bytes as a caller need read suffice.
+            // The bytes that a caller is told to read are enough.
             let padded = [bytes, &[0xA5; PictureFormat::BYTES]].concat();
             assert_eq!(PictureFormat::of(&padded[..PictureFormat::BYTES]), Some(format));
         }
@@ -205,7 +205,7 @@ mod decoding {
         assert!(Picture::decode_with(&bytes, &limits(0)).is_err());
     }
 
-    /// Without Adobe's marker the inks of a CMYK picture may be meant either way.
+    /// Without Adobe's marker nothing says whether the inks of a CMYK picture are inverted.
     #[test]
     fn four_inks_without_a_sign() {
         let mut jpeg = fs::read(golden("cmyk.jpg")).unwrap();

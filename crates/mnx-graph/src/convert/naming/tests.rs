@@ -6,7 +6,7 @@ use crate::{convert_with, detect_with};
 /// Names and shapes of a checkpoint.
 type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Of a network whose tensors have the spec's own names.
+/// A checkpoint whose tensors have the spec's own names.
 fn shapes(spec: &Spec) -> Shapes {
     let mut shapes = Shapes::new();
     for layer in Network::new(spec).unwrap().layers() {
@@ -23,7 +23,7 @@ fn mobilenetv2() -> Spec {
     Spec { width: 0.1, classes: 3, ..Spec::family("mobilenetv2").unwrap() }
 }
 
-/// With names changed.
+/// The checkpoint with changed names.
 fn renamed(shapes: &Shapes, rename: impl Fn(&str) -> String) -> Shapes {
     shapes.iter().map(|(name, shape)| (rename(name), shape.clone())).collect()
 }

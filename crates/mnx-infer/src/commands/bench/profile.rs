@@ -170,7 +170,7 @@ impl Rates {
     }
 }
 
-/// GB/s of the smallest working set measured that holds so many bytes, else of the largest.
+/// GB/s of the smallest measured working set that holds this many bytes, or else of the largest.
 fn bandwidth(measured: &[Bandwidth], bytes: u64) -> f64 {
     let found = measured.iter().find(|b| b.bytes >= bytes).or(measured.last());
     found.map_or(0.0, |b| b.gb_per_second)

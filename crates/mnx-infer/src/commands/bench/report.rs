@@ -11,7 +11,7 @@ use crate::commands::{plain_table, shape};
 use crate::error::printable;
 use crate::stdout::HEADER;
 
-/// The bandwidth is told of so many working sets: each eight times the one before.
+/// The bandwidth is reported for this many working sets, each eight times as large as the one before.
 const TOLD: usize = 3;
 
 pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {

@@ -98,7 +98,7 @@ impl Bout {
         Ok(rounds.len())
     }
 
-    /// What was measured of one network of so many multiply-adds a picture.
+    /// What was measured of one network. `macs` is its multiply-adds per picture.
     pub(super) fn runs(&self, network: usize, macs: u64, batch: usize) -> Vec<Run> {
         let run = |section: &Section| {
             let stream = &section.streams[network];

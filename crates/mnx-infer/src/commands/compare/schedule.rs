@@ -1,6 +1,6 @@
 //! The order in which networks are measured.
 
-/// A measurement has at most so many rounds.
+/// Most rounds of a measurement.
 const ROUNDS: usize = 20;
 
 /// One network's share of a round.

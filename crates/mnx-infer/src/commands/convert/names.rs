@@ -6,12 +6,12 @@ use crate::args::Convert;
 use crate::error::printable;
 use crate::values::Arch;
 
-/// PyTorch's, which needs no mention where the network was named.
+/// PyTorch's epsilon. If the network was named, it is not mentioned.
 const OWN_EPS: f64 = 1e-5;
-/// So many tensors that are left out are named.
+/// Messages name this many of the tensors that are left out.
 const NAMED: usize = 3;
 
-/// The network as those with such names usually are, before flags change it. A stage table says itself how it is.
+/// The network as networks with such names usually are, before flags change it. A stage table is left as it is.
 pub(super) fn base_of(naming: &Naming, arch: &Arch, mut spec: Spec) -> Spec {
     if matches!(arch, Arch::Family(_)) {
         naming.dialect.apply(&mut spec);
@@ -20,7 +20,7 @@ pub(super) fn base_of(naming: &Naming, arch: &Arch, mut spec: Spec) -> Spec {
     spec
 }
 
-/// Whose the names are and behind which prefix, after a comma; nothing for the spec's own names alone.
+/// Whose names they are, and behind which prefix, after a comma. Empty for the spec's own names without a prefix.
 pub(super) fn found(naming: &Naming) -> String {
     let dialect = match naming.dialect.name {
         "own" => String::new(),

@@ -11,9 +11,9 @@ const BACKGROUND: &str = "background";
 pub(super) struct Classes<'a> {
     count: usize,
     labels: &'a [String],
-    /// By whole labels, and by the WordNet ids that begin them. Several classes may have one label.
+    /// Classes by whole labels, and by the WordNet ids that begin labels. Several classes may have the same label.
     by_label: HashMap<&'a str, Vec<usize>>,
-    /// By labels, the ids and the parts between commas of which they are made, `_` read as a space.
+    /// Classes by labels, by their ids, and by their parts between commas. `_` is read as a space.
     by_synonym: HashMap<String, Vec<usize>>,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Classes<'a> {
         meant.find(|classes| !classes.is_empty()).unwrap_or_default()
     }
 
-    /// The classes of which the name is a label or a part of one, with `_` for a space or not.
+    /// The classes that have this name as their label or as a part of it. `_` may stand for a space.
     pub(super) fn called(&self, name: &str) -> &[usize] {
         self.by_synonym.get(&spaced(name)).map(Vec::as_slice).unwrap_or_default()
     }

@@ -42,11 +42,11 @@ pub(super) struct Report<'a> {
     pictures_per_second: f64,
 }
 
-/// Sub-folders that are no class and not scored.
+/// Sub-folders that are not classes, and so are not scored.
 #[derive(Serialize)]
 pub(in crate::commands) struct UnknownFolders {
     pub(in crate::commands) unknown_folders: Vec<String>,
-    /// Of those that are no UTF-8.
+    /// The bytes of names that are not UTF-8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unknown_folders_bytes: Vec<Vec<u8>>,
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::printable;
 use crate::json_path::bytes_unless_utf8;
 
-/// An answer is nearly right when the class is among so many most probable ones.
+/// An answer is nearly right if the class is among this many most probable ones.
 pub(super) const TOP: usize = 5;
 
 /// What is known of one class.

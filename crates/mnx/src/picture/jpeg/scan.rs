@@ -13,15 +13,15 @@ const BEYOND: &str = "damaged data (a coefficient beyond all bounds)";
 /// generous encoders. Larger ones overflow in some decoders, each in its own way.
 const BOUND: i32 = 2 * 8 * 128;
 
-/// How many codes of each length there are, and their symbols.
+/// A code table: the number of codes of each length, and their symbols.
 type Codes<'a> = (&'a [u8; 16], &'a [u8]);
 
-/// The tables of a file, as far as they have come.
+/// The tables of a file that have come so far.
 #[derive(Default)]
 pub(super) struct Tables<'a> {
-    /// For the first coefficient and for the others.
+    /// Code tables for the first coefficient and for the others.
     codes: [[Option<Codes<'a>>; 4]; 2],
-    /// By coefficient, in the order of the file: what it is a multiple of.
+    /// What each coefficient is a multiple of, in the order of the file.
     steps: [Option<[u16; 64]>; 4],
 }
 
