@@ -54,7 +54,7 @@ fn matrix() -> String {
 
 #[test]
 fn every_isa_has_a_column_and_every_kernel() {
-    for isa in Isa::ALL {
+    for &isa in Isa::ALL {
         assert!(COLUMNS.iter().any(|column| column.0 == isa.name()), "{isa}");
     }
     for isa in Isa::available() {
