@@ -58,7 +58,7 @@ struct Row {
 
 impl Packing {
     /// Every packing.
-    pub const ALL: [Packing; 10] = [
+    pub const ALL: &'static [Packing] = &[
         Packing::Pointwise16,
         Packing::Dense16,
         Packing::Depthwise8,
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn every_weight_is_where_the_format_says() {
         let (cout, cin) = (19, 3);
-        for packing in Packing::ALL {
+        for &packing in Packing::ALL {
             let dims = dims(packing, cout, cin);
             let depth: usize = dims[1..].iter().product();
             let values: Vec<f32> = (0..cout * depth).map(|v| v as f32).collect();

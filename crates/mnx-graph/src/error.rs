@@ -91,8 +91,8 @@ pub enum Error {
     /// A weight file at this path; what is wrong with it is inside.
     #[error(transparent)]
     InFile(#[from] InFile),
-    /// The operating system could not open, read or write; the source has its own words.
-    #[error("{}", .0.kind())]
+    /// The operating system could not open, read or write.
+    #[error("{0}")]
     Io(#[from] std::io::Error),
     /// The content of a weight file.
     #[error(transparent)]

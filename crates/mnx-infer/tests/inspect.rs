@@ -111,7 +111,7 @@ fn the_arena_is_that_of_the_session() {
 fn kernels_of_every_isa_are_listed() {
     let report = json(["inspect", "--kernels", "--format", "json"]);
     let kernels = report["kernels"].as_array().unwrap();
-    for isa in mnx::Isa::ALL {
+    for &isa in mnx::Isa::ALL {
         let of_isa: Vec<_> = kernels.iter().filter(|kernel| kernel["isa"] == isa.name()).collect();
         assert!(of_isa.iter().all(|kernel| kernel["available"] == isa.is_available()));
         assert!(!isa.is_available() || of_isa.len() >= 7, "{isa}: {of_isa:?}");

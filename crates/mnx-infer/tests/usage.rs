@@ -104,7 +104,7 @@ fn an_isa_that_is_asked_for_runs_or_is_an_error() {
     let picture = testdata("pictures/chelsea.png");
     let weights = weights();
     let mut ran = 0;
-    for isa in mnx::Isa::ALL {
+    for &isa in mnx::Isa::ALL {
         let bench = args![
             "bench",
             "--weights",

@@ -21,7 +21,7 @@ pub enum TunedFor {
 
 impl TunedFor {
     /// All of them.
-    pub const ALL: [TunedFor; 2] = [TunedFor::Any, TunedFor::Wide];
+    pub const ALL: &'static [TunedFor] = &[TunedFor::Any, TunedFor::Wide];
 
     /// Lower-case name, as on the command line and in `MNX_TUNED_FOR`.
     pub fn name(self) -> &'static str {
@@ -55,7 +55,7 @@ impl FromStr for TunedFor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<TunedFor, Error> {
-        let named = TunedFor::ALL.into_iter().find(|kind| kind.name() == text);
+        let named = TunedFor::ALL.iter().copied().find(|kind| kind.name() == text);
         named.ok_or_else(|| Error::TunedForUnknown { found: text.to_owned() })
     }
 }
@@ -85,7 +85,7 @@ impl Cpu {
 
     /// Every ISA that can run here, with every microarchitecture for which it has kernels.
     pub fn available() -> Vec<Cpu> {
-        let pairs = |isa| TunedFor::ALL.map(|tuned_for| Cpu { isa, tuned_for });
+        let pairs = |isa| TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for });
         let has_kernels = |cpu: &Cpu| {
             let mut rows = table::rows().filter(|row| row.isa == cpu.isa);
             rows.any(|row| row.tuned_for == cpu.tuned_for)
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for kind in TunedFor::ALL {
+        for &kind in TunedFor::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
         assert!("Wide".parse::<TunedFor>().is_err());

@@ -25,7 +25,7 @@ pub enum Element {
 
 impl Element {
     /// Every element type.
-    pub const ALL: [Element; 4] = [Element::F32, Element::U8, Element::I8, Element::I32];
+    pub const ALL: &'static [Element] = &[Element::F32, Element::U8, Element::I8, Element::I32];
 
     /// Its name in weight files and messages.
     pub fn name(self) -> &'static str {
@@ -47,7 +47,7 @@ impl Element {
 
     /// The element type of this [name](Element::name).
     pub fn parse(name: &str) -> Option<Element> {
-        Element::ALL.into_iter().find(|element| element.name() == name)
+        Element::ALL.iter().copied().find(|element| element.name() == name)
     }
 }
 
@@ -69,7 +69,7 @@ pub enum Arithmetic {
 
 impl Arithmetic {
     /// Every arithmetic.
-    pub const ALL: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
+    pub const ALL: &'static [Arithmetic] = &[Arithmetic::F32, Arithmetic::Int8];
 
     /// Its name in weight files and messages.
     pub fn name(self) -> &'static str {
@@ -81,7 +81,7 @@ impl Arithmetic {
 
     /// The arithmetic of this [name](Arithmetic::name).
     pub fn parse(name: &str) -> Option<Arithmetic> {
-        Arithmetic::ALL.into_iter().find(|arithmetic| arithmetic.name() == name)
+        Arithmetic::ALL.iter().copied().find(|arithmetic| arithmetic.name() == name)
     }
 }
 
@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn names_are_parsed_back_and_others_are_not() {
-        for element in Element::ALL {
+        for &element in Element::ALL {
             assert_eq!(Element::parse(element.name()), Some(element));
         }
-        for arithmetic in Arithmetic::ALL {
+        for &arithmetic in Arithmetic::ALL {
             assert_eq!(Arithmetic::parse(arithmetic.name()), Some(arithmetic));
         }
         for name in ["", "F32", "f16", "int8 "] {
@@ -111,6 +111,6 @@ mod tests {
     #[test]
     fn sizes_are_those_of_rust() {
         let sizes = [size_of::<f32>(), size_of::<u8>(), size_of::<i8>(), size_of::<i32>()];
-        assert_eq!(Element::ALL.map(Element::size), sizes);
+        assert_eq!(Element::ALL.iter().map(|element| element.size()).collect::<Vec<_>>(), sizes);
     }
 }

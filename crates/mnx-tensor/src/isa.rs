@@ -26,7 +26,7 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// Lower-case name, as on the command line and in `MNX_ISA`.
     pub fn name(self) -> &'static str {
@@ -51,12 +51,12 @@ impl Isa {
 
     /// Those that can run here, slowest first.
     pub fn available() -> Vec<Isa> {
-        Isa::ALL.into_iter().filter(|i| i.is_available()).collect()
+        Isa::ALL.iter().copied().filter(|i| i.is_available()).collect()
     }
 
     /// The fastest that can run here.
     pub fn detect() -> Isa {
-        Isa::ALL.into_iter().rev().find(|i| i.is_available()).unwrap_or(Isa::Scalar)
+        Isa::ALL.iter().copied().rev().find(|i| i.is_available()).unwrap_or(Isa::Scalar)
     }
 
     /// The ISA to run on: the one that is asked for, else the one that `MNX_ISA` names (`auto` or
@@ -95,7 +95,8 @@ impl FromStr for Isa {
 
     fn from_str(text: &str) -> Result<Isa, Error> {
         Isa::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|i| i.name() == text)
             .ok_or_else(|| Error::IsaUnknown { found: text.to_owned(), from_env: false })
     }
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for isa in Isa::ALL {
+        for &isa in Isa::ALL {
             assert_eq!(isa.name().parse(), Ok(isa));
         }
         assert!("AVX2".parse::<Isa>().is_err());
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn an_explicit_choice_is_run_or_refused() {
         assert_eq!(Isa::choose(Some(Isa::Scalar)), Ok(Isa::Scalar));
-        for isa in Isa::ALL {
+        for &isa in Isa::ALL {
             match Isa::choose(Some(isa)) {
                 Ok(chosen) => assert_eq!(chosen, isa),
                 Err(e) => assert_eq!(e, Error::IsaUnavailable { isa, available: Isa::available() }),

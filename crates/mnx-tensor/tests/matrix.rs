@@ -60,7 +60,7 @@ fn tables() -> String {
 
 #[test]
 fn every_isa_says_how_it_is_tested_and_has_every_kernel() {
-    for isa in Isa::ALL {
+    for &isa in Isa::ALL {
         assert_eq!(TESTED.iter().filter(|(name, _)| *name == isa.name()).count(), 1, "{isa}");
     }
     for isa in Isa::available() {

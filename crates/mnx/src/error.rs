@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Graph(#[from] mnx_graph::Error),
     /// A picture file could not be read.
-    #[error("{}: expected a readable picture file, found: {}", .path.display(), .source.kind())]
+    #[error("{}: expected a readable picture file, found: {source}", .path.display())]
     ReadPicture {
         /// The file.
         path: PathBuf,

@@ -129,7 +129,7 @@ fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Resul
             let tensor = tensor.name.clone();
             if version > VERSION_1 && Element::parse(&found.dtype).is_none() {
                 let found = found.dtype.clone();
-                return Err(Error::File(FileError::Element { index, tensor, understood: &Element::ALL, found }));
+                return Err(Error::File(FileError::Element { index, tensor, understood: Element::ALL, found }));
             }
             let (field, expected, found) = difference(&expected, found);
             return Err(Error::File(FileError::TensorEntry { index, tensor, field, expected, found }));
