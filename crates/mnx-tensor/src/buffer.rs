@@ -107,13 +107,14 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.bytes)
+        // An empty default lies nowhere, aligned or not.
+        if self.bytes.bytes.is_empty() { &[] } else { bytemuck::cast_slice(&self.bytes) }
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.bytes)
+        if self.bytes.bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(&mut self.bytes) }
     }
 }
 
@@ -139,6 +140,12 @@ mod tests {
             }
             assert!(AlignedBuf::zeroed(len).iter().all(|&v| v == 0.0));
         }
+    }
+
+    #[test]
+    fn a_default_is_empty() {
+        let mut buf = AlignedBuf::default();
+        assert!(buf.is_empty() && buf.as_bytes().is_empty() && buf.iter_mut().next().is_none());
     }
 
     #[test]

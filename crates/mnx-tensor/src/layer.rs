@@ -169,7 +169,7 @@ pub struct Layer<'w> {
 }
 
 impl<'w> Layer<'w> {
-    /// A layer in f32 whose kernels suit `cpu`. Weights and bias are packed as [`pack`] does it; pools have none.
+    /// A layer in f32 whose kernels suit `cpu`. Linear layers and pools do not clamp. Weights and bias are packed as [`pack`] does it; pools have none.
     ///
     /// # Errors
     /// [`Error::Length`] for a packed slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has

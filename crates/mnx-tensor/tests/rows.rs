@@ -34,7 +34,8 @@ fn check(operation: Operation, channels: [usize; 2], (height, width): (usize, us
     let has_residual = has_weights && operation != Operation::Linear;
     let shortcut = values(if has_residual { cout * rows * columns } else { 0 }, 4);
     let covered = cout * 2 / 3;
-    let clamp = if has_weights { Clamp::RELU6 } else { Clamp::NONE };
+    // A linear layer has no clamp.
+    let clamp = if has_residual { Clamp::RELU6 } else { Clamp::NONE };
     for cpu in Cpu::available() {
         let packed = if has_weights { operation.pack(&weights, channels).unwrap() } else { Default::default() };
         let packed_bias = if has_weights { pack::bias(&bias, cout).unwrap() } else { Default::default() };
