@@ -58,14 +58,17 @@ impl<'a> Operation<'a> {
 
     pub(crate) fn error(self, Misfit { expected, found }: Misfit) -> Error {
         let Operation { index, node } = self;
-        Error::Onnx(OnnxError::Operation {
-            index,
-            operation: node.op_type.clone(),
-            name: node.name.clone(),
-            expected,
-            found,
-        })
+        let [operation, name, expected, found] = [&node.op_type, &node.name, &expected, &found].map(|text| shown(text));
+        Error::Onnx(OnnxError::Operation { index, operation, name, expected, found })
     }
+}
+
+/// Text that has a stranger's names in it: of some length, and on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 300;
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let rest = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    text.chars().take(MOST).map(escaped).collect::<String>() + rest
 }
 
 /// Evaluates operations on known tensors.
@@ -154,16 +157,13 @@ impl Evaluator<'_> {
                 Constant::small(at.dims.clone(), picked)
             }
             "Slice" => {
-                let from = vector(input(0)?)?;
                 let number = |index: usize, name: &str| match op.ints(name) {
-                    Some(ints) => Some(*ints.first()?),
-                    None => Some(*input(index)?.ints()?.first()?),
+                    Some(ints) => ints.first().copied(),
+                    None => input(index)?.ints()?.first().copied(),
                 };
-                if input(4).is_some_and(|steps| steps.ints().as_deref() != Some(&[1])) {
-                    return None;
-                }
-                let (start, end) = bounds(number(1, "starts")?, number(2, "ends")?, from.len());
-                Constant::vector(from[start..end].to_vec())
+                let along_first = input(3).is_none_or(|axes| axes.ints().as_deref() == Some(&[0]));
+                let step = input(4).map_or(Some(1), |steps| steps.ints()?.first().copied());
+                rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)?
             }
             "Transpose" => self.transpose(input(0)?, op.ints("perm"))?,
             _ => return None,
@@ -240,6 +240,26 @@ pub(crate) fn shape(op: Operation, dims: &[Scalar]) -> Constant {
 /// The values of a tensor of one dimension.
 fn vector(constant: &Constant) -> Option<Vec<Scalar>> {
     if constant.dims.len() != 1 { None } else { constant.scalars() }
+}
+
+/// A slice along the first dimension: forwards, or backwards as exporters turn PyTorch's pads round.
+fn rows(from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
+    let (&count, rest) = from.dims.split_first()?;
+    let picked: Vec<usize> = match step {
+        1 => {
+            let (start, end) = bounds(start, end, count);
+            (start..end).collect()
+        }
+        -1 => {
+            let length = i64::try_from(count).ok()?;
+            let at = |i: i64| if i < 0 { i.saturating_add(length).max(-1) } else { i.min(length - 1) };
+            (at(end) + 1..=at(start)).rev().map(|i| i as usize).collect()
+        }
+        _ => return None,
+    };
+    let (values, row) = (from.scalars()?, elements(rest)?);
+    let sliced = picked.iter().flat_map(|&i| &values[i * row..][..row]).copied().collect();
+    Some(Constant::small([&[picked.len()], rest].concat(), sliced))
 }
 
 /// What a `Reshape` makes of dimensions: 0 keeps one, -1 stands for the rest.

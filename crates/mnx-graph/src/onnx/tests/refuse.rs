@@ -1,0 +1,190 @@
+//! What is refused, and in which words.
+
+use super::write::{PLAIN, Style, export, floats, int, integers, ints, model, pictures};
+use super::{find, node, read, set, tables};
+use crate::onnx::message::{Attribute, Graph, Node, Tensor};
+use crate::{Error, OnnxError};
+
+/// What is said of a small network in which one thing is changed.
+fn changed(change: impl FnOnce(&mut Graph)) -> String {
+    let (mut file, _) = export(&tables()[0], Style { open: true, ..PLAIN });
+    change(file.graph.as_mut().unwrap());
+    let message = read(&file).unwrap_err().to_string();
+    message.strip_prefix("ONNX: ").unwrap_or(&message).to_owned()
+}
+
+/// Operations take another value in place of one.
+fn instead(nodes: &mut [Node], of: &str, value: &str) {
+    let inputs = nodes.iter_mut().flat_map(|node| &mut node.input);
+    inputs.filter(|name| *name == of).for_each(|name| value.clone_into(name));
+}
+
+#[test]
+fn operations_of_other_networks_are_refused_by_name() {
+    let others = "expected an operation of MobileNetV2, MobileNeXt or ResNet, found another one";
+    for op in [
+        "HardSwish",
+        "LSTM",
+        "PRelu",
+        "LeakyRelu",
+        "Elu",
+        "Erf",
+        "LRN",
+        "Upsample",
+        "ConvTranspose",
+        "If",
+        "QuantizeLinear",
+    ] {
+        assert_eq!(
+            changed(|graph| find(graph, "Clip").op_type = op.into()),
+            format!("operation 3, {op} `n3`: {others}")
+        );
+    }
+    let silu = changed(|graph| {
+        let (x, y) = (graph.node[3].input[0].clone(), graph.node[3].output[0].clone());
+        graph.node[3] = node("Mul", &[&x, "s"], &y);
+        graph.node.insert(3, node("Sigmoid", &[&x], "s"));
+    });
+    assert_eq!(silu, format!("operation 3, Sigmoid `new Sigmoid`: {others}"));
+    let contributed = changed(|graph| find(graph, "Clip").domain = "com.microsoft".into());
+    assert_eq!(contributed, "operation 3, Clip `n3`: expected ONNX's own operations, found one of `com.microsoft`");
+}
+
+#[test]
+fn convolutions_of_other_networks_are_refused_by_name() {
+    let first = |attribute: Attribute| changed(|graph| set(find(graph, "Conv"), attribute));
+    let conv = "operation 0, Conv `n0`: expected ";
+    let cases = [
+        (ints("dilations", &[2, 2]), "no dilation, found [2, 2]"),
+        (ints("strides", &[3, 3]), "stride 1 or 2, found 3 and 3"),
+        (ints("strides", &[1, 2]), "stride 1 or 2, found 1 and 2"),
+        (int("group", 2), "1 group, or one for each of 3 channels, found 2 groups, weight [16, 3, 3, 3]"),
+        (ints("pads", &[1, 1]), "four pads, found 2"),
+        (ints("pads", &[-1, 1, 1, 1]), "0 to 3 zeros on a side, found -1 and 1"),
+        (
+            ints("pads", &[0, 0, 0, 0]),
+            "zeros on all sides, as PyTorch or TensorFlow's SAME puts them, found 0 and 0 along height, 0 and 0 along width",
+        ),
+    ];
+    for (attribute, expected) in cases {
+        assert_eq!(first(attribute), format!("{conv}{expected}"));
+    }
+    let large = changed(|graph| {
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == graph.node[4].input[1]).unwrap();
+        *tensor = Tensor { name: tensor.name.clone(), ..floats(&[16, 1, 5, 5], &[0.0; 16 * 25]) };
+        set(&mut graph.node[4], ints("pads", &[2, 2, 2, 2]));
+    });
+    assert_eq!(large, "operation 4, Conv `n4`: expected a kernel of 1x1, 3x3 or 7x7, found 5x5");
+    let third = changed(|graph| set(&mut graph.node[14], ints("pads", &[0, 0, 1, 1])));
+    let expected = "as many zeros on each side, as PyTorch puts them, found 0 and 1 along height, 0 and 1 along width";
+    assert_eq!(third, format!("operation 14, Conv `n14`: expected {expected}"));
+    // An activation that belongs to no layer here, and one that is missing: no block begins so.
+    let linear = changed(|graph| {
+        let (x, y) = (graph.node[7].input[0].clone(), graph.node[7].output[0].clone());
+        instead(&mut graph.node, &y, &x);
+    });
+    assert!(linear.starts_with("operation 4, Conv `n4`: expected "), "{linear}");
+    assert!(linear.ends_with("found a depthwise 3x3 convolution, 16 to 16 channels, stride 1"), "{linear}");
+}
+
+#[test]
+fn what_goes_other_ways_than_networks_do_is_refused_by_name() {
+    // A squeeze-and-excite: the last features are pooled and scaled.
+    let squeeze = changed(|graph| {
+        let clip = graph.node.iter().rposition(|node| node.op_type == "Clip").unwrap();
+        let x = graph.node[clip].output[0].clone();
+        instead(&mut graph.node, &x, "scaled");
+        graph.node.insert(clip + 1, node("GlobalAveragePool", &[&x], "pooled"));
+        graph.node.insert(clip + 2, node("Mul", &[&x, "pooled"], "scaled"));
+    });
+    let expected = "expected one pool, of the last features, found features that another operation takes, too";
+    assert_eq!(squeeze, format!("operation 46, GlobalAveragePool `new GlobalAveragePool`: {expected}"));
+    let training = changed(|graph| set(find(graph, "BatchNormalization"), int("training_mode", 1)));
+    assert_eq!(training, "operation 1, BatchNormalization `n1`: expected a network to use, found one in training");
+    let nowhere = changed(|graph| find(graph, "Clip").input[0] = "nowhere".into());
+    assert_eq!(nowhere, "operation 3, Clip `n3`: expected input `nowhere` from an operation before, found none");
+    let clamped = changed(|graph| {
+        let six = graph.node[3].input[2].clone();
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == six).unwrap();
+        *tensor = Tensor { name: six, ..floats(&[], &[5.0]) };
+    });
+    assert!(clamped.ends_with("found a 3x3 convolution, 3 to 16 channels, stride 2, clamped otherwise"), "{clamped}");
+
+    let last = |operation: Node, attribute: Attribute| {
+        changed(|graph| {
+            let logits = std::mem::replace(&mut graph.output[0].name, operation.output[0].clone());
+            graph.node.push(Node { input: vec![logits], attribute: vec![attribute], ..operation });
+        })
+    };
+    let relu = last(node("Relu", &[], "y"), int("none", 0));
+    assert_eq!(
+        relu,
+        "operation 49, Relu `new Relu`: expected the logits as the output, found another operation on them"
+    );
+    let softmax = last(node("Softmax", &[], "y"), int("axis", 0));
+    assert_eq!(softmax, "operation 49, Softmax `new Softmax`: expected a softmax over the classes, found over axis 0");
+    let best = last(node("ArgMax", &[], "y"), int("axis", 1));
+    assert!(best.starts_with("operation 49, ArgMax `new ArgMax`: expected an operation of "), "{best}");
+}
+
+#[test]
+fn inputs_and_outputs_of_other_networks_are_refused() {
+    let outputs = changed(|graph| graph.output.push(graph.output[0].clone()));
+    assert_eq!(outputs, "expected one output, the logits, found 2: `v48`, `v48`");
+    let inputs = changed(|graph| graph.input.push(pictures("z", [None; 4])));
+    assert_eq!(inputs, "expected one input, pictures, found 2: `x`, `z`");
+    let grey = changed(|graph| graph.input[0] = pictures("x", [None, Some(1), None, None]));
+    assert_eq!(grey, "expected input `x` of N x 3 x H x W or N x H x W x 3, found ? x 1 x ? x ?");
+    let scaled = changed(|graph| {
+        instead(&mut graph.node, "x", "scaled");
+        graph.initializer.push(Tensor { name: "by".into(), ..floats(&[], &[1.0 / 255.0]) });
+        graph.node.insert(0, node("Mul", &["x", "by"], "scaled"));
+    });
+    let expected = "a convolution first: pixels are scaled before the network, as --mean and --std say";
+    assert_eq!(scaled, format!("operation 0, Mul `new Mul`: expected {expected}, found a change of the input"));
+}
+
+/// Names can be of any length, and have anything in them.
+#[test]
+fn messages_stay_short_and_on_their_line() {
+    let message = changed(|graph| {
+        graph.node[3].name = "a\nb".repeat(1000);
+        graph.node[3].op_type = "LSTM".into();
+    });
+    assert!(message.starts_with("operation 3, LSTM `a\\nba\\nb") && message.len() < 1000, "{message}");
+    assert_eq!(message.lines().count(), 1);
+}
+
+/// Small files that would take much memory.
+#[test]
+fn limits_come_before_memory() {
+    let graph = Graph { node: vec![Node::default(); 2_000_000], ..Graph::default() };
+    let error = read(&model(graph, 17)).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit, .. } if limit == 256 << 20), "{error}");
+    let graph =
+        Graph { node: vec![Node::default(); 20_001], output: vec![pictures("y", [None; 4])], ..Graph::default() };
+    assert!(matches!(read(&model(graph, 17)).unwrap_err(), Error::Limit { limit: 20_000, .. }));
+
+    let large = |dims: &[i64], op: &str| {
+        let (mut file, _) = export(&tables()[0], PLAIN);
+        let graph = file.graph.as_mut().unwrap();
+        let shape = Tensor { name: "shape".into(), ..integers(dims) };
+        graph.initializer.push(shape);
+        graph.initializer.push(Tensor { name: "one".into(), ..floats(&[1], &[1.0]) });
+        let input = if op == "Expand" { vec!["one".into(), "shape".into()] } else { vec!["shape".into()] };
+        graph.node.insert(0, Node { input, output: vec!["large".into()], op_type: op.into(), ..Node::default() });
+        find(graph, "Conv").input.push("large".into());
+        read(&file).unwrap_err()
+    };
+    for op in ["Expand", "ConstantOfShape"] {
+        for dims in [&[1 << 40][..], &[1 << 31, 1 << 31], &[i64::MAX, 2], &[-1], &[1 << 23]] {
+            let error = large(dims, op);
+            assert!(matches!(error, Error::Onnx(OnnxError::Operation { index: 0, .. })), "{op} {dims:?}: {error}");
+        }
+    }
+    let (mut file, _) = export(&tables()[0], PLAIN);
+    file.graph.as_mut().unwrap().initializer[0].dims = vec![1 << 31, 1 << 31, 3, 3];
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
+    file.graph.as_mut().unwrap().initializer[0].dims = vec![-1, 3, 3, 3];
+    assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
+}
