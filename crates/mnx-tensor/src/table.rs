@@ -143,6 +143,8 @@ macro_rules! rows {
         };
     };
     (@entry [$(#[$features:meta])*] $name:ident, $simd:ty, $kernel:expr) => {
+        /// # Safety
+        /// As [`Layer::run`], and the CPU has the ISA.
         $(#[$features])*
         unsafe fn $name(layer: &Layer<'_>, part: &Part) {
             debug_assert!(part.fits(layer), "{part:?} of {layer:?}");
@@ -151,12 +153,16 @@ macro_rules! rows {
         }
     };
     (@probes [$(#[$features:meta])*] $simd:ty, $sums:literal) => {
+        /// # Safety
+        /// The CPU has the ISA.
         $(#[$features])*
         unsafe fn peak(steps: u64, operand: f32) -> (u64, f32) {
             // SAFETY: the table's contract: the CPU has the ISA.
             crate::peak::chains::<$simd, $sums>(unsafe { <$simd>::assume() }, steps, operand)
         }
 
+        /// # Safety
+        /// The CPU has the ISA; `src` is readable and `dst` writable for so many panels.
         $(#[$features])*
         unsafe fn copy(src: *const f32, dst: *mut f32, panels: usize) {
             // SAFETY: as above, and the caller's promise.

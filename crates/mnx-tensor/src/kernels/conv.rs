@@ -62,6 +62,9 @@ struct TileStart {
 }
 
 /// Calls the tile whose number of columns is a constant.
+///
+/// # Safety
+/// As [`tile`].
 #[inline(always)]
 unsafe fn sized<S: Simd, const STRIDE: usize, const ROWS: usize, const MAX: usize>(
     s: S,
@@ -92,6 +95,9 @@ unsafe fn sized<S: Simd, const STRIDE: usize, const ROWS: usize, const MAX: usiz
 }
 
 /// `ROWS` rows (1 or 2) times `COLUMNS` columns times one panel.
+///
+/// # Safety
+/// As [`Layer::run`], for a tile within the part; `COLUMNS` columns from `at.x` on exist.
 #[inline(always)]
 unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
     s: S,

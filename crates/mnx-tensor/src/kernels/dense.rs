@@ -64,6 +64,9 @@ struct TileStart {
 }
 
 /// The input of `count` output pixels from row `y`, column `x` on. At the edges it is a copy with zeros around it.
+///
+/// # Safety
+/// As [`Layer::run`], for pixels within the part.
 #[inline(always)]
 unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     s: S,
@@ -135,6 +138,9 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
 }
 
 /// `PIXELS` output pixels times one panel.
+///
+/// # Safety
+/// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`].
 #[inline(always)]
 unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize>(
     s: S,

@@ -40,6 +40,9 @@ pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: 
 }
 
 /// One row times `PANELS` panels.
+///
+/// # Safety
+/// As [`Layer::run`], for `PANELS` panels from `panel` on that are part of the layer.
 #[inline(always)]
 unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, panel: usize) {
     // SAFETY: panels are inside by the caller's promise.
@@ -65,6 +68,9 @@ unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Par
 }
 
 /// `ROWS` rows times one panel.
+///
+/// # Safety
+/// As [`Layer::run`], for `ROWS` rows from `row` on and a panel that are part of it.
 #[inline(always)]
 unsafe fn tall<S: Simd, const ROWS: usize>(s: S, layer: &Layer<'_>, part: &Part, row: usize, panel: usize) {
     // SAFETY: rows and panel are inside by the caller's promise.
@@ -88,6 +94,9 @@ unsafe fn tall<S: Simd, const ROWS: usize>(s: S, layer: &Layer<'_>, part: &Part,
 }
 
 /// Sixteen outputs from `first` on, or as many as there are.
+///
+/// # Safety
+/// As [`Layer::run`]; the row has outputs from `first` on.
 #[inline(always)]
 unsafe fn store<S: Simd>(s: S, layer: &Layer<'_>, part: &Part, row: usize, first: usize, sum: S::P16) {
     let (low, high) = s.halves(sum);

@@ -40,6 +40,8 @@ pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, par
     unsafe { pointwise::<S, Half, MAX>(s, layer, part) }
 }
 
+/// # Safety
+/// As [`Layer::run`].
 #[inline(always)]
 unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
     // A chunk is read once per panel, so it should stay in the cache.
@@ -172,6 +174,9 @@ struct TileStart {
 }
 
 /// Calls the tile whose number of pixels is a constant.
+///
+/// # Safety
+/// As [`tile`].
 #[inline(always)]
 unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(
     s: S,
@@ -200,6 +205,9 @@ unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(
 }
 
 /// `PIXELS` pixels times one panel, or the half of it that is there.
+///
+/// # Safety
+/// As [`Layer::run`], for pixels and a panel that are part of it.
 #[inline(always)]
 unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
     // SAFETY: pixels and panel are inside by the caller's promise.
@@ -240,6 +248,9 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
 }
 
 /// The end of a tile in two halves: adds the last four input channels to each, and stores it.
+///
+/// # Safety
+/// As [`tile`], of which this is the end: four input channels are left, at `x` and `w`.
 #[inline(always)]
 unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
@@ -265,6 +276,9 @@ unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
 }
 
 /// The first `PIXELS` of these sums.
+///
+/// # Safety
+/// As [`halves`], for `PIXELS` pixels.
 #[inline(always)]
 unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
@@ -284,6 +298,9 @@ unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
 }
 
 /// Four input channels: `PIXELS` blocks at `x`, four rows of weights at `w`.
+///
+/// # Safety
+/// Four channels of `PIXELS` blocks are readable at `x`, four rows of a panel at `w`.
 #[inline(always)]
 unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,

@@ -74,6 +74,9 @@ struct TileStart {
 }
 
 /// `PIXELS` pixels times `PANELS` panels.
+///
+/// # Safety
+/// As [`Layer::run`], for pixels and panels that are part of it.
 #[inline(always)]
 unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
     let cin = layer.cin;
