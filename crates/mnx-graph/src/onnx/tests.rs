@@ -8,9 +8,7 @@ use crate::{Error, Model, Padding, Spec, families};
 mod refuse;
 mod write;
 
-use write::{
-    Clamps, Head, Norms, PLAIN, Pads, Style, bytes, export, float, floats, int, integers, ints, model, pictures,
-};
+use write::{Clamps, Head, Norms, PLAIN, Pads, Style, bytes, export, float, int, integers, ints};
 
 fn spec(family: &str, width: f64, identity: f64, resolution: usize) -> Spec {
     let mut spec = Spec { width, identity, classes: 3, ..Spec::family(family).unwrap() };
