@@ -13,6 +13,16 @@ const BIAS: f64 = 0.3;
 /// layer's input. So activations keep the scale of a trained network at any depth: ReLU6 passes some values and cuts
 /// others, logits are of order 1, and nothing comes near the denormals.
 ///
+/// ```
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// let mut spec = mnx_graph::Spec::family("mobilenetv2").expect("a known family");
+/// spec.width = 0.1;
+/// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+/// assert_eq!(model.spec().classes, 1000);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`Error::PixelRange`] for a mean or deviation that is meant for pixels in 0…255; otherwise as [`write_model`].
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {

@@ -16,6 +16,17 @@ use crate::huge::HugePages;
 use crate::{Error, FileError, InFile, Layer, Limits, Network, Spec};
 
 /// How a weight file is opened.
+///
+/// ```no_run
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// // A file that was verified when it was installed, and that may be larger than usual.
+/// let mut limits = mnx_graph::Limits::default();
+/// limits.arena_bytes = 8 << 30;
+/// let options = mnx_graph::OpenOptions::new().limits(limits);
+/// let model = mnx_graph::Model::open_with("large.mnx", &options)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {

@@ -55,6 +55,7 @@ impl Activation {
 
 /// One convolution (with its batch norm folded in) or the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Layer {
     /// Name of the convolution in a checkpoint, e.g. `features.1.conv.0`.
     pub name: String,
@@ -74,6 +75,7 @@ pub struct Layer {
 
 /// A row of layers, and the shortcut over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Block {
     /// Name in a checkpoint, e.g. `features.3`.
     pub name: String,
@@ -111,6 +113,7 @@ impl Block {
 
 /// A network: blocks in a row, then the global average pool, then the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Network {
     /// The stem, then the blocks of the stages, then the head if there is one.
     pub blocks: Vec<Block>,

@@ -23,6 +23,7 @@ pub enum BlockKind {
 /// One row of the stage table: `repeats` blocks. The first has `stride`, the others have stride 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stage {
     /// Kind of the stage's blocks. If a stage table does not say, it is a SandGlass block.
     #[serde(default)]
@@ -59,6 +60,7 @@ fn is_true(value: &bool) -> bool {
 /// The first layer: a dense convolution with an activation, and possibly a max pool after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stem {
     /// Output channels before the width multiplier.
     pub channels: usize,
@@ -83,6 +85,7 @@ fn is_three(kernel: &usize) -> bool {
 /// The rule that says where the zeros of a padded convolution go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Padding {
     /// The same number on each side, like PyTorch's `padding=1` for a 3x3 layer.
     #[default]
@@ -93,6 +96,14 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// Its name in stage tables and on the command line: `torch` or `tf`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Padding::Torch => "torch",
+            Padding::Tf => "tf",
+        }
+    }
+
     /// Zeros `(before, after)` the picture along one axis: `kernel` is the filter's size, an odd number; `size` is the
     /// picture's; `stride` is 1 or 2.
     pub fn of(self, kernel: usize, size: usize, stride: usize) -> (usize, usize) {
@@ -204,6 +215,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// The whole description of a network; the weight file's header holds one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Spec {
     /// Name of the family, e.g. `mobilenext`, or one of the user's own.
     pub family: String,

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use mnx::ops::{self, Conv, Margins};
-use mnx::{Clamp, Cpu, Isa, KernelLayer, Operation, Tensor, TensorError, pack};
+use mnx::unstable::{Layer, pack};
+use mnx::{Clamp, Cpu, Isa, Operation, Tensor, TensorError};
 
 const CIN: usize = 96;
 const COUT: usize = 192;
@@ -41,8 +42,8 @@ fn layers() -> Result<(), TensorError> {
     let depthwise = Operation::Depthwise { kernel: 3, stride: 1 };
     let (dw, dw_bias) = (depthwise.pack(dw.data(), [CIN, CIN])?, pack::bias(&[], CIN)?);
     let (pw, pw_bias) = (Operation::Pointwise.pack(pw.data(), [CIN, COUT])?, pack::bias(&[], COUT)?);
-    let depthwise = KernelLayer::new(cpu, depthwise, [CIN, CIN], &dw, &dw_bias, Clamp::RELU6)?;
-    let pointwise = KernelLayer::new(cpu, Operation::Pointwise, [CIN, COUT], &pw, &pw_bias, Clamp::NONE)?;
+    let depthwise = Layer::new(cpu, depthwise, [CIN, CIN], &dw, &dw_bias, Clamp::RELU6)?;
+    let pointwise = Layer::new(cpu, Operation::Pointwise, [CIN, COUT], &pw, &pw_bias, Clamp::NONE)?;
     let pixels = SIDE * SIDE;
     report("depthwise 3x3", pixels * CIN * 9, || ops::forward(&depthwise, input.view(), Margins::ONE, None))?;
     report("pointwise", pixels * CIN * COUT, || ops::forward(&pointwise, hidden.view(), Margins::ZERO, None))?;

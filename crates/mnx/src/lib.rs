@@ -130,9 +130,9 @@ pub use mnx_graph::Converted;
 pub use mnx_graph::{
     Activation, Arithmetic, Block, BlockKind, BlockOutput, ConvError, Element, Error as GraphError, ErrorKind,
     FileError, FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Packing, Padding, PlacedLayer, Preprocessing, Profile, Quantization,
-    Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool, Wanted, Weights,
-    families, include_model, init, write_model, write_quantized,
+    MAX_THREADS, Model, Network, OpenOptions, Outputs, Packing, Padding, PlacedLayer, Preprocessing, Profile,
+    Quantization, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool, Wanted,
+    Weights, families, include_model, init, write_model, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
@@ -143,19 +143,23 @@ pub use mnx_graph::{
 pub use mnx_graph::{Onnx, OnnxError};
 pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
-pub use mnx_tensor::{
-    Clamp, Cpu, Error as TensorError, Isa, Layer as KernelLayer, Operation, Tensor, TensorView, TunedFor, ops, pack,
-};
+pub use mnx_tensor::{Clamp, Cpu, Error as TensorError, Isa, Operation, Tensor, TensorView, TunedFor, ops};
 #[cfg(feature = "image")]
 pub use picture::PictureFormat;
 pub use picture::{Frame, Picture, PictureLimits};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};
 
-/// What is not promised: any release may change it.
+/// What is not promised, and may change with any release: kernels and what they are called with.
+///
+/// [`ops`] runs single layers on plain tensors with names that stay. Behind this door one packs weights once, chooses the
+/// kernel's row and calls it on memory of one's own, as plans do.
 pub mod unstable {
     #[cfg(feature = "rayon")]
     pub use mnx_graph::unstable::thread_pool;
+    pub use mnx_tensor::{
+        AlignedBuf, AlignedBytes, BlockedShape, Blocking, Layer, Part, Tuning, pack, part, strip, table,
+    };
 }
 
 /// The README's example compiles.

@@ -148,6 +148,13 @@ impl Default for PictureLimits {
 }
 
 /// An owned, upright picture of red, green and blue bytes. Rows have no gaps.
+///
+/// ```
+/// // Two pixels, red and blue; with the feature `image`, `Picture::open` reads files.
+/// let picture = mnx::Picture::from_rgb8(vec![255, 0, 0, 0, 0, 255], 2, 1)?;
+/// assert_eq!((picture.width(), picture.height()), (2, 1));
+/// # Ok::<(), mnx::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,

@@ -7,6 +7,11 @@ use std::cmp::Ordering;
 ///
 /// As in PyTorch, a logit of -Inf has probability 0. Every probability is NaN if a logit is NaN or +Inf, or if all are -Inf.
 /// No logits give no probabilities.
+///
+/// ```
+/// assert_eq!(mnx::softmax(&[1.0, 1.0]), [0.5, 0.5]);
+/// assert_eq!(mnx::softmax(&[0.0, f32::NEG_INFINITY]), [1.0, 0.0]);
+/// ```
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // `f32::max` ignores a NaN, but the NaN's own term below makes the sum NaN.

@@ -53,6 +53,23 @@ pub struct Quantization {
 /// Writes the weight file of an f32 network, in version 1 of the format. `source` is called for each layer's weights, in
 /// order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
 ///
+/// ```
+/// use mnx_graph::{Layer, LayerWeights, Limits, Model, Spec, write_model};
+///
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// let mut spec = Spec::family("mobilenext").expect("a known family");
+/// spec.width = 0.1;
+/// let zeros = |layer: &Layer| LayerWeights {
+///     weight: vec![0.0; layer.weight_elements() as usize],
+///     bias: vec![0.0; layer.cout],
+/// };
+/// let mut file = Vec::new();
+/// write_model(&spec, &Limits::default(), zeros, &mut file)?;
+/// assert_eq!(Model::from_bytes(file)?.spec(), &spec);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// - As [`Network::new_with`] for the spec.
 /// - [`Error::Conv`] with the tensor's name if `source` returns a slice of the wrong length.

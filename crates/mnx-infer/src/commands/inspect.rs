@@ -159,6 +159,7 @@ impl<'a> Shown<'a> {
         let padding = match self.padding {
             mnx::Padding::Torch => "as PyTorch's",
             mnx::Padding::Tf => "as TensorFlow's SAME",
+            other => other.name(),
         };
         let rows = [
             ("network", format!("{} {:?}, identity {:?}", printable(self.family), self.width, self.identity)),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use mnx::{BlockKind, Onnx, Padding, Spec};
+use mnx::{BlockKind, Onnx, Spec};
 
 use super::convert::{note_flushed, with_flags};
 use super::{Context, network};
@@ -46,8 +46,9 @@ fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
         Arch::Family(name) if *name == graph.family => Ok(graph.clone()),
         // It does not fit; the first operation that does not will be named.
         Arch::Family(_) => {
-            let named = network::base(arch)?;
-            Ok(Spec { classes: graph.classes, padding: graph.padding, ..named })
+            let mut named = network::base(arch)?;
+            (named.classes, named.padding) = (graph.classes, graph.padding);
+            Ok(named)
         }
         Arch::File(_) => network::base(arch),
     }
@@ -64,7 +65,7 @@ fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> String {
         read.push(format!("identity {}", spec.identity));
     }
     read.push(format!("{} classes", spec.classes));
-    read.push(if spec.padding == Padding::Tf { "padding tf" } else { "padding torch" }.into());
+    read.push(format!("padding {}", spec.padding.name()));
     let [height, width] = model.input_size().map(|size| size.map_or("?".into(), |size| size.to_string()));
     read.push(format!("input {height} x {width}"));
 

@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn files_of_one_name_are_told_apart_by_their_folders() {
-        let spec = Spec { width: 0.1, ..Spec::family("mobilenext-cifar").unwrap() };
+        let mut spec = Spec::family("mobilenext-cifar").unwrap();
+        spec.width = 0.1;
         let model = mnx::Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
         let entry = |file: Option<&str>| Entry { model: model.clone(), file: file.map(Into::into) };
         let entries = [Some("a/w.mnx"), None, Some("b/w.mnx"), Some("b/v.mnx"), Some("b/v.mnx")].map(entry);

@@ -91,13 +91,19 @@ fn specs(arch: &Arch, width: Option<f64>, args: &Compare) -> Result<Vec<Spec>, E
     if args.identity.is_empty() || !has_identity(&spec) {
         return Ok(vec![spec]);
     }
-    Ok(args.identity.iter().map(|&identity| Spec { identity, ..spec.clone() }).collect())
+    Ok(args.identity.iter().map(|&identity| with_identity(&spec, identity)).collect())
+}
+
+fn with_identity(spec: &Spec, identity: f64) -> Spec {
+    let mut spec = spec.clone();
+    spec.identity = identity;
+    spec
 }
 
 /// Whether the multiplier makes a difference to a network of this kind.
 fn has_identity(spec: &Spec) -> bool {
     let covered = |identity| {
-        let network = Network::new(&Spec { identity, ..spec.clone() }).ok()?;
+        let network = Network::new(&with_identity(spec, identity)).ok()?;
         Some(network.blocks.iter().map(|block| block.identity_channels).sum::<usize>())
     };
     matches!((covered(0.0), covered(1.0)), (Some(none), Some(all)) if none != all)

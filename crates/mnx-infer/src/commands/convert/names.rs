@@ -1,6 +1,6 @@
 //! What `convert` learns from the names of a checkpoint's tensors, and what it reports about them.
 
-use mnx::{CheckpointError, Dialect, GraphError, Naming, Padding, Problem, Spec};
+use mnx::{CheckpointError, Dialect, GraphError, Naming, Problem, Spec};
 
 use crate::args::Convert;
 use crate::error::printable;
@@ -92,11 +92,7 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
 }
 
 pub(super) fn padding(spec: &Spec) -> String {
-    let name = match spec.padding {
-        Padding::Torch => "torch",
-        Padding::Tf => "tf",
-    };
-    format!("padding {name} (--padding)")
+    format!("padding {} (--padding)", spec.padding.name())
 }
 
 pub(super) fn mean_std(dialect: &Dialect) -> String {
