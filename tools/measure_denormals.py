@@ -9,7 +9,10 @@
 Prints Markdown. A figure is the time with the decayed channels over the time with zeros: the fastest inference of each, in
 turn, on one thread, as `mnx-infer compare` measures it. The last column is the largest difference of a logit, as a share of the largest logit.
 
-With --node RUNNER and --wasm PROGRAM (tools/wasm/run.mjs and the example `time_weights` built for wasm32-wasip1) it measures simd128 instead.
+simd128 is measured with --wasm, under Node.js:
+
+    CARGO_PROFILE_RELEASE_LTO=off MNX_WASM_CMD=build tools/wasm/test.sh --release -p mnx --no-default-features --example time_weights
+    python tools/measure_denormals.py --wasm target/wasm/wasm32-wasip1/release/examples/time_weights.wasm
 """
 
 import argparse
@@ -24,6 +27,7 @@ import torchvision
 from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
+RUNNER = ROOT / "tools/wasm/run.mjs"
 SHARES = (0.01, 0.05, 0.1, 0.3)
 MAGNITUDES = (1e-10, 1e-15, 1e-20, 1e-25, 1e-30, 1e-39, 1e-44)
 PARTS = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
@@ -108,8 +112,8 @@ class Bench:
     def times(self, isa):
         files = [self.folder / "decayed.mnx", self.folder / "zeros.mnx"]
         if isa == "simd128":
-            done = subprocess.run(["node", "--no-warnings", self.options.node, self.options.wasm, *files], capture_output=True, text=True, check=True)
-            return [float(line.split()[0]) for line in done.stdout.splitlines()]
+            done = subprocess.run(["node", "--no-warnings", RUNNER, self.options.wasm, *files], capture_output=True, text=True, check=True)
+            return [float(line.split()[0]) for line in done.stdout.splitlines() if " simd128 " in line]
         arguments = ["compare", *files, "--isa", isa, "--threads", "1", "--format", "json", "--warmup", "2"]
         answer = json.loads(self.run(*arguments, "--iterations", self.options.iterations))
         return [row["runs"][0]["latency_ms"]["min"] for row in answer["networks"]]
@@ -144,7 +148,6 @@ def main():
     parser.add_argument("--isas", nargs="+")
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--attempts", type=int, default=5, help="as long as a ratio is not near 1")
-    parser.add_argument("--node", type=Path)
     parser.add_argument("--wasm", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
