@@ -6,7 +6,7 @@ use mnx_graph::{Model, Onnx};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(onnx) = Onnx::from_bytes(bytes.to_vec()) else { return };
-    if let Ok(file) = onnx.convert(onnx.spec()) {
-        Model::from_bytes(file).expect("what convert writes opens");
+    if let Ok(converted) = onnx.convert(onnx.spec()) {
+        Model::from_bytes(converted.file).expect("what convert writes opens");
     }
 });
