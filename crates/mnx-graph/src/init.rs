@@ -14,11 +14,10 @@ const BIAS: f64 = 0.3;
 /// cuts, logits are of order 1, and nothing comes near the denormals.
 ///
 /// # Errors
-/// [`Error::PixelRange`]; and as [`write_model`].
+/// As [`write_model`].
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
     let limits = Limits::default();
     let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
-    spec.preprocessing.check_range()?;
     let mut random = SplitMix64(seed);
     let mut file = Vec::new();
     let source = |layer: &Layer| {
