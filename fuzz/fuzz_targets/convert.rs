@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = detect(bytes);
     let spec = Spec::from_json(SMALL).expect("the stage table is right");
     if let Ok(converted) = convert(bytes, &spec, 1e-5) {
-        Model::from_bytes(converted.file).expect("what convert writes opens");
+        let model = Model::from_bytes(converted.file).expect("what convert writes opens");
+        assert_eq!(model.almost_zero(), 0);
     }
 });

@@ -24,11 +24,10 @@ const BIAS: f64 = 0.3;
 /// ```
 ///
 /// # Errors
-/// [`Error::PixelRange`] for a mean or deviation that is meant for pixels in 0…255; otherwise as [`write_model`].
+/// As [`write_model`].
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
     let limits = Limits::default();
     let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
-    spec.preprocessing.check_range()?;
     let mut random = SplitMix64(seed);
     let mut file = Vec::new();
     let source = |layer: &Layer| {

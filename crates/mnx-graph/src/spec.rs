@@ -193,8 +193,11 @@ impl Preprocessing {
         (above || wide).then_some(meant)
     }
 
+    /// Only for what is converted: what was made before is still read.
+    ///
     /// # Errors
     /// [`Error::PixelRange`] for values that are meant for pixels in 0…255.
+    #[cfg(any(feature = "convert", test))]
     pub(crate) fn check_range(&self) -> Result<(), Error> {
         let Some(meant) = self.in_unit_range() else { return Ok(()) };
         let pair = |of: &Preprocessing| [of.mean, of.std];

@@ -248,6 +248,14 @@ fn another_network_than_the_checkpoints_is_refused() {
 }
 
 #[test]
+fn mean_and_deviation_for_other_pixels_are_refused() {
+    let mut spec = small_spec();
+    (spec.preprocessing.mean, spec.preprocessing.std) = ([127.5; 3], [127.5; 3]);
+    let error = convert(&file(&checkpoint()), &spec, 1e-5).unwrap_err();
+    assert!(matches!(error, Error::PixelRange { meant, .. } if meant == [[0.5; 3]; 2]), "{error}");
+}
+
+#[test]
 fn what_is_no_checkpoint_is_refused() {
     let good = file(&checkpoint());
     let mut trailing = good.clone();

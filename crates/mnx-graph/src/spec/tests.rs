@@ -152,10 +152,10 @@ fn values_for_0_to_255_are_told_from_those_for_0_to_1() {
         assert_eq!(meant(mean, std), Some(expected), "{mean:?} {std:?}");
     }
 
-    // Nothing is made of them, but what was made before still opens.
+    // No checkpoint is converted with them, but what was made before still opens.
     let mut spec = Spec::family("mobilenext-cifar").unwrap();
     (spec.width, spec.preprocessing.mean) = (0.1, [127.5; 3]);
-    let error = crate::init(&spec, 1).unwrap_err();
+    let error = spec.preprocessing.check_range().unwrap_err();
     assert!(matches!(error, Error::PixelRange { .. }), "{error}");
     assert!(error.to_string().contains("found 127.5,127.5,127.5 and"), "{error}");
     let mut file = Vec::new();

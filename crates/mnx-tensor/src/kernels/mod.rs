@@ -10,6 +10,8 @@ mod epilogue;
 mod linear;
 mod maxpool;
 mod pointwise;
+// Only a row of AVX-512 uses it.
+#[cfg(target_arch = "x86_64")]
 mod pointwise_wide;
 mod pool;
 
@@ -19,6 +21,7 @@ pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
 pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use pointwise_wide::pw_wide;
 pub(crate) use pool::pool;
 
