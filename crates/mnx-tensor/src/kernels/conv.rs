@@ -115,6 +115,9 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
         let mut block = part.src.block::<f32>(0).wrapping_add((at.y * row + at.x) * STRIDE * 8);
         // On a small plane only a few tiles use a panel. Each of them prefetches a third of the next panel.
         let mut ahead = layer.weights_of::<f32>((at.panel + 1) * 9 + at.index % 3 * 3, cin * 16);
+        // Hidden from the compiler: it would unroll the loop over the filter's rows, load early in the longer body, and put sums on
+        // the stack (tools/check_kernels).
+        let filter_rows = std::hint::black_box(3);
         let mut channels = cin;
         while channels > 0 {
             let lanes = channels.min(8);
@@ -124,7 +127,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
             }
             for lane in 0..lanes {
                 let mut from = block.wrapping_add(lane);
-                for _ in 0..3 {
+                for _ in 0..filter_rows {
                     for k in 0..3 {
                         let taps = s.load16(w.add(k * 16));
                         for (r, sums) in sums.iter_mut().enumerate() {
