@@ -23,7 +23,7 @@
 //! - [`Session`]: the memory of one stream of inferences; raw tensors `[N, 3, H, W]` in, logits out. Any N, H and W from 1 on.
 //! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB8, RGBA8) resized, cropped and normalised as torchvision does.
 //! - [`Classifier`]: the three together.
-//! - [`ops`]: single layers on plain tensors, without any network; [`pack`] orders their weights once for many calls.
+//! - [`ops`]: single layers on plain tensors, without any network; [`unstable::pack`] orders their weights once for many calls.
 //! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
 //!   weight files.
 //!
