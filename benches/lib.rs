@@ -1,4 +1,4 @@
-//! What the criterion benches share: networks with random weights, the layer shapes in them, and kernels on buffers of
+//! What the benches share: networks with random weights, the layer shapes in them, and kernels on buffers of
 //! their own.
 //!
 //! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s.
@@ -22,6 +22,44 @@ pub fn widths() -> &'static [f64] {
     // `cargo bench` says `--bench`, `cargo test` does not.
     let said = |word: &str| std::env::args().any(|arg| arg == word);
     if said("--bench") && !said("--test") { &ALL } else { &ALL[..1] }
+}
+
+/// How a bench that measures in turns runs, and what it measures.
+#[derive(Debug)]
+pub struct Turns {
+    /// How often everything gets a turn.
+    pub rounds: usize,
+    /// How long a turn takes at least.
+    pub turn: Duration,
+    /// The width multiplier of the MobileNeXt whose layers are measured.
+    pub width: f64,
+    /// Which names to measure; empty for all.
+    pub filter: String,
+}
+
+impl Turns {
+    /// From the command line: `[--width W] [FILTER]`. As a test it runs once, on the least.
+    ///
+    /// # Panics
+    /// For a width that is no number.
+    pub fn from_args(rounds: usize, turn: Duration) -> Turns {
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let mut turns = if args.iter().any(|arg| arg == "--bench") {
+            Turns { rounds, turn, width: 1.0, filter: String::new() }
+        } else {
+            Turns { rounds: 1, turn: turn / 100, width: 0.1, filter: String::new() }
+        };
+        let mut rest = args.into_iter().filter(|arg| arg != "--bench");
+        while let Some(arg) = rest.next() {
+            match arg.as_str() {
+                "--width" => {
+                    turns.width = rest.next().and_then(|w| w.parse().ok()).expect("--width takes a width multiplier")
+                }
+                _ => turns.filter = arg,
+            }
+        }
+        turns
+    }
 }
 
 /// Short runs, for there are many of them, but long enough for ten iterations of so many floating-point operations.

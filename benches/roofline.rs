@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, shapes};
+use mnx_benches::{Shape, Turns, shapes};
 use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Cpu, Isa, TunedFor};
@@ -75,18 +75,7 @@ fn kernels_of_scalar() -> impl Iterator<Item = &'static str> {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let benches = args.iter().any(|arg| arg == "--bench");
-    // Run as a test, once, on the least.
-    let (rounds, turn, default) = if benches { (ROUNDS, TURN, 1.0) } else { (1, Duration::from_micros(100), 0.1) };
-    let (mut width, mut filter) = (default, String::new());
-    let mut rest = args.iter().filter(|arg| *arg != "--bench");
-    while let Some(arg) = rest.next() {
-        match arg.as_str() {
-            "--width" => width = rest.next().and_then(|w| w.parse().ok()).expect("--width takes a width multiplier"),
-            other => filter = other.into(),
-        }
-    }
+    let Turns { rounds, turn, width, filter } = Turns::from_args(ROUNDS, TURN);
     // Every row that this CPU can run, those of a name together.
     let mut kernels: Vec<&Kernel> = table::rows().filter(|row| row.isa.is_available()).collect();
     let first = |row: &Kernel| kernels_of_scalar().position(|name| name == row.name);

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, shapes};
+use mnx_benches::{Shape, Turns, shapes};
 use mnx_tensor::peak::fma_peak;
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Cpu, Isa, TunedFor};
@@ -53,18 +53,7 @@ fn measure(shape: &Shape, candidates: &[Candidate], rounds: usize, turn: Duratio
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let benches = args.iter().any(|arg| arg == "--bench");
-    // Run as a test, once, on the least.
-    let (rounds, turn, default) = if benches { (ROUNDS, TURN, 1.0) } else { (1, Duration::from_micros(50), 0.1) };
-    let (mut width, mut filter) = (default, String::new());
-    let mut rest = args.iter().filter(|arg| *arg != "--bench");
-    while let Some(arg) = rest.next() {
-        match arg.as_str() {
-            "--width" => width = rest.next().and_then(|w| w.parse().ok()).expect("--width takes a width multiplier"),
-            other => filter = other.into(),
-        }
-    }
+    let Turns { rounds, turn, width, filter } = Turns::from_args(ROUNDS, TURN);
     let (peak, isa) = fma_peak(Duration::from_millis(20));
     println!("FMA peak of one thread {peak:.1} GFLOP/s ({isa}); this CPU is tuned for: {}", TunedFor::detect());
     println!("GFLOP/s of each row, medians of {rounds} turns; * is the fastest\n");
