@@ -50,6 +50,8 @@ KERNELS = [
     ("linear", "linear, batch 5", 20, None),
 ]
 ROUNDS = 1000
+# The first LLVM with a model of Neoverse-V2.
+OLDEST_LLVM = 16
 # Independent multiply-adds, as many as registers allow: latency times units is at most 16.
 ALONE = [f"fmla v{n}.4s, v30.4s, v31.4s" for n in range(24)]
 
@@ -66,10 +68,11 @@ def mca(cpu, lines, figure="Total Cycles", width=None):
 
 
 def program():
-    found = sorted(pathlib.Path("/usr/bin").glob("llvm-mca-[0-9]*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    if not found:
-        raise CannotJudge("llvm-mca is not installed: tools/aarch64/setup.sh does it")
-    return str(found[-1])
+    found = {int(path.name.rpartition("-")[2]): path for path in pathlib.Path("/usr/bin").glob("llvm-mca-[0-9]*")}
+    if max(found, default=0) < OLDEST_LLVM:
+        there = f"only version {max(found)} is" if found else "none is"
+        raise CannotJudge(f"llvm-mca {OLDEST_LLVM} or newer is needed, {there} installed: tools/aarch64/setup.sh does it")
+    return str(found[max(found)])
 
 
 def assembler(instruction):

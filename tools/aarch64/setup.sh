@@ -25,10 +25,17 @@ exec 9>"$H/.lock"
 flock 9
 
 plugin_sum=$(cksum <"$HERE/insncount.c" 2>/dev/null || echo none)
+# The newest llvm-mca knows the CPUs that kernels.py asks about; a system's own may be too old.
+have_mca() {
+    local newest
+    newest=$(ls /usr/bin/llvm-mca-[0-9]* 2>/dev/null | sort -V | tail -n 1)
+    [ -n "$newest" ] || return 1
+    case $("$newest" -mtriple=aarch64 -mcpu=neoverse-v2 - <<<nop 2>&1) in *"not a recognized"*) return 1 ;; esac
+}
 have_tools() {
     command -v aarch64-linux-gnu-gcc && command -v qemu-aarch64 &&
         [ -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 ] && command -v c++filt &&
-        { [ "${MNX_AARCH64_MCA:-1}" = 0 ] || ls /usr/bin/llvm-mca-[0-9]*; }
+        { [ "${MNX_AARCH64_MCA:-1}" = 0 ] || have_mca; }
 } >/dev/null 2>&1
 whole() {
     [ "${MNX_AARCH64_FORCE:-0}" != 1 ] && [ -f "$H/stamp" ] || return 1
