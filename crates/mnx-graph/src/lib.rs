@@ -63,6 +63,6 @@ pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
-pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
+pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, ValueOutput};
 pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
 pub use threads::{ThreadPool, unstable};
