@@ -32,6 +32,7 @@ mod onnx;
 mod outputs;
 mod plan;
 mod profile;
+pub mod quantize;
 mod run;
 mod session;
 mod spec;
@@ -47,7 +48,7 @@ pub use converted::Converted;
 pub use error::CheckpointError;
 #[cfg(feature = "onnx")]
 pub use error::OnnxError;
-pub use error::{Error, FileError, InFile};
+pub use error::{Error, FileError, InFile, QuantizeError};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]

@@ -41,7 +41,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Spec;
 
-pub(crate) use layout::{Layout, Tensor};
+pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
 pub(crate) use read::{Front, check_payload, check_runs, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 
