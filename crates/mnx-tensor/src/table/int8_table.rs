@@ -16,7 +16,11 @@ pub(super) struct Int8Instance {
 }
 
 /// Those of this build, slowest first.
-static INSTANCES: &[&Int8Instance] = &[&SCALAR];
+static INSTANCES: &[&Int8Instance] = &[
+    &SCALAR,
+    #[cfg(target_arch = "x86_64")]
+    &AVX512_VNNI,
+];
 
 pub(super) fn int8_instances() -> &'static [&'static Int8Instance] {
     INSTANCES
@@ -64,6 +68,26 @@ macro_rules! int8_rows {
             unsafe { $kernel(<$dot>::assume(), layer, part) }
         }
     };
+}
+
+// Thirty-two registers. 12 pixels x 1 sum + 1 weights + broadcasts: wider tiles are slower at few channels, where what happens
+// to the sums outweighs the sums.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
+    AVX512_VNNI: crate::simd::dot::Avx512Vnni, || crate::simd::dot::Avx512Vnni::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 4 x 16 = int8::depthwise::<_, 1, 4>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 4 x 16 = int8::depthwise::<_, 2, 4>;
+    pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 8 x 16 = int8::dense::<_, 3, 1, 8>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 8 x 16 = int8::dense::<_, 3, 2, 8>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 8 x 16 = int8::dense::<_, 7, 2, 8>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
 }
 
 // The portable fallback knows no register count.

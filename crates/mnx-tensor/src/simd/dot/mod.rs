@@ -7,7 +7,11 @@ use super::sealed::Sealed;
 use crate::Isa;
 use crate::int8::Form;
 
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub use avx512_vnni::Avx512Vnni;
 
 /// Sixteen sums or channels at a time. As with [`Simd`](super::Simd), an instance proves that the CPU has the instructions,
 /// and the trait is sealed: unsafe code relies on what its methods do.
