@@ -4,9 +4,10 @@ use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
 
 use crate::exec::{Exec, Regions};
 use crate::graph::{Graph, ValueId};
+use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::outputs::Outputs;
-use crate::plan::Plan;
+use crate::plan::{BatchValue, Plan};
 use crate::run::{Prepared, Until};
 use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
 use crate::{Block, Error, Model, ThreadPool};
@@ -89,7 +90,7 @@ pub struct BlockOutput<'a> {
     pub picture: usize,
     /// `[C, H, W]`.
     pub shape: [usize; 3],
-    /// The values in that order.
+    /// The values in that order. Of a block that ends in int8: what its u8 numbers stand for.
     pub values: &'a [f32],
 }
 
@@ -103,6 +104,8 @@ pub struct Session {
     threads: usize,
     crew: Crew,
     prepared: Option<Prepared>,
+    /// Features of a classifier in int8, dequantised.
+    features: Vec<f32>,
 }
 
 impl Session {
@@ -127,7 +130,7 @@ impl Session {
             return Err(Error::Threads { most: MOST, found: threads });
         }
         let crew = Crew::new(threads, options.pool)?;
-        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None })
+        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None, features: Vec::new() })
     }
 
     /// The model that it runs.
@@ -154,7 +157,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
-    /// the arena would be larger than the model's limits allow; [`Error::Tensor`] when there is no memory for it.
+    /// the arena would be larger than the model's limits allow; [`Error::Average`] when the average pool in int8 would not be
+    /// exact; [`Error::Tensor`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
         self.prepare_for(shape, false)
     }
@@ -172,10 +176,9 @@ impl Session {
         // The old memory goes first: both together could be too much.
         self.prepared = None;
         let limits = self.model.limits();
-        let graph = Graph::new(self.model.network(), (height, width));
+        let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
         let keep = if observed { graph.blocks.clone() } else { Vec::new() };
-        let tuning = self.layers.cpu().tuning();
-        let plan = Plan::new(&graph, &keep, self.model.spec().padding, limits, self.threads, tuning)?;
+        let plan = Plan::new(&graph, &self.layers, &keep, self.model.spec().padding, limits, self.threads)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
         let lanes = if whole > 0 { self.threads } else { 1 };
@@ -192,7 +195,8 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on.
+    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on. Both are f32, whatever the layers
+    /// compute with.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -213,7 +217,8 @@ impl Session {
     }
 
     /// What the classifier sees: the pooled features `[N, C, 1, 1]` of an input `[N, 3, H, W]`, for embeddings or a
-    /// classifier of one's own. The model's classifier does not run.
+    /// classifier of one's own. The model's classifier does not run. Of a classifier in int8 they are what its u8 input stands
+    /// for.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -234,8 +239,14 @@ impl Session {
         self.run_watched(input, Until::Features, &mut ())?;
         let channels = self.model.network().classifier.cin;
         let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
-        // The pool's output is the first value of the batch.
-        let (batch, stride, start) = (p.shape[0], p.plan.batch[0].stride, p.regions.batch[0]);
+        let (batch, index) = (p.shape[0], p.plan.features);
+        let (BatchValue { stride, quantization, .. }, start) = (p.plan.batch[index], p.regions.batch[index]);
+        if let Some(quantization) = quantization {
+            let rows = p.memory[start..].chunks_exact(stride).take(batch);
+            self.features.clear();
+            self.features.extend(rows.flat_map(|row| row[..channels].iter().map(|&q| dequantize(q, quantization))));
+            return Ok(TensorView::new([batch, channels, 1, 1], &self.features)?);
+        }
         let bytes = channels * size_of::<f32>();
         // Rows have room for whole panels; a tensor has no gaps.
         for picture in 1..batch {
