@@ -15,9 +15,13 @@
 //! # Ok::<(), mnx_tensor::Error>(())
 //! ```
 
+pub mod int8;
+
 use crate::layer::{Clamp, Layer, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
-use crate::{AlignedBuf, AlignedBytes, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip};
+use crate::{
+    AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip,
+};
 
 /// Rows and columns of zeros around a picture: 0 or 1 per side of a 3x3 layer, 0 to 3 of a 7x7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +161,9 @@ pub fn forward(
     residual: Option<(TensorView, usize)>,
 ) -> Result<Tensor, Error> {
     let (operation, shape) = (layer.operation(), input.shape());
+    if layer.arithmetic() != Arithmetic::F32 {
+        return Err(Error::Kernel { operation, arithmetic: layer.arithmetic(), isa: layer.kernel().isa });
+    }
     let [n, cin, height, width] = shape;
     if cin != layer.cin() {
         return Err(Error::Shape { what: "input", expected: [n, layer.cin(), height, width], found: shape });
@@ -251,7 +258,7 @@ fn geometry(operation: Operation, padding: Margins, height: usize, width: usize)
     let same = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
     let (kernel, stride) = (operation.kernel(), operation.stride());
     match operation {
-        Operation::Pointwise | Operation::PointwiseHalf => return Ok(same),
+        Operation::Pointwise | Operation::PointwiseHalf | Operation::Quantize => return Ok(same),
         Operation::Pool if height * width == 0 => {
             return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
         }
