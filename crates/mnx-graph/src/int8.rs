@@ -216,7 +216,7 @@ pub(crate) fn check_average(
     }
     let exact = f64::from(input.scale) / (f64::from(output.scale) * pixels as f64);
     factor(exact).map(|_| ()).map_err(|found| {
-        let (expected, found) = ("a factor from 2^-126 to 2^64", format!("{found:e}"));
+        let (expected, found) = ("a factor from 2^-126 to 2^64", format!("{found:.3e}"));
         Error::Average { height, width, expected, found }
     })
 }

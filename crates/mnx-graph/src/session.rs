@@ -28,6 +28,9 @@ pub struct SessionOptions {
     /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
     /// this CPU is. The result has the same bits for every choice.
     pub tuned_for: Option<TunedFor>,
+    /// Whether int8 layers do without the CPU's instructions for dot products of bytes, as they do everywhere if the environment
+    /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
+    pub without_dot_products: bool,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
 }
@@ -59,6 +62,13 @@ impl SessionOptions {
         self
     }
 
+    /// Without the CPU's instructions for dot products of bytes.
+    #[must_use]
+    pub fn without_dot_products(mut self) -> Self {
+        self.without_dot_products = true;
+        self
+    }
+
     /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
     /// progress alone while the pool is busy.
     #[must_use]
@@ -74,6 +84,7 @@ impl std::fmt::Debug for SessionOptions {
             .field("threads", &self.threads)
             .field("isa", &self.isa)
             .field("tuned_for", &self.tuned_for)
+            .field("without_dot_products", &self.without_dot_products)
             .finish_non_exhaustive()
     }
 }
@@ -124,7 +135,8 @@ impl Session {
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
     /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
-        let layers = Layers::new(model, Cpu::choose(options.isa, options.tuned_for)?)?;
+        let cpu = Cpu::choose(options.isa, options.tuned_for)?;
+        let layers = Layers::new(model, if options.without_dot_products { cpu.without_dot_products() } else { cpu })?;
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MOST).contains(&threads) {
             return Err(Error::Threads { most: MOST, found: threads });
@@ -146,6 +158,11 @@ impl Session {
     /// The cores whose kernels are preferred.
     pub fn tuned_for(&self) -> TunedFor {
         self.layers.cpu().tuned_for()
+    }
+
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
+    pub fn dot_products(&self) -> bool {
+        self.layers.cpu().dot_products()
     }
 
     /// Threads that work on an inference, the calling one included.

@@ -161,7 +161,7 @@ pub enum FileError {
     },
     /// Scales of an int8 layer and of the values around it that do not go together: their quotient is out of range.
     #[error(
-        "weight file: layer {layer}, {}: expected scales whose factor is from 2^-126 to 2^64, found {found:e}",
+        "weight file: layer {layer}, {}: expected scales whose factor is from 2^-126 to 2^64, found {found:.3e}",
         .channel.map_or("shortcut".into(), |channel| format!("channel {channel}"))
     )]
     Factor {

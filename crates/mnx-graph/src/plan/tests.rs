@@ -74,8 +74,6 @@ fn the_arena_is_no_larger_than_what_is_whole_at_once() {
     assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
     let int8 = plan_in(Arithmetic::Int8, "mobilenext", 1.0, (224, 224), 1);
     assert!((pair / 4..pair / 4 + pair / 100).contains(&int8.workspace_bytes), "{} bytes", int8.workspace_bytes);
-    let all = int8.workspace_bytes + int8.scratch_bytes;
-    assert!(all <= 650_000, "{all} bytes");
 }
 
 #[test]
