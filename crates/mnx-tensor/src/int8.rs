@@ -60,10 +60,12 @@ pub(crate) struct Constants<'w> {
     /// One per lane, in the kernel's order.
     pub(crate) factors: &'w [f32],
     pub(crate) requantize: Requantize,
+    /// Whether every number that is rounded fits into an i32: then outputs may be clamped after the conversion.
+    pub(crate) fits: bool,
 }
 
 impl Constants<'_> {
-    pub(crate) const NONE: Constants<'static> = Constants { factors: &[], requantize: Requantize::PLAIN };
+    pub(crate) const NONE: Constants<'static> = Constants { factors: &[], requantize: Requantize::PLAIN, fits: false };
 }
 
 /// The form in which a kernel reads weights and inputs.
@@ -125,27 +127,41 @@ impl Operation {
     }
 }
 
-/// The sum of each output channel's weights, of packed weights.
+/// What an output channel's weights add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightSum {
+    /// As they are.
+    pub plain: i32,
+    /// Without their signs.
+    pub absolute: i32,
+}
+
+/// The sums of each output channel's packed weights.
 ///
 /// # Panics
 /// Where `weights` are not [`Operation::int8_weights_len`] bytes.
-pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
+pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<WeightSum> {
     assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
     let panels = cout.div_ceil(PANEL);
-    let mut sums = vec![0_i32; panels * PANEL];
+    let mut sums = vec![WeightSum::default(); panels * PANEL];
     let per_panel = weights.len() / panels.max(1);
+    let group = if operation.is_per_channel() { 1 } else { GROUP };
     for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
-        if operation.is_per_channel() {
-            for row in weights.chunks_exact(PANEL) {
-                sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum = sum.wrapping_add(i32::from(w)));
-            }
-        } else {
-            for row in weights.chunks_exact(PANEL * GROUP) {
-                for (sum, of_lane) in sums.iter_mut().zip(row.chunks_exact(GROUP)) {
-                    let four: i16 = of_lane.iter().map(|&w| i16::from(w)).sum();
-                    *sum = sum.wrapping_add(i32::from(four));
+        // In arrays, which the compiler turns into vectors: every weight goes through this at every start.
+        let (mut plain, mut absolute) = ([0_i32; PANEL], [0_i32; PANEL]);
+        for row in weights.chunks_exact(PANEL * group) {
+            for (lane, of_lane) in row.chunks_exact(group).enumerate() {
+                let (mut sum, mut size) = (0_i16, 0_i16);
+                for &w in of_lane {
+                    sum += i16::from(w);
+                    size += i16::from(w).abs();
                 }
+                plain[lane] = plain[lane].wrapping_add(i32::from(sum));
+                absolute[lane] = absolute[lane].saturating_add(i32::from(size));
             }
+        }
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum = WeightSum { plain: plain[lane], absolute: absolute[lane] };
         }
     }
     sums.truncate(cout);
@@ -164,6 +180,7 @@ pub struct Int8Weights<'w> {
     bias: AlignedBytes,
     factors: AlignedBytes,
     requantize: Requantize,
+    fits: bool,
 }
 
 impl<'w> Int8Weights<'w> {
@@ -212,6 +229,7 @@ impl<'w> Int8Weights<'w> {
                 bias,
                 factors,
                 requantize,
+                fits: false,
             });
         }
         for (what, found) in [("biases", bias.len()), ("factors", factors.len())] {
@@ -231,11 +249,19 @@ impl<'w> Int8Weights<'w> {
             for lane in 0..lanes {
                 let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
                 if channel < cout {
-                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
+                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel].plain));
                     own_factors[lane] = factors[channel];
                 }
             }
         }
+        let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
+        let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
+        let largest = |channel: usize| {
+            let sum = f64::from(bias[channel]).abs() + f64::from(sums[channel].absolute) * span;
+            sum * f64::from(factors[channel].abs()) + shortcut
+        };
+        // Well below 2³¹, so that roundings do not matter. Not true of NaN.
+        let fits = (0..cout).all(|channel| largest(channel) < f64::from(1 << 30));
         let rearranged = rearrange(operation, weights, &form)?;
         Ok(Int8Weights {
             kernel,
@@ -246,13 +272,15 @@ impl<'w> Int8Weights<'w> {
             bias: own_bias,
             factors: own_factors,
             requantize,
+            fits,
         })
     }
 
     /// The layer.
     pub fn layer(&self) -> Layer<'_> {
         let weights = self.rearranged.as_deref().unwrap_or(&self.weights);
-        let int8 = Constants { factors: bytemuck::cast_slice(&self.factors), requantize: self.requantize };
+        let int8 =
+            Constants { factors: bytemuck::cast_slice(&self.factors), requantize: self.requantize, fits: self.fits };
         Layer::int8(self.kernel, self.channels, [weights, &self.bias], int8, self.tuning)
     }
 }

@@ -77,8 +77,8 @@ int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
     AVX512_VNNI: crate::simd::dot::Avx512Vnni, || crate::simd::dot::Avx512Vnni::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
-    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 4 x 16 = int8::depthwise::<_, 1, 4>;
-    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 4 x 16 = int8::depthwise::<_, 2, 4>;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 8 x 16 = int8::depthwise::<_, 1, 8>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 8 x 16 = int8::depthwise::<_, 2, 8>;
     pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;

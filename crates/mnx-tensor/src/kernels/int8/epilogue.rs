@@ -28,7 +28,7 @@ impl<S: Dot> Epilogue<S> {
     /// The layer has such a block.
     #[inline(always)]
     pub(super) unsafe fn new(s: S, layer: &Layer<'_>, part: &Part, block: usize) -> Self {
-        let Constants { factors, requantize } = layer.int8;
+        let Constants { factors, requantize, fits } = layer.int8;
         let PlanesMut { ptr, stride } = part.dst;
         let covered = part.residual.map_or(0, |r| r.channels.saturating_sub(block * PANEL).min(PANEL));
         let shortcut = match (part.residual, requantize.shortcut) {
@@ -43,7 +43,7 @@ impl<S: Dot> Epilogue<S> {
             }
             _ => None,
         };
-        let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out };
+        let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits };
         // SAFETY: there are sixteen factors for each block.
         let factors = unsafe { s.load_reals(factors.as_ptr().add(block * PANEL)) };
         Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }

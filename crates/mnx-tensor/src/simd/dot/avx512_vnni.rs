@@ -136,18 +136,24 @@ impl Dot for Avx512Vnni {
     unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[__m512; PIXELS], bounds: Bounds, to: *mut u8) {
         // SAFETY: writable by the trait's contract; `self` proves AVX-512 and BW.
         unsafe {
-            let hi = _mm512_set1_ps(bounds.hi);
             let zero = _mm512_set1_epi16(i16::from(bounds.zero));
-            let least = _mm512_set1_epi8(bounds.least() as i8);
+            let (least, most) = (_mm512_set1_epi8(bounds.least() as i8), _mm512_set1_epi8(bounds.most() as i8));
             let pixels = _mm512_loadu_si512(QUARTERS.as_ptr().cast());
-            // Before the conversion only numbers above 2³¹ must be stopped. What is far below becomes i32::MIN, and saturates.
-            let whole = |real| _mm512_cvtps_epi32(_mm512_min_ps(real, hi));
+            let mut reals = *reals;
+            if !bounds.fits {
+                // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
+                for real in &mut reals {
+                    *real = _mm512_min_ps(*real, _mm512_set1_ps(bounds.hi));
+                }
+            }
+            let whole = |real| _mm512_cvtps_epi32(real);
             let pair = |a, b| _mm512_adds_epi16(_mm512_packs_epi32(whole(a), whole(b)), zero);
             for p in (0..PIXELS).step_by(4) {
                 let at = |i: usize| reals[(p + i).min(PIXELS - 1)];
                 let first = pair(at(0), at(1));
                 let second = if p + 2 < PIXELS { pair(at(2), at(3)) } else { first };
-                let bytes = _mm512_max_epu8(_mm512_packus_epi16(first, second), least);
+                let bytes = _mm512_packus_epi16(first, second);
+                let bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, least), most);
                 // Packing works quarter by quarter: the words of a pixel are four apart.
                 let bytes = _mm512_permutexvar_epi32(pixels, bytes);
                 let to = to.add(16 * p);

@@ -116,6 +116,8 @@ pub struct Bounds {
     pub hi: f32,
     /// The output's zero point.
     pub zero: u8,
+    /// Whether every number that is rounded fits into an i32, so that bytes may be clamped in place of numbers.
+    pub fits: bool,
 }
 
 impl Bounds {
@@ -123,5 +125,11 @@ impl Bounds {
     #[inline(always)]
     pub fn least(self) -> u8 {
         (self.lo as i32 + i32::from(self.zero)) as u8
+    }
+
+    /// The largest u8 that can come out.
+    #[inline(always)]
+    pub fn most(self) -> u8 {
+        (self.hi as i32 + i32::from(self.zero)) as u8
     }
 }
