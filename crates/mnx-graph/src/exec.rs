@@ -104,7 +104,8 @@ impl<'a> Exec<'a> {
                         },
                     );
                 }
-                StepKind::Channels(Pair { convs: [pw, dw], plane, kernels }) => {
+                StepKind::Channels(pair) => {
+                    let Pair { convs: [pw, dw], plane, kernels } = &**pair;
                     let between = dw.reads(pixels);
                     // A panel of the pointwise layer is so many groups of the depthwise one.
                     let groups = pw.layer.lanes / dw.layer.lanes;

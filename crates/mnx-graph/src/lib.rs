@@ -3,7 +3,7 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
-/// What tests share with those in `tests/` calls the crate by its name.
+// The tests in `tests/` read `testing.rs` as well, which therefore calls the crate by its name.
 #[cfg(test)]
 extern crate self as mnx_graph;
 
@@ -42,7 +42,6 @@ mod run;
 mod session;
 mod spec;
 #[cfg(test)]
-#[path = "../tests/common/random.rs"]
 mod testing;
 mod threads;
 mod wiring;

@@ -1,7 +1,7 @@
 //! Networks in int8, and with some layers in int8, against a walk through the oracle's loops: the same bits on every CPU,
 //! whatever the threads, the batch and the size.
 
-#[path = "common/random.rs"]
+#[path = "../src/testing.rs"]
 mod random;
 #[path = "common/walk.rs"]
 mod walk;
@@ -239,4 +239,34 @@ fn an_arena_of_bytes_is_small() {
         let bytes = session.arena_bytes();
         assert!(bytes <= if cpu.dot_products() { 650_000 } else { 700_000 }, "{bytes} bytes, {cpu:?}");
     }
+}
+
+/// Steps between f32 and u8 are steps as others are; bytes are counted by element.
+#[test]
+fn steps_are_described() {
+    let spec = small("mobilenetv2");
+    let describe = |net: RandomNetwork| {
+        let model = Model::from_bytes(net.file()).unwrap();
+        session(&model, Cpu::choose(None, None).unwrap(), 1).steps([1, 3, 32, 40]).unwrap()
+    };
+    let int8 = describe(RandomNetwork::int8(&spec, 12));
+    let names: Vec<_> = int8.iter().map(|step| step.name()).collect();
+    assert_eq!(names[0], "quantize");
+    assert_eq!(names[names.len() - 2..], ["pool", "classifier.1"]);
+    assert!(int8.iter().flat_map(|step| &step.layers).all(|layer| layer.arithmetic == Arithmetic::Int8), "{names:?}");
+    assert_eq!(int8[0].activation_bytes, 3 * 32 * 40 * (4 + 1));
+    let pool = &int8[names.len() - 2];
+    let [channels, height, width] = pool.layers[0].input;
+    assert_eq!(pool.activation_bytes, (channels * height * width + channels) as u64);
+    assert_eq!(int8[names.len() - 1].activation_bytes, (channels + 4 * 7) as u64);
+
+    // Of the classifier alone in int8 the pool's output is quantised, of all others the last block's output dequantised.
+    let last = RandomNetwork::int8(&spec, 1).layers.len() - 1;
+    let of = |odd, usual| {
+        let steps = describe(RandomNetwork::new(&spec, 12, |at, _| if at == last { odd } else { usual }));
+        let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
+        names[names.len() - 3..].join(", ")
+    };
+    assert_eq!(of(Arithmetic::Int8, Arithmetic::F32), "pool, quantize, classifier.1");
+    assert_eq!(of(Arithmetic::F32, Arithmetic::Int8), "dequantize, pool, classifier.1");
 }

@@ -264,7 +264,8 @@ impl<'a> PlanBuilder<'a> {
         let kernels = strip.bytes().next_multiple_of(LINE);
         let of_kernels = self.kernel_scratch(&convs);
         self.needs_scratch(if of_kernels > 0 { kernels.saturating_add(of_kernels) } else { strip.bytes() });
-        Ok((StepKind::Channels(Pair { convs, plane: strip.plane, kernels }), split))
+        let pair = Pair { convs, plane: strip.plane, kernels };
+        Ok((StepKind::Channels(Box::new(pair)), split))
     }
 
     fn max_pool(&mut self, node: &Node<'_>) -> Result<(), Error> {

@@ -105,7 +105,7 @@ pub(crate) enum StepKind {
     Chain(Chain),
     /// A pointwise layer and the depthwise layer that reads it. A unit computes some channels of some pointwise rows into its
     /// thread's scratch.
-    Channels(Pair),
+    Channels(Box<Pair>),
     /// The caller's input as u8.
     QuantizeInput,
     /// An f32 value as u8, in between.

@@ -122,7 +122,8 @@ fn strips_between_fused_layers_fit_the_scratch() {
                         }
                         assert_eq!(end, 0);
                     }
-                    StepKind::Channels(Pair { convs: [pw, dw], plane, kernels }) => {
+                    StepKind::Channels(pair) => {
+                        let Pair { convs: [pw, dw], plane, kernels } = &**pair;
                         assert!(dw.reads(pixels).len() * pw.pixel_bytes() <= *plane, "{step:?}");
                         let blocks = channels.len() * pw.layer.lanes / pw.layer.output.lanes;
                         assert!(blocks * plane <= (*kernels).min(plan.scratch_bytes), "{step:?}");
