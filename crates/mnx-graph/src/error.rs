@@ -5,12 +5,14 @@ mod checkpoint;
 mod file;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod quantize;
 
 #[cfg(feature = "convert")]
 pub use checkpoint::CheckpointError;
 pub use file::FileError;
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxError;
+pub use quantize::QuantizeError;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -117,6 +119,9 @@ pub enum Error {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// What cannot be quantised.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
     /// A file that is known, but of another kind.
     #[error("{expected}: expected {}, found {found}: {}", .expected.form(), found.advice(*expected))]
     WrongKind {
@@ -157,6 +162,7 @@ impl Error {
             Error::Checkpoint(error) => error.kind(),
             #[cfg(feature = "onnx")]
             Error::Onnx(error) => error.kind(),
+            Error::Quantize(error) => error.kind(),
             Error::WrongKind { .. } => ErrorKind::InvalidFile,
             Error::Input { .. }
             | Error::Average { .. }

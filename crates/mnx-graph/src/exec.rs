@@ -6,8 +6,9 @@ use mnx_tensor::{AlignedBytes, Operation, Part, TensorView};
 
 use crate::arena::{LINE, Slot};
 use crate::border;
+use crate::int8::dequantize;
 use crate::layers::Layers;
-use crate::plan::{Conv, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
+use crate::plan::{BatchValue, Conv, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
 
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
@@ -245,22 +246,36 @@ impl<'a> Exec<'a> {
         self.plan.steps[step].split.units()
     }
 
-    /// Copies the output of step `step` out of workspace number `workspace`, as one picture's NCHW values. u8 becomes what it
-    /// stands for. Returns `[C, H, W]`.
+    /// Copies the output of step `step` for picture `picture`, which is in workspace number `workspace`, as NCHW values. u8
+    /// becomes what it stands for. Returns `[C, H, W]`.
     ///
     /// # Safety
-    /// The step is complete and nobody writes to the workspace.
-    pub(crate) unsafe fn read(&self, step: usize, workspace: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
-        let Some(Slot { offset, shape, .. }) = self.plan.steps[step].dst.slot() else { return [0; 3] };
-        nchw.resize(shape.channels * shape.height * shape.width, 0.0);
-        let start = workspace * self.regions.workspace + offset;
-        // SAFETY: the slot lies inside the workspace.
-        let bytes = unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), shape.bytes()) };
-        match self.plan.steps[step].quantization {
-            None => shape.unblock(bytemuck::cast_slice(bytes), nchw),
-            Some(quantization) => border::unblock(&shape, bytes, quantization, nchw),
+    /// The step is complete and nobody writes to what it wrote.
+    pub(crate) unsafe fn read(&self, step: usize, workspace: usize, picture: usize, nchw: &mut Vec<f32>) -> [usize; 3] {
+        // SAFETY: slots and rows lie inside the memory.
+        let bytes = |start, len| unsafe { std::slice::from_raw_parts(self.memory.wrapping_add(start), len) };
+        match self.plan.steps[step].dst {
+            Home::Input => [0; 3],
+            Home::Workspace(Slot { offset, shape, .. }) => {
+                nchw.resize(shape.channels * shape.height * shape.width, 0.0);
+                let bytes = bytes(workspace * self.regions.workspace + offset, shape.bytes());
+                match self.plan.steps[step].quantization {
+                    None => shape.unblock(bytemuck::cast_slice(bytes), nchw),
+                    Some(quantization) => border::unblock(&shape, bytes, quantization, nchw),
+                }
+                [shape.channels, shape.height, shape.width]
+            }
+            Home::Batch(index) => {
+                let BatchValue { channels, stride, quantization } = self.plan.batch[index];
+                let start = self.regions.batch[index] + picture * stride;
+                nchw.clear();
+                match quantization {
+                    None => nchw.extend_from_slice(bytemuck::cast_slice(bytes(start, channels * size_of::<f32>()))),
+                    Some(of) => nchw.extend(bytes(start, channels).iter().map(|&byte| dequantize(byte, of))),
+                }
+                [channels, 1, 1]
+            }
         }
-        [shape.channels, shape.height, shape.width]
     }
 }
 

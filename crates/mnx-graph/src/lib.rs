@@ -38,6 +38,7 @@ mod onnx;
 mod outputs;
 mod plan;
 mod profile;
+pub mod quantize;
 mod run;
 mod session;
 mod spec;
@@ -56,7 +57,7 @@ pub use converted::Converted;
 pub use error::CheckpointError;
 #[cfg(feature = "onnx")]
 pub use error::OnnxError;
-pub use error::{Error, FileError, InFile};
+pub use error::{Error, FileError, InFile, QuantizeError};
 pub use families::families;
 pub use file::{Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
@@ -72,6 +73,6 @@ pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
 pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
-pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions};
+pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, ValueOutput};
 pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
 pub use threads::{ThreadPool, unstable};

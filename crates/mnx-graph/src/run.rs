@@ -11,12 +11,23 @@ use crate::threads::{Shares, Watch};
 /// Everything that depends on the input's shape.
 pub(crate) struct Prepared {
     pub(crate) shape: [usize; 4],
+    pub(crate) observed: Observed,
     /// Values that exist whole at the end of a step.
     pub(crate) keep: Vec<ValueId>,
     pub(crate) plan: Plan,
     pub(crate) memory: AlignedBytes,
     pub(crate) regions: Regions,
     pub(crate) shares: Shares,
+}
+
+/// Which values exist whole besides the outputs, because somebody looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observed {
+    Nothing,
+    /// The output of each block.
+    Blocks,
+    /// The output of each layer and pool.
+    Values,
 }
 
 /// How far an inference goes.

@@ -8,9 +8,9 @@ use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::outputs::Outputs;
 use crate::plan::{BatchValue, Plan};
-use crate::run::{Prepared, Until};
+use crate::run::{Observed, Prepared, Until};
 use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
-use crate::{Block, Error, Model, ThreadPool};
+use crate::{Error, Model, ThreadPool};
 
 /// Most threads that a session accepts.
 pub const MAX_THREADS: usize = 1024;
@@ -105,6 +105,20 @@ pub struct BlockOutput<'a> {
     pub values: &'a [f32],
 }
 
+/// One picture's values between two layers.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ValueOutput<'a> {
+    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`.
+    pub name: &'a str,
+    /// Which picture of the batch.
+    pub picture: usize,
+    /// `[C, H, W]`.
+    pub shape: [usize; 3],
+    /// The values in that order.
+    pub values: &'a [f32],
+}
+
 /// Runs a [`Model`]: owns the memory for activations, which is laid out for an input's shape when that shape
 /// first comes and kept. Sessions are cheap; give each thread its own, on one shared model.
 ///
@@ -177,12 +191,12 @@ impl Session {
     /// the arena would be larger than the model's limits allow; [`Error::Average`] when the average pool in int8 would not be
     /// exact; [`Error::Tensor`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
-        self.prepare_for(shape, false)
+        self.prepare_for(shape, Observed::Nothing)
     }
 
-    /// `observed`: with every block's output whole.
-    fn prepare_for(&mut self, shape: [usize; 4], observed: bool) -> Result<(), Error> {
-        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && observed != p.keep.is_empty()) {
+    /// `observed`: what exists whole besides the outputs.
+    fn prepare_for(&mut self, shape: [usize; 4], observed: Observed) -> Result<(), Error> {
+        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && p.observed == observed) {
             return Ok(());
         }
         let channels = self.model.spec().channels;
@@ -194,7 +208,11 @@ impl Session {
         self.prepared = None;
         let limits = self.model.limits();
         let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
-        let keep = if observed { graph.blocks.clone() } else { Vec::new() };
+        let keep = match observed {
+            Observed::Nothing => Vec::new(),
+            Observed::Blocks => graph.blocks.clone(),
+            Observed::Values => graph.nodes.iter().map(|node| node.dst).collect(),
+        };
         let plan = Plan::new(&graph, &self.layers, &keep, self.model.spec().padding, limits, self.threads)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
@@ -207,8 +225,8 @@ impl Session {
             return Err(Error::Limit { what, limit, found: bytes });
         };
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
-        self.prepared =
-            Some(Prepared { shape, keep, memory: AlignedBytes::try_zeroed(regions.end)?, regions, shares, plan });
+        let memory = AlignedBytes::try_zeroed(regions.end)?;
+        self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });
         Ok(())
     }
 
@@ -285,12 +303,57 @@ impl Session {
         input: TensorView<'_>,
         mut observe: impl FnMut(BlockOutput<'_>),
     ) -> Result<Outputs<'_>, Error> {
-        self.prepare_for(input.shape(), true)?;
+        self.prepare_for(input.shape(), Observed::Blocks)?;
         if let Some(p) = &mut self.prepared {
             let blocks = &self.model.network().blocks;
             let block_of = |value: ValueId| p.keep.iter().position(|&kept| kept == value);
-            let ends = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
-            let mut watch = Observer { blocks, ends, values: Vec::new(), observe: &mut observe };
+            let ends: Vec<_> = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
+            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
+                let Some(block) = ends[step] else { return };
+                observe(BlockOutput { block, name: &blocks[block].name, picture, shape, values });
+            };
+            let wanted = ends.iter().map(Option::is_some).collect();
+            let mut watch = Observer { wanted, values: Vec::new(), observe };
+            p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
+        }
+        self.outputs()
+    }
+
+    /// As [`run_observed`](Session::run_observed), for every value of the network instead of every block's output: the output
+    /// of each layer after its activation and shortcut, and those of the pools. The logits are what it returns.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+    /// let mut names = Vec::new();
+    /// session.run_observing_values(input.view(), |value| names.push(value.name.to_owned()))?;
+    /// assert_eq!((&*names[0], &*names[names.len() - 1]), ("features.0.0.output", "pool.output"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Session::run).
+    pub fn run_observing_values(
+        &mut self,
+        input: TensorView<'_>,
+        mut observe: impl FnMut(ValueOutput<'_>),
+    ) -> Result<Outputs<'_>, Error> {
+        let [.., height, width] = input.shape();
+        self.prepare_for(input.shape(), Observed::Values)?;
+        if let Some(p) = &mut self.prepared {
+            let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
+            let names: Vec<_> = p.plan.steps.iter().map(|step| format!("{}.output", graph[step.value].name)).collect();
+            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
+                observe(ValueOutput { name: &names[step], picture, shape, values });
+            };
+            // The steps of the batch make the outputs.
+            let wanted = (0..names.len()).map(|step| step < p.plan.picture_steps).collect();
+            let mut watch = Observer { wanted, values: Vec::new(), observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }
         self.outputs()
@@ -329,22 +392,23 @@ impl Session {
     }
 }
 
-/// Hands block outputs on.
-struct Observer<'a, F> {
-    blocks: &'a [Block],
-    /// Per step the block that ends with it.
-    ends: Vec<Option<usize>>,
+/// Hands on what steps have written.
+struct Observer<F> {
+    /// Per step whether its output is wanted.
+    wanted: Vec<bool>,
     values: Vec<f32>,
-    observe: &'a mut F,
+    /// Gets the step, the picture, `[C, H, W]` and the values.
+    observe: F,
 }
 
-impl<F: FnMut(BlockOutput<'_>)> Watch for Observer<'_, F> {
+impl<F: FnMut(usize, usize, [usize; 3], &[f32])> Watch for Observer<F> {
     fn step(&mut self, exec: &Exec, step: usize, picture: usize) {
-        let Some(&Some(block)) = self.ends.get(step) else { return };
+        if self.wanted.get(step) != Some(&true) {
+            return;
+        }
         // SAFETY: the step has run, on this thread, which is the only one.
-        let shape = unsafe { exec.read(step, 0, &mut self.values) };
-        let name = &self.blocks[block].name;
-        (self.observe)(BlockOutput { block, name, picture, shape, values: &self.values });
+        let shape = unsafe { exec.read(step, 0, picture, &mut self.values) };
+        (self.observe)(step, picture, shape, &self.values);
     }
 }
 

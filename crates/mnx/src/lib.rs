@@ -26,6 +26,7 @@
 //! - [`ops`]: single layers on plain tensors, without any network; [`unstable::pack`] orders their weights once for many calls.
 //! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
 //!   weight files.
+//! - [`quantize`]: an int8 network of an f32 network and pictures, a quarter the size.
 //!
 //! Short programs to start from are in `examples/`: `classify`, `embed` (a model inside the program, raw frames),
 //! `service` (many sessions on one model), `features` (embeddings), `one_kernel` (layers on plain tensors).
@@ -131,8 +132,9 @@ pub use mnx_graph::{
     Activation, Arithmetic, Block, BlockKind, BlockOutput, ConvError, Element, Error as GraphError, ErrorKind,
     FileError, FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
     MAX_THREADS, Model, Network, OpenOptions, Outputs, PackedInt8, Packing, Padding, PlacedLayer, Preprocessing,
-    Profile, Quantization, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, ThreadPool,
-    Wanted, Weights, families, include_model, init, write_model, write_quantized,
+    Profile, Quantization, QuantizeError, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
+    StoredTensor, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model,
+    write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{

@@ -12,7 +12,7 @@ use crate::{Error, FileError, Layer, LayerKind, Limits, Network, Quantization};
 
 /// The largest scale, 2⁶⁴. Scales are normal numbers up to this one, so that products of a few of them do not become
 /// infinite or denormal by accident.
-const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
+pub(crate) const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
 
 /// What a tensor holds, and so which values it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::Spec;
 
 pub use layout::PackedInt8;
-pub(crate) use layout::{Layout, Tensor};
+pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
 pub(crate) use read::{Front, check_payload, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 

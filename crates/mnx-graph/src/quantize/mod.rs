@@ -1,0 +1,234 @@
+//! Makes an int8 network of an f32 network and pictures.
+//!
+//! [`Calibration`] runs pictures through the f32 network and notes what each value holds. [`quantize()`] chooses a range for
+//! every value, rounds the weights, and writes a weight file. Its report says what that costs in each layer. [`Comparison`]
+//! measures the cost on pictures.
+//!
+//! ```
+//! use mnx_graph::quantize::{Calibration, Method, Options, quantize};
+//! use mnx_graph::{Model, Session, Spec};
+//!
+//! # fn main() -> Result<(), mnx_graph::Error> {
+//! # let mut spec = Spec::family("mobilenext").unwrap();
+//! # spec.width = 0.1;
+//! # let file = mnx_graph::init(&spec, 1)?;
+//! let model = Model::from_bytes(file)?;
+//! let mut session = Session::new(&model)?;
+//! let mut calibration = Calibration::new(&model)?;
+//! // A real program takes some hundred pictures of all classes.
+//! let numbers: Vec<f32> = (0..3 * 64 * 64).map(|i| (i % 89) as f32 / 44.0 - 1.0).collect();
+//! let pictures = mnx_tensor::Tensor::from_slice([1, 3, 64, 64], &numbers)?;
+//! calibration.observe(&mut session, pictures.view())?;
+//!
+//! let options = Options::new().method(Method::Mse).keep(["classifier"]);
+//! let quantized = quantize(&model, &calibration, &options)?;
+//! assert!(quantized.file.len() < 9_000_000);
+//! for layer in &quantized.layers {
+//!     println!("{}: weights {:?} dB, output {:?} dB", layer.name, layer.weight_snr, layer.snr());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same model, pictures in the same order and options give the same bytes, however many threads calibrate.
+
+mod calibration;
+mod comparison;
+mod flow;
+mod histogram;
+mod options;
+mod range;
+mod report;
+mod scales;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use calibration::Calibration;
+pub use comparison::Comparison;
+pub use options::Options;
+pub use range::Method;
+pub use report::LayerReport;
+
+use std::collections::HashMap;
+
+use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, write_quantized};
+use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError, StoredTensor};
+use flow::{Flow, LayerFlow, tap_shares};
+use range::Loss;
+use report::decibels;
+use scales::Scales;
+use weights::Surroundings;
+
+/// Below so many pictures, ranges depend on chance: programs should warn their users.
+pub const FEW_PICTURES: u64 = 32;
+
+/// A quantised network.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Quantized {
+    /// The weight file.
+    pub file: Vec<u8>,
+    /// The input, the layers and the average pool, in order of execution.
+    pub layers: Vec<LayerReport>,
+}
+
+impl Quantized {
+    /// Notes how much each value differs from the f32 network's on pictures.
+    pub fn measured(&mut self, comparison: &Comparison) {
+        self.layers.iter_mut().for_each(|layer| layer.measured(comparison));
+    }
+
+    /// How many layers compute in int8.
+    pub fn int8_layers(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.arithmetic == Some(Arithmetic::Int8)).count()
+    }
+
+    /// How many layers stay f32.
+    pub fn f32_layers(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.arithmetic == Some(Arithmetic::F32)).count()
+    }
+}
+
+/// Makes an int8 network of an f32 network.
+///
+/// Activations become u8, with one scale and zero point per value, whose range `options.method` chooses from what
+/// `calibration` saw. Weights become i8, symmetric, with a scale per output channel. Layers in `options.keep` stay f32.
+///
+/// # Errors
+/// - [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
+/// - [`QuantizeError::NoPictures`] or [`QuantizeError::OtherNetwork`] for a calibration that says nothing about the model.
+/// - [`QuantizeError::Keep`] or [`QuantizeError::NothingLeft`] for names of layers.
+/// - [`QuantizeError::TooLarge`] for weights or activations that no scale is large enough for.
+/// - [`Error::Limit`] or [`Error::Memory`] as [`write_quantized`].
+pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> Result<Quantized, Error> {
+    check_f32(model)?;
+    if calibration.pictures() == 0 {
+        return Err(QuantizeError::NoPictures.into());
+    }
+    let (network, spec) = (model.network(), model.spec());
+    let flow = Flow::new(network, (spec.resolution, spec.resolution));
+    calibration.check_values(flow.values.iter().map(|value| (&*value.name, value.channels)))?;
+    let kept = options.kept(network)?;
+    let scales =
+        Scales::choose(&flow, calibration, options.method, &kept, spec.resolution.saturating_mul(spec.resolution))?;
+    let maker = Maker::new(model, calibration, options, &flow, &scales);
+    let mut layers = Vec::new();
+    let mut reports = vec![maker.report("input", 0)];
+    for (index, (layer, &keep)) in network.layers().zip(&kept).enumerate() {
+        if layer.kind == LayerKind::Linear {
+            reports.push(maker.report("pool", flow.layers[index].input));
+        }
+        let (weights, report) = maker.layer(index, layer, keep)?;
+        layers.push(weights);
+        reports.push(report);
+    }
+    let quantization = |name: &str| {
+        let value = flow.values.iter().position(|value| value.name == name);
+        value.and_then(|value| scales.get(value)).unwrap_or(scales::ALWAYS_ZERO)
+    };
+    let mut file = Vec::new();
+    write_quantized(spec, model.limits(), &layers, quantization, &mut file)?;
+    Ok(Quantized { file, layers: reports })
+}
+
+/// Refuses a model that has an int8 layer.
+fn check_f32(model: &Model) -> Result<(), Error> {
+    match model.tensors().find(|tensor| tensor.element == Element::I8) {
+        None => Ok(()),
+        Some(tensor) => {
+            let layer = tensor.name.trim_end_matches(".weight").into();
+            Err(QuantizeError::AlreadyInt8 { layer }.into())
+        }
+    }
+}
+
+/// Makes a network's layers and the reports on them.
+struct Maker<'a> {
+    model: &'a Model,
+    calibration: &'a Calibration,
+    options: &'a Options,
+    flow: &'a Flow,
+    scales: &'a Scales,
+    tensors: HashMap<&'a str, StoredTensor<'a>>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(
+        model: &'a Model,
+        calibration: &'a Calibration,
+        options: &'a Options,
+        flow: &'a Flow,
+        scales: &'a Scales,
+    ) -> Maker<'a> {
+        let tensors = model.tensors().map(|tensor| (tensor.name, tensor)).collect();
+        Maker { model, calibration, options, flow, scales, tensors }
+    }
+
+    /// One layer's weights, and what became of them. A layer that is kept has its f32 weights.
+    fn layer(&self, index: usize, layer: &Layer, keep: bool) -> Result<(Weights, LayerReport), Error> {
+        let LayerFlow { input, output, .. } = self.flow.layers[index];
+        let mut report = self.report(&layer.name, output);
+        report.arithmetic = Some(if keep { Arithmetic::F32 } else { Arithmetic::Int8 });
+        let weights = self.unpacked(layer);
+        let Some(input) = self.scales.get(input).filter(|_| !keep) else {
+            return Ok((Weights::F32(weights), report));
+        };
+        let output_scale = report.quantization.map_or(1.0, |output| output.scale);
+        let quantized = self.quantized(index, layer, &weights, Surroundings { input, output_scale });
+        let quantized = quantized
+            .ok_or_else(|| QuantizeError::TooLarge { what: format!("the weights of layer {}", layer.name) })?;
+        let (signal, noise) = weights::signal_and_noise(&weights, &quantized);
+        report.weight_snr = decibels(signal, noise);
+        Ok((Weights::Int8(quantized), report))
+    }
+
+    fn quantized(
+        &self,
+        index: usize,
+        layer: &Layer,
+        weights: &LayerWeights,
+        around: Surroundings,
+    ) -> Option<Int8Weights> {
+        let quantized = weights::quantize(weights, around)?;
+        if !self.options.bias_correction {
+            return Some(quantized);
+        }
+        let LayerFlow { input, size, .. } = self.flow.layers[index];
+        let operation = layer.operation();
+        let taps = tap_shares(self.model.spec().padding, operation.kernel(), layer.stride, size);
+        let means: Vec<f64> = self.calibration.value(input).means().collect();
+        let mut corrected = weights.clone();
+        weights::correct_bias(&mut corrected, &quantized, operation.is_per_channel(), &means, &taps);
+        weights::quantize(&corrected, around)
+    }
+
+    /// A layer's f32 weights in the order of [`Layer::weight_dims`].
+    fn unpacked(&self, layer: &Layer) -> LayerWeights {
+        let unpacked = |part: &str| {
+            let tensor = self.tensors.get(&*format!("{}.{part}", layer.name));
+            // Every layer has both, of the right size: that was checked when the model was opened.
+            let values = tensor.and_then(|of| of.packing.unpack(bytemuck::cast_slice(of.bytes), of.dims).ok());
+            values.unwrap_or_default()
+        };
+        LayerWeights { weight: unpacked("weight"), bias: unpacked("bias") }
+    }
+
+    /// What became of a value. `name` is the name of what makes it.
+    fn report(&self, name: &str, value: usize) -> LayerReport {
+        let seen = self.calibration.value(value);
+        let quantization = self.scales.get(value);
+        let loss = quantization.map(|quantization| Loss::new(seen, quantization));
+        LayerReport {
+            name: name.into(),
+            arithmetic: None,
+            value: self.flow.values[value].name.clone(),
+            observed: (seen.lowest(), seen.highest()),
+            quantization,
+            clipped: loss.map(|loss| loss.clipped),
+            weight_snr: None,
+            value_snr: loss.and_then(|loss| decibels(seen.squares, loss.noise)),
+            output_snr: None,
+        }
+    }
+}
