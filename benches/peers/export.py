@@ -115,6 +115,7 @@ def write_network(network: str, batch: int, directory: Path) -> dict:
     logits.numpy().astype("<f4").tofile(directory / "logits.f32")
     return {
         "network": network,
+        "seeded": model.SEEDED,
         "batch": batch,
         "side": model.RESOLUTION,
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -125,7 +126,9 @@ def write_network(network: str, batch: int, directory: Path) -> dict:
 
 def export(network: str, batch: int, directory: Path) -> None:
     saved = directory / "export.json"
-    report = json.loads(saved.read_text()) if saved.exists() else write_network(network, batch, directory)
+    report = json.loads(saved.read_text()) if saved.exists() else {}
+    if report.get("seeded") != model.SEEDED:
+        report = write_network(network, batch, directory)
     report["failed"] = {}
     for name, convert in FORMATS.items():
         # mnx's own format changes with its sources.
