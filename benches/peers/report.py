@@ -139,8 +139,8 @@ def table(run: dict, columns: list) -> str:
 
 
 def faster(run: dict, key: str) -> dict:
-    """Prints how many times as fast mnx in int8 is as what it has to beat, and returns it."""
-    times = {engine["name"]: engine[key] for engine in run["engines"] if key in engine}
+    """Prints how many times as fast mnx in int8 is as what it has to beat, and returns it. A wrong network is no rival."""
+    times = {engine["name"]: engine[key] for engine in run["engines"] if engine.get("agrees")}
     others = [name for name in times if name.endswith("-int8") and name != MNX_INT8]
     rivals = {"fastest_int8": min(others, key=times.get, default=None), "mnx_f32": MNX, "openvino": "openvino-default"}
     found = {
@@ -149,7 +149,8 @@ def faster(run: dict, key: str) -> dict:
         if MNX_INT8 in times and name in times
     }
     said = [f"{rival['times']:.2f} x as fast as {rival['name']}" for rival in found.values()]
-    print(f"{MNX_INT8} is {', '.join(said)}.\n" if said else f"{MNX_INT8} has no figures to compare.\n", flush=True)
+    end = " to the first logits" if key == "first_logits_ms" else ""
+    print(f"{MNX_INT8} is {', '.join(said)}{end}.\n" if said else f"{MNX_INT8}: nothing to compare.\n", flush=True)
     return found
 
 
