@@ -127,42 +127,38 @@ impl Operation {
     }
 }
 
-/// What an output channel's weights add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WeightSum {
-    /// As they are.
-    pub plain: i32,
-    /// Without their signs.
-    pub absolute: i32,
-}
-
-/// The sums of each output channel's packed weights.
+/// The sum of each output channel's packed weights.
 ///
 /// # Panics
 /// Where `weights` are not [`Operation::int8_weights_len`] bytes.
-pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<WeightSum> {
+pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
     assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
+    if operation.is_per_channel() {
+        lane_sums::<PANEL>(weights, cout)
+    } else {
+        lane_sums::<{ PANEL * GROUP }>(weights, cout)
+    }
+}
+
+/// The sums of `cout` channels, of weights in rows of `ROW` for sixteen channels.
+fn lane_sums<const ROW: usize>(weights: &[i8], cout: usize) -> Vec<i32> {
+    /// So many i8 add up to an i16.
+    const ROWS: usize = 256;
     let panels = cout.div_ceil(PANEL);
-    let mut sums = vec![WeightSum::default(); panels * PANEL];
-    let per_panel = weights.len() / panels.max(1);
-    let group = if operation.is_per_channel() { 1 } else { GROUP };
-    for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
-        // In arrays, which the compiler turns into vectors: every weight goes through this at every start.
-        let (mut plain, mut absolute) = ([0_i32; PANEL], [0_i32; PANEL]);
-        for row in weights.chunks_exact(PANEL * group) {
-            for (lane, of_lane) in row.chunks_exact(group).enumerate() {
-                let (mut sum, mut size) = (0_i16, 0_i16);
-                for &w in of_lane {
-                    sum += i16::from(w);
-                    size += i16::from(w).abs();
-                }
-                plain[lane] = plain[lane].wrapping_add(i32::from(sum));
-                absolute[lane] = absolute[lane].saturating_add(i32::from(size));
+    let mut sums = Vec::with_capacity(panels * PANEL);
+    for panel in weights.chunks_exact((weights.len() / panels.max(1)).max(1)) {
+        let mut of_panel = [0_i32; PANEL];
+        for rows in panel.chunks(ROWS * ROW) {
+            // Column by column, which the compiler turns into vectors: every weight goes through this at every start.
+            let mut columns = [0_i16; ROW];
+            for row in rows.chunks_exact(ROW) {
+                columns.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
+            }
+            for (sum, columns) in of_panel.iter_mut().zip(columns.chunks_exact(ROW / PANEL)) {
+                *sum = columns.iter().fold(*sum, |sum, &column| sum.wrapping_add(i32::from(column)));
             }
         }
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum = WeightSum { plain: plain[lane], absolute: absolute[lane] };
-        }
+        sums.extend(of_panel);
     }
     sums.truncate(cout);
     sums
@@ -238,8 +234,9 @@ impl<'w> Int8Weights<'w> {
             }
         }
         let form = kernel.form();
-        let sums = weight_sums(operation, channels, weights);
         let shift = i32::from(form.products == Products::SignedBytes) * 128 - i32::from(requantize.zero_in);
+        // Nothing is taken off where it is 0.
+        let sums = if shift == 0 { Vec::new() } else { weight_sums(operation, channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
         let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;
@@ -249,15 +246,17 @@ impl<'w> Int8Weights<'w> {
             for lane in 0..lanes {
                 let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
                 if channel < cout {
-                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel].plain));
+                    biases[lane] =
+                        bias[channel].wrapping_add(shift.wrapping_mul(sums.get(channel).copied().unwrap_or(0)));
                     own_factors[lane] = factors[channel];
                 }
             }
         }
         let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
         let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
+        let depth = (weights.len() / lanes) as f64;
         let largest = |channel: usize| {
-            let sum = f64::from(bias[channel]).abs() + f64::from(sums[channel].absolute) * span;
+            let sum = f64::from(bias[channel]).abs() + depth * 128.0 * span;
             sum * f64::from(factors[channel].abs()) + shortcut
         };
         // Well below 2³¹, so that roundings do not matter. Not true of NaN.
