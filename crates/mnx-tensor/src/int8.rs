@@ -133,35 +133,35 @@ impl Operation {
 /// Where `weights` are not [`Operation::int8_weights_len`] bytes.
 pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
     assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
-    if operation.is_per_channel() {
-        lane_sums::<PANEL>(weights, cout)
-    } else {
-        lane_sums::<{ PANEL * GROUP }>(weights, cout)
-    }
-}
-
-/// The sums of `cout` channels, of weights in rows of `ROW` for sixteen channels.
-fn lane_sums<const ROW: usize>(weights: &[i8], cout: usize) -> Vec<i32> {
-    /// So many i8 add up to an i16.
-    const ROWS: usize = 256;
     let panels = cout.div_ceil(PANEL);
-    let mut sums = Vec::with_capacity(panels * PANEL);
-    for panel in weights.chunks_exact((weights.len() / panels.max(1)).max(1)) {
-        let mut of_panel = [0_i32; PANEL];
-        for rows in panel.chunks(ROWS * ROW) {
-            // Column by column, which the compiler turns into vectors: every weight goes through this at every start.
-            let mut columns = [0_i16; ROW];
-            for row in rows.chunks_exact(ROW) {
-                columns.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
-            }
-            for (sum, columns) in of_panel.iter_mut().zip(columns.chunks_exact(ROW / PANEL)) {
-                *sum = columns.iter().fold(*sum, |sum, &column| sum.wrapping_add(i32::from(column)));
-            }
+    let mut sums = vec![0; panels * PANEL];
+    let per_panel = weights.len() / panels.max(1);
+    for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
+        if operation.is_per_channel() {
+            panel_sums::<PANEL>(weights, sums);
+        } else {
+            panel_sums::<{ PANEL * GROUP }>(weights, sums);
         }
-        sums.extend(of_panel);
     }
     sums.truncate(cout);
     sums
+}
+
+/// Adds up a panel's rows of `WIDTH` weights, which belong to sixteen channels.
+///
+/// Every weight goes through this at every start. So places are added up one by one in 16 bits, for as many rows as cannot
+/// overflow: the compiler turns that into vectors.
+fn panel_sums<const WIDTH: usize>(weights: &[i8], sums: &mut [i32]) {
+    const ROWS: usize = i16::MAX as usize / 128;
+    for rows in weights.chunks(ROWS * WIDTH) {
+        let mut places = [0_i16; WIDTH];
+        for row in rows.as_chunks::<WIDTH>().0 {
+            places.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
+        }
+        for (sum, places) in sums.iter_mut().zip(places.chunks_exact(WIDTH / PANEL)) {
+            *sum = places.iter().fold(*sum, |sum, &place| sum.wrapping_add(i32::from(place)));
+        }
+    }
 }
 
 /// An int8 layer's weights, bias and factors in the form that one CPU's kernel reads: made once, borrowed by [`Layer`]s.
@@ -235,8 +235,7 @@ impl<'w> Int8Weights<'w> {
         }
         let form = kernel.form();
         let shift = i32::from(form.products == Products::SignedBytes) * 128 - i32::from(requantize.zero_in);
-        // Nothing is taken off where it is 0.
-        let sums = if shift == 0 { Vec::new() } else { weight_sums(operation, channels, weights) };
+        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(operation, channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
         let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;
@@ -246,17 +245,17 @@ impl<'w> Int8Weights<'w> {
             for lane in 0..lanes {
                 let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
                 if channel < cout {
-                    biases[lane] =
-                        bias[channel].wrapping_add(shift.wrapping_mul(sums.get(channel).copied().unwrap_or(0)));
+                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
                     own_factors[lane] = factors[channel];
                 }
             }
         }
         let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
         let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
-        let depth = (weights.len() / lanes) as f64;
+        // As if every weight were -128: of a usual layer that is far from the bound, too.
+        let products = (weights.len() / lanes) as f64 * 128.0 * span;
         let largest = |channel: usize| {
-            let sum = f64::from(bias[channel]).abs() + depth * 128.0 * span;
+            let sum = f64::from(bias[channel]).abs() + products;
             sum * f64::from(factors[channel].abs()) + shortcut
         };
         // Well below 2³¹, so that roundings do not matter. Not true of NaN.
