@@ -191,7 +191,7 @@ fn factor(exact: f64) -> Result<f32, f64> {
 }
 
 fn is_factor(factor: f32) -> bool {
-    (f32::MIN_POSITIVE <= factor) & (factor <= LARGEST_FACTOR)
+    (f32::MIN_POSITIVE..=LARGEST_FACTOR).contains(&factor)
 }
 
 /// Bounds of an output before the zero point is added. They are integers.
@@ -207,7 +207,7 @@ fn bounds(activation: Activation, output: Quantization) -> (f32, f32) {
     }
 }
 
-/// The constants of an average pool over `height` x `width` pixels.
+/// Whether an average pool over `height` x `width` pixels is exact.
 ///
 /// # Errors
 /// [`Error::Average`] if its sums could exceed 32 bits, or its factor is out of range.
