@@ -41,12 +41,29 @@ def onnxruntime(model: str, x: np.ndarray, threads: int):
 
 
 def openvino(model: str, x: np.ndarray, threads: int):
+    # The default precision is bf16 where the CPU has it: another network.
+    return openvino_compiled(model, x, threads, {"INFERENCE_PRECISION_HINT": "f32"})[0]
+
+
+def openvino_default(model: str, x: np.ndarray, threads: int):
+    infer, precision = openvino_compiled(model, x, threads, {})
+    if precision == "f32":
+        raise ValueError("computes in f32 on this CPU, as the engine openvino does")
+    return infer
+
+
+def openvino_int8(model: str, x: np.ndarray, threads: int):
+    # What is not quantised may be bf16, as it comes.
+    return openvino_compiled(model, x, threads, {})[0]
+
+
+def openvino_compiled(model: str, x: np.ndarray, threads: int, precision: dict):
+    """(function from nothing to logits, precision of what is not quantised)."""
     import openvino as ov
 
     clock.start()
-    # The default precision is bf16 where the CPU has it: another network.
     settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
-    compiled = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = ov.Core().compile_model(model, "CPU", settings | precision)
     request = compiled.create_infer_request()
     request.set_input_tensor(0, ov.Tensor(x, shared_memory=True))
 
@@ -54,7 +71,7 @@ def openvino(model: str, x: np.ndarray, threads: int):
         request.infer()
         return request.get_output_tensor(0).data
 
-    return infer
+    return infer, compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
 
 
 def ncnn(model: str, x: np.ndarray, threads: int):
@@ -171,6 +188,12 @@ LOADERS = {
     "torch-eager": torch_eager,
     "torch-jit": torch_jit,
     "torch-inductor": torch_inductor,
+    "onnxruntime-int8": onnxruntime,
+    "openvino-int8": openvino_int8,
+    "litert-int8": litert,
+    "ncnn-int8": ncnn,
+    "mnn-int8": mnn,
+    "openvino-default": openvino_default,
 }
 
 

@@ -1,9 +1,10 @@
 """Writes a network in every engine's format, those that are not there yet and mnx's; run.py calls it.
 
-    python export.py mobilenext-1.0 [--batch 1] [--directory target/peers/models]
+    python export.py mobilenext-1.0 [--batch 1] [--int8 mnx-int8,onnx-int8] [--directory target/peers/models]
 
 DIRECTORY/NETWORK-bBATCH/ gets network.safetensors, .mnx, .onnx, .ncnn.param and .ncnn.bin, .mnn, .tflite; input.f32 and
-PyTorch's logits.f32 for it; and export.json: the network's size, which formats there are and why others are not.
+PyTorch's logits.f32 for it; calibration.npy and the mean_logits.f32 of its pictures; with --int8 what quantize.py makes
+of all that, network.int8.*; and export.json: the network's size, which formats there are and why others are not.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,25 +22,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import model
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-WORK = Path(os.environ.get("PEERS_DIR", ROOT / "target" / "peers")).resolve()
-
-
-def run(command: list, cwd: Path | None = None) -> None:
-    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        said = next((line for line in lines if line.startswith("error")), lines[-1])
-        raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}: {said}")
+import quantize
+from process import HERE, LITERT_PYTHON, MNX_INFER, WORK, run
 
 
 def to_mnx(stem: Path, network: str, _) -> Path:
     architecture, _, width = network.partition("-")
-    tool = [*"cargo run --quiet --release --package mnx-infer --manifest-path".split(), ROOT / "Cargo.toml", "--"]
     paths = ["--input", f"{stem}.safetensors", "--output", f"{stem}.mnx"]
-    run([*tool, "convert", "--arch", architecture, "--width", width, *paths])
+    run([*MNX_INFER, "convert", "--arch", architecture, "--width", width, *paths])
     return Path(f"{stem}.mnx")
 
 
@@ -74,15 +63,14 @@ def to_mnn(stem: Path, _, __) -> Path:
 
 def to_tflite(stem: Path, network: str, x: torch.Tensor) -> Path:
     """In the converter's own environment, which has another PyTorch."""
-    python = WORK / "venv-litert" / "bin" / "python"
-    if not python.exists():
+    if not LITERT_PYTHON.exists():
         raise FileNotFoundError("the converter is not installed")
     call = (
         "import sys, litert_torch, torch, export; from pathlib import Path; stem, network, batch = sys.argv[1:];"
         "x = export.pictures(int(batch)); model = export.folded(Path(stem), network);"
         "litert_torch.convert(model, (x,)).export(stem + '.tflite')"
     )
-    run([python, "-c", call, stem, network, len(x)], cwd=HERE)
+    run([LITERT_PYTHON, "-c", call, stem, network, len(x)], cwd=HERE)
     return Path(f"{stem}.tflite")
 
 
@@ -103,18 +91,22 @@ def folded(stem: Path, network: str) -> torch.nn.Module:
 
 
 def write_network(network: str, batch: int, directory: Path) -> dict:
-    """Weights, input and logits; returns the report with no format but the first."""
+    """Weights, pictures and logits; returns the report with no format but the first."""
     module = model.build(network)
     model.seed_weights(module)
     x = pictures(batch)
+    directory.mkdir(parents=True, exist_ok=True)
+    calibration = quantize.write_calibration(directory / "network", x.shape)
     with torch.inference_mode():
         logits = module(x)
-    directory.mkdir(parents=True, exist_ok=True)
+        mean = torch.stack([module(torch.from_numpy(some)).mean(0) for some in calibration]).mean(0)
     save_file(module.state_dict(), directory / "network.safetensors", {"network": network})
     x.numpy().astype("<f4").tofile(directory / "input.f32")
     logits.numpy().astype("<f4").tofile(directory / "logits.f32")
+    mean.numpy().astype("<f4").tofile(directory / "mean_logits.f32")
     return {
         "network": network,
+        "seeded": model.SEEDED,
         "batch": batch,
         "side": model.RESOLUTION,
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -123,17 +115,24 @@ def write_network(network: str, batch: int, directory: Path) -> dict:
     }
 
 
-def export(network: str, batch: int, directory: Path) -> None:
+def export(network: str, batch: int, directory: Path, int8: list[str]) -> None:
     saved = directory / "export.json"
-    report = json.loads(saved.read_text()) if saved.exists() else write_network(network, batch, directory)
+    report = json.loads(saved.read_text()) if saved.exists() else {}
+    if report.get("seeded") != model.SEEDED:
+        report = write_network(network, batch, directory)
     report["failed"] = {}
-    for name, convert in FORMATS.items():
-        # mnx's own format changes with its sources.
-        if name in report["files"] and name != "mnx":
+    stem = directory / "network"
+    for name in [*FORMATS, *int8]:
+        # mnx's own formats change with its sources.
+        if name in report["files"] and name not in ["mnx", "mnx-int8"]:
             continue
         started = time.monotonic()
         try:
-            report["files"][name] = convert(directory / "network", network, pictures(batch)).name
+            if name in FORMATS:
+                written = FORMATS[name](stem, network, pictures(batch))
+            else:
+                written = quantize.FORMATS[name](stem, batch)
+            report["files"][name] = written.name
             print(f"{network}, batch {batch}: {name} in {time.monotonic() - started:.1f} s", file=sys.stderr)
         except Exception as error:
             report["files"].pop(name, None)
@@ -145,17 +144,27 @@ def export(network: str, batch: int, directory: Path) -> None:
     temporary.replace(saved)
 
 
+def int8_formats(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in quantize.FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(quantize.FORMATS)}")
+    return names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="+", help="ARCHITECTURE-WIDTH, e.g. mobilenext-0.35")
     parser.add_argument("--batch", type=int, default=1, help="pictures in one inference (default: 1)")
+    formats = ",".join(quantize.FORMATS)
+    parser.add_argument("--int8", type=int8_formats, default=[], help=f"8-bit formats, of {formats} (default: none)")
     parser.add_argument("--directory", type=Path, default=WORK / "models", help="where (default: %(default)s)")
     args = parser.parse_args()
     if args.batch < 1:
         parser.error(f"--batch {args.batch}: expected 1 or more")
     for network in args.network:
         try:
-            export(network, args.batch, args.directory.resolve() / f"{network}-b{args.batch}")
+            export(network, args.batch, args.directory.resolve() / f"{network}-b{args.batch}", args.int8)
         except (OSError, ValueError) as error:
             sys.exit(f"export.py: {error}")
 

@@ -3,8 +3,10 @@
 import array
 import contextlib
 import json
+import math
 import os
 import select
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = Path(os.environ.get("PEERS_DIR", ROOT / "target" / "peers")).resolve()
 PYTHON = WORK / "venv" / "bin" / "python"
-MNX = "mnx"
+LITERT_PYTHON = WORK / "venv-litert" / "bin" / "python"
+MNX_INFER = [*"cargo run --quiet --release --package mnx-infer --manifest-path".split(), ROOT / "Cargo.toml", "--"]
+MNX, MNX_INT8 = "mnx", "mnx-int8"
 
 # Engine: (format that it reads, package whose version counts).
 PYTHON_ENGINES = {
@@ -26,14 +30,25 @@ PYTHON_ENGINES = {
     "torch-eager": ("safetensors", "torch"),
     "torch-jit": ("safetensors", "torch"),
     "torch-inductor": ("safetensors", "torch"),
+    "onnxruntime-int8": ("onnx-int8", "onnxruntime"),
+    "openvino-int8": ("openvino-int8", "openvino"),
+    "litert-int8": ("tflite-int8", "ai-edge-litert"),
+    "ncnn-int8": ("ncnn-int8", "ncnn"),
+    "mnn-int8": ("mnn-int8", "MNN"),
+    "openvino-default": ("onnx", "openvino"),
 }
-# Engine: (format, crate, folder under WORK with its program).
+# Engine: (format, crate, its program under WORK).
 RUST_ENGINES = {
-    MNX: ("mnx", "mobilenext", "rust/release"),
-    "tract": ("onnx", "tract-onnx", "rust/peer"),
-    "rten": ("onnx", "rten", "rust/peer"),
+    MNX: ("mnx", "mobilenext", "rust/release/peer-mnx"),
+    "tract": ("onnx", "tract-onnx", "rust/peer/peer-tract"),
+    "rten": ("onnx", "rten", "rust/peer/peer-rten"),
+    MNX_INT8: ("mnx-int8", "mobilenext", "rust/release/peer-mnx"),
 }
 FORMATS = {name: engine[0] for name, engine in (RUST_ENGINES | PYTHON_ENGINES).items()}
+
+# Engines that compute with fewer bits than f32 has: their logits can only resemble those of f32.
+ROUGH = [name for name in FORMATS if name.endswith(("-int8", "-default"))]
+PRECISIONS = {"f32": [name for name in FORMATS if name not in ROUGH], "int8": [MNX, *ROUGH]}
 
 # At the start of a turn caches hold what the engine before needed.
 UNCOUNTED = 2
@@ -41,6 +56,15 @@ UNCOUNTED = 2
 
 class Failed(Exception):
     """Why an engine has no figures, in one line."""
+
+
+def run(command: list, cwd: Path | None = None) -> None:
+    """A command that must succeed."""
+    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        said = next((line for line in lines if line.startswith("error")), lines[-1])
+        raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}: {said}")
 
 
 class Engine:
@@ -68,7 +92,11 @@ class Engine:
                 env=os.environ | limits,
             )
             self.first_logits_ms = self.answer()["first_logits_ms"]
-            self.difference = largest_difference(Path(logits.name), directory / "logits.f32")
+            found, expected = floats(Path(logits.name)), floats(directory / "logits.f32")
+            self.difference = largest_difference(found, expected)
+            self.correlation = correlation(found, expected)
+            mean = floats(directory / "mean_logits.f32") * export["batch"]
+            self.centred_correlation = correlation(minus(found, mean), minus(expected, mean))
         except OSError as error:
             raise Failed(f"does not start: {error}; run setup.sh") from None
         except Failed:
@@ -111,7 +139,7 @@ class Engine:
 def command(name: str) -> list[str]:
     if name in PYTHON_ENGINES:
         return [str(PYTHON), str(HERE / "engines.py"), name]
-    return [str(WORK / RUST_ENGINES[name][2] / f"peer-{name}")]
+    return [str(WORK / RUST_ENGINES[name][2])]
 
 
 def floats(path: Path) -> array.array:
@@ -121,9 +149,20 @@ def floats(path: Path) -> array.array:
     return values
 
 
-def largest_difference(found: Path, expected: Path) -> float:
-    found, expected = floats(found), floats(expected)
+def largest_difference(found: array.array, expected: array.array) -> float:
     if len(found) != len(expected):
         raise Failed(f"expected {len(expected)} logits, found {len(found)}")
     # Not max(): it may pass over NaN.
     return max((abs(a - b) for a, b in zip(found, expected, strict=True)), key=lambda d: (d != d, d))
+
+
+def minus(left: array.array, right: array.array) -> array.array:
+    return array.array("f", (a - b for a, b in zip(left, right, strict=True)))
+
+
+def correlation(found: array.array, expected: array.array) -> float | None:
+    """Pearson's; none where a side is constant or not finite."""
+    with contextlib.suppress(statistics.StatisticsError, ValueError, OverflowError):
+        value = statistics.correlation(found, expected)
+        return value if math.isfinite(value) else None
+    return None

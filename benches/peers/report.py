@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from process import HERE, PYTHON, PYTHON_ENGINES, ROOT, RUST_ENGINES
+from process import HERE, MNX, MNX_INT8, PYTHON, PYTHON_ENGINES, ROOT, RUST_ENGINES
 
 ISA_FLAGS = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve"]
 
@@ -19,21 +19,34 @@ ISA_FLAGS = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile",
 BUSY = 1.1
 
 # Heading, key, format.
-COLUMNS = [
+TIME = [
     ("median ms", "median_ms", ".2f"),
     ("min ms", "min_ms", ".2f"),
     ("pictures/s", "pictures_per_second", ".1f"),
-    ("% of peak", "percent_of_peak", ".0f"),
-    ("x mnx", "ratio_to_mnx", ".2f"),
-    ("max difference", "max_difference", ".1e"),
 ]
-COLD_COLUMNS = [
+COLD_TIME = [
     ("first logits ms", "first_logits_ms", ".1f"),
     ("warm ms", "warm_ms", ".2f"),
     ("first/warm", "first_to_warm", ".1f"),
-    ("x mnx", "ratio_to_mnx", ".2f"),
-    ("max difference", "max_difference", ".1e"),
 ]
+COMPARED = {
+    "f32": [("x mnx", "ratio_to_mnx", ".2f"), ("max difference", "max_difference", ".1e")],
+    "int8": [
+        ("x mnx-int8", "ratio_to_mnx_int8", ".2f"),
+        ("x mnx", "ratio_to_mnx", ".2f"),
+        ("max difference", "max_difference", ".1e"),
+        ("correlation", "correlation", ".4f"),
+        ("centred", "centred_correlation", ".2f"),
+    ],
+}
+
+
+def columns(precision: str, cold: bool) -> list:
+    if cold:
+        return COLD_TIME + COMPARED[precision]
+    # Bytes have another peak than f32, which is measured.
+    peak = {"f32": "% of peak", "int8": "% of f32 peak"}[precision]
+    return [*TIME, (peak, "percent_of_peak", ".0f"), *COMPARED[precision]]
 
 
 def say(text: str) -> None:
@@ -123,6 +136,22 @@ def table(run: dict, columns: list) -> str:
     for cells in rows:
         lines.append(" | ".join(pad(cell, width) for pad, cell, width in zip(align, cells, widths)))
     return head + "\n" + "".join(f"| {line} |\n" for line in lines)
+
+
+def faster(run: dict, key: str) -> dict:
+    """Prints how many times as fast mnx in int8 is as what it has to beat, and returns it. A wrong network is no rival."""
+    times = {engine["name"]: engine[key] for engine in run["engines"] if engine.get("agrees")}
+    others = [name for name in times if name.endswith("-int8") and name != MNX_INT8]
+    rivals = {"fastest_int8": min(others, key=times.get, default=None), "mnx_f32": MNX, "openvino": "openvino-default"}
+    found = {
+        what: {"name": name, "times": times[name] / times[MNX_INT8]}
+        for what, name in rivals.items()
+        if MNX_INT8 in times and name in times
+    }
+    said = [f"{rival['times']:.2f} x as fast as {rival['name']}" for rival in found.values()]
+    end = " to the first logits" if key == "first_logits_ms" else ""
+    print(f"{MNX_INT8} is {', '.join(said)}{end}.\n" if said else f"{MNX_INT8}: nothing to compare.\n", flush=True)
+    return found
 
 
 def write_json(path: Path, report: dict) -> None:

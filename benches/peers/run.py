@@ -4,6 +4,7 @@
     benches/peers/setup.sh          # once
     benches/peers/run.py            # MobileNeXt-1.0, 1 and 2 threads, every engine
     benches/peers/run.py --cold     # from the model's file to the first logits, in fresh processes
+    benches/peers/run.py --precision int8   # int8 engines beside mnx in int8 and in f32
 
 Each engine lives in a process of its own, loaded and warmed up once. Then all take turns: in every round, in rotating
 order, each runs --iterations inferences and the machine's FMA peak is measured, so that drift in the machine's speed
@@ -22,11 +23,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from process import FORMATS, HERE, MNX, PYTHON, WORK, Engine, Failed, floats
-from report import COLD_COLUMNS, COLUMNS, commit, machine, progress, say, table, title, versions, write_json
+from process import FORMATS, HERE, MNX, MNX_INT8, PRECISIONS, PYTHON, ROUGH, WORK, Engine, Failed, floats
+from report import columns, commit, faster, machine, progress, say, table, title, versions, write_json
 
 # Results that differ more, relative to the largest logit, come from another network.
 TOLERANCE = 1e-4
+# With fewer bits than f32 has, what an engine says of this very picture resembles what PyTorch says so well at least.
+# Logits of another picture correlate by 0, as do those of an engine that says the same of every picture.
+MIN_CENTRED = 0.5
 COLD_PROCESSES, COLD_WARM_ITERATIONS = 5, 30
 
 
@@ -39,13 +43,18 @@ def build_mnx() -> None:
         sys.exit("run.py: mnx does not build")
 
 
-def exported(network: str, batch: int) -> dict:
+def exported(network: str, batch: int, args: argparse.Namespace) -> dict:
     """export.json of the network, with the formats that were missing."""
     directory = WORK / "models" / f"{network}-b{batch}"
     report = directory / "export.json"
     if not report.exists():
         say(f"exporting {network}, batch {batch}, once: about a minute")
     export = [PYTHON, HERE / "export.py", network, "--batch", str(batch), "--directory", directory.parent]
+    int8 = {FORMATS[name] for name in args.peers if name.endswith("-int8")}
+    given = {FORMATS[MNX_INT8]: str(args.mnx_weights.resolve())} if args.mnx_weights else {}
+    if int8 := sorted(int8 - given.keys()):
+        progress(f"{network}: quantising what is not yet, some minutes the first time")
+        export += ["--int8", ",".join(int8)]
     with tempfile.TemporaryFile("w+") as log:
         try:
             code = subprocess.run(export, stdout=log, stderr=log).returncode
@@ -54,7 +63,9 @@ def exported(network: str, batch: int) -> dict:
         log.seek(0)
         if code:
             sys.exit(f"run.py: {network} is not exported: {(log.read().strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(report.read_text()) | {"directory": str(directory)}
+    export = json.loads(report.read_text()) | {"directory": str(directory)}
+    export["files"] |= given
+    return export
 
 
 def start(names: list[str], export: dict, threads: int, warmup: int, limit: float) -> tuple[dict, dict]:
@@ -122,14 +133,19 @@ def row(name: str, rounds: list[list[float]], engine: Engine, run: dict) -> dict
         "pictures_per_second": 1e3 * pictures / median,
         "gflops": gflops,
         "percent_of_peak": 100 * gflops / peak if peak else None,
-        "max_difference": engine.difference,
+        **agreement_of(engine),
         "samples_ms": rounds,
     }
 
 
+def agreement_of(engine: Engine) -> dict:
+    centred = engine.centred_correlation
+    return {"max_difference": engine.difference, "correlation": engine.correlation, "centred_correlation": centred}
+
+
 def measure_cold(args: argparse.Namespace, export: dict, threads: int) -> dict:
     """From the model's file to the first logits, process after process."""
-    samples, failed, difference = {name: [] for name in args.peers}, {}, {}
+    samples, failed, agreement = {name: [] for name in args.peers}, {}, {}
     for turn in range(1 + COLD_PROCESSES):
         for name in list(samples):
             progress(f"{title(export, threads)}: process {turn} of {COLD_PROCESSES}, {name}")
@@ -143,7 +159,7 @@ def measure_cold(args: argparse.Namespace, export: dict, threads: int) -> dict:
                 failed[name] = why.get(name, f"{error}")
                 del samples[name]
                 continue
-            difference[name] = engine.difference
+            agreement[name] = agreement_of(engine)
             if turn > 0:  # Before it, the file may not have been in the page cache.
                 samples[name].append((engine.first_logits_ms, warm))
     progress("")
@@ -152,7 +168,7 @@ def measure_cold(args: argparse.Namespace, export: dict, threads: int) -> dict:
     for name, pairs in samples.items():
         first, warm = (statistics.median(column) for column in zip(*pairs))
         figures = {"first_logits_ms": first, "warm_ms": warm, "first_to_warm": first / warm}
-        run["engines"].append({"name": name, **figures, "max_difference": difference[name], "samples_ms": pairs})
+        run["engines"].append({"name": name, **figures, **agreement[name], "samples_ms": pairs})
     return finish(run, args, failed)
 
 
@@ -160,11 +176,15 @@ def finish(run: dict, args: argparse.Namespace, failed: dict[str, str]) -> dict:
     """Sorts the rows, fastest first, and adds versions, ratios and the engines without figures."""
     key = "first_logits_ms" if args.cold else "median_ms"
     run["engines"].sort(key=lambda engine: engine[key])
-    own = next((engine[key] for engine in run["engines"] if engine["name"] == MNX), None)
     for engine in run["engines"]:
-        engine["ratio_to_mnx"] = engine[key] / own if own else None
-        difference = engine["max_difference"]
-        engine["agrees"] = difference <= TOLERANCE * run["largest_logit"]  # Which NaN is not.
+        for ratio, name in [("ratio_to_mnx", MNX), ("ratio_to_mnx_int8", MNX_INT8)]:
+            own = next((engine[key] for engine in run["engines"] if engine["name"] == name), None)
+            engine[ratio] = engine[key] / own if own else None
+        difference, centred = engine["max_difference"], engine["centred_correlation"]
+        if engine["name"] in ROUGH:
+            engine["agrees"] = centred is not None and centred >= MIN_CENTRED
+        else:
+            engine["agrees"] = difference <= TOLERANCE * run["largest_logit"]  # Which NaN is not.
         if not engine["agrees"]:
             say(f"{engine['name']} computes ANOTHER NETWORK: logits differ by {difference:.1e}")
         if not math.isfinite(difference):
@@ -218,12 +238,25 @@ def arguments() -> argparse.Namespace:
         default=300,
         help="seconds in which an engine must load, or end a turn (default: %(default)s)",
     )
-    add("--peers", type=names, default=list(FORMATS), help=f"engines, of {','.join(FORMATS)} (default: all)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="f32",
+        help="which engines run, and which ratios are printed (default: %(default)s)",
+    )
+    every = "; ".join(f"{precision}: {','.join(engines)}" for precision, engines in PRECISIONS.items())
+    add("--peers", type=names, help=f"engines instead of all of the precision, of {every}")
+    add("--mnx-weights", type=Path, metavar="FILE", help="the .mnx file of mnx-int8, instead of one that mnx quantises")
     add("--cold", action="store_true", help="model file to first logits in fresh processes, beside a warm inference")
     add("--json", type=Path, metavar="FILE", help="write all figures there too, every sample included")
     args = parser.parse_args()
     if not (args.pause >= 0 and args.limit > 0):
         parser.error("--pause must be 0 or more, --limit more than 0")
+    args.peers = args.peers or PRECISIONS[args.precision]
+    if args.mnx_weights and ("," in args.models or MNX_INT8 not in args.peers):
+        parser.error(f"--mnx-weights is for one model and a run with {MNX_INT8}")
+    if args.mnx_weights and not args.mnx_weights.is_file():
+        parser.error(f"--mnx-weights {args.mnx_weights}: not a file")
     return args
 
 
@@ -235,7 +268,7 @@ def main() -> int:
         write_json(args.json, report)  # A path that cannot be written is known before the work.
     build_mnx()
     args.versions = versions()
-    exports = [exported(network, batch) for network in args.models.split(",") for batch in args.batch]
+    exports = [exported(network, batch, args) for network in args.models.split(",") for batch in args.batch]
     here = report["machine"]
     progress("")
     print(f"{here['cpu']}; {here['cpus']} CPUs; {' '.join(here['isa'])}; {here['system']}; load {here['load']:.2f}")
@@ -244,7 +277,9 @@ def main() -> int:
         for threads in args.threads:
             run = (measure_cold if args.cold else measure)(args, export, threads)
             report["runs"].append(run)
-            print(table(run, COLD_COLUMNS if args.cold else COLUMNS), flush=True)
+            print(table(run, columns(args.precision, args.cold)), flush=True)
+            if args.precision == "int8":
+                run["mnx_int8_faster"] = faster(run, "first_logits_ms" if args.cold else "median_ms")
             if args.json:
                 write_json(args.json, report)
     wrong = any(engine.get("agrees") is False for run in report["runs"] for engine in run["engines"])

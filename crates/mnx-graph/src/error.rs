@@ -34,6 +34,18 @@ pub enum Error {
         /// The shape.
         found: [usize; 4],
     },
+    /// An average pool in int8 over a plane of this size, which would not be exact.
+    #[error("average pool of {height} x {width} in int8: expected {expected}, found {found}")]
+    Average {
+        /// Rows of the plane.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// What is allowed.
+        expected: &'static str,
+        /// What it would come to.
+        found: String,
+    },
     /// A session's number of threads.
     #[error("threads: expected 1 to {most}, found {found}")]
     Threads {
@@ -153,6 +165,7 @@ impl Error {
             Error::Quantize(error) => error.kind(),
             Error::WrongKind { .. } => ErrorKind::InvalidFile,
             Error::Input { .. }
+            | Error::Average { .. }
             | Error::Threads { .. }
             | Error::Spec { .. }
             | Error::PixelRange { .. }

@@ -2,14 +2,13 @@
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
-use mnx_tensor::{AlignedBytes, BLOCK, Blocking, Operation, PANEL, Part, TensorView};
+use mnx_tensor::{AlignedBytes, Operation, Part, TensorView};
 
 use crate::arena::{LINE, Slot};
+use crate::border;
+use crate::int8::dequantize;
 use crate::layers::Layers;
-use crate::plan::{BatchValue, Conv, Home, LayerRef, Link, Plan, Shortcut, Step, StepKind};
-
-/// Bytes of one pixel in a block's plane.
-const PIXEL: usize = Blocking::F32.pixel_bytes();
+use crate::plan::{BatchValue, Conv, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
 
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
@@ -33,6 +32,7 @@ impl Regions {
         let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let mut starts = Vec::with_capacity(plan.batch.len());
         for value in &plan.batch {
+            end = end.checked_next_multiple_of(LINE)?;
             starts.push(end);
             end = end.checked_add(value.stride.checked_mul(batch)?)?;
         }
@@ -86,8 +86,7 @@ impl<'a> Exec<'a> {
         let (pixels, channels) = step.split.unit(unit);
         let (src, dst) = (self.at(step.src, picture, workspace).read(), self.at(step.dst, picture, workspace));
         let residual = residual(workspace, step);
-        let part =
-            Part { src, dst, residual, geometry: Geometry::POINT, scratch: std::ptr::null_mut(), pixels, channels };
+        let part = Part { src, dst, residual, geometry: Geometry::POINT, scratch, pixels, channels };
         // SAFETY: units of a step write to different memory, and the slot that a step writes overlaps none that it reads. The
         // plan made room in scratch for what fused layers hand over. The rest is the caller's promise.
         unsafe {
@@ -102,17 +101,34 @@ impl<'a> Exec<'a> {
                             strips: scratch,
                             window: scratch.wrapping_add(chain.window),
                             window_plane: chain.window_plane,
+                            kernels: scratch.wrapping_add(chain.kernels),
                         },
                     );
                 }
-                StepKind::Channels([pw, dw], plane) => {
-                    const BLOCKS: usize = PANEL / BLOCK;
+                StepKind::Channels(pair) => {
+                    let Pair { convs: [pw, dw], plane, kernels } = &**pair;
                     let between = dw.reads(pixels);
-                    let end = (channels.end * BLOCKS).min(dw.layer.cout.div_ceil(BLOCK));
-                    let blocks = Span { start: channels.start * BLOCKS, end };
-                    let strip = strip(scratch, *plane, blocks.start, between.start);
+                    // A panel of the pointwise layer is so many groups of the depthwise one.
+                    let groups = pw.layer.lanes / dw.layer.lanes;
+                    let end = (channels.end * groups).min(dw.layer.groups());
+                    let blocks = Span { start: channels.start * groups, end };
+                    let strip = strip(scratch, *plane, blocks.start, between.start * pw.pixel_bytes());
+                    let part = Part { scratch: scratch.wrapping_add(*kernels), ..part };
                     self.layer(pw, Part { dst: strip, residual: None, pixels: between, ..part });
                     self.layer(dw, Part { src: strip.read(), channels: blocks, ..part });
+                }
+                StepKind::QuantizeInput => {
+                    if let Some(layer) = self.layers.quantize() {
+                        layer.run(&part);
+                    }
+                }
+                StepKind::Quantize(quantization) => {
+                    let (src, dst) = self.rows(step, picture, src, dst);
+                    border::quantize(src, dst, self.channels(step), *quantization, pixels, channels);
+                }
+                StepKind::Dequantize(quantization) => {
+                    let (src, dst) = self.rows(step, picture, src, dst);
+                    border::dequantize(src, dst, self.channels(step), *quantization, pixels, channels);
                 }
                 StepKind::MaxPool(geometry) => {
                     if let Some(layer) = self.layers.max_pool() {
@@ -120,8 +136,7 @@ impl<'a> Exec<'a> {
                     }
                 }
                 StepKind::Pool(geometry) => {
-                    // In a row of the batch blocks follow each other, and there is room for whole blocks.
-                    let row = PlanesMut { ptr: dst.block(picture), stride: PIXEL };
+                    let (_, row) = self.rows(step, picture, src, dst);
                     self.layers.pool().run(&Part { dst: row, geometry: *geometry, ..part });
                 }
                 StepKind::Linear(layer) => {
@@ -147,11 +162,12 @@ impl<'a> Exec<'a> {
                 let channels = (0..first.layer.groups()).into();
                 let strips = scratch.strips.wrapping_add(*offset);
                 let mut pixels = conv.reads(part.pixels);
-                let dst = strip(strips, *plane, 0, pixels.start);
+                let dst = strip(strips, *plane, 0, pixels.start * first.pixel_bytes());
                 let mut held = held.map(|pixels| conv.reads(pixels));
                 if let Some(old) = held.filter(|old| (old.start..old.end).contains(&pixels.start)) {
-                    let blocks = first.layer.cout.div_ceil(BLOCK);
-                    shift(strips, *plane, blocks, pixels.start - old.start, old.end - pixels.start);
+                    let bytes = |pixels: usize| pixels * first.pixel_bytes();
+                    let (by, len) = (bytes(pixels.start - old.start), bytes(old.end - pixels.start));
+                    shift(strips, *plane, first.layer.blocks(), by, len);
                     pixels.start = old.end;
                     // Last time, too, only the missing rows may have been computed. So what the strips before this one
                     // hold is not known here.
@@ -161,12 +177,10 @@ impl<'a> Exec<'a> {
                 self.chain(before, inner, held, scratch);
                 part.src = dst.read();
             }
-            if conv.layer.is_stem() {
-                part.scratch = scratch.window;
-            } else if conv.layer.copies() {
+            if conv.layer.copies() {
                 part.src = copied(conv, part, scratch);
             }
-            self.layer(conv, part);
+            self.layer(conv, Part { scratch: scratch.kernels, ..part });
         }
     }
 
@@ -183,6 +197,30 @@ impl<'a> Exec<'a> {
                 let start = self.regions.batch[index];
                 PlanesMut { ptr: self.memory.wrapping_add(start), stride: self.plan.batch[index].stride }
             }
+        }
+    }
+
+    /// Source and target of a step that reads or writes a row of the batch, as planes of one pixel: in a row blocks follow each
+    /// other, and there is room for whole blocks. Others stay as they are.
+    fn rows(&self, step: &Step, picture: usize, src: Planes, dst: PlanesMut) -> (Planes, PlanesMut) {
+        let pixel_bytes = |index: usize| self.plan.batch[index].blocking().pixel_bytes();
+        let src = match step.src {
+            Home::Batch(index) => Planes { ptr: src.block(picture), stride: pixel_bytes(index) },
+            _ => src,
+        };
+        let dst = match step.dst {
+            Home::Batch(index) => PlanesMut { ptr: dst.block(picture), stride: pixel_bytes(index) },
+            _ => dst,
+        };
+        (src, dst)
+    }
+
+    /// Channels of what a step writes.
+    fn channels(&self, step: &Step) -> usize {
+        match step.dst {
+            Home::Input => self.input.shape()[1],
+            Home::Workspace(slot) => slot.shape.channels,
+            Home::Batch(index) => self.plan.batch[index].channels,
         }
     }
 
@@ -208,8 +246,8 @@ impl<'a> Exec<'a> {
         self.plan.steps[step].split.units()
     }
 
-    /// Copies the output of step `step` for picture `picture`, which is in workspace number `workspace`, as NCHW values.
-    /// Returns `[C, H, W]`.
+    /// Copies the output of step `step` for picture `picture`, which is in workspace number `workspace`, as NCHW values. u8
+    /// becomes what it stands for. Returns `[C, H, W]`.
     ///
     /// # Safety
     /// The step is complete and nobody writes to what it wrote.
@@ -220,15 +258,21 @@ impl<'a> Exec<'a> {
             Home::Input => [0; 3],
             Home::Workspace(Slot { offset, shape, .. }) => {
                 nchw.resize(shape.channels * shape.height * shape.width, 0.0);
-                let start = workspace * self.regions.workspace + offset;
-                shape.unblock(bytemuck::cast_slice(bytes(start, shape.bytes())), nchw);
+                let bytes = bytes(workspace * self.regions.workspace + offset, shape.bytes());
+                match self.plan.steps[step].quantization {
+                    None => shape.unblock(bytemuck::cast_slice(bytes), nchw),
+                    Some(quantization) => border::unblock(&shape, bytes, quantization, nchw),
+                }
                 [shape.channels, shape.height, shape.width]
             }
             Home::Batch(index) => {
-                let BatchValue { channels, stride } = self.plan.batch[index];
+                let BatchValue { channels, stride, quantization } = self.plan.batch[index];
                 let start = self.regions.batch[index] + picture * stride;
                 nchw.clear();
-                nchw.extend_from_slice(bytemuck::cast_slice(bytes(start, channels * size_of::<f32>())));
+                match quantization {
+                    None => nchw.extend_from_slice(bytemuck::cast_slice(bytes(start, channels * size_of::<f32>()))),
+                    Some(of) => nchw.extend(bytes(start, channels).iter().map(|&byte| dequantize(byte, of))),
+                }
                 [channels, 1, 1]
             }
         }
@@ -257,6 +301,8 @@ struct Scratch {
     window: *mut u8,
     /// Bytes from one block's plane of the copy to the next.
     window_plane: usize,
+    /// For the kernels' own use.
+    kernels: *mut u8,
 }
 
 fn residual(workspace: *mut u8, step: &Step) -> Option<Residual> {
@@ -266,9 +312,9 @@ fn residual(workspace: *mut u8, step: &Step) -> Option<Residual> {
     })
 }
 
-/// Scratch as planes whose first block is number `block` and whose first pixel is number `pixel`.
-fn strip(scratch: *mut u8, plane: usize, block: usize, pixel: usize) -> PlanesMut {
-    PlanesMut { ptr: scratch.wrapping_sub(block * plane + pixel * PIXEL), stride: plane }
+/// Scratch as planes whose first block is number `block`, and which begin `before` bytes after pixel 0.
+fn strip(scratch: *mut u8, plane: usize, block: usize, before: usize) -> PlanesMut {
+    PlanesMut { ptr: scratch.wrapping_sub(block * plane + before), stride: plane }
 }
 
 /// Copies the input that a unit of a layer reads. A dense layer's copy includes the zeros around the picture. A strided
@@ -277,8 +323,8 @@ fn strip(scratch: *mut u8, plane: usize, block: usize, pixel: usize) -> PlanesMu
 /// # Safety
 /// As [`Exec::step`].
 unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
-    let Conv { layer: LayerRef { operation, cin, stride, .. }, geometry, .. } = conv;
-    let (rows, blocks) = (conv.rows(part.pixels), (cin.div_ceil(BLOCK), Blocking::F32));
+    let Conv { layer: LayerRef { operation, cin, stride, input, .. }, geometry, .. } = conv;
+    let (rows, blocks) = (conv.rows(part.pixels), (cin.div_ceil(input.lanes), *input));
     let copy = PlanesMut { ptr: scratch.window, stride: scratch.window_plane };
     // SAFETY: the window has room for the rows that the unit's pixels read.
     let before = unsafe {
@@ -290,17 +336,17 @@ unsafe fn copied(conv: &Conv, part: Part, scratch: &Scratch) -> Planes {
             rows.start * stride * geometry.padded_row(*operation)
         }
     };
-    Planes { ptr: copy.ptr.wrapping_sub(before * PIXEL), stride: copy.stride }
+    Planes { ptr: copy.ptr.wrapping_sub(before * input.pixel_bytes()), stride: copy.stride }
 }
 
-/// Moves `len` pixels of each block from pixel `by` of its plane to the plane's start.
+/// Moves `len` bytes of each block from byte `by` of its plane to the plane's start.
 ///
 /// # Safety
-/// Pixels `by..by + len` lie inside each plane.
+/// Bytes `by..by + len` lie inside each plane.
 unsafe fn shift(strips: *mut u8, plane: usize, blocks: usize, by: usize, len: usize) {
     for block in 0..blocks {
         let to = strips.wrapping_add(block * plane);
         // SAFETY: the caller's promise; source and target may overlap.
-        unsafe { std::ptr::copy(to.wrapping_add(by * PIXEL), to, len * PIXEL) }
+        unsafe { std::ptr::copy(to.wrapping_add(by), to, len) }
     }
 }

@@ -1,8 +1,11 @@
 //! A network as operations on named values, for the planner. Blocks are only labels here: which operations may be fused
 //! follows from who reads a value.
 
+use mnx_tensor::Arithmetic;
+
+use crate::int8::Numbers;
 use crate::network::{PlacedLayer, max_pool_size};
-use crate::{Activation, Network};
+use crate::{Activation, Network, Quantization};
 
 /// Index of a value in [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,10 +14,15 @@ pub(crate) struct ValueId(usize);
 /// Something that operations read and write.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
-    /// `input`, or the name of what computes it: a layer's name, `maxpool` or `pool`.
+    /// `input`, or the name of what computes it: a layer's name, `maxpool` or `pool`. The same value in another form has a
+    /// suffix.
     pub(crate) name: String,
     /// `[C, H, W]` of one picture.
     pub(crate) shape: [usize; 3],
+    /// What its u8 numbers stand for. `None`: it is f32.
+    pub(crate) quantization: Option<Quantization>,
+    /// The same value in f32, if it is u8 and an f32 operation has read it.
+    real: Option<ValueId>,
     /// How many times operations read it, shortcuts included.
     readers: usize,
 }
@@ -28,6 +36,10 @@ pub(crate) enum Work<'n> {
     MaxPool,
     /// The global average pool.
     Pool,
+    /// f32 to u8: of the network's input, or between an f32 operation and an int8 one.
+    Quantize(Quantization),
+    /// u8 to f32.
+    Dequantize(Quantization),
 }
 
 /// One operation.
@@ -64,66 +76,109 @@ pub(crate) struct Graph<'n> {
 }
 
 impl<'n> Graph<'n> {
-    /// Spells out a network for an input of `height` x `width`.
-    pub(crate) fn new(network: &'n Network, (height, width): (usize, usize)) -> Graph<'n> {
-        let channels = network.blocks.first().and_then(|block| block.layers.first()).map_or(0, |layer| layer.cin);
-        let input = Value { name: "input".into(), shape: [channels, height, width], readers: 0 };
-        let mut graph = Graph { values: vec![input], nodes: Vec::new(), outputs: Vec::new(), blocks: Vec::new() };
+    /// Spells out a network for an input of `height` x `width`. A value that `numbers` quantise is u8 for all its readers;
+    /// f32 operations read what it stands for.
+    pub(crate) fn new(network: &'n Network, numbers: &Numbers, (height, width): (usize, usize)) -> Graph<'n> {
+        let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), outputs: Vec::new(), blocks: Vec::new() };
         let mut placed = network.place(height, width).peekable();
-        let mut value = ValueId(0);
+        let mut value = graph.value("input".into(), [network.channels(), height, width], None);
+        if let Some(quantization) = numbers.values.input {
+            value = graph.quantized(value, 0, quantization);
+        }
         for (index, block) in network.blocks.iter().enumerate() {
             let block_input = value;
             let mut layers: Vec<_> = std::iter::from_fn(|| placed.next_if(|layer| layer.block == index)).collect();
             let projection = block.projection.is_some().then(|| layers.pop()).flatten();
             let last = layers.pop();
             for layer in layers {
-                value = graph.layer(layer, value, None);
+                value = graph.layer(layer, numbers, value, None);
             }
             // A projection comes just before the layer to whose output it is added.
-            let added = projection.map_or(block_input, |layer| graph.layer(layer, block_input, None));
+            let added = projection.map_or(block_input, |layer| graph.layer(layer, numbers, block_input, None));
             let shortcut = (block.identity_channels > 0).then_some(Addend {
                 value: added,
                 channels: block.identity_channels,
                 activation: block.activation,
             });
             if let Some(layer) = last {
-                value = graph.layer(layer, value, shortcut);
+                value = graph.layer(layer, numbers, value, shortcut);
             }
             if block.max_pool {
-                let [channels, height, width] = graph[value].shape;
+                let Value { shape: [channels, height, width], quantization, .. } = graph[value];
                 let (height, width) = max_pool_size((height, width));
-                value = graph.push(Work::MaxPool, index, value, None, "maxpool".into(), [channels, height, width]);
+                let output = graph.value("maxpool".into(), [channels, height, width], quantization);
+                value = graph.push(Work::MaxPool, index, value, None, output);
             }
             graph.blocks.push(value);
         }
-        let [channels, ..] = graph[value].shape;
-        value = graph.push(Work::Pool, network.blocks.len(), value, None, "pool".into(), [channels, 1, 1]);
+        value = graph.pool(value, network.blocks.len(), numbers.values.pool);
         for layer in placed {
-            value = graph.layer(layer, value, None);
+            value = graph.layer(layer, numbers, value, None);
         }
         graph.outputs.push(("logits", value));
         graph
     }
 
-    fn layer(&mut self, layer: PlacedLayer<'n>, src: ValueId, shortcut: Option<Addend>) -> ValueId {
-        let shape = [layer.layer.cout, layer.output.0, layer.output.1];
-        self.push(Work::Layer(layer), layer.block, src, shortcut, layer.layer.name.clone(), shape)
+    fn layer(&mut self, layer: PlacedLayer<'n>, numbers: &Numbers, src: ValueId, shortcut: Option<Addend>) -> ValueId {
+        let PlacedLayer { index, block, layer: of, output: (height, width), .. } = layer;
+        let quantization = numbers.values.outputs[index];
+        let int8 = numbers.arithmetic[index] == Arithmetic::Int8;
+        let (src, shortcut) = if int8 {
+            (src, shortcut)
+        } else {
+            let real = |addend: Addend| Addend { value: self.real(addend.value, block), ..addend };
+            let shortcut = shortcut.map(real);
+            (self.real(src, block), shortcut)
+        };
+        let made = self.value(of.name.clone(), [of.cout, height, width], quantization.filter(|_| int8));
+        self.push(Work::Layer(layer), block, src, shortcut, made);
+        match quantization.filter(|_| !int8) {
+            Some(quantization) => self.quantized(made, block, quantization),
+            None => made,
+        }
     }
 
-    fn push(
-        &mut self,
-        work: Work<'n>,
-        block: usize,
-        src: ValueId,
-        shortcut: Option<Addend>,
-        name: String,
-        shape: [usize; 3],
-    ) -> ValueId {
+    /// The average pool: in int8 where both what it reads and what it makes are u8.
+    fn pool(&mut self, src: ValueId, block: usize, output: Option<Quantization>) -> ValueId {
+        let [channels, ..] = self[src].shape;
+        let int8 = self[src].quantization.is_some() && output.is_some();
+        let src = if int8 { src } else { self.real(src, block) };
+        let made = self.value("pool".into(), [channels, 1, 1], output.filter(|_| int8));
+        self.push(Work::Pool, block, src, None, made);
+        match output.filter(|_| !int8) {
+            Some(quantization) => self.quantized(made, block, quantization),
+            None => made,
+        }
+    }
+
+    /// A value in f32: the value itself if it is f32.
+    fn real(&mut self, value: ValueId, block: usize) -> ValueId {
+        let Value { shape, quantization, real, ref name, .. } = self[value];
+        let (Some(quantization), None) = (quantization, real) else { return real.unwrap_or(value) };
+        let name = format!("{name}.dequantized");
+        let dst = self.value(name, shape, None);
+        self.values[value.0].real = Some(dst);
+        self.push(Work::Dequantize(quantization), block, value, None, dst)
+    }
+
+    /// An f32 value as u8.
+    fn quantized(&mut self, value: ValueId, block: usize, quantization: Quantization) -> ValueId {
+        let Value { shape, ref name, .. } = self[value];
+        let name = format!("{name}.quantized");
+        let dst = self.value(name, shape, Some(quantization));
+        self.push(Work::Quantize(quantization), block, value, None, dst)
+    }
+
+    fn value(&mut self, name: String, shape: [usize; 3], quantization: Option<Quantization>) -> ValueId {
+        self.values.push(Value { name, shape, quantization, real: None, readers: 0 });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// Appends an operation and returns what it writes.
+    fn push(&mut self, work: Work<'n>, block: usize, src: ValueId, shortcut: Option<Addend>, dst: ValueId) -> ValueId {
         for read in [Some(src), shortcut.map(|addend| addend.value)].into_iter().flatten() {
             self.values[read.0].readers += 1;
         }
-        let dst = ValueId(self.values.len());
-        self.values.push(Value { name, shape, readers: 0 });
         self.nodes.push(Node { work, src, dst, shortcut, block });
         dst
     }
@@ -156,7 +211,7 @@ mod tests {
     fn every_value_is_written_before_it_is_read_and_names_are_unique() {
         for family in crate::families() {
             let network = Network::new(&Spec::family(family).unwrap()).unwrap();
-            let graph = Graph::new(&network, (64, 48));
+            let graph = Graph::new(&network, &Numbers::f32(&network), (64, 48));
             let mut written = vec![ValueId(0)];
             for node in &graph.nodes {
                 assert!(written.contains(&node.src));
@@ -176,7 +231,7 @@ mod tests {
     #[test]
     fn a_shortcut_is_a_reader() {
         let network = Network::new(&Spec::family("mobilenetv2").unwrap()).unwrap();
-        let graph = Graph::new(&network, (224, 224));
+        let graph = Graph::new(&network, &Numbers::f32(&network), (224, 224));
         let added: Vec<_> = graph.nodes.iter().filter_map(|node| node.shortcut).collect();
         assert_eq!(added.len(), 10, "MobileNetV2 has ten shortcuts");
         assert!(added.iter().all(|addend| graph[addend.value].readers == 2));

@@ -1,42 +1,77 @@
 //! A model's layers, each with the kernel that suits the CPU. They are made once per session and run by every inference.
 
-use mnx_tensor::{Clamp, Cpu, Operation};
+use mnx_tensor::int8::{Int8Weights, Requantize};
+use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation};
 
-use crate::{Error, Model, Network};
+use crate::int8::Values;
+use crate::{Error, Layer, Model, Network};
 
-/// The convolutions and the classifier in the order of the weight file, and the max and average pools.
+/// The convolutions and the classifier in the order of the weight file, and what has no weights.
+///
+/// Layers in here claim to borrow for `'static`. They borrow from `_int8` and `_model`, and [`Layers::get`] and its like
+/// shorten the lifetime to that of this type.
 #[derive(Debug)]
 pub(crate) struct Layers {
     cpu: Cpu,
-    /// They borrow their weights from `_model`, not for `'static`: [`Layers::get`] shortens the lifetime to its own.
     layers: Vec<mnx_tensor::Layer<'static>>,
     max_pool: Option<mnx_tensor::Layer<'static>>,
     pool: mnx_tensor::Layer<'static>,
+    quantize: Option<mnx_tensor::Layer<'static>>,
+    /// Weights in the form of this CPU's kernels. Nothing is added once layers borrow from them, so they stay where they are.
+    _int8: Vec<Int8Weights<'static>>,
     /// Keeps the weights alive.
     _model: Model,
 }
 
 impl Layers {
     /// # Errors
-    /// [`Error::Tensor`] if a layer has no kernel.
+    /// [`Error::Tensor`] if a layer has no kernel, or there is no memory for its weights.
     pub(crate) fn new(model: &Model, cpu: Cpu) -> Result<Layers, Error> {
-        let network = model.network();
-        let layer = |(index, layer): (usize, &crate::Layer)| {
-            let (weights, bias) = model.weights(index);
-            // SAFETY: the model's bytes neither move nor change while a clone of the model lives, and `_model` is a clone. No
-            // layer leaves this type with a lifetime longer than the type's own.
-            let (weights, bias): (&'static [f32], &'static [f32]) =
-                unsafe { (&*std::ptr::from_ref(weights), &*std::ptr::from_ref(bias)) };
-            let channels = if layer.operation().is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] };
-            mnx_tensor::Layer::new(cpu, layer.operation(), channels, weights, bias, layer.activation.clamp())
-        };
-        let pool = |operation, channels| mnx_tensor::Layer::new(cpu, operation, [channels; 2], &[], &[], Clamp::NONE);
-        let max_pool = max_pooled(network).map(|channels| pool(Operation::MaxPool { kernel: 3, stride: 2 }, channels));
+        let (network, numbers) = (model.network(), model.numbers());
+        let mut int8 = Vec::new();
+        for (index, layer) in network.layers().enumerate() {
+            let packed = model.int8_weights(index);
+            if let Some((packed, constants)) = packed.zip(numbers.constants[index].as_ref()) {
+                // SAFETY: the model's bytes neither move nor change while a clone of the model lives, and `_model` is a clone.
+                // No layer leaves this type with a lifetime longer than the type's own.
+                let weight: &'static [i8] = unsafe { &*std::ptr::from_ref(packed.weight) };
+                let (factors, requantize) = (&constants.factors, constants.requantize);
+                let (operation, channels) = (layer.operation(), channels(layer));
+                int8.push(Int8Weights::new(cpu, operation, channels, weight, packed.bias, factors, requantize)?);
+            }
+        }
+        let max_pool = max_pooled(network).map(|channels| (Operation::MaxPool { kernel: 3, stride: 2 }, channels));
+        let pool = (Operation::Pool, network.classifier.cin);
+        let quantize = numbers.values.input.map(|_| (Operation::Quantize, network.channels()));
+        // What is in int8 and has no weights, in this order.
+        let without_weights = [max_pool, Some(pool), quantize].map(|made| {
+            let (operation, channels) = made?;
+            let requantize = requantize(operation, network, &numbers.values)?;
+            Some(Int8Weights::new(cpu, operation, [channels; 2], &[], &[], &[], requantize))
+        });
+        let places = without_weights.each_ref().map(Option::is_some);
+        int8.extend(without_weights.into_iter().flatten().collect::<Result<Vec<_>, _>>()?);
+
+        let mut made = int8.iter().map(|weights| {
+            // SAFETY: the vector does not change any more and becomes `_int8`. Moving it does not move what is in it.
+            let weights: &'static Int8Weights<'static> = unsafe { &*std::ptr::from_ref(weights) };
+            weights.layer()
+        });
+        let mut layers = Vec::with_capacity(numbers.constants.len());
+        for (index, layer) in network.layers().enumerate() {
+            let int8 = numbers.constants[index].as_ref().and_then(|_| made.next());
+            layers.push(int8.map_or_else(|| in_f32(model, cpu, index, layer), Ok)?);
+        }
+        let [max_pool_int8, pool_int8, quantize] = places.map(|is_int8| if is_int8 { made.next() } else { None });
+        let plain =
+            |(operation, channels)| mnx_tensor::Layer::new(cpu, operation, [channels; 2], &[], &[], Clamp::NONE);
         Ok(Layers {
             cpu,
-            layers: network.layers().enumerate().map(layer).collect::<Result<_, _>>()?,
-            max_pool: max_pool.transpose()?,
-            pool: pool(Operation::Pool, network.classifier.cin)?,
+            layers,
+            max_pool: max_pool_int8.map_or_else(|| max_pool.map(plain).transpose(), |layer| Ok(Some(layer)))?,
+            pool: pool_int8.map_or_else(|| plain(pool), Ok)?,
+            quantize,
+            _int8: int8,
             _model: model.clone(),
         })
     }
@@ -59,6 +94,46 @@ impl Layers {
     pub(crate) fn pool(&self) -> &mnx_tensor::Layer<'_> {
         &self.pool
     }
+
+    /// What quantises the input, if the first layer reads it as u8.
+    pub(crate) fn quantize(&self) -> Option<&mnx_tensor::Layer<'_>> {
+        self.quantize.as_ref()
+    }
+}
+
+fn channels(layer: &Layer) -> [usize; 2] {
+    if layer.operation().is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] }
+}
+
+fn in_f32(model: &Model, cpu: Cpu, index: usize, layer: &Layer) -> Result<mnx_tensor::Layer<'static>, TensorError> {
+    let (weights, bias) = model.weights(index);
+    // SAFETY: as for int8 layers.
+    let (weights, bias): (&'static [f32], &'static [f32]) =
+        unsafe { (&*std::ptr::from_ref(weights), &*std::ptr::from_ref(bias)) };
+    mnx_tensor::Layer::new(cpu, layer.operation(), channels(layer), weights, bias, layer.activation.clamp())
+}
+
+/// What an operation without weights needs to know, if it is in int8.
+fn requantize(operation: Operation, network: &Network, values: &Values) -> Option<Requantize> {
+    let (input, output) = match operation {
+        // It keeps scale and zero point.
+        Operation::MaxPool { .. } => {
+            let block = network.blocks.iter().position(|block| block.max_pool)?;
+            let value = values.of_block(network, block)?;
+            (value, value)
+        }
+        Operation::Pool => (values.of_block(network, network.blocks.len().checked_sub(1)?)?, values.pool?),
+        _ => (values.input?, values.input?),
+    };
+    let zero = f32::from(output.zero_point);
+    Some(Requantize {
+        zero_in: input.zero_point,
+        zero_out: output.zero_point,
+        lo: -zero,
+        hi: 255.0 - zero,
+        shortcut: None,
+        scales: (input.scale, output.scale),
+    })
 }
 
 /// Channels of the max pool's input, if the network has a max pool.

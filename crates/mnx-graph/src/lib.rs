@@ -3,8 +3,13 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
+// The tests in `tests/` read `testing.rs` as well, which therefore calls the crate by its name.
+#[cfg(test)]
+extern crate self as mnx_graph;
+
 mod arena;
 mod blocks;
+mod border;
 #[cfg(feature = "convert")]
 mod convert;
 #[cfg(any(feature = "convert", feature = "onnx"))]
@@ -20,6 +25,7 @@ mod half;
 mod huge;
 mod include;
 mod init;
+mod int8;
 mod kind;
 mod layers;
 mod limits;
@@ -36,7 +42,10 @@ pub mod quantize;
 mod run;
 mod session;
 mod spec;
+#[cfg(test)]
+mod testing;
 mod threads;
+mod wiring;
 
 #[cfg(feature = "convert")]
 pub use convert::{
@@ -50,7 +59,7 @@ pub use error::CheckpointError;
 pub use error::OnnxError;
 pub use error::{Error, FileError, InFile, QuantizeError};
 pub use families::families;
-pub use file::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
+pub use file::{Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, write_model, write_quantized};
 #[doc(hidden)]
 pub use include::Aligned;
 pub use init::init;

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mnx_conv::Packing;
-use mnx_tensor::Element;
+use mnx_tensor::{Arithmetic, Element};
 
-use crate::file::{ALIGNMENT, Front, Layout, check_payload, check_runs, front};
+use crate::file::{ALIGNMENT, Front, Layout, check_payload, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
-use crate::{Error, FileError, InFile, Layer, Limits, Network, Spec};
+use crate::int8::Numbers;
+use crate::{Error, FileError, InFile, Layer, Limits, Network, PackedInt8, Quantization, Spec};
 
 /// How a weight file is opened.
 ///
@@ -88,6 +89,7 @@ struct Inner {
     limits: Limits,
     storage: Storage,
     layout: Layout,
+    numbers: Numbers,
 }
 
 /// A tensor of a weight file, as it is stored.
@@ -214,10 +216,10 @@ impl Model {
     /// From a payload of the right length.
     pub(crate) fn new(front: Front, storage: Storage, options: &OpenOptions) -> Result<Model, Error> {
         check_payload(&front, storage.payload(), options.verify_checksums)?;
+        let Front { spec, network, arithmetic, layout, .. } = front;
         // Last: a damaged file is damaged first.
-        check_runs(&front)?;
-        let Front { spec, network, layout, .. } = front;
-        Ok(Model { inner: Arc::new(Inner { spec, network, limits: options.limits.clone(), storage, layout }) })
+        let numbers = Numbers::new(&network, &arithmetic, &layout, storage.payload())?;
+        Ok(Model { inner: Arc::new(Inner { spec, network, limits: options.limits.clone(), storage, layout, numbers }) })
     }
 
     /// What the file says of the network.
@@ -235,16 +237,42 @@ impl Model {
         &self.inner.limits
     }
 
-    /// Packed weight and bias (up to a multiple of 16) of a layer, counted in order of execution, the classifier
+    /// What each layer computes with, in order of execution.
+    pub fn arithmetic(&self) -> &[Arithmetic] {
+        &self.inner.numbers.arithmetic
+    }
+
+    /// Packed weight and bias (up to a multiple of 16) of an f32 layer, counted in order of execution, the classifier
     /// last. Both are aligned to 64 bytes. In which order the weight is packed, its layer's kind says.
     ///
     /// # Panics
-    /// When there is no such layer.
+    /// When there is no such layer, or it is not in f32: see [`arithmetic`](Model::arithmetic) and
+    /// [`int8_weights`](Model::int8_weights).
     pub fn weights(&self, layer_index: usize) -> (&[f32], &[f32]) {
         let Inner { layout, storage, .. } = &*self.inner;
+        assert_eq!(self.arithmetic()[layer_index], Arithmetic::F32, "the arithmetic of layer {layer_index}");
         let first = layout.layers[layer_index];
         let values = |index: usize| bytemuck::cast_slice(&storage.payload()[layout.tensors[index].range.clone()]);
         (values(first), values(first + 1))
+    }
+
+    /// The packed tensors of an int8 layer. `None` if it is not in int8, or there is no such layer.
+    pub fn int8_weights(&self, layer_index: usize) -> Option<PackedInt8<'_>> {
+        let Inner { layout, storage, .. } = &*self.inner;
+        let arithmetic = self.arithmetic().get(layer_index)?;
+        (*arithmetic == Arithmetic::Int8).then(|| layout.int8(layer_index, storage.payload()))
+    }
+
+    /// How a value is kept as u8: `input`, `pool.output`, or a layer's name and `.output`. `None` if it is kept as f32, or
+    /// there is no such value.
+    pub fn quantization(&self, value: &str) -> Option<Quantization> {
+        let Inner { layout, storage, .. } = &*self.inner;
+        let (_, first) = layout.values.iter().find(|(name, _)| name == value)?;
+        Some(layout.quantization(*first, storage.payload()))
+    }
+
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.inner.numbers
     }
 
     /// Every tensor of the weight file, in the file's order.
@@ -275,7 +303,8 @@ impl Model {
     /// times slower: below 2⁻⁴⁰, or in an output channel that stays below 2⁻²⁸. `convert` stores
     /// zeros in their place; where this is not 0, an earlier release made the file, and it is worth converting again.
     ///
-    /// Products of such values are denormal numbers, on which a CPU takes about a hundred times as long.
+    /// Products of such values are denormal numbers, on which a CPU takes about a hundred times as long. Layers in int8 have
+    /// none.
     pub fn almost_zero(&self) -> u64 {
         let of_layer = |(index, layer): (usize, &Layer)| {
             let (weight, bias) = self.weights(index);
@@ -284,7 +313,8 @@ impl Model {
             let (mut weight, mut bias) = (weight.unwrap_or_default(), bias[..layer.cout].to_vec());
             mnx_conv::flush(&mut weight, &mut bias) as u64
         };
-        self.network().layers().enumerate().map(of_layer).sum()
+        let layers = self.network().layers().enumerate();
+        layers.filter(|(index, _)| self.arithmetic()[*index] == Arithmetic::F32).map(of_layer).sum()
     }
 }
 

@@ -257,6 +257,11 @@ impl Network {
         placed.into_iter()
     }
 
+    /// Channels of the input.
+    pub(crate) fn channels(&self) -> usize {
+        self.blocks.first().and_then(|block| block.layers.first()).map_or(0, |layer| layer.cin)
+    }
+
     /// Trained parameters before batch norms are folded.
     pub fn parameters(&self) -> u64 {
         self.layers().map(Layer::parameters).fold(0, u64::saturating_add)

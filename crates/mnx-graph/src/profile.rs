@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mnx_tensor::part::Geometry;
-use mnx_tensor::{Isa, TensorView};
+use mnx_tensor::{Arithmetic, Element, Isa, TensorView};
 
 use crate::exec::Exec;
 use crate::layers::Layers;
@@ -16,8 +16,11 @@ use crate::{Error, Model, PlacedLayer, Session};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerInfo {
-    /// Name in a checkpoint, e.g. `features.1.conv.0`; `maxpool` or `pool` (the global average pool).
+    /// Name in a checkpoint, e.g. `features.1.conv.0`; `maxpool` or `pool` (the global average pool); `quantize` or
+    /// `dequantize` where f32 becomes u8 or the other way round.
     pub name: String,
+    /// What it computes with.
+    pub arithmetic: Arithmetic,
     /// Name of the kernel that runs, as [`mnx_tensor`] forms it.
     pub kernel: &'static str,
     /// The kernel's largest tile: pixels (or rows) x output channels.
@@ -28,9 +31,9 @@ pub struct LayerInfo {
     pub output: [usize; 3],
     /// Trained parameters before batch norms are folded.
     pub parameters: u64,
-    /// Multiply-adds; those with the padding's zeros are counted. Pools have none.
+    /// Multiply-adds; those with the padding are counted. Pools have none.
     pub macs: u64,
-    /// Bytes of packed weights and bias.
+    /// Bytes of packed weights and bias, and in int8 of factors, as the kernel reads them.
     pub weight_bytes: u64,
     /// Where the first picture's output begins, in bytes from the start of the session's memory. `None` if the next layer is
     /// fused with this one, because then the output never exists whole.
@@ -228,15 +231,20 @@ impl<'a> Describe<'a> {
             Home::Batch(index) => self.prepared.regions.batch[index],
         };
         let network = self.model.network();
+        let of_step = || network.blocks.get(step.block).map_or_else(|| "pool".into(), |block| block.name.clone());
         let (block, mut layers) = match &step.kind {
             StepKind::MaxPool(geometry) => {
-                let block = network.blocks.get(step.block).map_or("", |block| &block.name);
-                let channels = step.dst.slot().map_or(0, |slot| slot.shape.channels);
-                (block.into(), vec![pool("maxpool", self.layers.max_pool(), geometry, channels)])
+                let [channels, ..] = self.shape(step.dst);
+                (of_step(), vec![pool("maxpool", self.layers.max_pool(), geometry, channels)])
             }
             StepKind::Pool(geometry) => {
                 ("pool".into(), vec![pool("pool", Some(self.layers.pool()), geometry, network.classifier.cin)])
             }
+            StepKind::QuantizeInput => {
+                (of_step(), vec![border("quantize", self.layers.quantize(), self.shape(step.dst))])
+            }
+            StepKind::Quantize(_) => (of_step(), vec![border("quantize", None, self.shape(step.dst))]),
+            StepKind::Dequantize(_) => (of_step(), vec![border("dequantize", None, self.shape(step.dst))]),
             StepKind::Linear(layer) => ("classifier".into(), vec![self.layer(layer.index)]),
             StepKind::Chain(_) | StepKind::Channels(..) => {
                 let convs = step.kind.convs();
@@ -246,8 +254,32 @@ impl<'a> Describe<'a> {
         if let Some(last) = layers.last_mut() {
             last.arena_offset = Some(offset as u64);
         }
-        let of_shortcut = |Shortcut { slot, channels, .. }| channels * slot.shape.height * slot.shape.width;
-        step_info(block, layers, step.shortcut.map_or(0, of_shortcut))
+        let of_shortcut = |Shortcut { slot, channels, .. }| {
+            channels * slot.shape.height * slot.shape.width * slot.shape.blocking.element.size()
+        };
+        let elements = |shape: Option<[usize; 3]>| shape.map_or(0, |shape| shape.iter().product());
+        let input = elements(layers.first().map(|layer| layer.input)) * self.element(step.src).size();
+        let output = elements(layers.last().map(|layer| layer.output)) * self.element(step.dst).size();
+        let activation_bytes = (input + output + step.shortcut.map_or(0, of_shortcut)) as u64;
+        StepInfo { block, layers, activation_bytes }
+    }
+
+    /// What a value is made of.
+    fn element(&self, home: Home) -> Element {
+        match home {
+            Home::Input => Element::F32,
+            Home::Workspace(slot) => slot.shape.blocking.element,
+            Home::Batch(index) => self.prepared.plan.batch[index].blocking().element,
+        }
+    }
+
+    /// `[C, H, W]` of a value.
+    fn shape(&self, home: Home) -> [usize; 3] {
+        match home {
+            Home::Input => [self.prepared.shape[1], self.prepared.shape[2], self.prepared.shape[3]],
+            Home::Workspace(slot) => [slot.shape.channels, slot.shape.height, slot.shape.width],
+            Home::Batch(index) => [self.prepared.plan.batch[index].channels, 1, 1],
+        }
     }
 
     /// The blocks of a step's layers and of all steps that share a block with them, joined by ` + `.
@@ -272,6 +304,7 @@ impl<'a> Describe<'a> {
         let kernel = layer.kernel();
         LayerInfo {
             name: placed.layer.name.clone(),
+            arithmetic: layer.arithmetic(),
             kernel: kernel.name,
             tile: kernel.tile,
             input: [placed.layer.cin, placed.input.0, placed.input.1],
@@ -286,29 +319,27 @@ impl<'a> Describe<'a> {
 
 /// A max or average pool: a layer without parameters.
 fn pool(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, geometry: &Geometry, channels: usize) -> LayerInfo {
-    let (kernel, tile) = layer.map_or(("", (0, 0)), |layer| (layer.kernel().name, layer.kernel().tile));
+    LayerInfo {
+        input: [channels, geometry.height, geometry.width],
+        ..border(name, layer, [channels, geometry.out_height, geometry.out_width])
+    }
+}
+
+/// A layer without parameters, whose input has the shape of the output. Between f32 and u8 no kernel of the table runs.
+fn border(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, shape: [usize; 3]) -> LayerInfo {
+    let (kernel, tile) = layer.map_or(("-", (0, 0)), |layer| (layer.kernel().name, layer.kernel().tile));
     LayerInfo {
         name: name.into(),
+        arithmetic: layer.map_or(Arithmetic::F32, |layer| layer.arithmetic()),
         kernel,
         tile,
-        input: [channels, geometry.height, geometry.width],
-        output: [channels, geometry.out_height, geometry.out_width],
+        input: shape,
+        output: shape,
         parameters: 0,
         macs: 0,
         weight_bytes: 0,
         arena_offset: None,
     }
-}
-
-/// A step whose shortcut has `shortcut` elements.
-fn step_info(block: String, layers: Vec<LayerInfo>, shortcut: usize) -> StepInfo {
-    let elements = |shape: Option<[usize; 3]>| shape.map_or(0, |shape| shape.iter().product());
-    let (input, output) = (elements(layers.first().map(|l| l.input)), elements(layers.last().map(|l| l.output)));
-    StepInfo { block, layers, activation_bytes: bytes_of(input + output + shortcut) }
-}
-
-fn bytes_of(floats: usize) -> u64 {
-    floats as u64 * 4
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
 
 use crate::exec::{Exec, Regions};
 use crate::graph::{Graph, ValueId};
+use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::outputs::Outputs;
-use crate::plan::Plan;
+use crate::plan::{BatchValue, Plan};
 use crate::run::{Observed, Prepared, Until};
 use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
 use crate::{Error, Model, ThreadPool};
@@ -27,6 +28,9 @@ pub struct SessionOptions {
     /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
     /// this CPU is. The result has the same bits for every choice.
     pub tuned_for: Option<TunedFor>,
+    /// Whether int8 layers do without the CPU's instructions for dot products of bytes, as they do everywhere if the environment
+    /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
+    pub without_dot_products: bool,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
 }
@@ -58,6 +62,13 @@ impl SessionOptions {
         self
     }
 
+    /// Without the CPU's instructions for dot products of bytes.
+    #[must_use]
+    pub fn without_dot_products(mut self) -> Self {
+        self.without_dot_products = true;
+        self
+    }
+
     /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
     /// progress alone while the pool is busy.
     #[must_use]
@@ -73,6 +84,7 @@ impl std::fmt::Debug for SessionOptions {
             .field("threads", &self.threads)
             .field("isa", &self.isa)
             .field("tuned_for", &self.tuned_for)
+            .field("without_dot_products", &self.without_dot_products)
             .finish_non_exhaustive()
     }
 }
@@ -89,7 +101,7 @@ pub struct BlockOutput<'a> {
     pub picture: usize,
     /// `[C, H, W]`.
     pub shape: [usize; 3],
-    /// The values in that order.
+    /// The values in that order. Of a block that ends in int8: what its u8 numbers stand for.
     pub values: &'a [f32],
 }
 
@@ -117,6 +129,8 @@ pub struct Session {
     threads: usize,
     crew: Crew,
     prepared: Option<Prepared>,
+    /// Features of a classifier in int8, dequantised.
+    features: Vec<f32>,
 }
 
 impl Session {
@@ -135,13 +149,14 @@ impl Session {
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
     /// `MNX_ISA`, an unknown one.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
-        let layers = Layers::new(model, Cpu::choose(options.isa, options.tuned_for)?)?;
+        let cpu = Cpu::choose(options.isa, options.tuned_for)?;
+        let layers = Layers::new(model, if options.without_dot_products { cpu.without_dot_products() } else { cpu })?;
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MOST).contains(&threads) {
             return Err(Error::Threads { most: MOST, found: threads });
         }
         let crew = Crew::new(threads, options.pool)?;
-        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None })
+        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None, features: Vec::new() })
     }
 
     /// The model that it runs.
@@ -159,6 +174,11 @@ impl Session {
         self.layers.cpu().tuned_for()
     }
 
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
+    pub fn dot_products(&self) -> bool {
+        self.layers.cpu().dot_products()
+    }
+
     /// Threads that work on an inference, the calling one included.
     pub fn threads(&self) -> usize {
         self.threads
@@ -168,7 +188,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
-    /// the arena would be larger than the model's limits allow; [`Error::Tensor`] when there is no memory for it.
+    /// the arena would be larger than the model's limits allow; [`Error::Average`] when the average pool in int8 would not be
+    /// exact; [`Error::Tensor`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
         self.prepare_for(shape, Observed::Nothing)
     }
@@ -186,14 +207,13 @@ impl Session {
         // The old memory goes first: both together could be too much.
         self.prepared = None;
         let limits = self.model.limits();
-        let graph = Graph::new(self.model.network(), (height, width));
+        let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
         let keep = match observed {
             Observed::Nothing => Vec::new(),
             Observed::Blocks => graph.blocks.clone(),
             Observed::Values => graph.nodes.iter().map(|node| node.dst).collect(),
         };
-        let tuning = self.layers.cpu().tuning();
-        let plan = Plan::new(&graph, &keep, self.model.spec().padding, limits, self.threads, tuning)?;
+        let plan = Plan::new(&graph, &self.layers, &keep, self.model.spec().padding, limits, self.threads)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
         let lanes = if whole > 0 { self.threads } else { 1 };
@@ -210,7 +230,8 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on.
+    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on. Both are f32, whatever the layers
+    /// compute with.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -231,7 +252,8 @@ impl Session {
     }
 
     /// What the classifier sees: the pooled features `[N, C, 1, 1]` of an input `[N, 3, H, W]`, for embeddings or a
-    /// classifier of one's own. The model's classifier does not run.
+    /// classifier of one's own. The model's classifier does not run. Of a classifier in int8 they are what its u8 input stands
+    /// for.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -252,8 +274,14 @@ impl Session {
         self.run_watched(input, Until::Features, &mut ())?;
         let channels = self.model.network().classifier.cin;
         let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
-        // The pool's output is the first value of the batch.
-        let (batch, stride, start) = (p.shape[0], p.plan.batch[0].stride, p.regions.batch[0]);
+        let (batch, index) = (p.shape[0], p.plan.features);
+        let (BatchValue { stride, quantization, .. }, start) = (p.plan.batch[index], p.regions.batch[index]);
+        if let Some(quantization) = quantization {
+            let rows = p.memory[start..].chunks_exact(stride).take(batch);
+            self.features.clear();
+            self.features.extend(rows.flat_map(|row| row[..channels].iter().map(|&q| dequantize(q, quantization))));
+            return Ok(TensorView::new([batch, channels, 1, 1], &self.features)?);
+        }
         let bytes = channels * size_of::<f32>();
         // Rows have room for whole panels; a tensor has no gaps.
         for picture in 1..batch {
@@ -318,7 +346,7 @@ impl Session {
         let [.., height, width] = input.shape();
         self.prepare_for(input.shape(), Observed::Values)?;
         if let Some(p) = &mut self.prepared {
-            let graph = Graph::new(self.model.network(), (height, width));
+            let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
             let names: Vec<_> = p.plan.steps.iter().map(|step| format!("{}.output", graph[step.value].name)).collect();
             let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
                 observe(ValueOutput { name: &names[step], picture, shape, values });

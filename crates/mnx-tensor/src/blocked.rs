@@ -18,6 +18,13 @@ impl Blocking {
     /// Eight channels of f32: a vector of AVX2, two of NEON, half a one of AVX-512.
     pub const F32: Blocking = Blocking { element: Element::F32, lanes: BLOCK };
 
+    /// Sixteen channels of u8: as many as a panel has output channels, so that a kernel stores whole blocks.
+    pub const U8: Blocking = Blocking { element: Element::U8, lanes: 16 };
+    /// Four channels of u8, what one dot product takes together: the picture that an int8 network's first layer reads.
+    pub const STEM8: Blocking = Blocking { element: Element::U8, lanes: 4 };
+    /// Planes of one f32 channel, as in NCHW.
+    pub const PLANAR: Blocking = Blocking { element: Element::F32, lanes: 1 };
+
     /// Bytes of one pixel of a block.
     pub const fn pixel_bytes(self) -> usize {
         self.element.size() * self.lanes
@@ -112,6 +119,37 @@ impl BlockedShape {
             for p in 0..pixels {
                 nchw[channel * pixels + p] = plane[p * BLOCK + channel % BLOCK];
             }
+        }
+    }
+}
+
+/// NCHW bytes of one picture in blocks of [`Blocking::U8`] or [`Blocking::STEM8`]; lanes past the last channel become
+/// `filler`.
+///
+/// # Panics
+/// When a slice is shorter than the shape asks for.
+pub fn block_bytes(shape: &BlockedShape, nchw: &[u8], filler: u8, blocked: &mut [u8]) {
+    let (pixels, lanes) = (shape.height * shape.width, shape.blocking.lanes);
+    for (b, plane) in blocked.chunks_mut(shape.plane.max(1)).take(shape.blocks()).enumerate() {
+        for (p, pixel) in plane.chunks_exact_mut(lanes).take(pixels).enumerate() {
+            for (lane, byte) in pixel.iter_mut().enumerate() {
+                let channel = b * lanes + lane;
+                *byte = if channel < shape.channels { nchw[channel * pixels + p] } else { filler };
+            }
+        }
+    }
+}
+
+/// The reverse of [`block_bytes`].
+///
+/// # Panics
+/// When a slice is shorter than the shape asks for.
+pub fn unblock_bytes(shape: &BlockedShape, blocked: &[u8], nchw: &mut [u8]) {
+    let (pixels, lanes) = (shape.height * shape.width, shape.blocking.lanes);
+    for channel in 0..shape.channels {
+        let plane = &blocked[channel / lanes * shape.plane..];
+        for p in 0..pixels {
+            nchw[channel * pixels + p] = plane[p * lanes + channel % lanes];
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::{Error, Isa, Tuning, table};
 
 /// The environment variable that forces a microarchitecture.
 const VARIABLE: &str = "MNX_TUNED_FOR";
+/// The environment variable that forbids instructions for dot products of bytes, where it is `off`.
+const DOT_PRODUCTS: &str = "MNX_DOT_PRODUCTS";
 
 /// The kind of core that a kernel's tile was chosen for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +70,9 @@ pub struct Cpu {
     isa: Isa,
     /// Which of them are preferred.
     tuned_for: TunedFor,
+    /// Whether the CPU has instructions for dot products of four bytes in that ISA (VNNI, AVX-VNNI, NEON's `dotprod`), and
+    /// kernels may use them.
+    dot_products: bool,
 }
 
 impl Cpu {
@@ -80,17 +85,33 @@ impl Cpu {
     pub fn choose(isa: Option<Isa>, tuned_for: Option<TunedFor>) -> Result<Cpu, Error> {
         let isa = Isa::choose(isa)?;
         let tuned_for = tuned_for.map_or_else(TunedFor::from_env, |kind| Ok(Some(kind)))?;
-        Ok(Cpu { isa, tuned_for: tuned_for.unwrap_or_else(TunedFor::detect) })
+        let tuned_for = tuned_for.unwrap_or_else(TunedFor::detect);
+        let forbidden = std::env::var_os(DOT_PRODUCTS).is_some_and(|value| value == "off");
+        Ok(Cpu { isa, tuned_for, dot_products: !forbidden && table::has_dot_products(isa) })
     }
 
-    /// Every ISA that can run here, with every microarchitecture for which it has kernels.
+    /// The same without instructions for dot products of bytes. They change no bit of a result.
+    #[must_use]
+    pub fn without_dot_products(self) -> Cpu {
+        Cpu { dot_products: false, ..self }
+    }
+
+    /// Whether kernels may use instructions for dot products of bytes, which the CPU has.
+    pub fn dot_products(self) -> bool {
+        self.dot_products
+    }
+
+    /// Every ISA that can run here, with every microarchitecture for which it has kernels, with dot products of bytes and
+    /// without.
     pub fn available() -> Vec<Cpu> {
-        let pairs = |isa| TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for });
+        let with = |isa, dot_products| TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for, dot_products });
+        let all = |isa| with(isa, false).chain(with(isa, true));
         let has_kernels = |cpu: &Cpu| {
-            let mut rows = table::rows().filter(|row| row.isa == cpu.isa);
-            rows.any(|row| row.tuned_for == cpu.tuned_for)
+            let rows: Vec<_> = table::rows().filter(|row| row.isa == cpu.isa).collect();
+            rows.iter().any(|row| row.tuned_for == cpu.tuned_for)
+                && (!cpu.dot_products || table::has_dot_products(cpu.isa))
         };
-        Isa::available().into_iter().flat_map(pairs).filter(has_kernels).collect()
+        Isa::available().into_iter().flat_map(all).filter(has_kernels).collect()
     }
 
     /// Whose kernels run.
@@ -157,7 +178,9 @@ mod tests {
     #[test]
     fn a_choice_is_taken_and_the_default_is_what_is_found() {
         for cpu in Cpu::available() {
-            assert_eq!(Cpu::choose(Some(cpu.isa()), Some(cpu.tuned_for())), Ok(cpu));
+            let chosen = Cpu::choose(Some(cpu.isa()), Some(cpu.tuned_for())).unwrap();
+            assert_eq!(chosen.without_dot_products(), cpu.without_dot_products());
+            assert!(chosen.dot_products() || !cpu.dot_products() || std::env::var_os(DOT_PRODUCTS).is_some());
         }
         if std::env::var_os(VARIABLE).is_none() {
             assert_eq!(Cpu::choose(None, None).map(Cpu::tuned_for), Ok(TunedFor::detect()));

@@ -96,6 +96,16 @@ pub enum Error {
         /// Output channels.
         found: usize,
     },
+    /// Bounds of an int8 layer's output that are no integers, or outside of what a u8 can hold.
+    #[error("bounds of the output: expected integers between {least} and {most}, found {found}")]
+    Bounds {
+        /// The zero point, negated.
+        least: i32,
+        /// 255 less the zero point.
+        most: i32,
+        /// Both bounds.
+        found: String,
+    },
     /// An operation for which there is no kernel.
     #[error("kernel: expected an operation of the kernel table, found {operation:?} in {arithmetic} on {isa}")]
     Kernel {
@@ -130,6 +140,7 @@ impl Error {
             | Error::Shape { .. }
             | Error::Value { .. }
             | Error::Channels { .. }
+            | Error::Bounds { .. }
             | Error::TunedForUnknown { .. }
             | Error::IsaUnknown { .. } => ErrorKind::InvalidInput,
             Error::IsaUnavailable { .. } | Error::Kernel { .. } => ErrorKind::Unsupported,

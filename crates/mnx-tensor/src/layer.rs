@@ -1,8 +1,8 @@
 //! A layer as data: what is computed, with which weights, by which kernel. Where it is computed is a [`Part`].
 
-use crate::part::Part;
+use crate::part::{Geometry, Part};
 use crate::table::{self, Kernel};
-use crate::{AlignedBuf, Arithmetic, BLOCK, Cpu, Element, Error, PANEL, Tuning, pack};
+use crate::{AlignedBuf, Arithmetic, BLOCK, Blocking, Cpu, Error, PANEL, Tuning, int8, pack};
 
 /// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,8 @@ pub enum Operation {
     Pool,
     /// A matrix times rows of features: the classifier.
     Linear,
+    /// Planes of f32 to u8, four channels of a pixel side by side: what an int8 network makes of its input.
+    Quantize,
 }
 
 impl Operation {
@@ -80,7 +82,7 @@ impl Operation {
             | Operation::Conv { kernel, .. }
             | Operation::Dense { kernel, .. }
             | Operation::MaxPool { kernel, .. } => kernel,
-            Operation::Pointwise | Operation::PointwiseHalf | Operation::Pool | Operation::Linear => 1,
+            _ => 1,
         }
     }
 
@@ -91,16 +93,17 @@ impl Operation {
             | Operation::Conv { stride, .. }
             | Operation::Dense { stride, .. }
             | Operation::MaxPool { stride, .. } => stride,
-            Operation::Pointwise | Operation::PointwiseHalf | Operation::Pool | Operation::Linear => 1,
+            _ => 1,
         }
     }
 
     /// Whether each output channel reads its own input channel only.
     pub fn is_per_channel(self) -> bool {
-        matches!(self, Operation::Depthwise { .. } | Operation::MaxPool { .. } | Operation::Pool)
+        matches!(self, Operation::Depthwise { .. } | Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize)
     }
 
-    /// Output channels that are computed together at least: a block, or a panel.
+    /// Output channels that are computed together at least in f32: a block, or a panel. [`Layer::lanes`] knows those of a
+    /// layer in any arithmetic.
     pub fn lanes(self) -> usize {
         if self.is_per_channel() { BLOCK } else { PANEL }
     }
@@ -109,7 +112,7 @@ impl Operation {
     fn depth(self, cin: usize) -> usize {
         let filter = self.kernel() * self.kernel();
         match self {
-            Operation::MaxPool { .. } | Operation::Pool => 0,
+            Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize => 0,
             Operation::Depthwise { .. } => filter,
             _ => cin.saturating_mul(filter),
         }
@@ -162,6 +165,7 @@ pub struct Layer<'w> {
     pub(crate) weights: &'w [u8],
     pub(crate) bias: &'w [u8],
     pub(crate) clamp: Clamp,
+    pub(crate) int8: int8::Constants<'w>,
     pub(crate) tuning: &'static Tuning,
     kernel: &'static Kernel,
     /// The kernel of a pointwise layer's last panel, if that is half empty.
@@ -199,7 +203,20 @@ impl<'w> Layer<'w> {
         let (weights, bias) = (bytemuck::cast_slice(weights), bytemuck::cast_slice(bias));
         let kernel = table::select(operation, arithmetic, cpu)?;
         let half = if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, cpu)?) } else { None };
-        Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, tuning: cpu.tuning(), kernel, half })
+        let int8 = int8::Constants::NONE;
+        Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning: cpu.tuning(), kernel, half })
+    }
+
+    /// A layer in int8, whose parts were checked and brought into the kernel's form.
+    pub(crate) fn int8(
+        kernel: &'static Kernel,
+        [cin, cout]: [usize; 2],
+        [weights, bias]: [&'w [u8]; 2],
+        int8: int8::Constants<'w>,
+        tuning: &'static Tuning,
+    ) -> Self {
+        let (operation, arithmetic, clamp) = (kernel.operation, Arithmetic::Int8, Clamp::NONE);
+        Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning, kernel, half: None }
     }
 
     /// What it computes.
@@ -219,7 +236,43 @@ impl<'w> Layer<'w> {
 
     /// Blocks or panels of output channels: what a [`Part`]'s `channels` counts.
     pub fn groups(&self) -> usize {
-        self.cout.div_ceil(self.operation.lanes())
+        self.cout.div_ceil(self.lanes())
+    }
+
+    /// Output channels that are computed together at least: a block, or a panel.
+    pub fn lanes(&self) -> usize {
+        match self.arithmetic {
+            Arithmetic::F32 => self.operation.lanes(),
+            Arithmetic::Int8 if self.operation == Operation::Quantize => Blocking::STEM8.lanes,
+            Arithmetic::Int8 => Blocking::U8.lanes,
+        }
+    }
+
+    /// How the channels of its input lie. Of a linear layer: of a row of features.
+    pub fn input(&self) -> Blocking {
+        match (self.arithmetic, self.operation) {
+            (Arithmetic::F32, Operation::Dense { .. }) | (_, Operation::Quantize) => Blocking::PLANAR,
+            (Arithmetic::F32, _) => Blocking::F32,
+            (Arithmetic::Int8, Operation::Dense { .. }) => Blocking::STEM8,
+            (Arithmetic::Int8, _) => Blocking::U8,
+        }
+    }
+
+    /// How the channels of its output lie.
+    pub fn output(&self) -> Blocking {
+        match (self.arithmetic, self.operation) {
+            (Arithmetic::F32, _) | (_, Operation::Linear) => Blocking::F32,
+            (Arithmetic::Int8, Operation::Quantize) => Blocking::STEM8,
+            (Arithmetic::Int8, _) => Blocking::U8,
+        }
+    }
+
+    /// Bytes of scratch that its kernel needs for planes of this geometry, in whole cache lines.
+    pub fn scratch_bytes(&self, geometry: &Geometry) -> usize {
+        match self.arithmetic {
+            Arithmetic::F32 => self.operation.scratch_bytes(self.cin),
+            Arithmetic::Int8 => self.kernel.int8_scratch_bytes(self.cin, geometry),
+        }
     }
 
     /// The kernel that does most of it.
@@ -233,14 +286,6 @@ impl<'w> Layer<'w> {
     /// The numbers that it computes with.
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
-    }
-
-    /// What its input and output are made of.
-    pub fn element(&self) -> Element {
-        match self.arithmetic {
-            Arithmetic::F32 => Element::F32,
-            Arithmetic::Int8 => Element::U8,
-        }
     }
 
     /// Packed weights.

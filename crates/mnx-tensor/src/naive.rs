@@ -3,6 +3,8 @@
 //!
 //! [`Rounding::Fused`] gives the bits that every FMA ISA must give; [`Rounding::Separate`] those of `scalar`.
 
+pub mod int8;
+
 use crate::{Clamp, Operation, ops::Margins};
 
 /// How often a multiply-add rounds.
@@ -75,6 +77,8 @@ pub fn layer(operation: Operation, shape: &Shape, x: &[f32], w: &[f32], bias: &[
         }
         Operation::MaxPool { .. } => max_pool(shape, x),
         Operation::Pool => pool(cout, height, width, x),
+        // Its output is no f32: see [`int8::quantized`].
+        Operation::Quantize => Vec::new(),
     }
 }
 

@@ -15,9 +15,13 @@
 //! # Ok::<(), mnx_tensor::Error>(())
 //! ```
 
+pub mod int8;
+
 use crate::layer::{Clamp, Layer, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
-use crate::{AlignedBuf, AlignedBytes, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip};
+use crate::{
+    AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip,
+};
 
 /// Rows and columns of zeros around a picture: 0 or 1 per side of a 3x3 layer, 0 to 3 of a 7x7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +161,9 @@ pub fn forward(
     residual: Option<(TensorView, usize)>,
 ) -> Result<Tensor, Error> {
     let (operation, shape) = (layer.operation(), input.shape());
+    if layer.arithmetic() != Arithmetic::F32 {
+        return Err(Error::Kernel { operation, arithmetic: layer.arithmetic(), isa: layer.kernel().isa });
+    }
     let [n, cin, height, width] = shape;
     if cin != layer.cin() {
         return Err(Error::Shape { what: "input", expected: [n, layer.cin(), height, width], found: shape });
@@ -178,12 +185,7 @@ pub fn forward(
         channels: (0..layer.groups()).into(),
     };
     if operation == Operation::Linear {
-        part.pixels = (0..n).into();
-        let bytes = |floats: usize| floats * size_of::<f32>();
-        part.src = Planes { ptr: input.data().as_ptr().cast(), stride: bytes(cin) };
-        part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr().cast(), stride: bytes(layer.cout()) };
-        // SAFETY: features and outputs have a row per picture.
-        unsafe { layer.run(&part) }
+        all_rows(layer, input, &mut output, part);
         return Ok(output);
     }
     let mut scratch = AlignedBytes::try_zeroed(operation.scratch_bytes(cin))?;
@@ -203,19 +205,11 @@ pub fn forward(
             channels,
             clamp: Clamp::NONE,
         });
-        let src = match operation {
-            Operation::Dense { .. } => {
-                part.src = Planes { ptr: values.as_ptr().cast(), stride: height * width * size_of::<f32>() };
-                None
-            }
-            Operation::Conv { .. } => Some(padded(operation, &geometry, cin, values)?),
-            _ => {
-                Some((blocked(BlockedShape::new(cin, height, width)?, values)?, BlockedShape::new(cin, height, width)?))
-            }
+        let copy = copied(operation, &geometry, cin, values)?;
+        part.src = match &copy {
+            Some((buffer, shape)) => planes(buffer, *shape),
+            None => Planes { ptr: values.as_ptr().cast(), stride: height * width * size_of::<f32>() },
         };
-        if let Some((buffer, shape)) = &src {
-            part.src = planes(buffer, *shape);
-        }
         // SAFETY: input, output and residual are whole, each in a buffer of its own shape.
         unsafe { layer.run(&part) }
         let picture = picture * shape[1..].iter().product::<usize>();
@@ -226,6 +220,33 @@ pub fn forward(
         }
     }
     Ok(output)
+}
+
+/// A linear layer on every picture's features.
+fn all_rows(layer: &Layer<'_>, input: TensorView, output: &mut Tensor, mut part: Part) {
+    let bytes = |floats: usize| floats * size_of::<f32>();
+    part.pixels = (0..input.shape()[0]).into();
+    part.src = Planes { ptr: input.data().as_ptr().cast(), stride: bytes(layer.cin()) };
+    part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr().cast(), stride: bytes(layer.cout()) };
+    // SAFETY: features and outputs have a row per picture.
+    unsafe { layer.run(&part) }
+}
+
+/// One picture as the operation's kernels read it. `None`: as it is.
+fn copied(
+    operation: Operation,
+    geometry: &Geometry,
+    cin: usize,
+    values: &[f32],
+) -> Result<Option<(AlignedBuf, BlockedShape)>, Error> {
+    match operation {
+        Operation::Dense { .. } => Ok(None),
+        Operation::Conv { .. } => padded(operation, geometry, cin, values).map(Some),
+        _ => {
+            let shape = BlockedShape::new(cin, geometry.height, geometry.width)?;
+            Ok(Some((blocked(shape, values)?, shape)))
+        }
+    }
 }
 
 /// Packs weights and bias, and runs the layer that they make.
@@ -251,7 +272,7 @@ fn geometry(operation: Operation, padding: Margins, height: usize, width: usize)
     let same = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
     let (kernel, stride) = (operation.kernel(), operation.stride());
     match operation {
-        Operation::Pointwise | Operation::PointwiseHalf => return Ok(same),
+        Operation::Pointwise | Operation::PointwiseHalf | Operation::Quantize => return Ok(same),
         Operation::Pool if height * width == 0 => {
             return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
         }

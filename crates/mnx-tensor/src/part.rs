@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{BLOCK, Clamp, Layer, Operation, PANEL};
+use crate::{Arithmetic, Clamp, Layer, Operation, PANEL, int8};
 
 /// Blocks of channels in memory, `stride` bytes from one to the next. Pixel `p` of block `b` lies at
 /// `ptr + b·stride + p·bytes`, as many as [`Blocking`](crate::Blocking) says; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
@@ -87,6 +87,10 @@ pub struct Geometry {
 /// | dense | planes of one channel | blocks | whole output rows | all panels |
 /// | pool | blocks | a block after the other, each of one pixel | the one | blocks |
 /// | linear | rows of features | rows of outputs | rows | panels |
+/// | quantize | planes of one channel | blocks | pixels | blocks |
+///
+/// Blocks are those of [`Layer::input`] and [`Layer::output`]: of 8 channels in f32, of 16 in int8, where a dense layer
+/// reads blocks of 4 channels and convolutions pad their input themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// Input.
@@ -97,11 +101,11 @@ pub struct Part {
     pub residual: Option<Residual>,
     /// Sizes of input and output, and the padding. Pointwise and linear layers do not look at it.
     pub geometry: Geometry,
-    /// Working memory, [`Operation::scratch_bytes`](crate::Operation::scratch_bytes) that are nobody else's, on a cache line.
+    /// Working memory, [`Layer::scratch_bytes`] that are nobody else's, on a cache line.
     pub scratch: *mut u8,
     /// Output pixels to compute, row by row.
     pub pixels: Span,
-    /// Output channels to compute, in groups of [`Operation::lanes`](crate::Operation::lanes).
+    /// Output channels to compute, in groups of [`Layer::lanes`].
     pub channels: Span,
 }
 
@@ -142,50 +146,60 @@ impl Part {
     /// What is read and written when this part of `layer` is computed; nothing else is touched.
     pub fn extents(&self, layer: &Layer<'_>) -> Extents {
         let Layer { operation, cin, cout, .. } = *layer;
-        let (pixels, channels, lanes) = (self.pixels, self.channels, operation.lanes());
-        let g = &self.geometry;
-        let blocks =
-            |groups: Span| groups.start * lanes / BLOCK..(groups.end * lanes).min(cout.next_multiple_of(BLOCK)) / BLOCK;
-        let size = layer.element().size();
+        let (pixels, channels, lanes) = (self.pixels, self.channels, layer.lanes());
+        let (g, input, output) = (&self.geometry, layer.input(), layer.output());
+        let blocks = |groups: Span| {
+            groups.start * lanes / output.lanes
+                ..(groups.end * lanes).min(cout.next_multiple_of(output.lanes)) / output.lanes
+        };
         let of = |range: Range<usize>, bytes: usize| range.start * bytes..range.end * bytes;
-        let of_pixels = |pixels: Range<usize>| of(pixels, BLOCK * size);
-        let (all, of_part) = (0..cin.div_ceil(BLOCK), blocks(channels));
-        let output = Region { planes: of_part.clone(), bytes: of_pixels(pixels.start..pixels.end) };
+        let of_input = |pixels: Range<usize>| of(pixels, input.pixel_bytes());
+        let of_output = |pixels: Range<usize>| of(pixels, output.pixel_bytes());
+        let (all, of_part) = (0..cin.div_ceil(input.lanes), blocks(channels));
+        let written = Region { planes: of_part.clone(), bytes: of_output(pixels.start..pixels.end) };
+        let whole_rows = |planes: Range<usize>| {
+            let rows = g.reads(self.rows(), operation);
+            Region { planes, bytes: of_input(rows.start * g.width..rows.end * g.width) }
+        };
         let (src, dst) = match operation {
-            Operation::Depthwise { .. } | Operation::MaxPool { .. } => {
-                let rows = g.reads(self.rows(), operation);
-                (Region { planes: of_part, bytes: of_pixels(rows.start * g.width..rows.end * g.width) }, output)
-            }
+            Operation::Depthwise { .. } | Operation::MaxPool { .. } => (whole_rows(of_part), written),
             Operation::Pointwise | Operation::PointwiseHalf => {
-                (Region { planes: all, bytes: of_pixels(pixels.start..pixels.end) }, output)
+                (Region { planes: all, bytes: of_input(pixels.start..pixels.end) }, written)
             }
+            // In int8 the kernel makes its padded copy itself.
+            Operation::Conv { .. } if layer.arithmetic == Arithmetic::Int8 => (whole_rows(all), written),
             Operation::Conv { kernel, stride } => {
                 let (rows, row) = (self.rows(), g.padded_row(operation));
                 let end = if rows.is_empty() { rows.start * stride } else { (rows.end - 1) * stride + kernel };
-                (Region { planes: all, bytes: of_pixels(rows.start * stride * row..end * row) }, output)
+                (Region { planes: all, bytes: of_input(rows.start * stride * row..end * row) }, written)
             }
-            Operation::Dense { .. } => {
-                let rows = g.reads(self.rows(), operation);
-                (Region { planes: 0..cin, bytes: of(rows.start * g.width..rows.end * g.width, size) }, output)
+            Operation::Dense { .. } => (whole_rows(all), written),
+            Operation::Quantize => {
+                let planes = channels.start * lanes..(channels.end * lanes).min(cin);
+                (Region { planes, bytes: of_input(pixels.start..pixels.end) }, written)
             }
             Operation::Pool => {
-                let whole = of_pixels(0..g.height * g.width);
+                let whole = of_input(0..g.height * g.width);
                 (
                     Region { planes: of_part.clone(), bytes: whole },
-                    Region { planes: of_part, bytes: of(0..BLOCK, size) },
+                    Region { planes: of_part, bytes: 0..output.pixel_bytes() },
                 )
             }
             Operation::Linear => {
                 let rows = pixels.start..pixels.end;
                 let outputs = channels.start * PANEL..(channels.end * PANEL).min(cout);
+                let features = match layer.arithmetic {
+                    Arithmetic::F32 => cin * size_of::<f32>(),
+                    Arithmetic::Int8 => int8::feature_bytes(cin),
+                };
                 (
-                    Region { planes: rows.clone(), bytes: of(0..cin, size) },
-                    Region { planes: rows, bytes: of(outputs, size) },
+                    Region { planes: rows.clone(), bytes: 0..features },
+                    Region { planes: rows, bytes: of(outputs, size_of::<f32>()) },
                 )
             }
         };
         let residual = self.residual.map(|residual| {
-            let covered = residual.channels.div_ceil(BLOCK);
+            let covered = residual.channels.div_ceil(output.lanes);
             let planes = dst.planes.start.min(covered)..dst.planes.end.min(covered);
             Region { planes, bytes: dst.bytes.clone() }
         });
@@ -194,8 +208,8 @@ impl Part {
             channels.start * group..channels.end * group
         };
         // A bias is padded to whole panels whatever the lanes.
-        let bias = if layer.bias.is_empty() { 0..0 } else { of(channels.start * lanes..channels.end * lanes, size) };
-        let (weights, scratch) = (of_groups(layer.weights.len()), operation.scratch_bytes(cin));
+        let bias = if layer.bias.is_empty() { 0..0 } else { of(channels.start * lanes..channels.end * lanes, 4) };
+        let (weights, scratch) = (of_groups(layer.weights.len()), layer.scratch_bytes(g));
         Extents { src, dst, residual, weights, bias, scratch }
     }
 
@@ -208,7 +222,7 @@ impl Part {
         within(self.channels, layer.groups())
             && self.residual.is_none_or(|residual| residual.channels <= layer.cout)
             && match operation {
-                Operation::Pointwise | Operation::PointwiseHalf | Operation::Linear => {
+                Operation::Pointwise | Operation::PointwiseHalf | Operation::Linear | Operation::Quantize => {
                     self.pixels.start <= self.pixels.end
                 }
                 Operation::Pool => g.height * g.width > 0,

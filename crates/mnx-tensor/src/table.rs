@@ -1,8 +1,13 @@
 //! The kernel table: a row for every kernel of every ISA. A kernel that has no row does not exist: layers, tests, benches
 //! and `mnx-infer inspect --kernels` read this table.
 
+mod int8_table;
+
+use crate::int8::{self, Form, Products};
+use crate::part::Geometry;
 use crate::simd::Simd;
 use crate::{Arithmetic, Cpu, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
+use int8_table::{int8_instances, int8_rows};
 
 /// One kernel: what it computes, for which CPUs, how large its tile is, and its entry point.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +23,29 @@ pub struct Kernel {
     pub isa: Isa,
     /// The cores that its tile was chosen for.
     pub tuned_for: TunedFor,
+    /// Whether it needs the CPU's instructions for dot products of bytes, beyond the ISA's own.
+    pub dot_products: bool,
     /// Largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
+    /// Of an int8 kernel: in which form it reads weights and inputs.
+    pub(crate) form: Option<Form>,
     /// Computes a part of a layer.
     ///
     /// # Safety
     /// As [`Layer::run`], and the CPU has the ISA.
     pub run: unsafe fn(&Layer<'_>, &Part),
+}
+
+impl Kernel {
+    /// The form of what an int8 kernel reads.
+    pub(crate) fn form(&self) -> Form {
+        self.form.unwrap_or(Form { products: Products::Bytes, order: int8::NATURAL })
+    }
+
+    /// Bytes of scratch of an int8 kernel.
+    pub(crate) fn int8_scratch_bytes(&self, cin: usize, geometry: &Geometry) -> usize {
+        kernels::int8::scratch_bytes(self.operation, self.form().products, cin, geometry)
+    }
 }
 
 /// What one ISA has.
@@ -69,24 +90,34 @@ pub(crate) fn instance(isa: Isa) -> Option<&'static Instance> {
     INSTANCES.iter().copied().find(|instance| runs && instance.isa == isa)
 }
 
-/// Every row of this build, those too that this CPU cannot run: by ISA, slowest first.
+/// Every row of this build, those too that this CPU cannot run: f32, then int8, each by ISA, slowest first.
 pub fn rows() -> impl Iterator<Item = &'static Kernel> {
-    INSTANCES.iter().flat_map(|instance| instance.rows)
+    INSTANCES.iter().flat_map(|instance| instance.rows).chain(int8_rows())
 }
 
-/// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any.
+/// Whether this CPU has instructions for dot products of bytes in an ISA, and this build kernels that use them.
+pub(crate) fn has_dot_products(isa: Isa) -> bool {
+    int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
+}
+
+/// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any; with dot
+/// products of bytes, if the CPU may use them.
 ///
 /// # Errors
 /// [`Error::Kernel`] where there is none.
 pub fn select(operation: Operation, arithmetic: Arithmetic, cpu: Cpu) -> Result<&'static Kernel, Error> {
     let isa = cpu.isa();
-    let instance = instance(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })?;
+    instance(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })?;
     let suits = |row: &&Kernel| {
-        (row.operation, row.arithmetic) == (operation, arithmetic)
+        (row.operation, row.arithmetic, row.isa) == (operation, arithmetic, isa)
             && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
+            && (cpu.dot_products() || !row.dot_products)
     };
-    // Of two rows the one for this very microarchitecture.
-    let best = instance.rows.iter().filter(suits).max_by_key(|row| row.tuned_for != TunedFor::Any);
+    let best = rows().filter(suits).max_by_key(|row| (row.dot_products, row.tuned_for != TunedFor::Any));
+    // Integer sums have the same bits everywhere: an ISA without rows of its own takes those of any CPU.
+    let portable =
+        || rows().find(|row| (row.operation, row.arithmetic, row.isa) == (operation, Arithmetic::Int8, Isa::Scalar));
+    let best = best.or_else(|| portable().filter(|_| arithmetic == Arithmetic::Int8));
     best.ok_or(Error::Kernel { operation, arithmetic, isa })
 }
 
@@ -96,6 +127,10 @@ pub fn select(operation: Operation, arithmetic: Arithmetic, cpu: Cpu) -> Result<
 pub struct KernelInfo {
     /// The ISA that it was built for.
     pub isa: Isa,
+    /// Whether it needs instructions for dot products of bytes as well.
+    pub dot_products: bool,
+    /// The numbers that it computes with.
+    pub arithmetic: Arithmetic,
     /// By the grammar in the [crate's docs](crate).
     pub name: &'static str,
     /// The cores that its tile was chosen for.
@@ -109,8 +144,9 @@ pub struct KernelInfo {
 /// Every kernel of this build, those too that this CPU cannot run: by ISA, slowest first.
 pub fn all() -> Vec<KernelInfo> {
     let info = |row: &Kernel| {
-        let Kernel { isa, name, tuned_for, tile, .. } = *row;
-        KernelInfo { isa, name, tuned_for, tile, available: isa.is_available() }
+        let Kernel { isa, name, tuned_for, tile, arithmetic, dot_products, .. } = *row;
+        let available = isa.is_available() && (!dot_products || has_dot_products(isa));
+        KernelInfo { isa, dot_products, arithmetic, name, tuned_for, tile, available }
     };
     rows().map(info).collect()
 }
@@ -134,6 +170,8 @@ macro_rules! rows {
                     arithmetic: Arithmetic::F32,
                     isa: <$simd as Simd>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
+                    dot_products: false,
+                    form: None,
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],

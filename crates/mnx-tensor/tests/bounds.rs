@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
-use mnx_tensor::{Blocking, Clamp, Cpu, Layer, Operation, Part, strip, table};
+use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Layer, Operation, Part, strip, table};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +169,11 @@ fn paddings(most: usize) -> impl Iterator<Item = [usize; 4]> {
 
 /// The operations of the table's rows of which `wanted` is true.
 fn operations(wanted: fn(Operation) -> bool) -> Vec<Operation> {
-    let mut operations: Vec<_> = table::rows().map(|row| row.operation).filter(|&o| wanted(o)).collect();
+    let mut operations: Vec<_> = table::rows()
+        .filter(|row| row.arithmetic == Arithmetic::F32)
+        .map(|row| row.operation)
+        .filter(|&o| wanted(o))
+        .collect();
     operations.sort_unstable();
     operations.dedup();
     operations

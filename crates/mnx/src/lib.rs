@@ -131,9 +131,10 @@ pub use mnx_graph::Converted;
 pub use mnx_graph::{
     Activation, Arithmetic, Block, BlockKind, BlockOutput, ConvError, Element, Error as GraphError, ErrorKind,
     FileError, FileKind, Fit, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Limits,
-    MAX_THREADS, Model, Network, OpenOptions, Outputs, Packing, Padding, PlacedLayer, Preprocessing, Profile,
-    Quantization, QuantizeError, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor,
-    ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model, write_quantized,
+    MAX_THREADS, Model, Network, OpenOptions, Outputs, PackedInt8, Packing, Padding, PlacedLayer, Preprocessing,
+    Profile, Quantization, QuantizeError, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
+    StoredTensor, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model,
+    write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{

@@ -5,6 +5,9 @@ use std::cell::Cell;
 
 use mnx::{Isa, Model, Session, SessionOptions, Spec, Tensor};
 
+#[path = "../../mnx-graph/src/testing.rs"]
+mod random;
+
 /// The system's allocator, counting the calls of each thread.
 struct Counting;
 
@@ -43,15 +46,24 @@ fn a_warm_run_on_one_thread_allocates_nothing() {
 
     let mut spec = Spec::family("mobilenext-cifar").unwrap();
     spec.width = 0.1;
-    let model = Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
-    for isa in Isa::available() {
-        for batch in [1, 3] {
+    let files = [
+        ("f32", mnx::init(&spec, 1).unwrap()),
+        ("int8", random::RandomNetwork::int8(&spec, 1).file()),
+        ("mixed", random::RandomNetwork::new(&spec, 1, |index, _| mnx::Arithmetic::ALL[index % 3 % 2]).file()),
+    ];
+    for (arithmetic, file) in files {
+        let model = Model::from_bytes(file).unwrap();
+        for (isa, batch) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
             let input = Tensor::zeros([batch, 3, 32, 32]).unwrap();
             let mut session = Session::with(&model, SessionOptions::new().threads(1).isa(isa)).unwrap();
-            assert!(calls(|| assert!(session.run(input.view()).is_ok())) > 0, "the first run lays out memory");
+            let mut run = || calls(|| assert!(session.run(input.view()).is_ok()));
+            assert!(run() > 0, "the first run lays out memory");
             for _ in 0..3 {
-                assert_eq!(calls(|| assert!(session.run(input.view()).is_ok())), 0, "{isa}, batch {batch}");
+                assert_eq!(run(), 0, "{arithmetic}, {isa}, batch {batch}");
             }
+            let mut features = || calls(|| assert!(session.features(input.view()).is_ok()));
+            features();
+            assert_eq!(features(), 0, "{arithmetic}, {isa}, batch {batch}: features");
         }
     }
 }

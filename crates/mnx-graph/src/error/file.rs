@@ -69,7 +69,7 @@ pub enum FileError {
         /// What is wrong, with its line and column.
         message: String,
     },
-    /// An arithmetic that no kernel of this program has.
+    /// An arithmetic that this program does not know.
     #[error(
         "weight file: layer {layer}: expected an arithmetic that this program runs, {}, found {found:?}",
         one_of(understood)
@@ -159,6 +159,33 @@ pub enum FileError {
         /// The value.
         found: String,
     },
+    /// Scales of an int8 layer and of the values around it that do not go together: their quotient is out of range.
+    #[error(
+        "weight file: layer {layer}, {}: expected scales whose factor is from 2^-126 to 2^64, found {found:.3e}",
+        .channel.map_or("shortcut".into(), |channel| format!("channel {channel}"))
+    )]
+    Factor {
+        /// Name of the layer.
+        layer: String,
+        /// The output channel: the factor is its weights' scale times the input's scale, divided by the output's. `None`:
+        /// the shortcut's scale divided by the output's.
+        channel: Option<usize>,
+        /// The factor.
+        found: f64,
+    },
+    /// Sums of an int8 layer that could exceed 32 bits.
+    #[error(
+        "weight file: layer {layer}, channel {channel}: expected sums of at most {}, found up to {found}",
+        i32::MAX
+    )]
+    Sums {
+        /// Name of the layer.
+        layer: String,
+        /// The output channel.
+        channel: usize,
+        /// The bias and, for inputs that are as far from their zero point as possible, the products, all without their sign.
+        found: u64,
+    },
 }
 
 impl FileError {
@@ -179,7 +206,9 @@ impl FileError {
             | FileError::TensorEntry { .. }
             | FileError::UnusedLane { .. }
             | FileError::NotFinite { .. }
-            | FileError::Value { .. } => ErrorKind::InvalidFile,
+            | FileError::Value { .. }
+            | FileError::Factor { .. }
+            | FileError::Sums { .. } => ErrorKind::InvalidFile,
         }
     }
 }

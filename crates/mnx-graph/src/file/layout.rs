@@ -7,7 +7,8 @@ use mnx_conv::Packing;
 use mnx_tensor::{Arithmetic, Element, PANEL};
 
 use super::{ALIGNMENT, Entry};
-use crate::{Error, FileError, Layer, LayerKind, Limits, Network};
+use crate::wiring::{Source, wires};
+use crate::{Error, FileError, Layer, LayerKind, Limits, Network, Quantization};
 
 /// The largest scale, 2⁶⁴. Scales are normal numbers up to this one, so that products of a few of them do not become
 /// infinite or denormal by accident.
@@ -97,7 +98,10 @@ impl Tensor {
                 let allowed = f32::MIN_POSITIVE..=LARGEST_SCALE;
                 (scales.find(|(_, scale)| !allowed.contains(scale)).map(|(i, _)| i), "scales from 2^-126 to 2^64")
             }
-            Role::Weight8 => (bytes.iter().position(|&b| b as i8 == i8::MIN), "weights from -127 to 127"),
+            Role::Weight8 => {
+                let found = has_least(bytes).then(|| bytes.iter().position(|&b| b as i8 == i8::MIN));
+                (found.flatten(), "weights from -127 to 127")
+            }
             Role::Bias32 | Role::ZeroPoint => return Ok(()),
         };
         bad.map_or(Ok(()), |index| {
@@ -132,6 +136,11 @@ fn all_finite(values: &[f32]) -> bool {
     values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
 }
 
+/// Whether one of these weights is -128. In groups without a branch, for the same reason.
+fn has_least(weights: &[u8]) -> bool {
+    weights.chunks(16 * PANEL).any(|group| group.iter().fold(false, |found, &w| found | (w as i8 == i8::MIN)))
+}
+
 /// The tensors of a weight file in order. Their checksums are 0 until somebody sets them.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -139,7 +148,7 @@ pub(crate) struct Layout {
     /// The index of each layer's first tensor. A layer has weight, bias and, if int8, the weight's scales.
     pub(crate) layers: Vec<usize>,
     /// The name of each quantised value, and the index of its first tensor. A value has scale and zero point.
-    pub(super) values: Vec<(String, usize)>,
+    pub(crate) values: Vec<(String, usize)>,
     pub(crate) payload_len: usize,
 }
 
@@ -157,6 +166,20 @@ impl Layout {
             layout.value(&format!("{}.output", layer.name), output, limits)?;
         }
         Ok(layout)
+    }
+
+    /// The tensors of int8 layer number `layer`, as they are in the payload.
+    pub(crate) fn int8<'p>(&self, layer: usize, payload: &'p [u8]) -> PackedInt8<'p> {
+        let first = self.layers[layer];
+        let bytes = |index: usize| &payload[self.tensors[first + index].range.clone()];
+        let packing = self.tensors[first].packing;
+        PackedInt8 { packing, weight: cast_slice(bytes(0)), bias: cast_slice(bytes(1)), scale: cast_slice(bytes(2)) }
+    }
+
+    /// How the value whose first tensor is number `first` is quantised.
+    pub(crate) fn quantization(&self, first: usize, payload: &[u8]) -> Quantization {
+        let bytes = |index: usize| &payload[self.tensors[index].range.clone()];
+        Quantization { scale: cast_slice(bytes(first))[0], zero_point: bytes(first + 1)[0] }
     }
 
     fn layer(&mut self, layer: &Layer, arithmetic: Arithmetic, limits: &Limits) -> Result<(), Error> {
@@ -229,33 +252,51 @@ struct Quantized {
 impl Quantized {
     fn of(network: &Network, arithmetic: &[Arithmetic]) -> Quantized {
         let int8: Vec<bool> = arithmetic.iter().map(|&a| a == Arithmetic::Int8).collect();
-        let (mut input, mut outputs) = (false, int8.clone());
-        // A value is known by the index of the layer that makes it. The network's input has none.
-        let mut read = |value: Option<usize>, reader: usize| match value {
-            Some(maker) => outputs[maker] |= int8[reader],
-            None => input |= int8[reader],
-        };
-        let mut layers = 0..int8.len();
-        let mut value = None;
-        for block in &network.blocks {
-            let mut shortcut = value;
-            for index in layers.by_ref().take(block.layers.len()) {
-                read(value, index);
-                value = Some(index);
-            }
-            if let Some(projection) = layers.by_ref().take(block.projection.iter().len()).next() {
-                read(shortcut, projection);
-                shortcut = Some(projection);
-            }
-            // The block's last layer reads the shortcut, which it adds.
-            if let Some(last) = value.filter(|_| block.identity_channels > 0) {
-                read(shortcut, last);
+        let mut quantized = Quantized { input: false, outputs: int8.clone(), pool: false };
+        for (wire, int8) in wires(network).into_iter().zip(int8) {
+            for source in [Some(wire.src), wire.shortcut].into_iter().flatten() {
+                *match source {
+                    Source::Input => &mut quantized.input,
+                    Source::Layer(maker) => &mut quantized.outputs[maker],
+                    Source::Pool => &mut quantized.pool,
+                } |= int8;
             }
         }
-        let pool = int8.last().is_some_and(|&classifier| classifier);
-        if let Some(logits) = outputs.last_mut() {
+        if let Some(logits) = quantized.outputs.last_mut() {
             *logits = false;
         }
-        Quantized { input, outputs, pool }
+        quantized
+    }
+}
+
+/// The tensors of an int8 layer as a weight file has them, each aligned to 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PackedInt8<'m> {
+    /// In which order the weight is stored.
+    pub packing: Packing,
+    /// The weight.
+    pub weight: &'m [i8],
+    /// A bias per output channel, up to a multiple of 16. What the input's zero point adds to the sums is not in it.
+    pub bias: &'m [i32],
+    /// The scale of each output channel's weights, up to a multiple of 16.
+    pub scale: &'m [f32],
+}
+
+impl PackedInt8<'_> {
+    /// What the absolute weights of each output channel add up to.
+    pub(crate) fn magnitudes(&self) -> Vec<u64> {
+        let (lanes, group) = (self.packing.lanes(), self.packing.group());
+        let panels = self.scale.len() / lanes;
+        let mut sums = vec![0; panels * lanes];
+        let of_panels = self.weight.chunks_exact((self.weight.len() / panels.max(1)).max(1));
+        for (sums, panel) in sums.chunks_exact_mut(lanes).zip(of_panels) {
+            for row in panel.chunks_exact(lanes * group) {
+                for (sum, of_lane) in sums.iter_mut().zip(row.chunks_exact(group)) {
+                    *sum += of_lane.iter().map(|w| u64::from(w.unsigned_abs())).sum::<u64>();
+                }
+            }
+        }
+        sums
     }
 }

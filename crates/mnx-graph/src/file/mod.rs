@@ -41,8 +41,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Spec;
 
+pub use layout::PackedInt8;
 pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
-pub(crate) use read::{Front, check_payload, check_runs, front};
+pub(crate) use read::{Front, check_payload, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 
 const MAGIC: [u8; 4] = *b"MNXW";

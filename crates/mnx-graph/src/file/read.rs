@@ -8,9 +8,6 @@ use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION
 use crate::kind::{FileKind, Wanted};
 use crate::{Error, FileError, Limits, Network, Spec};
 
-/// The arithmetics that kernels exist for.
-const RUNS: &[Arithmetic] = &[Arithmetic::F32];
-
 /// What precedes the payload, after it was checked.
 pub(crate) struct Front {
     pub(crate) spec: Spec,
@@ -111,7 +108,9 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
         return Err(Error::File(FileError::LayerCount { expected: count, found: names.len() }));
     }
     let parsed = network.layers().zip(names).map(|(layer, name)| {
-        let unknown = |found| Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found });
+        let unknown = |found| {
+            Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: Arithmetic::ALL, found })
+        };
         Arithmetic::parse(&name).ok_or_else(|| unknown(name))
     });
     parsed.collect()
@@ -173,18 +172,6 @@ pub(crate) fn check_payload(front: &Front, payload: &[u8], verify: bool) -> Resu
         }
     }
     Ok(())
-}
-
-/// Refuses a network if no kernel can run one of its layers.
-pub(crate) fn check_runs(front: &Front) -> Result<(), Error> {
-    let mut layers = front.network.layers().zip(&front.arithmetic);
-    match layers.find(|(_, arithmetic)| !RUNS.contains(arithmetic)) {
-        None => Ok(()),
-        Some((layer, arithmetic)) => {
-            let found = arithmetic.name().into();
-            Err(Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: RUNS, found }))
-        }
-    }
 }
 
 fn check_crc(what: &str, expected: u32, bytes: &[u8]) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Files with int8 layers, which no kernel runs yet: what is written is read.
+//! Files with int8 layers: what is written is read.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn layers(network: &Network, int8: impl Fn(usize) -> bool) -> Vec<Weights> {
             Weights::Int8(Int8Weights {
                 weight: noise(&mut seed, elements).map(|n| (n % 255) as i8).map(|w| w.max(-127)).collect(),
                 scale: noise(&mut seed, layer.cout).map(|n| (n + 1) as f32 * 1e-12).collect(),
-                bias: noise(&mut seed, layer.cout).map(|n| n as i32).collect(),
+                bias: noise(&mut seed, layer.cout).map(|n| n as i32 / 2).collect(),
             })
         } else {
             Weights::F32(LayerWeights {
@@ -59,7 +59,7 @@ fn quantization(name: &str) -> Quantization {
     Quantization { scale: (hash >> 8) as f32 + 1.0, zero_point: hash as u8 }
 }
 
-/// A file's tensors by name, unpacked, after every check but that for kernels.
+/// A file's tensors by name, unpacked, after every check of single tensors.
 struct Read {
     version: u32,
     arithmetic: Vec<Arithmetic>,
@@ -133,23 +133,31 @@ proptest! {
                 }
             }
         }
-        for name in asked {
-            let Quantization { scale, zero_point } = quantization(&name);
+        for name in &asked {
+            let Quantization { scale, zero_point } = quantization(name);
             take(&mut read, format!("{name}.scale"), Element::F32, &[scale]);
             take(&mut read, format!("{name}.zero_point"), Element::U8, &[zero_point]);
         }
         prop_assert!(read.tensors.is_empty(), "{:?}", read.tensors.keys());
         prop_assert_eq!(&file, &written(&spec, &layers).0);
-        // No kernel runs int8 yet.
-        let opened = Model::from_bytes(file);
-        let first = network.layers().zip(&layers).find(|(_, weights)| arithmetic(weights) == Arithmetic::Int8);
-        match (opened, first) {
-            (Ok(model), None) => prop_assert_eq!(model.tensors().count(), 2 * layers.len()),
-            (Err(Error::File(FileError::Arithmetic { layer, found, .. })), Some((expected, _))) => {
-                prop_assert_eq!((layer.as_str(), found.as_str()), (expected.name.as_str(), "int8"));
-            }
-            (opened, _) => prop_assert!(false, "{opened:?}"),
+        let model = Model::from_bytes(file).unwrap();
+        prop_assert_eq!(model.arithmetic(), layers.iter().map(arithmetic).collect::<Vec<_>>());
+        let names = [String::from("input"), "pool.output".into()].into_iter();
+        for name in names.chain(network.layers().map(|layer| format!("{}.output", layer.name))) {
+            prop_assert_eq!(model.quantization(&name), asked.contains(&name).then(|| quantization(&name)), "{}", name);
         }
+        for (index, (layer, weights)) in network.layers().zip(&layers).enumerate() {
+            let packed = model.int8_weights(index);
+            let Weights::Int8(Int8Weights { weight, scale, bias }) = weights else {
+                prop_assert!(packed.is_none());
+                continue;
+            };
+            let packed = packed.unwrap();
+            prop_assert_eq!(&packed.packing.unpack(packed.weight, &layer.weight_dims()).unwrap(), weight);
+            prop_assert_eq!(&packed.bias[..layer.cout], bias);
+            prop_assert_eq!(&packed.scale[..layer.cout], scale);
+        }
+        prop_assert!(model.int8_weights(layers.len()).is_none());
     }
 }
 

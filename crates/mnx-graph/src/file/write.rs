@@ -96,8 +96,6 @@ pub fn write_model(
 /// `layers` are in order of execution. `value` is called with the name of each value that an int8 layer makes or reads, and
 /// returns its quantisation. Names are `input`, `pool.output`, or a layer's name and `.output`. The logits are f32.
 ///
-/// No kernel runs int8 layers yet: opening such a file ends in [`FileError::Arithmetic`].
-///
 /// # Errors
 /// - As [`write_model`].
 /// - [`FileError::LayerCount`] if `layers` are too many or too few.

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BLOCK, BlockedShape, Operation, PANEL, Tuning};
+use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning};
 
 use super::split::{Task, keeps_rows};
-use super::{BatchValue, Chain, Conv, Home, LayerRef, Link, Shortcut, Split, Step, StepKind};
+use super::{BatchValue, Chain, Conv, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
 use crate::graph::{Addend, Graph, Node, ValueId, Work};
-use crate::{Error, LayerKind, Limits, Padding, PlacedLayer};
+use crate::int8::check_average;
+use crate::layers::Layers;
+use crate::{Error, LayerKind, Limits, Padding, PlacedLayer, Quantization};
 
 /// Appends steps, and records from which step to which each value is needed.
 pub(super) struct PlanBuilder<'a> {
     graph: &'a Graph<'a>,
+    made: &'a Layers,
     padding: Padding,
     limits: &'a Limits,
     threads: usize,
@@ -30,17 +33,18 @@ pub(super) struct PlanBuilder<'a> {
 impl<'a> PlanBuilder<'a> {
     pub(super) fn new(
         graph: &'a Graph<'a>,
+        made: &'a Layers,
         padding: Padding,
         limits: &'a Limits,
         threads: usize,
-        tuning: &'static Tuning,
     ) -> Self {
         PlanBuilder {
             graph,
+            made,
             padding,
             limits,
             threads,
-            tuning,
+            tuning: made.cpu().tuning(),
             homes: HashMap::new(),
             steps: Vec::new(),
             layout: Layout::default(),
@@ -75,7 +79,19 @@ impl<'a> PlanBuilder<'a> {
                     1
                 }
                 Work::Pool => {
-                    self.pool(node);
+                    self.pool(node)?;
+                    1
+                }
+                Work::Quantize(_) if first == 0 => {
+                    self.quantize_input(node)?;
+                    1
+                }
+                Work::Quantize(quantization) => {
+                    self.border(node, StepKind::Quantize(quantization))?;
+                    1
+                }
+                Work::Dequantize(quantization) => {
+                    self.border(node, StepKind::Dequantize(quantization))?;
                     1
                 }
             };
@@ -100,7 +116,8 @@ impl<'a> PlanBuilder<'a> {
             self.layout.used(*slot, step);
         }
         self.homes.insert(node.dst, dst);
-        self.steps.push(Step { kind, src, dst, shortcut, split, value: node.dst, block: node.block });
+        let (value, quantization) = (node.dst, self.graph[node.dst].quantization);
+        self.steps.push(Step { kind, src, dst, shortcut, split, value, quantization, block: node.block });
     }
 
     fn home(&self, value: ValueId) -> Home {
@@ -116,9 +133,32 @@ impl<'a> PlanBuilder<'a> {
     }
 
     /// Rows of the batch: one per picture.
-    fn batch(&mut self, channels: usize, stride: usize) -> Home {
-        self.batch.push(BatchValue { channels, stride });
+    fn batch(&mut self, channels: usize, stride: usize, quantization: Option<Quantization>) -> Home {
+        self.batch.push(BatchValue { channels, stride, quantization });
         Home::Batch(self.batch.len() - 1)
+    }
+
+    /// Rows of features that a linear layer reads: of whole panels.
+    fn features(&mut self, value: ValueId) -> Home {
+        let ([channels, ..], blocking) = (self.graph[value].shape, self.blocking(value));
+        let stride = channels.next_multiple_of(PANEL) * blocking.element.size();
+        self.batch(channels, stride, self.graph[value].quantization)
+    }
+
+    /// How the channels of a value lie, if it is not the network's input.
+    fn blocking(&self, value: ValueId) -> Blocking {
+        if self.graph[value].quantization.is_some() { Blocking::U8 } else { Blocking::F32 }
+    }
+
+    /// Notes that a step needs so much of each thread's scratch.
+    fn needs_scratch(&mut self, bytes: usize) {
+        self.scratch_bytes = self.scratch_bytes.max(bytes);
+    }
+
+    /// Bytes of scratch that the kernel of one of these layers needs at the most.
+    fn kernel_scratch(&self, convs: &[Conv]) -> usize {
+        let of = |conv: &Conv| self.made.get(conv.layer.index).scratch_bytes(&conv.geometry);
+        convs.iter().map(of).max().unwrap_or(0)
     }
 
     /// Appends one step for these nodes: a single layer, or several that are fused.
@@ -141,16 +181,23 @@ impl<'a> PlanBuilder<'a> {
     fn conv(&self, name: &str, placed: &PlacedLayer<'_>) -> Result<Conv, Error> {
         let PlacedLayer { index, layer, input: (height, width), output: (out_height, out_width), .. } = *placed;
         check_elements(self.limits, || format!("the output of `{name}`"), layer.cout, out_height, out_width)?;
-        let (layer, macs) = (LayerRef::new(layer, index), placed.macs());
+        let (layer, macs) = (LayerRef::new(layer, index, self.made), placed.macs());
         let pad = |size| self.padding.of(layer.operation.kernel(), size, layer.stride).0;
         let (pad_top, pad_left) = (pad(height), pad(width));
         let geometry = Geometry { height, width, out_height, out_width, pad_top, pad_left };
         Ok(Conv { layer, geometry, macs })
     }
 
+    /// Bytes that a unit of rows may put between these layers. In int8 rows have a quarter of the bytes: two fifths are still
+    /// more rows than in f32, and scratch stays small beside the activations.
+    fn rows_bytes(&self, convs: &[Conv]) -> usize {
+        let bytes = self.tuning.rows_bytes;
+        if convs.iter().all(|conv| conv.layer.is_int8()) { bytes / 5 * 2 } else { bytes }
+    }
+
     fn work(&self, convs: &[Conv], channels: usize) -> Task {
         let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
-        let macs = convs.iter().map(|conv| conv.macs).fold(0, u64::saturating_add);
+        let macs = convs.iter().map(Conv::effort).fold(0, u64::saturating_add);
         Task { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
     }
 
@@ -159,13 +206,14 @@ impl<'a> PlanBuilder<'a> {
     fn chain(&mut self, convs: &[Conv]) -> Result<(StepKind, Split), Error> {
         let between = &convs[..convs.len() - 1];
         let bytes = between.iter().map(|conv| Ok(conv.output()?.bytes())).sum::<Result<usize, Error>>()?;
-        let parts = bytes.div_ceil(self.tuning.rows_bytes);
+        let parts = bytes.div_ceil(self.rows_bytes(convs));
         let last = convs[convs.len() - 1].layer;
         let work = self.work(convs, last.groups());
         let first = &convs[0];
         let split = match convs.len() {
             1 if last.is_stem() => work.by_rows(1),
-            1 if last.copies() => {
+            // In int8 dense layers copy their input themselves, for each unit.
+            1 if last.copies() || matches!(last.operation, Operation::Conv { .. }) => {
                 let bytes = first.copied(first.geometry.out_height)?.bytes();
                 work.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
             }
@@ -181,46 +229,51 @@ impl<'a> PlanBuilder<'a> {
         for (conv, next) in between.iter().zip(&convs[1..]).rev() {
             pixels.iter_mut().for_each(|pixels| *pixels = next.reads(*pixels));
             let rows = pixels.iter().map(|&pixels| conv.rows(pixels).len()).max().unwrap_or(0);
-            let strip = BlockedShape::new(conv.layer.cout, rows, conv.geometry.out_width)?;
+            let strip = BlockedShape::of(conv.layer.output, conv.layer.cout, rows, conv.geometry.out_width)?;
             links.push(Link { conv: *conv, offset: scratch_bytes, plane: strip.plane });
             scratch_bytes += strip.bytes().next_multiple_of(LINE);
         }
         links.reverse();
         let window = scratch_bytes;
         let mut window_plane = 0;
-        if first.layer.is_stem() {
-            scratch_bytes = scratch_bytes.saturating_add(first.layer.operation.scratch_bytes(first.layer.cin));
-        } else if first.layer.copies() {
+        if first.layer.copies() {
             let rows = split.all().map(|(pixels, _)| first.rows(pixels).len()).max().unwrap_or(0);
             let copy = first.copied(rows)?;
             (window_plane, scratch_bytes) = (copy.plane, scratch_bytes.saturating_add(copy.bytes()));
         }
-        self.scratch_bytes = self.scratch_bytes.max(scratch_bytes);
-        Ok((StepKind::Chain(Chain { links, window, window_plane }), split))
+        let kernels = scratch_bytes;
+        self.needs_scratch(kernels.saturating_add(self.kernel_scratch(convs)));
+        Ok((StepKind::Chain(Chain { links, window, window_plane, kernels }), split))
     }
 
     /// A pointwise layer, then a depthwise one: a unit computes some panels of some rows.
     fn by_channels(&mut self, first: Conv, second: Conv) -> Result<(StepKind, Split), Error> {
         let Geometry { height, width, .. } = second.geometry;
-        let panels = first.layer.cout.div_ceil(PANEL);
-        let panel_bytes = height * width * PANEL * 4;
+        let LayerRef { lanes, output, .. } = first.layer;
+        let panels = first.layer.groups();
+        let panel_bytes = height * width * lanes * output.element.size();
         let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
-        let split =
-            self.work(&[first, second], panels).by_channels(panel_bytes.div_ceil(self.tuning.rows_bytes), group);
+        let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
+        let split = self.work(&[first, second], panels).by_channels(rows, group);
         let mut most = (0, 0);
         for (pixels, panels) in split.all() {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
         }
-        let strip = BlockedShape::new(most.0 * PANEL, most.1, width)?;
-        self.scratch_bytes = self.scratch_bytes.max(strip.bytes());
-        Ok((StepKind::Channels([first, second], strip.plane), split))
+        let strip = BlockedShape::of(output, most.0 * lanes, most.1, width)?;
+        let convs = [first, second];
+        let kernels = strip.bytes().next_multiple_of(LINE);
+        let of_kernels = self.kernel_scratch(&convs);
+        self.needs_scratch(if of_kernels > 0 { kernels.saturating_add(of_kernels) } else { strip.bytes() });
+        let pair = Pair { convs, plane: strip.plane, kernels };
+        Ok((StepKind::Channels(Box::new(pair)), split))
     }
 
     fn max_pool(&mut self, node: &Node<'_>) -> Result<(), Error> {
         let ([channels, height, width], [_, out_height, out_width]) =
             (self.graph[node.src].shape, self.graph[node.dst].shape);
-        let shape = BlockedShape::new(channels, out_height, out_width)?;
+        let shape = BlockedShape::of(self.blocking(node.dst), channels, out_height, out_width)?;
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
+        self.needs_scratch(self.made.max_pool().map_or(0, |layer| layer.scratch_bytes(&geometry)));
         // Nine comparisons per output; one costs about half a multiply-add.
         let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
         let dst = self.workspace(shape);
@@ -228,22 +281,51 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
-    fn pool(&mut self, node: &Node<'_>) {
+    fn pool(&mut self, node: &Node<'_>) -> Result<(), Error> {
         let [channels, height, width] = self.graph[node.src].shape;
+        if let Some((input, output)) = self.graph[node.src].quantization.zip(self.graph[node.dst].quantization) {
+            check_average((height, width), input, output)?;
+        }
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+        self.needs_scratch(self.made.pool().scratch_bytes(&geometry));
         let shape = self.home(node.src).slot().map(|slot| slot.shape);
-        let work = self.work_of((1, 1), channels.div_ceil(BLOCK), shape.map_or(0, |shape| shape.len()) / 2);
-        // Rows are whole panels, because a linear layer reads whole panels.
-        let dst = self.batch(channels, channels.next_multiple_of(PANEL) * size_of::<f32>());
+        let groups = channels.div_ceil(self.made.pool().lanes());
+        let work = self.work_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
+        let dst = self.features(node.dst);
         self.push(StepKind::Pool(geometry), work.by_size(), node, node.src, dst);
+        Ok(())
     }
 
     fn linear(&mut self, node: &Node<'_>, placed: &PlacedLayer<'_>) {
-        let layer = LayerRef::new(placed.layer, placed.index);
+        let layer = LayerRef::new(placed.layer, placed.index, self.made);
+        self.needs_scratch(self.made.get(placed.index).scratch_bytes(&Geometry::POINT));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
         let split = self.work_of((1, 1), layer.groups(), macs).by_size();
-        let dst = self.batch(layer.cout, layer.cout * size_of::<f32>());
+        let dst = self.batch(layer.cout, layer.cout * size_of::<f32>(), None);
         self.push(StepKind::Linear(layer), split, node, node.src, dst);
+    }
+
+    /// The picture as u8.
+    fn quantize_input(&mut self, node: &Node<'_>) -> Result<(), Error> {
+        let [channels, height, width] = self.graph[node.dst].shape;
+        let shape = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
+        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_rows(1);
+        let dst = self.workspace(shape);
+        self.push(StepKind::QuantizeInput, split, node, node.src, dst);
+        Ok(())
+    }
+
+    /// A step between u8 and f32.
+    fn border(&mut self, node: &Node<'_>, kind: StepKind) -> Result<(), Error> {
+        let [channels, height, width] = self.graph[node.dst].shape;
+        let shape = BlockedShape::of(self.blocking(node.dst), channels, height, width)?;
+        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size();
+        let dst = match self.home(node.src) {
+            Home::Batch(_) => self.features(node.dst),
+            _ => self.workspace(shape),
+        };
+        self.push(kind, split, node, node.src, dst);
+        Ok(())
     }
 
     fn work_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task {
@@ -253,18 +335,26 @@ impl<'a> PlanBuilder<'a> {
 
 impl Conv {
     fn output(&self) -> Result<BlockedShape, Error> {
-        Ok(BlockedShape::new(self.layer.cout, self.geometry.out_height, self.geometry.out_width)?)
+        let Geometry { out_height, out_width, .. } = self.geometry;
+        Ok(BlockedShape::of(self.layer.output, self.layer.cout, out_height, out_width)?)
+    }
+
+    /// How many multiply-adds in f32 take as long, roughly.
+    fn effort(&self) -> u64 {
+        /// Multiply-adds in int8 that take as long as one in f32: at least two.
+        const INT8: u64 = 2;
+        if self.layer.is_int8() { self.macs / INT8 } else { self.macs }
     }
 
     /// Shape of the copied input of `rows` output rows, for a layer that reads a copy.
     fn copied(&self, rows: usize) -> Result<BlockedShape, Error> {
-        let LayerRef { cin, stride, .. } = self.layer;
+        let LayerRef { cin, stride, input, .. } = self.layer;
         // A pointwise layer's copy has only the pixels that it reads: one per output.
         let padded = |size: usize| match self.layer.operation.kernel() {
             1 => size,
             kernel => size.saturating_sub(1).saturating_mul(stride).saturating_add(kernel),
         };
-        Ok(BlockedShape::new(cin, padded(rows), padded(self.geometry.out_width))?)
+        Ok(BlockedShape::of(input, cin, padded(rows), padded(self.geometry.out_width))?)
     }
 }
 

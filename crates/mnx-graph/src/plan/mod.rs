@@ -5,14 +5,15 @@ mod builder;
 mod split;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{Clamp, Operation, Tuning};
+use mnx_tensor::{Blocking, Clamp, Element, Operation};
 
 use builder::PlanBuilder;
 pub(crate) use split::Split;
 
 use crate::arena::Slot;
 use crate::graph::{Graph, ValueId};
-use crate::{Error, Layer, Limits, Padding};
+use crate::layers::Layers;
+use crate::{Error, Layer, Limits, Padding, Quantization};
 
 /// The steps of an inference on pictures of one size.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) scratch_bytes: usize,
     /// Values with a row for every picture of the batch.
     pub(crate) batch: Vec<BatchValue>,
+    /// Which of them the classifier reads.
+    pub(crate) features: usize,
     /// The network's outputs: names and indices in `batch`.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
@@ -38,6 +41,15 @@ pub(crate) struct BatchValue {
     pub(crate) channels: usize,
     /// Bytes from row to row.
     pub(crate) stride: usize,
+    /// What its u8 numbers stand for. `None`: it is f32.
+    pub(crate) quantization: Option<Quantization>,
+}
+
+impl BatchValue {
+    /// How a row lies in memory, as planes of one pixel.
+    pub(crate) fn blocking(&self) -> Blocking {
+        if self.quantization.is_some() { Blocking::U8 } else { Blocking::F32 }
+    }
 }
 
 /// Where a step finds or leaves a value.
@@ -69,6 +81,8 @@ pub(crate) struct Step {
     pub(crate) split: Split,
     /// The value that it writes.
     pub(crate) value: ValueId,
+    /// What the u8 numbers that it writes stand for. `None`: they are f32.
+    pub(crate) quantization: Option<Quantization>,
     /// The block that its last operation is part of.
     pub(crate) block: usize,
 }
@@ -90,8 +104,14 @@ pub(crate) enum StepKind {
     /// the rows that it needs into its thread's scratch. With more than one layer, all channels are computed.
     Chain(Chain),
     /// A pointwise layer and the depthwise layer that reads it. A unit computes some channels of some pointwise rows into its
-    /// thread's scratch. The number is the distance in bytes from one plane in scratch to the next.
-    Channels([Conv; 2], usize),
+    /// thread's scratch.
+    Channels(Box<Pair>),
+    /// The caller's input as u8.
+    QuantizeInput,
+    /// An f32 value as u8, in between.
+    Quantize(Quantization),
+    /// A u8 value as f32, in between.
+    Dequantize(Quantization),
     /// A 3x3 max pool of stride 2.
     MaxPool(Geometry),
     /// The global average pool.
@@ -105,12 +125,23 @@ pub(crate) enum StepKind {
 pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
     /// Where the first layer's copied input goes, for layers that read a copy:
-    /// - the stem: the padded input of one tile,
-    /// - a dense layer of features: the padded input of the whole unit,
+    /// - a dense layer of f32 features: the padded input of the whole unit,
     /// - a pointwise layer of stride 2: every second pixel of every second row.
     pub(crate) window: usize,
-    /// Bytes from one block's plane to the next in a copy that is made for the whole unit.
+    /// Bytes from one block's plane to the next in that copy.
     pub(crate) window_plane: usize,
+    /// Where the kernels' own scratch begins.
+    pub(crate) kernels: usize,
+}
+
+/// A pointwise layer and the depthwise layer that reads it, and the strip between them at the start of a thread's scratch.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) convs: [Conv; 2],
+    /// Bytes from one block's plane of the strip to the next.
+    pub(crate) plane: usize,
+    /// Where the kernels' own scratch begins.
+    pub(crate) kernels: usize,
 }
 
 /// A layer of a chain, and the strip that holds its output for the next layer.
@@ -127,8 +158,8 @@ impl StepKind {
     pub(crate) fn convs(&self) -> Vec<Conv> {
         match self {
             StepKind::Chain(chain) => chain.links.iter().map(|link| link.conv).collect(),
-            StepKind::Channels(pair, _) => pair.to_vec(),
-            StepKind::MaxPool(_) | StepKind::Pool(_) | StepKind::Linear(_) => Vec::new(),
+            StepKind::Channels(pair) => pair.convs.to_vec(),
+            _ => Vec::new(),
         }
     }
 }
@@ -142,6 +173,11 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
+    /// Bytes of one pixel of a block of its output.
+    pub(crate) fn pixel_bytes(&self) -> usize {
+        self.layer.output.pixel_bytes()
+    }
+
     /// Output rows that contain any of these pixels.
     pub(crate) fn rows(&self, pixels: Span) -> Span {
         let width = self.geometry.out_width;
@@ -175,12 +211,19 @@ pub(crate) struct LayerRef {
     pub(crate) cout: usize,
     /// The layer's stride. [`Operation::Pointwise`] does not say: a strided pointwise layer runs on a copy without stride.
     pub(crate) stride: usize,
+    /// How the channels of its input and output lie.
+    pub(crate) input: Blocking,
+    pub(crate) output: Blocking,
+    /// Output channels of a group: those that are computed together at least.
+    pub(crate) lanes: usize,
 }
 
 impl LayerRef {
-    fn new(layer: &Layer, index: usize) -> Self {
+    fn new(layer: &Layer, index: usize, layers: &Layers) -> Self {
         let Layer { cin, cout, stride, .. } = *layer;
-        LayerRef { index, operation: layer.operation(), cin, cout, stride }
+        let made = layers.get(index);
+        let (input, output, lanes) = (made.input(), made.output(), made.lanes());
+        LayerRef { index, operation: layer.operation(), cin, cout, stride, input, output, lanes }
     }
 
     /// Whether it reads the picture.
@@ -188,14 +231,28 @@ impl LayerRef {
         matches!(self.operation, Operation::Dense { .. })
     }
 
-    /// Whether each unit first copies the input that it reads.
+    /// Whether it computes with u8.
+    pub(crate) fn is_int8(&self) -> bool {
+        self.input.element == Element::U8
+    }
+
+    /// Whether each unit first copies the input that it reads. Dense layers in int8 make a copy of their own.
     pub(crate) fn copies(&self) -> bool {
-        matches!(self.operation, Operation::Conv { .. }) || self.operation == Operation::Pointwise && self.stride > 1
+        match self.operation {
+            Operation::Conv { .. } => !self.is_int8(),
+            Operation::Pointwise => self.stride > 1,
+            _ => false,
+        }
     }
 
     /// Groups of output channels that can be divided among units: blocks of a depthwise layer, panels of the others.
     pub(crate) fn groups(&self) -> usize {
-        self.cout.div_ceil(self.operation.lanes())
+        self.cout.div_ceil(self.lanes)
+    }
+
+    /// Blocks of output channels in memory.
+    pub(crate) fn blocks(&self) -> usize {
+        self.cout.div_ceil(self.output.lanes)
     }
 }
 
@@ -203,19 +260,23 @@ impl Plan {
     /// Plans a graph. The values in `keep` exist whole at the end of a step, as the network's outputs do.
     ///
     /// # Errors
-    /// [`Error::Limit`] if an activation has more elements than `limits` allow.
+    /// [`Error::Limit`] if an activation has more elements than `limits` allow; [`Error::Average`] if the average pool in int8
+    /// would not be exact.
     pub(crate) fn new(
         graph: &Graph<'_>,
+        layers: &Layers,
         keep: &[ValueId],
         padding: Padding,
         limits: &Limits,
         threads: usize,
-        tuning: &'static Tuning,
     ) -> Result<Plan, Error> {
-        let mut builder = PlanBuilder::new(graph, padding, limits, threads, tuning);
+        let mut builder = PlanBuilder::new(graph, layers, padding, limits, threads);
         builder.steps(keep)?;
         let picture_steps = builder.steps.iter().filter(|step| !matches!(step.kind, StepKind::Linear(_))).count();
+        // The classifier is the only step of the batch.
+        let classifier = builder.steps.get(picture_steps).map(|step| step.src);
         let mut plan = Plan {
+            features: if let Some(Home::Batch(index)) = classifier { index } else { 0 },
             scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
             picture_steps,
@@ -239,133 +300,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Network, Spec};
-
-    fn plan(width: f64, size: (usize, usize), threads: usize) -> Plan {
-        plan_of("mobilenext", width, size, threads)
-    }
-
-    fn plan_of(family: &str, width: f64, size: (usize, usize), threads: usize) -> Plan {
-        let mut spec = Spec::family(family).unwrap();
-        spec.width = width;
-        let network = Network::new(&spec).unwrap();
-        let graph = Graph::new(&network, size);
-        Plan::new(&graph, &[], spec.padding, &Limits::default(), threads, &Tuning::DEFAULT).unwrap()
-    }
-
-    #[test]
-    fn values_that_are_needed_at_once_do_not_overlap() {
-        let mobilenexts = [(1.0, (224, 224)), (0.35, (37, 53)), (0.1, (1, 1)), (0.13, (7, 300))];
-        let mobilenexts = mobilenexts.map(|(width, size)| plan(width, size, 1));
-        let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, (224, 160), 1));
-        for plan in mobilenexts.into_iter().chain(others) {
-            for step in &plan.steps {
-                let Some(dst) = step.dst.slot() else { continue };
-                let used = [step.src.slot(), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
-                for slot in used {
-                    let apart =
-                        slot.offset + slot.shape.bytes() <= dst.offset || dst.offset + dst.shape.bytes() <= slot.offset;
-                    assert!(apart, "{step:?}");
-                }
-                assert!(dst.offset + dst.shape.bytes() <= plan.workspace_bytes);
-                assert_eq!(dst.offset % 64, 0);
-            }
-        }
-    }
-
-    #[test]
-    fn the_arena_is_no_larger_than_what_is_whole_at_once() {
-        // The input and the output of the second half of features.2, at 56 x 56.
-        let bytes = plan(1.0, (224, 224), 1).workspace_bytes;
-        let pair = 4 * (32 + 144) * 56 * 56;
-        assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
-    }
-
-    #[test]
-    fn units_cover_each_step_once() {
-        let threads = [1, 2, 3, 4, 7, 16];
-        for (threads, size) in threads.into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
-            let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads));
-            for step in others.into_iter().chain([plan(0.35, size, threads)]).flat_map(|plan| plan.steps) {
-                let (mut pixels, mut channels) = (0, 0);
-                for (p, c) in step.split.all() {
-                    (pixels, channels) = (pixels.max(p.end), channels.max(c.end));
-                }
-                let mut seen = vec![0; pixels * channels];
-                for (p, c) in step.split.all() {
-                    for pixel in p.start..p.end {
-                        (c.start..c.end).for_each(|channel| seen[pixel * channels + channel] += 1);
-                    }
-                }
-                assert!(seen.iter().all(|&times| times == 1), "{step:?}");
-                assert_eq!(pixels, step.dst.slot().map_or(1, |slot| slot.shape.height * slot.shape.width));
-            }
-        }
-    }
-
-    #[test]
-    fn strips_between_fused_layers_fit_the_scratch() {
-        let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
-        for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
-            let plan = plan(1.0, size, threads);
-            let mut fused = 0;
-            for step in &plan.steps {
-                for (pixels, channels) in step.split.all() {
-                    match &step.kind {
-                        StepKind::Chain(Chain { links, window, .. }) => {
-                            let mut pixels = pixels;
-                            let mut end = *window;
-                            for pair in links.windows(2).rev() {
-                                pixels = pair[1].conv.reads(pixels);
-                                let Link { conv, offset, plane } = pair[0];
-                                assert!(pixels.len() * 32 <= plane, "{step:?}");
-                                assert!(offset + conv.layer.cout.div_ceil(8) * plane <= plan.scratch_bytes);
-                                end = end.min(offset);
-                                fused += 1;
-                            }
-                            assert_eq!(end, 0);
-                        }
-                        StepKind::Channels([_, dw], plane) => {
-                            assert!(dw.reads(pixels).len() * 32 <= *plane, "{step:?}");
-                            assert!(channels.len() * 2 * plane <= plan.scratch_bytes, "{step:?}");
-                            fused += 1;
-                        }
-                        StepKind::MaxPool(_) | StepKind::Pool(_) | StepKind::Linear(_) => {}
-                    }
-                }
-            }
-            assert!(fused > 0);
-        }
-    }
-
-    #[test]
-    fn copies_fit_the_scratch() {
-        let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
-        for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
-            for plan in ["resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads)) {
-                let mut copies = 0;
-                for step in &plan.steps {
-                    let StepKind::Chain(Chain { links, window, window_plane }) = &step.kind else { continue };
-                    let conv = links[0].conv;
-                    if !conv.layer.copies() {
-                        continue;
-                    }
-                    for (pixels, _) in step.split.all() {
-                        let Geometry { out_width, .. } = conv.geometry;
-                        let (rows, stride) = (conv.rows(pixels).len(), conv.layer.stride);
-                        let read = match conv.layer.operation.kernel() {
-                            1 => rows * out_width,
-                            kernel => ((rows - 1) * stride + kernel) * ((out_width - 1) * stride + kernel),
-                        };
-                        assert!(read * 32 <= *window_plane, "{step:?}");
-                        assert!(window + conv.layer.cin.div_ceil(8) * window_plane <= plan.scratch_bytes, "{step:?}");
-                        copies += 1;
-                    }
-                }
-                assert!(copies > 0);
-            }
-        }
-    }
-}
+mod tests;

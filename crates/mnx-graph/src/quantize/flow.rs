@@ -1,6 +1,7 @@
 //! Which values a network's layers read and make, by the names that weight files have for them.
 
 use crate::graph::{Graph, Work};
+use crate::int8::Numbers;
 use crate::{Network, Padding};
 
 /// A network's values and layers.
@@ -36,7 +37,7 @@ pub(super) struct LayerFlow {
 impl Flow {
     /// For an input of this height and width.
     pub(super) fn new(network: &Network, size: (usize, usize)) -> Flow {
-        let graph = Graph::new(network, size);
+        let graph = Graph::new(network, &Numbers::f32(network), size);
         let mut values: Vec<Value> = Vec::new();
         let mut layers = vec![None; network.layers().count()];
         // A value's number is its place: every node makes one, after those that it reads.
@@ -59,6 +60,8 @@ impl Flow {
                     output
                 }
                 Work::MaxPool => values[input].scale_of,
+                // Only networks with int8 layers have these.
+                Work::Quantize(_) | Work::Dequantize(_) => output,
                 Work::Pool => output,
             };
             let value = &graph[node.dst];

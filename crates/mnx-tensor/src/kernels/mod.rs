@@ -7,6 +7,7 @@ mod conv;
 mod dense;
 mod depthwise;
 mod epilogue;
+pub(crate) mod int8;
 mod linear;
 mod maxpool;
 mod pointwise;
@@ -30,7 +31,7 @@ use crate::part::Span;
 /// Cuts a span into tiles of at most `MAX` whose sizes differ by one at most: 49 in tiles of 6 is 4·6 + 5·5, so no lone
 /// pixel is left at the end.
 #[inline(always)]
-fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn balanced<const MAX: usize>(span: Span) -> impl Iterator<Item = (usize, usize)> {
     let tiles = span.len().div_ceil(MAX).max(1);
     let (small, larger) = (span.len() / tiles, span.len() % tiles);
     let mut next = span.start;

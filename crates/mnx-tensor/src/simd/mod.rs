@@ -6,6 +6,8 @@
 
 use crate::Isa;
 
+pub mod dot;
+
 mod scalar;
 pub use scalar::Scalar;
 

@@ -1,0 +1,175 @@
+//! What every plan keeps to.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use mnx_tensor::{Arithmetic, Cpu};
+
+use super::*;
+use crate::testing::RandomNetwork;
+use crate::{Model, Spec};
+
+fn plan(width: f64, size: (usize, usize), threads: usize) -> Plan {
+    plan_of("mobilenext", width, size, threads)
+}
+
+fn plan_of(family: &str, width: f64, size: (usize, usize), threads: usize) -> Plan {
+    plan_in(Arithmetic::F32, family, width, size, threads)
+}
+
+/// A plan for layers that are all in one arithmetic. ResNets have a quarter of their channels.
+fn plan_in(arithmetic: Arithmetic, family: &str, width: f64, size: (usize, usize), threads: usize) -> Plan {
+    let model = model(arithmetic, family, width);
+    let layers = Layers::new(&model, Cpu::choose(None, None).unwrap()).unwrap();
+    let graph = Graph::new(model.network(), model.numbers(), size);
+    Plan::new(&graph, &layers, &[], model.spec().padding, &Limits::default(), threads).unwrap()
+}
+
+/// The model, which is made once.
+fn model(arithmetic: Arithmetic, family: &str, width: f64) -> Model {
+    static MODELS: Mutex<Option<HashMap<String, Model>>> = Mutex::new(None);
+    let mut models = MODELS.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = models.get_or_insert_default().entry(format!("{family} {width} {arithmetic}"));
+    made.or_insert_with(|| {
+        let mut spec = Spec::family(family).unwrap();
+        spec.width = width;
+        if family.starts_with("resnet") {
+            spec.stem.channels /= 4;
+            spec.stages.iter_mut().for_each(|stage| stage.channels /= 4);
+        }
+        Model::from_bytes(RandomNetwork::new(&spec, 1, |_, _| arithmetic).file()).unwrap()
+    })
+    .clone()
+}
+
+#[test]
+fn values_that_are_needed_at_once_do_not_overlap() {
+    let mobilenexts = [(1.0, (224, 224)), (0.35, (37, 53)), (0.1, (1, 1)), (0.13, (7, 300))];
+    let of = |arithmetic| {
+        let mobilenexts = mobilenexts.map(|(width, size)| plan_in(arithmetic, "mobilenext", width, size, 1));
+        let others = ["mobilenetv2", "resnet18", "resnet50"];
+        let others = others.map(|family| plan_in(arithmetic, family, 1.0, (224, 160), 1));
+        mobilenexts.into_iter().chain(others)
+    };
+    for plan in of(Arithmetic::F32).chain(of(Arithmetic::Int8)) {
+        for step in &plan.steps {
+            let Some(dst) = step.dst.slot() else { continue };
+            let used = [step.src.slot(), step.shortcut.map(|shortcut| shortcut.slot)].into_iter().flatten();
+            for slot in used {
+                let apart =
+                    slot.offset + slot.shape.bytes() <= dst.offset || dst.offset + dst.shape.bytes() <= slot.offset;
+                assert!(apart, "{step:?}");
+            }
+            assert!(dst.offset + dst.shape.bytes() <= plan.workspace_bytes);
+            assert_eq!(dst.offset % 64, 0);
+        }
+    }
+}
+
+#[test]
+fn the_arena_is_no_larger_than_what_is_whole_at_once() {
+    // The input and the output of the second half of features.2, at 56 x 56.
+    let bytes = plan(1.0, (224, 224), 1).workspace_bytes;
+    let pair = 4 * (32 + 144) * 56 * 56;
+    assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
+    let int8 = plan_in(Arithmetic::Int8, "mobilenext", 1.0, (224, 224), 1);
+    assert!((pair / 4..pair / 4 + pair / 100).contains(&int8.workspace_bytes), "{} bytes", int8.workspace_bytes);
+}
+
+#[test]
+fn units_cover_each_step_once() {
+    let threads = [1, 2, 3, 4, 7, 16];
+    for (threads, size) in threads.into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
+        let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads));
+        let int8 = ["mobilenext", "resnet50"].map(|family| plan_in(Arithmetic::Int8, family, 1.0, size, threads));
+        for step in others.into_iter().chain([plan(0.35, size, threads)]).chain(int8).flat_map(|plan| plan.steps) {
+            let (mut pixels, mut channels) = (0, 0);
+            for (p, c) in step.split.all() {
+                (pixels, channels) = (pixels.max(p.end), channels.max(c.end));
+            }
+            let mut seen = vec![0; pixels * channels];
+            for (p, c) in step.split.all() {
+                for pixel in p.start..p.end {
+                    (c.start..c.end).for_each(|channel| seen[pixel * channels + channel] += 1);
+                }
+            }
+            assert!(seen.iter().all(|&times| times == 1), "{step:?}");
+            assert_eq!(pixels, step.dst.slot().map_or(1, |slot| slot.shape.height * slot.shape.width));
+        }
+    }
+}
+
+#[test]
+fn strips_between_fused_layers_fit_the_scratch() {
+    let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
+    let cases = [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size)));
+    for ((threads, size), arithmetic) in cases.flat_map(|case| Arithmetic::ALL.iter().map(move |&a| (case, a))) {
+        let plan = plan_in(arithmetic, "mobilenext", 1.0, size, threads);
+        let mut fused = 0;
+        for step in &plan.steps {
+            for (pixels, channels) in step.split.all() {
+                match &step.kind {
+                    StepKind::Chain(Chain { links, window, .. }) => {
+                        let mut pixels = pixels;
+                        let mut end = *window;
+                        for pair in links.windows(2).rev() {
+                            pixels = pair[1].conv.reads(pixels);
+                            let Link { conv, offset, plane } = pair[0];
+                            assert!(pixels.len() * conv.pixel_bytes() <= plane, "{step:?}");
+                            assert!(offset + conv.layer.blocks() * plane <= plan.scratch_bytes);
+                            end = end.min(offset);
+                            fused += 1;
+                        }
+                        assert_eq!(end, 0);
+                    }
+                    StepKind::Channels(pair) => {
+                        let Pair { convs: [pw, dw], plane, kernels } = &**pair;
+                        assert!(dw.reads(pixels).len() * pw.pixel_bytes() <= *plane, "{step:?}");
+                        let blocks = channels.len() * pw.layer.lanes / pw.layer.output.lanes;
+                        assert!(blocks * plane <= (*kernels).min(plan.scratch_bytes), "{step:?}");
+                        fused += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert!(fused > 0);
+    }
+}
+
+#[test]
+fn copies_fit_the_scratch() {
+    let sizes = [(224, 224), (37, 53), (1, 1), (7, 300), (300, 7), (1, 2000)];
+    for (threads, size) in [1, 2, 5].into_iter().flat_map(|t| sizes.map(|size| (t, size))) {
+        let plans = [
+            plan_of("resnet18", 1.0, size, threads),
+            plan_of("resnet50", 1.0, size, threads),
+            // Only its strided pointwise layers read a copy that the plan makes.
+            plan_in(Arithmetic::Int8, "resnet50", 1.0, size, threads),
+        ];
+        for plan in plans {
+            let mut copies = 0;
+            for step in &plan.steps {
+                let StepKind::Chain(Chain { links, window, window_plane, kernels }) = &step.kind else { continue };
+                let conv = links[0].conv;
+                if !conv.layer.copies() {
+                    continue;
+                }
+                for (pixels, _) in step.split.all() {
+                    let Geometry { out_width, .. } = conv.geometry;
+                    let (rows, stride) = (conv.rows(pixels).len(), conv.layer.stride);
+                    let read = match conv.layer.operation.kernel() {
+                        1 => rows * out_width,
+                        kernel => ((rows - 1) * stride + kernel) * ((out_width - 1) * stride + kernel),
+                    };
+                    let input = conv.layer.input;
+                    assert!(read * input.pixel_bytes() <= *window_plane, "{step:?}");
+                    let end = window + conv.layer.cin.div_ceil(input.lanes) * window_plane;
+                    assert!(end <= (*kernels).min(plan.scratch_bytes), "{step:?}");
+                    copies += 1;
+                }
+            }
+            assert!(copies > 0);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Which layer reads what: a network as indices of layers, without sizes.
+
+use crate::{Activation, Network};
+
+/// Something that a layer reads. A max pool between it and the layer does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The network's input.
+    Input,
+    /// The output of the layer with this index in [`Network::layers`].
+    Layer(usize),
+    /// The average pool's output.
+    Pool,
+}
+
+/// What a layer reads, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wire {
+    pub(crate) src: Source,
+    /// What is added to its output.
+    pub(crate) shortcut: Option<Source>,
+    /// What follows last: after the addition, if there is one.
+    pub(crate) activation: Activation,
+}
+
+/// One entry per layer, in the order of [`Network::layers`].
+pub(crate) fn wires(network: &Network) -> Vec<Wire> {
+    let mut wires = Vec::new();
+    let mut value = Source::Input;
+    for block in &network.blocks {
+        let (first, mut shortcut) = (wires.len(), value);
+        for layer in &block.layers {
+            wires.push(Wire { src: value, shortcut: None, activation: layer.activation });
+            value = Source::Layer(wires.len() - 1);
+        }
+        let row = wires.len();
+        if let Some(projection) = &block.projection {
+            wires.push(Wire { src: shortcut, shortcut: None, activation: projection.activation });
+            shortcut = Source::Layer(row);
+        }
+        // The last layer of the row adds the shortcut.
+        if let Some(last) = wires[first..row].last_mut().filter(|_| block.identity_channels > 0) {
+            (last.shortcut, last.activation) = (Some(shortcut), block.activation);
+        }
+    }
+    wires.push(Wire { src: Source::Pool, shortcut: None, activation: network.classifier.activation });
+    wires
+}

@@ -1,0 +1,337 @@
+//! int8 layers: what turns sums into outputs, and weights in the form that a kernel reads.
+//!
+//! Activations are u8 numbers `q` that stand for `scale · (q − zero)`, weights are i8. A sum is exact:
+//!
+//! ```text
+//! sum = bias + Σ weight · (q − zero_in)
+//! t   = f32(sum) · factor [ + f32(q_shortcut − zero_shortcut) · factor_shortcut ]      each step rounded once
+//! q   = round_half_even(clamp(t, lo, hi)) + zero_out
+//! ```
+//!
+//! So every kernel gives the same bits on every ISA. Kernels add `weight · q` and have the zero point's share in their bias.
+
+use std::borrow::Cow;
+
+use crate::table::{self, Kernel};
+use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning};
+
+/// Input channels that one dot product takes together.
+pub const GROUP: usize = 4;
+
+/// What an int8 layer needs to know besides weights, bias and factors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Requantize {
+    /// The u8 that stands for 0 in the input. Padding is made of it.
+    pub zero_in: u8,
+    /// The u8 that stands for 0 in the output. Linear layers, whose output is f32, have none.
+    pub zero_out: u8,
+    /// Lower bound of what is rounded: an integer, at least `-zero_out`.
+    pub lo: f32,
+    /// Upper bound of what is rounded: an integer, at most `255 - zero_out`.
+    pub hi: f32,
+    /// Of the shortcut: the u8 that stands for 0, and the factor that brings it to the output's scale.
+    pub shortcut: Option<(u8, f32)>,
+    /// Scales of input and output, where the operation computes its factor itself: an average pool's depends on the size of
+    /// the plane. The scale of the output is also what [`Operation::Quantize`] divides by.
+    pub scales: (f32, f32),
+}
+
+impl Requantize {
+    /// Zero points of 0 and scales of 1; no activation, no shortcut.
+    pub const PLAIN: Requantize =
+        Requantize { zero_in: 0, zero_out: 0, lo: 0.0, hi: 255.0, shortcut: None, scales: (1.0, 1.0) };
+
+    /// The factor of a global average pool over so many pixels: `s_in / (s_out · pixels)` in f64, rounded once.
+    pub fn pool_factor(&self, pixels: usize) -> f32 {
+        (f64::from(self.scales.0) / (f64::from(self.scales.1) * pixels as f64)) as f32
+    }
+
+    /// Both bounds within what a u8 can hold.
+    fn bounds_are_good(&self) -> bool {
+        let (least, most) = (-f32::from(self.zero_out), 255.0 - f32::from(self.zero_out));
+        let integers = self.lo.fract() == 0.0 && self.hi.fract() == 0.0;
+        integers && (least..=most).contains(&self.lo) && (self.lo..=most).contains(&self.hi)
+    }
+}
+
+/// What an int8 [`Layer`] has beside weights and bias.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Constants<'w> {
+    /// One per lane, in the kernel's order.
+    pub(crate) factors: &'w [f32],
+    pub(crate) requantize: Requantize,
+    /// Whether every number that is rounded fits into an i32: then outputs may be clamped after the conversion.
+    pub(crate) fits: bool,
+}
+
+impl Constants<'_> {
+    pub(crate) const NONE: Constants<'static> = Constants { factors: &[], requantize: Requantize::PLAIN, fits: false };
+}
+
+/// The form in which a kernel reads weights and inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// u8 inputs times i8 weights, four at a time.
+    Bytes,
+    /// i8 inputs, which are `q − 128`, times i8 weights, four at a time.
+    SignedBytes,
+    /// i16 inputs times i16 weights, in pairs.
+    Words,
+}
+
+/// The form of weights, bias and factors that a kernel reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What it multiplies.
+    pub products: Products,
+    /// Which of a panel's channels each of its sixteen sums is for.
+    pub order: [u8; PANEL],
+}
+
+/// Sums in the order of the channels.
+pub(crate) const NATURAL: [u8; PANEL] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+impl Operation {
+    /// Bytes of an int8 layer's packed weights, as weight files have them; `usize::MAX` if they cannot be counted.
+    pub fn int8_weights_len(self, cin: usize, cout: usize) -> usize {
+        let taps = self.kernel() * self.kernel();
+        let depth = match self {
+            Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize => 0,
+            Operation::Depthwise { .. } => taps,
+            _ => cin.div_ceil(GROUP).saturating_mul(GROUP * taps),
+        };
+        cout.div_ceil(PANEL).saturating_mul(PANEL).saturating_mul(depth)
+    }
+
+    /// i8 weights in row-major order, as a checkpoint has them, packed as weight files have them: `[⌈Cout/16⌉][⌈Cin/4⌉][K²][16][4]`,
+    /// of a depthwise layer `[⌈C/16⌉][K²][16]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for another number of weights.
+    pub fn pack_int8(self, weights: &[i8], [cin, cout]: [usize; 2]) -> Result<Vec<i8>, Error> {
+        let taps = self.kernel() * self.kernel();
+        let (depth, group) = if self.is_per_channel() { (1, 1) } else { (cin, GROUP) };
+        let len = self.int8_weights_len(cin, cout);
+        let expected = if len == 0 { 0 } else { cout * depth * taps };
+        if weights.len() != expected {
+            return Err(Error::Length { what: "weights", expected, found: weights.len() });
+        }
+        let mut packed = vec![0; len];
+        let per_panel = depth.div_ceil(group) * taps * PANEL * group;
+        for (i, &weight) in weights.iter().enumerate() {
+            let (output, input, tap) = (i / (depth * taps), i / taps % depth, i % taps);
+            let row = (input / group * taps + tap) * PANEL + output % PANEL;
+            packed[output / PANEL * per_panel + row * group + input % group] = weight;
+        }
+        Ok(packed)
+    }
+}
+
+/// The sum of each output channel's packed weights.
+///
+/// # Panics
+/// Where `weights` are not [`Operation::int8_weights_len`] bytes.
+pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
+    assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
+    let panels = cout.div_ceil(PANEL);
+    let mut sums = vec![0; panels * PANEL];
+    let per_panel = weights.len() / panels.max(1);
+    for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
+        if operation.is_per_channel() {
+            panel_sums::<PANEL>(weights, sums);
+        } else {
+            panel_sums::<{ PANEL * GROUP }>(weights, sums);
+        }
+    }
+    sums.truncate(cout);
+    sums
+}
+
+/// Adds up a panel's rows of `WIDTH` weights, which belong to sixteen channels.
+///
+/// Every weight goes through this at every start. So places are added up one by one in 16 bits, for as many rows as cannot
+/// overflow: the compiler turns that into vectors.
+fn panel_sums<const WIDTH: usize>(weights: &[i8], sums: &mut [i32]) {
+    const ROWS: usize = i16::MAX as usize / 128;
+    for rows in weights.chunks(ROWS * WIDTH) {
+        let mut places = [0_i16; WIDTH];
+        for row in rows.as_chunks::<WIDTH>().0 {
+            places.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
+        }
+        for (sum, places) in sums.iter_mut().zip(places.chunks_exact(WIDTH / PANEL)) {
+            *sum = places.iter().fold(*sum, |sum, &place| sum.wrapping_add(i32::from(place)));
+        }
+    }
+}
+
+/// An int8 layer's weights, bias and factors in the form that one CPU's kernel reads: made once, borrowed by [`Layer`]s.
+#[derive(Debug)]
+pub struct Int8Weights<'w> {
+    kernel: &'static Kernel,
+    channels: [usize; 2],
+    tuning: &'static Tuning,
+    weights: Cow<'w, [u8]>,
+    /// Owns the weights if they had to be rearranged: they start on a cache line, which `weights` would not.
+    rearranged: Option<AlignedBytes>,
+    bias: AlignedBytes,
+    factors: AlignedBytes,
+    requantize: Requantize,
+    fits: bool,
+}
+
+impl<'w> Int8Weights<'w> {
+    /// For the kernel that suits `cpu`. `weights` are packed as weight files have them, `bias` is without the zero point's share,
+    /// `factors` are those of the output channels; both have at least as many entries as there are output channels.
+    /// Operations without weights get empty slices.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
+    /// not as many outputs as inputs; [`Error::Kernel`] where there is no kernel for the operation; [`Error::Bounds`] for
+    /// bounds outside of what a u8 can hold; [`Error::Memory`].
+    pub fn new(
+        cpu: Cpu,
+        operation: Operation,
+        [cin, cout]: [usize; 2],
+        weights: &'w [i8],
+        bias: &[i32],
+        factors: &[f32],
+        requantize: Requantize,
+    ) -> Result<Self, Error> {
+        if operation.is_per_channel() && cin != cout {
+            return Err(Error::Channels { expected: cin, found: cout });
+        }
+        let expected = operation.int8_weights_len(cin, cout);
+        if expected != weights.len() {
+            return Err(Error::Length { what: "packed weights", expected, found: weights.len() });
+        }
+        if !requantize.bounds_are_good() {
+            let Requantize { lo, hi, zero_out, .. } = requantize;
+            let (least, found) = (-i32::from(zero_out), format!("{lo} and {hi}"));
+            return Err(Error::Bounds { least, most: least + 255, found });
+        }
+        let kernel = table::select(operation, Arithmetic::Int8, cpu)?;
+        let empty = || AlignedBytes::try_zeroed(0);
+        let plain = Cow::Borrowed(bytemuck::cast_slice::<i8, u8>(weights));
+        let tuning = cpu.tuning();
+        let channels = [cin, cout];
+        if weights.is_empty() {
+            let (bias, factors) = (empty()?, empty()?);
+            return Ok(Int8Weights {
+                kernel,
+                channels,
+                tuning,
+                weights: plain,
+                rearranged: None,
+                bias,
+                factors,
+                requantize,
+                fits: false,
+            });
+        }
+        for (what, found) in [("biases", bias.len()), ("factors", factors.len())] {
+            if found < cout {
+                return Err(Error::Length { what, expected: cout, found });
+            }
+        }
+        let form = kernel.form();
+        let shift = i32::from(form.products == Products::SignedBytes) * 128 - i32::from(requantize.zero_in);
+        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(operation, channels, weights) };
+        let lanes = cout.next_multiple_of(PANEL);
+        let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
+        let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;
+        {
+            let biases: &mut [i32] = bytemuck::cast_slice_mut(&mut own_bias);
+            let own_factors: &mut [f32] = bytemuck::cast_slice_mut(&mut own_factors);
+            for lane in 0..lanes {
+                let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
+                if channel < cout {
+                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
+                    own_factors[lane] = factors[channel];
+                }
+            }
+        }
+        let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
+        let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
+        // As if every weight were -128: of a usual layer that is far from the bound, too.
+        let products = (weights.len() / lanes) as f64 * 128.0 * span;
+        let largest = |channel: usize| {
+            let sum = f64::from(bias[channel]).abs() + products;
+            sum * f64::from(factors[channel].abs()) + shortcut
+        };
+        // Well below 2³¹, so that roundings do not matter. Not true of NaN.
+        let fits = (0..cout).all(|channel| largest(channel) < f64::from(1 << 30));
+        let rearranged = rearrange(operation, weights, &form)?;
+        Ok(Int8Weights {
+            kernel,
+            channels,
+            tuning,
+            weights: if rearranged.is_some() { Cow::Borrowed(&[]) } else { plain },
+            rearranged,
+            bias: own_bias,
+            factors: own_factors,
+            requantize,
+            fits,
+        })
+    }
+
+    /// The layer.
+    pub fn layer(&self) -> Layer<'_> {
+        let weights = self.rearranged.as_deref().unwrap_or(&self.weights);
+        let int8 =
+            Constants { factors: bytemuck::cast_slice(&self.factors), requantize: self.requantize, fits: self.fits };
+        Layer::int8(self.kernel, self.channels, [weights, &self.bias], int8, self.tuning)
+    }
+}
+
+/// Elements of a block's taps as a depthwise kernel reads them: for a first and a second output row, three columns, sixteen
+/// channels, four rows.
+pub(crate) const TAPS: usize = 2 * 3 * PANEL * GROUP;
+
+/// Packed weights in another form, if the kernel does not read them as they are.
+fn rearrange(operation: Operation, weights: &[i8], form: &Form) -> Result<Option<AlignedBytes>, Error> {
+    let words = form.products == Products::Words;
+    let depthwise = matches!(operation, Operation::Depthwise { .. });
+    if !words && !depthwise && form.order == NATURAL {
+        return Ok(None);
+    }
+    let elements = if depthwise { weights.len() / (9 * PANEL) * TAPS } else { weights.len() };
+    let mut bytes = AlignedBytes::try_zeroed(elements * if words { 2 } else { 1 })?;
+    // Row `row` of sixteen groups of four: where element `k` of lane `lane` goes. Words are in pairs.
+    let place = |row: usize, lane: usize, k: usize| {
+        let row = row * PANEL * GROUP;
+        if words { row + k / 2 * 2 * PANEL + lane * 2 + k % 2 } else { row + lane * GROUP + k }
+    };
+    let mut put = |at: usize, value: i8| {
+        if words {
+            bytes[2 * at..2 * at + 2].copy_from_slice(&i16::from(value).to_le_bytes());
+        } else {
+            bytes[at] = value as u8;
+        }
+    };
+    if depthwise {
+        for (block, weights) in weights.chunks_exact(9 * PANEL).enumerate() {
+            for (lane, &channel) in form.order.iter().enumerate() {
+                for tap in 0..9 {
+                    let (row, column, value) = (tap / 3, tap % 3, weights[tap * PANEL + usize::from(channel)]);
+                    for second in 0..2 {
+                        put(place(block * 6 + second * 3 + column, lane, row + second), value);
+                    }
+                }
+            }
+        }
+    } else {
+        for (row, weights) in weights.chunks_exact(PANEL * GROUP).enumerate() {
+            for (lane, &channel) in form.order.iter().enumerate() {
+                for k in 0..GROUP {
+                    put(place(row, lane, k), weights[usize::from(channel) * GROUP + k]);
+                }
+            }
+        }
+    }
+    Ok(Some(bytes))
+}
+
+/// Bytes of an input row of a linear layer: whole blocks.
+pub fn feature_bytes(cin: usize) -> usize {
+    cin.next_multiple_of(Blocking::U8.lanes)
+}

@@ -1,0 +1,72 @@
+//! Sums to bytes: factor, shortcut, clamp, zero point.
+
+use crate::int8::Constants;
+use crate::part::PlanesMut;
+use crate::simd::dot::{Bounds, Dot};
+use crate::{Layer, PANEL, Part};
+
+/// What happens to one block of 16 output channels.
+pub(super) struct Epilogue<S: Dot> {
+    factors: S::Reals,
+    bounds: Bounds,
+    shortcut: Option<Shortcut<S>>,
+    dst: *mut u8,
+}
+
+struct Shortcut<S: Dot> {
+    /// Pixel 0.
+    from: *const u8,
+    zero: u8,
+    /// 0 in channels that it does not cover: adding 0 changes nothing, since every number is finite.
+    factors: S::Reals,
+}
+
+impl<S: Dot> Epilogue<S> {
+    /// For block `block` of the output.
+    ///
+    /// # Safety
+    /// The layer has such a block.
+    #[inline(always)]
+    pub(super) unsafe fn new(s: S, layer: &Layer<'_>, part: &Part, block: usize) -> Self {
+        let Constants { factors, requantize, fits } = layer.int8;
+        let PlanesMut { ptr, stride } = part.dst;
+        let covered = part.residual.map_or(0, |r| r.channels.saturating_sub(block * PANEL).min(PANEL));
+        let shortcut = match (part.residual, requantize.shortcut) {
+            (Some(residual), Some((zero, factor))) if covered > 0 => {
+                let mut of_lanes = [0.0; PANEL];
+                for (of_lane, &channel) in of_lanes.iter_mut().zip(&S::FORM.order) {
+                    *of_lane = if usize::from(channel) < covered { factor } else { 0.0 };
+                }
+                let from = residual.planes.block(block);
+                // SAFETY: sixteen factors.
+                Some(Shortcut { from, zero, factors: unsafe { s.load_reals(of_lanes.as_ptr()) } })
+            }
+            _ => None,
+        };
+        let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits };
+        // SAFETY: there are sixteen factors for each block.
+        let factors = unsafe { s.load_reals(factors.as_ptr().add(block * PANEL)) };
+        Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }
+    }
+
+    /// Stores the outputs of neighbouring pixels.
+    ///
+    /// # Safety
+    /// The block is writable, and a shortcut readable, at these pixels.
+    #[inline(always)]
+    pub(super) unsafe fn store<const PIXELS: usize>(&self, s: S, sums: &[S::Sums; PIXELS], pixel: usize) {
+        let mut reals = [s.scale(sums[0], self.factors); PIXELS];
+        for (real, &sum) in reals.iter_mut().zip(sums).skip(1) {
+            *real = s.scale(sum, self.factors);
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(Shortcut { from, zero, factors }) = self.shortcut {
+                for (p, real) in reals.iter_mut().enumerate() {
+                    *real = s.add_shortcut(*real, from.wrapping_add((pixel + p) * PANEL), zero, factors);
+                }
+            }
+            s.store_pixels(&reals, self.bounds, self.dst.wrapping_add(pixel * PANEL));
+        }
+    }
+}

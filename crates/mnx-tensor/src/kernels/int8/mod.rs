@@ -1,0 +1,74 @@
+//! The int8 kernels, each written once over [`Dot`](crate::simd::dot::Dot). Sums are exact, so the order of products is each
+//! kernel's own affair.
+
+mod conv;
+mod depthwise;
+mod epilogue;
+mod pointwise;
+mod pool;
+mod quantize;
+
+pub(crate) use conv::{conv, dense};
+pub(crate) use depthwise::depthwise;
+pub(crate) use pointwise::{linear, pw};
+pub(crate) use pool::{maxpool, pool};
+pub(crate) use quantize::quantize;
+
+use crate::Operation;
+use crate::int8::Products;
+use crate::part::Geometry;
+
+/// Bytes in a cache line: scratch is in whole ones.
+const LINE: usize = 64;
+
+/// Bytes of inputs as words that a pointwise kernel goes over once per panel: they should stay in the L1 cache.
+const WIDE_BYTES: usize = 24 << 10;
+
+/// Pixels whose inputs a kernel that multiplies words widens at a time: at least two tiles.
+#[inline(always)]
+fn wide_pixels(cin: usize) -> usize {
+    (WIDE_BYTES / (2 * cin.next_multiple_of(16)).max(1)).clamp(24, 384) / 12 * 12
+}
+
+/// Bytes of scratch for an operation on inputs of `products`' form.
+pub(crate) fn scratch_bytes(operation: Operation, products: Products, cin: usize, geometry: &Geometry) -> usize {
+    let size = if products == Products::Words { 2 } else { 1 };
+    let elements = match operation {
+        Operation::Conv { kernel, .. } => {
+            cin.next_multiple_of(16).saturating_mul(kernel).saturating_mul(geometry.padded_row(operation))
+        }
+        Operation::Dense { kernel, .. } => {
+            cin.next_multiple_of(4).saturating_mul(kernel).saturating_mul(geometry.padded_row(operation))
+        }
+        Operation::Pointwise | Operation::Linear if products == Products::Words => {
+            cin.next_multiple_of(16).saturating_mul(wide_pixels(cin))
+        }
+        _ => 0,
+    };
+    elements.saturating_mul(size).div_ceil(LINE).saturating_mul(LINE)
+}
+
+/// Calls a tile whose number of pixels is a constant, up to `$max` (at most 16).
+macro_rules! sized {
+    ($count:expr, $max:expr, $tile:ident::<$s:ty $(, $more:tt)*>($($arg:expr),*)) => {
+        match $count {
+            1 => $tile::<$s $(, $more)*, 1>($($arg),*),
+            2 if $max >= 2 => $tile::<$s $(, $more)*, 2>($($arg),*),
+            3 if $max >= 3 => $tile::<$s $(, $more)*, 3>($($arg),*),
+            4 if $max >= 4 => $tile::<$s $(, $more)*, 4>($($arg),*),
+            5 if $max >= 5 => $tile::<$s $(, $more)*, 5>($($arg),*),
+            6 if $max >= 6 => $tile::<$s $(, $more)*, 6>($($arg),*),
+            7 if $max >= 7 => $tile::<$s $(, $more)*, 7>($($arg),*),
+            8 if $max >= 8 => $tile::<$s $(, $more)*, 8>($($arg),*),
+            9 if $max >= 9 => $tile::<$s $(, $more)*, 9>($($arg),*),
+            10 if $max >= 10 => $tile::<$s $(, $more)*, 10>($($arg),*),
+            11 if $max >= 11 => $tile::<$s $(, $more)*, 11>($($arg),*),
+            12 if $max >= 12 => $tile::<$s $(, $more)*, 12>($($arg),*),
+            13 if $max >= 13 => $tile::<$s $(, $more)*, 13>($($arg),*),
+            14 if $max >= 14 => $tile::<$s $(, $more)*, 14>($($arg),*),
+            15 if $max >= 15 => $tile::<$s $(, $more)*, 15>($($arg),*),
+            _ => $tile::<$s $(, $more)*, { $max }>($($arg),*),
+        }
+    };
+}
+use sized;

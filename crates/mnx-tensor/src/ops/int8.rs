@@ -1,0 +1,146 @@
+//! Single int8 layers on plain NCHW bytes.
+
+use crate::blocked::{block_bytes, unblock_bytes};
+use crate::int8::feature_bytes;
+use crate::ops::{Margins, geometry};
+use crate::part::{Planes, PlanesMut, Residual};
+use crate::{AlignedBytes, Arithmetic, BlockedShape, Blocking, Clamp, Error, Layer, Operation, Part, TensorView};
+
+/// An int8 layer on `input`, `[N, Cin, H, W]`: bytes `[N, Cout, rows, columns]`. What `residual` holds, of the output's
+/// shape, is added to its first channels with the layer's shortcut factor. Not for linear layers: see [`linear`].
+///
+/// # Errors
+/// Lengths that do not fit the shape, a layer of another kind, padding out of range, no memory.
+pub fn forward(
+    layer: &Layer<'_>,
+    input: &[u8],
+    [n, cin, height, width]: [usize; 4],
+    padding: Margins,
+    residual: Option<(&[u8], usize)>,
+) -> Result<Vec<u8>, Error> {
+    let operation = layer.operation();
+    check(layer, operation != Operation::Linear && operation != Operation::Quantize)?;
+    if cin != layer.cin() {
+        return Err(Error::Channels { expected: layer.cin(), found: cin });
+    }
+    let geometry = geometry(operation, padding, height, width)?;
+    let from = BlockedShape::of(layer.input(), cin, height, width)?;
+    let to = BlockedShape::of(layer.output(), layer.cout(), geometry.out_height, geometry.out_width)?;
+    let (of_input, of_output) = (cin * height * width, layer.cout() * geometry.out_height * geometry.out_width);
+    length("input", n * of_input, input.len())?;
+    let covered = residual.map_or(0, |(_, channels)| channels);
+    if let Some((values, _)) = residual {
+        length("residual", n * of_output, values.len())?;
+        length("channels of the residual", layer.cout().min(covered), covered)?;
+    }
+    let mut output = vec![0; n * of_output];
+    if output.is_empty() {
+        return Ok(output);
+    }
+    let mut src = AlignedBytes::try_zeroed(from.bytes())?;
+    let mut dst = AlignedBytes::try_zeroed(to.bytes().max(to.blocks() * Blocking::U8.pixel_bytes()))?;
+    let mut added = AlignedBytes::try_zeroed(to.bytes())?;
+    let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
+    for picture in 0..n {
+        // What fills up a block may be anything.
+        block_bytes(&from, &input[picture * of_input..][..of_input], 201, &mut src);
+        if let Some((values, _)) = residual {
+            block_bytes(&to, &values[picture * of_output..][..of_output], 3, &mut added);
+        }
+        let part = Part {
+            src: Planes { ptr: src.as_ptr(), stride: from.plane },
+            dst: PlanesMut {
+                ptr: dst.as_mut_ptr(),
+                stride: if operation == Operation::Pool { Blocking::U8.pixel_bytes() } else { to.plane },
+            },
+            residual: residual.map(|(_, channels)| Residual {
+                planes: Planes { ptr: added.as_ptr(), stride: to.plane },
+                channels,
+                clamp: Clamp::NONE,
+            }),
+            geometry,
+            scratch: scratch.as_mut_ptr(),
+            pixels: (0..geometry.out_height * geometry.out_width).into(),
+            channels: (0..layer.groups()).into(),
+        };
+        // SAFETY: input, output, residual and scratch are whole, each in a buffer of its own.
+        unsafe { layer.run(&part) }
+        let output = &mut output[picture * of_output..][..of_output];
+        if operation == Operation::Pool {
+            output.copy_from_slice(&dst[..layer.cout()]);
+        } else {
+            unblock_bytes(&to, &dst, output);
+        }
+    }
+    Ok(output)
+}
+
+/// An int8 linear layer on `rows` rows of features: f32 outputs, row by row.
+///
+/// # Errors
+/// Lengths that do not fit, a layer of another kind, no memory.
+pub fn linear(layer: &Layer<'_>, input: &[u8], rows: usize) -> Result<Vec<f32>, Error> {
+    check(layer, layer.operation() == Operation::Linear)?;
+    length("input", rows * layer.cin(), input.len())?;
+    let (features, outputs) = (feature_bytes(layer.cin()), layer.cout() * size_of::<f32>());
+    let mut src = AlignedBytes::try_zeroed(rows * features)?;
+    for (row, values) in src.chunks_exact_mut(features.max(1)).zip(input.chunks_exact(layer.cin().max(1))) {
+        row.fill(77);
+        row[..values.len()].copy_from_slice(values);
+    }
+    let mut output = vec![0.0_f32; rows * layer.cout()];
+    let geometry = geometry(Operation::Linear, Margins::ZERO, 1, 1)?;
+    let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
+    let part = Part {
+        src: Planes { ptr: src.as_ptr(), stride: features },
+        dst: PlanesMut { ptr: output.as_mut_ptr().cast(), stride: outputs },
+        residual: None,
+        geometry,
+        scratch: scratch.as_mut_ptr(),
+        pixels: (0..rows).into(),
+        channels: (0..layer.groups()).into(),
+    };
+    // SAFETY: features and outputs have a row each.
+    unsafe { layer.run(&part) }
+    Ok(output)
+}
+
+/// One picture, `[1, C, H, W]`, as an int8 network reads it, by a layer of [`Operation::Quantize`]: NCHW bytes.
+///
+/// # Errors
+/// A layer of another kind, another number of channels, no memory.
+pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Error> {
+    check(layer, layer.operation() == Operation::Quantize)?;
+    let [n, channels, height, width] = input.shape();
+    if (n, channels) != (1, layer.cin()) {
+        return Err(Error::Shape { what: "input", expected: [1, layer.cin(), height, width], found: input.shape() });
+    }
+    let to = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
+    let mut dst = AlignedBytes::try_zeroed(to.bytes())?;
+    let part = Part {
+        src: Planes { ptr: input.data().as_ptr().cast(), stride: height * width * size_of::<f32>() },
+        dst: PlanesMut { ptr: dst.as_mut_ptr(), stride: to.plane },
+        residual: None,
+        geometry: crate::part::Geometry::POINT,
+        scratch: std::ptr::null_mut(),
+        pixels: (0..height * width).into(),
+        channels: (0..layer.groups()).into(),
+    };
+    // SAFETY: the picture and the blocks are whole.
+    unsafe { layer.run(&part) }
+    let mut bytes = vec![0; channels * height * width];
+    unblock_bytes(&to, &dst, &mut bytes);
+    Ok(bytes)
+}
+
+fn check(layer: &Layer<'_>, suits: bool) -> Result<(), Error> {
+    if layer.arithmetic() == Arithmetic::Int8 && suits {
+        return Ok(());
+    }
+    let (operation, arithmetic) = (layer.operation(), layer.arithmetic());
+    Err(Error::Kernel { operation, arithmetic, isa: layer.kernel().isa })
+}
+
+fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}

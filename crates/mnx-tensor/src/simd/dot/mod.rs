@@ -1,0 +1,135 @@
+//! The vector operations that int8 kernels are written in: dot products of four bytes, and what makes bytes of sums.
+//!
+//! Integer sums are exact in any order, so each ISA may multiply in the form that suits it (see [`Form`]): four bytes at a time
+//! where the CPU has such an instruction, else pairs of words.
+
+use super::sealed::Sealed;
+use crate::Isa;
+use crate::int8::Form;
+
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub use avx512_vnni::Avx512Vnni;
+
+/// Sixteen sums or channels at a time. As with [`Simd`](super::Simd), an instance proves that the CPU has the instructions,
+/// and the trait is sealed: unsafe code relies on what its methods do.
+pub trait Dot: Copy + Sealed {
+    /// Which instructions these are.
+    const ISA: Isa;
+
+    /// Whether they are more than the ISA's own: dot products of bytes.
+    const DOT_PRODUCTS: bool;
+
+    /// What it multiplies, and the order of its sums.
+    const FORM: Form;
+
+    /// What inputs are read as: `u8`, or `i16` of [`Products::Words`](crate::int8::Products::Words).
+    type Input: bytemuck::Pod;
+    /// What weights are read as: `i8` or `i16`.
+    type Weight: bytemuck::Pod;
+    /// Sixteen i32.
+    type Sums: Copy;
+    /// Sixteen f32.
+    type Reals: Copy;
+    /// Sixteen neighbouring inputs: four groups of four. An ISA that broadcasts from memory keeps the pointer.
+    type Quad: Copy;
+    /// Four rows of sixteen channels of one pixel, the rows of a channel side by side.
+    type Column: Copy;
+
+    /// Sixteen sums from memory.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 i32.
+    unsafe fn load_sums(self, from: *const i32) -> Self::Sums;
+
+    /// Sixteen factors from memory.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 f32.
+    unsafe fn load_reals(self, from: *const f32) -> Self::Reals;
+
+    /// Sixteen f32 to memory.
+    ///
+    /// # Safety
+    /// `to` is writable for 16 f32.
+    unsafe fn store_reals(self, to: *mut f32, reals: Self::Reals);
+
+    /// Inputs for [`dot`](Dot::dot).
+    ///
+    /// # Safety
+    /// `from` is readable for 16 inputs as long as the quad is used.
+    unsafe fn load_quad(self, from: *const Self::Input) -> Self::Quad;
+
+    /// Four inputs for [`dot`](Dot::dot) with group 0 alone.
+    ///
+    /// # Safety
+    /// `from` is readable for 4 inputs as long as the quad is used.
+    unsafe fn load_four(self, from: *const Self::Input) -> Self::Quad;
+
+    /// Adds to each pixel's sums the products of its inputs `4·GROUP` to `4·GROUP + 3` with sixteen channels' weights.
+    ///
+    /// # Safety
+    /// `w` is readable for 64 weights, and what the quads were loaded from for the group.
+    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
+        self,
+        x: &[Self::Quad; PIXELS],
+        w: *const Self::Weight,
+        sums: [Self::Sums; PIXELS],
+    ) -> [Self::Sums; PIXELS];
+
+    /// Four rows of a pixel, sixteen channels each.
+    ///
+    /// # Safety
+    /// Each pointer is readable for 16 bytes.
+    unsafe fn column(self, rows: [*const u8; 4]) -> Self::Column;
+
+    /// Adds the products of a column with its taps, channel by channel.
+    ///
+    /// # Safety
+    /// `w` is readable for 64 weights.
+    unsafe fn dot_column(self, x: Self::Column, w: *const Self::Weight, sums: Self::Sums) -> Self::Sums;
+
+    /// `f32(sums) · factors`, each rounded once.
+    fn scale(self, sums: Self::Sums, factors: Self::Reals) -> Self::Reals;
+
+    /// `reals + f32(q − zero) · factors` with the sixteen bytes `q` at `from`, each rounded once.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 bytes.
+    unsafe fn add_shortcut(self, reals: Self::Reals, from: *const u8, zero: u8, factors: Self::Reals) -> Self::Reals;
+
+    /// `round_half_even(clamp(reals, lo, hi)) + zero` of neighbouring pixels, sixteen bytes each.
+    ///
+    /// # Safety
+    /// `to` is writable for `16 · PIXELS` bytes.
+    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[Self::Reals; PIXELS], bounds: Bounds, to: *mut u8);
+}
+
+/// How an int8 layer's outputs are clamped.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Lower bound, an integer.
+    pub lo: f32,
+    /// Upper bound, an integer.
+    pub hi: f32,
+    /// The output's zero point.
+    pub zero: u8,
+    /// Whether every number that is rounded fits into an i32, so that bytes may be clamped in place of numbers.
+    pub fits: bool,
+}
+
+impl Bounds {
+    /// The least u8 that can come out: what a kernel that clamps bytes clamps to.
+    #[inline(always)]
+    pub fn least(self) -> u8 {
+        (self.lo as i32 + i32::from(self.zero)) as u8
+    }
+
+    /// The largest u8 that can come out.
+    #[inline(always)]
+    pub fn most(self) -> u8 {
+        (self.hi as i32 + i32::from(self.zero)) as u8
+    }
+}

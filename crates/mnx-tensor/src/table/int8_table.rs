@@ -1,0 +1,108 @@
+//! The int8 rows of the kernel table.
+
+use crate::simd::Scalar;
+use crate::simd::dot::Dot;
+use crate::table::Kernel;
+use crate::{Arithmetic, Isa, Layer, Operation, Part, TunedFor, kernels::int8};
+
+/// The int8 kernels of one ISA, with its instructions for dot products of bytes or without.
+#[derive(Debug)]
+pub(super) struct Int8Instance {
+    pub(super) isa: Isa,
+    pub(super) dot_products: bool,
+    /// Whether this CPU has the instructions.
+    pub(super) runs: fn() -> bool,
+    rows: &'static [Kernel],
+}
+
+/// Those of this build, slowest first.
+static INSTANCES: &[&Int8Instance] = &[
+    &SCALAR,
+    #[cfg(target_arch = "x86_64")]
+    &AVX512_VNNI,
+];
+
+pub(super) fn int8_instances() -> &'static [&'static Int8Instance] {
+    INSTANCES
+}
+
+pub(super) fn int8_rows() -> impl Iterator<Item = &'static Kernel> {
+    int8_instances().iter().flat_map(|instance| instance.rows)
+}
+
+/// The rows of one instance of [`Dot`]: as `rows!` makes those of f32. Each instance has every operation; what differs is the
+/// largest tile of each, in pixels.
+macro_rules! int8_rows {
+    (
+        $features:tt $table:ident: $dot:ty, $runs:expr,
+        $($entry:ident: $operation:ident $({ $($field:ident: $value:literal),* })?,
+            $name:literal, $pixels:literal x $channels:literal $(for $tuned_for:ident)? = $kernel:expr;)*
+    ) => {
+        static $table: Int8Instance = {
+            $(int8_rows!(@entry $features $entry, $dot, $kernel);)*
+            Int8Instance {
+                isa: <$dot as Dot>::ISA,
+                dot_products: <$dot as Dot>::DOT_PRODUCTS,
+                runs: $runs,
+                rows: &[$(Kernel {
+                    name: $name,
+                    operation: Operation::$operation $({ $($field: $value),* })?,
+                    arithmetic: Arithmetic::Int8,
+                    isa: <$dot as Dot>::ISA,
+                    tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
+                    dot_products: <$dot as Dot>::DOT_PRODUCTS,
+                    form: Some(<$dot as Dot>::FORM),
+                    tile: ($pixels, $channels),
+                    run: $entry,
+                }),*],
+            }
+        };
+    };
+    (@entry [$(#[$features:meta])*] $name:ident, $dot:ty, $kernel:expr) => {
+        /// # Safety
+        /// As [`Layer::run`], and the CPU has the instructions.
+        $(#[$features])*
+        unsafe fn $name(layer: &Layer<'_>, part: &Part) {
+            debug_assert!(part.fits(layer), "{part:?} of {layer:?}");
+            // SAFETY: the table's contract: the CPU has the instructions, and what the part touches is there.
+            unsafe { $kernel(<$dot>::assume(), layer, part) }
+        }
+    };
+}
+
+// Thirty-two registers. 12 pixels x 1 sum + 1 weights + broadcasts: wider tiles are slower at few channels, where what happens
+// to the sums outweighs the sums.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
+    AVX512_VNNI: crate::simd::dot::Avx512Vnni, || crate::simd::dot::Avx512Vnni::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 8 x 16 = int8::depthwise::<_, 1, 8>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 8 x 16 = int8::depthwise::<_, 2, 8>;
+    pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 8 x 16 = int8::dense::<_, 3, 1, 8>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 8 x 16 = int8::dense::<_, 3, 2, 8>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 8 x 16 = int8::dense::<_, 7, 2, 8>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// The portable fallback knows no register count.
+int8_rows! {
+    [] SCALAR: Scalar, || true,
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise::<_, 1, 2>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 2 x 16 = int8::depthwise::<_, 2, 2>;
+    pw: Pointwise, "pw-int8", 2 x 16 = int8::pw::<_, 2>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 2 x 16 = int8::conv::<_, 3, 1, 2>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 2 x 16 = int8::conv::<_, 3, 2, 2>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 2 x 16 = int8::dense::<_, 3, 1, 2>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 2 x 16 = int8::dense::<_, 3, 2, 2>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 2 x 16 = int8::dense::<_, 7, 2, 2>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 2 x 16 = int8::linear::<_, 2>;
+}
