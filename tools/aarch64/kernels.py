@@ -82,7 +82,7 @@ def assembler(instruction):
 
 def sums_of(path):
     """How many registers it sums up in."""
-    return len({i.written[0] for i in path if i.is_fma})
+    return len({i.written[0] for i in path if i.is_sum})
 
 
 def hot_path(binary, at, sums, linear=False):
