@@ -11,6 +11,7 @@
 //!
 //! The four rows y…y+3 of a column serve two output rows: the first has the taps (w0, w1, w2, 0), the second (0, w0, w1, w2).
 
+use super::depthwise_rows::{ROW, Rows};
 use super::epilogue::Epilogue;
 use super::sized;
 use crate::int8::TAPS;
@@ -18,9 +19,6 @@ use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Dot;
 use crate::{Layer, PANEL};
-
-/// Taps of a column.
-const ROW: usize = 64;
 
 /// Kernels `dw3x3s1-int8` and `dw3x3s2-int8`: up to `MAX` pixels of a row, or of each of two rows, at a time.
 ///
@@ -50,51 +48,6 @@ pub(crate) unsafe fn depthwise<S: Dot, const STRIDE: usize, const MAX: usize>(s:
                 y += if pair { 2 } else { 1 };
             }
         }
-    }
-}
-
-/// The four input rows of a tile. A row outside the plane is one pixel of the zero point, again and again.
-struct Rows<'a> {
-    /// Column 0.
-    rows: [*const u8; 4],
-    /// Bytes from column to column: 16, or 0 outside.
-    steps: [usize; 4],
-    outside: &'a [u8; PANEL],
-    width: usize,
-    pad_left: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// Padded rows `top` to `top + count - 1` of block `block`.
-    #[inline(always)]
-    fn new(part: &Part, block: usize, top: usize, count: usize, outside: &'a [u8; PANEL]) -> Self {
-        let g = &part.geometry;
-        let (mut rows, mut steps) = ([outside.as_ptr(); 4], [0; 4]);
-        for k in 0..count {
-            let row = (top + k).wrapping_sub(g.pad_top);
-            if row < g.height {
-                rows[k] = part.src.block::<u8>(block).wrapping_add(row * g.width * PANEL);
-                steps[k] = PANEL;
-            }
-        }
-        Rows { rows, steps, outside, width: g.width, pad_left: g.pad_left }
-    }
-
-    /// Column `x` of the padded rows.
-    ///
-    /// # Safety
-    /// The rows are readable.
-    #[inline(always)]
-    unsafe fn column<S: Dot>(&self, s: S, x: usize) -> S::Column {
-        let x = x.wrapping_sub(self.pad_left);
-        let mut from = [self.outside.as_ptr(); 4];
-        if x < self.width {
-            for (from, (row, step)) in from.iter_mut().zip(self.rows.iter().zip(self.steps)) {
-                *from = row.wrapping_add(x * step);
-            }
-        }
-        // SAFETY: the caller's promise.
-        unsafe { s.column(from) }
     }
 }
 

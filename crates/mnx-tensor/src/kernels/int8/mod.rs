@@ -2,14 +2,18 @@
 //! kernel's own affair.
 
 mod conv;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
+mod depthwise_rows;
 mod epilogue;
 mod pointwise;
 mod pool;
 mod quantize;
 
 pub(crate) use conv::{conv, dense};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use depthwise::depthwise;
+pub(crate) use depthwise_rows::depthwise_rows;
 pub(crate) use pointwise::{linear, pw};
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;

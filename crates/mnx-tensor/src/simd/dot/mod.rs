@@ -12,6 +12,12 @@ mod avx512_vnni;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub use avx512_vnni::Avx512Vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon::NeonDot;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 /// Sixteen sums or channels at a time. As with [`Simd`](super::Simd), an instance proves that the CPU has the instructions,
 /// and the trait is sealed: unsafe code relies on what its methods do.
