@@ -17,7 +17,7 @@ use super::sized;
 use crate::int8::TAPS;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
-use crate::simd::dot::Dot;
+use crate::simd::dot::Columns;
 use crate::{Layer, PANEL};
 
 /// Kernels `dw3x3s1-int8` and `dw3x3s2-int8`: up to `MAX` pixels of a row, or of each of two rows, at a time.
@@ -25,7 +25,11 @@ use crate::{Layer, PANEL};
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn depthwise<S: Dot, const STRIDE: usize, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn depthwise<S: Columns, const STRIDE: usize, const MAX: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
     let (rows, g) = (part.rows(), &part.geometry);
     let outside = [layer.int8.requantize.zero_in; PANEL];
     for block in part.channels.start..part.channels.end {
@@ -65,7 +69,8 @@ struct Tile<'a, W> {
 /// # Safety
 /// As [`Layer::run`], for a tile within the part.
 #[inline(always)]
-unsafe fn tile<S: Dot, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
+#[allow(clippy::needless_range_loop, reason = "columns of the input are counted too")]
+unsafe fn tile<S: Columns, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
     s: S,
     part: &Part,
     at: &Tile<'_, S::Weight>,
