@@ -1,5 +1,7 @@
 //! The command line as types. The range of every flag is checked here, before any file is touched.
 
+mod quantize;
+
 use std::path::PathBuf;
 
 use clap::builder::{
@@ -7,6 +9,7 @@ use clap::builder::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::quantize::{MethodChoice, Quantize, Switch};
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
 
 /// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
@@ -111,6 +114,8 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Make a weight file with random weights, for benchmarks
     Init(Init),
+    /// Make an int8 weight file of an f32 one and pictures like those it will see
+    Quantize(Quantize),
     /// Measure the network's speed beside the CPU's peak
     Bench(Bench),
     /// Measure networks in turn and print a table that compares them

@@ -44,6 +44,7 @@ fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Run(args) => commands::run::run(&args, &context),
         Command::Convert(args) => commands::convert::run(&args, &context),
         Command::Init(args) => commands::init::run(&args, &context),
+        Command::Quantize(args) => commands::quantize::run(&args, &context),
         Command::Bench(args) => commands::bench::run(&args, &context),
         Command::Compare(args) => commands::compare::run(&args, &context),
         Command::Eval(args) => commands::eval::run(&args, &context),

@@ -90,7 +90,7 @@ fn answer(classifier: &mut Classifier, entry: &Entry, top: usize, with_input: bo
 /// [`AHEAD`] entries per worker are begun but not delivered, even if all wait for a slow one.
 ///
 /// If `work` panics, the result is an error. If `deliver` fails, all threads end after what they are doing.
-fn in_order<T: AsRef<Entry> + Sync, W: Send, A: Send>(
+pub(crate) fn in_order<T: AsRef<Entry> + Sync, W: Send, A: Send>(
     entries: &[T],
     workers: Vec<W>,
     work: impl Fn(&mut W, &T) -> Result<A, Error> + Sync,

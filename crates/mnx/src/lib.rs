@@ -111,7 +111,7 @@
 //! | `image` | no | [`Picture`]s from PNG, JPEG, WebP, BMP, GIF, TIFF and PNM files |
 //! | `convert` | no | safetensors checkpoints into weight files |
 //! | `onnx` | no | ONNX models into weight files |
-//! | `plot` | no | pictures of profiles (SVG) |
+//! | `plot` | no | pictures of profiles, comparisons and quantisation's losses (SVG) |
 
 mod classifier;
 mod error;

@@ -1,11 +1,13 @@
-//! Draws profiles and comparisons as SVG.
+//! Draws profiles, comparisons and losses of quantisation as SVG.
 
 mod scatter;
+mod signal;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 pub use scatter::{Chart, Point, Series, scatter};
+pub use signal::{SignalBar, SignalPanel, signal};
 
 /// Width of every picture in pixels.
 const WIDTH: u32 = 900;

@@ -3,7 +3,7 @@
 use super::LARGEST_SCALE;
 use super::calibration::Calibration;
 use super::flow::Flow;
-use super::range::{Method, quantization, range};
+use super::range::{Method, input_quantization, quantization, range};
 use crate::{Error, Quantization, QuantizeError};
 
 /// What a value has that is always zero.
@@ -31,7 +31,11 @@ impl Scales {
         let mut values = vec![None; flow.values.len()];
         for (value, quantized) in quantized(flow, kept).into_iter().enumerate() {
             if quantized {
-                let chosen = quantization(range(calibration.value(value), method));
+                let seen = calibration.value(value);
+                let chosen = match value {
+                    0 => input_quantization(seen, range(seen, method)),
+                    _ => quantization(range(seen, method)),
+                };
                 values[value] = Some(chosen.ok_or_else(|| too_large(flow, value))?);
             }
         }

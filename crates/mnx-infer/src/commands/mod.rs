@@ -10,6 +10,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 mod network;
 mod onnx;
+pub(crate) mod quantize;
 pub(crate) mod run;
 mod timing;
 

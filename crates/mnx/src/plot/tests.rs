@@ -132,3 +132,37 @@ fn every_chart_can_be_drawn() {
     assert_eq!(svg.lines().filter(|&line| line == "title").count(), 3);
     assert_well_formed(&scatter(&[]));
 }
+
+#[test]
+fn every_layer_has_a_bar_and_marks() {
+    let bar = |name: &str, output, weights| SignalBar {
+        name: name.into(),
+        output,
+        weights,
+        value: Some(30.0),
+        clipped: Some(0.0001),
+    };
+    let panel = |bars| SignalPanel {
+        title: "a network in int8".into(),
+        subtitle: "minmax, 100 pictures".into(),
+        output: "output against f32".into(),
+        bars,
+    };
+    let svg = signal(&[panel(vec![bar("stem", Some(40.0), Some(45.0)), bar("kept", Some(20.0), None)])]);
+    assert_well_formed(&svg);
+    let bars = bars_of(&svg);
+    assert_eq!(bars.len(), 1 + 2, "{svg}");
+    assert!((bars[1].1 - 2 * bars[2].1).abs() <= 2, "{bars:?}");
+    // A mark in the legend and one per layer with such a figure; twice the legend's other mark.
+    assert_eq!((svg.matches("<rect").count(), svg.contains("40.0 dB · 0.010 %")), (1 + 3 + 2 + 3, true), "{svg}");
+    let numbers = [None, Some(f64::NAN), Some(f64::INFINITY), Some(-1e300), Some(0.0), Some(1e300)];
+    for a in numbers {
+        for b in numbers {
+            let svg = signal(&[panel(vec![bar("<b>&\u{1b}", a, b), bar(&"é".repeat(1000), b, a)])]);
+            assert_well_formed(&svg);
+            assert!(bars_of(&svg).iter().all(|&(x, width)| x >= 0 && x + width <= WIDTH as i32), "{svg}");
+        }
+    }
+    assert_well_formed(&signal(&[panel(Vec::new()), panel(Vec::new())]));
+    assert_well_formed(&signal(&[]));
+}

@@ -1,0 +1,182 @@
+//! `quantize`: an int8 weight file of an f32 one and pictures.
+
+mod plot;
+mod report;
+mod samples;
+
+use mnx::quantize::{Calibration, Comparison, FEW_PICTURES, Method, Options, Quantized, quantize};
+use mnx::{FileError, GraphError, Model, Network, QuantizeError, Session};
+
+use super::Context;
+use crate::args::{MethodChoice, Quantize, Switch};
+use crate::error::{Error, printable, shown};
+use crate::output::{OutputFile, check_apart};
+use crate::stdout;
+use report::Report;
+use samples::Samples;
+
+pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
+    let inputs = [&*args.weights, &*args.calibrate];
+    for output in [Some(&args.output), args.plot.as_ref()].into_iter().flatten() {
+        check_apart(output, inputs)?;
+    }
+    let model = open_f32(args)?;
+    let options = options(args);
+    options.kept(model.network()).map_err(|e| refused_names(model.network(), &e))?;
+    let samples = Samples::find(args, &model)?;
+    check_apart(&args.output, samples.files())?;
+    let output = OutputFile::create(&args.output)?;
+    let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
+
+    let (calibration, unreadable) = calibrate(args, &model, &samples, context)?;
+    let warnings = warnings(&calibration);
+    warnings.iter().for_each(|warning| stdout::note(format_args!("{}: {warning}", shown(&args.calibrate))));
+    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| Error::file(&args.weights, e))?;
+    let comparison =
+        if args.report || args.plot.is_some() { compare(&model, &mut quantized, &samples, context)? } else { None };
+    let report = Report::new(args, &model, &options, &calibration, &quantized, comparison.as_ref())
+        .with_troubles(unreadable, warnings);
+    write(output, &quantized.file)?;
+    if let Some(file) = plot {
+        write(file, plot::draw(&report).as_bytes())?;
+    }
+    if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text(args)) }
+}
+
+fn write(mut output: OutputFile, bytes: &[u8]) -> Result<(), Error> {
+    output.write(bytes)?;
+    output.finish()
+}
+
+/// Opens the weights, which must be f32.
+fn open_f32(args: &Quantize) -> Result<Model, Error> {
+    let already = |layer: &str| {
+        let found = format!("layer {layer} already int8: quantise the file it was made of");
+        Error::expected(&args.weights, "an f32 network", printable(&found))
+    };
+    match Model::open(&args.weights) {
+        Ok(model) => match Calibration::new(&model) {
+            Err(GraphError::Quantize(QuantizeError::AlreadyInt8 { layer })) => Err(already(&layer)),
+            Err(e) => Err(Error::file(&args.weights, e)),
+            Ok(_) => Ok(model),
+        },
+        // An int8 file is recognised even where no kernel of this build runs it.
+        Err(GraphError::InFile(e)) => match &*e.error {
+            GraphError::File(FileError::Arithmetic { layer, found, .. }) if found == "int8" => Err(already(layer)),
+            _ => Err(Error::passed_on(e)),
+        },
+        Err(e) => Err(Error::passed_on(e)),
+    }
+}
+
+fn options(args: &Quantize) -> Options {
+    let mut options = Options::new().keep(args.keep.iter().map(String::as_str));
+    if let Some(method) = args.method {
+        options.method = match method {
+            MethodChoice::Minmax => Method::MinMax,
+            MethodChoice::Percentile => Method::PERCENTILE,
+            MethodChoice::Mse => Method::Mse,
+        };
+    }
+    if let Some(switch) = args.bias_correction {
+        options.bias_correction = switch == Switch::On;
+    }
+    options
+}
+
+/// That `--keep` cannot be followed, with what was meant.
+fn refused_names(network: &Network, error: &GraphError) -> Error {
+    /// From this similarity on, a name is taken for a misspelt one.
+    const SIMILAR: f64 = 0.85;
+    let GraphError::Quantize(QuantizeError::Keep { name }) = error else {
+        return Error::Usage(format!("--{error}"));
+    };
+    let blocks = network.blocks.iter().map(|block| &*block.name);
+    let names = blocks.chain(network.layers().map(|layer| &*layer.name)).chain(["classifier"]);
+    let similar = |known: &str| strsim::jaro_winkler(known, name);
+    let nearest = names.max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|known| similar(known) >= SIMILAR);
+    let known = match nearest {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => {
+            let first = network.blocks.first().map_or("", |block| &block.name);
+            let last = network.blocks.last().map_or("", |block| &block.name);
+            format!("they begin with {first} to {last} or {}, see mnx-infer inspect", network.classifier.name)
+        }
+    };
+    let name = printable(name);
+    Error::Usage(format!("--keep: expected names of layers or blocks of this network, found {name}: {known}"))
+}
+
+/// What makes the ranges doubtful.
+fn warnings(calibration: &Calibration) -> Vec<String> {
+    let (pictures, uniform) = (calibration.pictures(), calibration.uniform_pictures());
+    let mut warnings = Vec::new();
+    if pictures < FEW_PICTURES {
+        let plural = if pictures == 1 { "" } else { "s" };
+        let advice = "ranges depend on chance, some hundred of all classes are better";
+        warnings.push(format!("warning: only {pictures} picture{plural} to calibrate with: {advice}"));
+    }
+    if uniform == pictures {
+        let all = if pictures == 1 { "the picture is" } else { "all pictures are" };
+        warnings.push(format!("warning: {all} of one colour: ranges will be far too narrow for others"));
+    } else if 2 * uniform > pictures {
+        warnings.push(format!("warning: {uniform} of {pictures} pictures are of one colour, which says little"));
+    }
+    warnings
+}
+
+/// Runs the samples through the f32 network. Also returns what is wrong with those that cannot be read.
+fn calibrate(
+    args: &Quantize,
+    model: &Model,
+    samples: &Samples,
+    context: &Context,
+) -> Result<(Calibration, Vec<samples::Unreadable>), Error> {
+    let mut calibration = Calibration::new(model).map_err(|e| Error::file(&args.weights, e))?;
+    let session = || Session::with(model, context.lone_options());
+    let observe = |session: &mut Session, input: mnx::TensorView<'_>| {
+        let mut part = Calibration::new(model)?;
+        part.observe(session, input)?;
+        Ok(part)
+    };
+    let unreadable = samples.run(model, context, session, observe, |part| calibration.merge(&part))?;
+    for file in &unreadable {
+        stdout::note(&file.error);
+    }
+    if calibration.pictures() == 0 {
+        let found = match &unreadable[..] {
+            [only] => only.error.clone(),
+            all => format!("none among {}", all.len()),
+        };
+        return Err(Error::expected(&args.calibrate, "pictures that can be read", found));
+    }
+    Ok((calibration, unreadable))
+}
+
+/// Runs the samples through both networks, if there are kernels for the quantised one.
+fn compare(
+    model: &Model,
+    quantized: &mut Quantized,
+    samples: &Samples,
+    context: &Context,
+) -> Result<Option<Comparison>, Error> {
+    let int8 = match Model::from_bytes(quantized.file.clone()) {
+        Ok(int8) => int8,
+        Err(GraphError::File(FileError::Arithmetic { .. })) => return Ok(None),
+        Err(e) => return Err(Error::failed(format_args!("the quantised network: {e}"))),
+    };
+    let mut comparison = Comparison::new();
+    let sessions = || {
+        let session = |model| Session::with(model, context.lone_options());
+        Ok((session(model)?, session(&int8)?))
+    };
+    let observe = |sessions: &mut (Session, Session), input: mnx::TensorView<'_>| {
+        let mut part = Comparison::new();
+        part.observe(&mut sessions.0, &mut sessions.1, input)?;
+        Ok(part)
+    };
+    // What cannot be read has been told.
+    samples.run(model, context, sessions, observe, |part| comparison.merge(&part))?;
+    quantized.measured(&comparison);
+    Ok(Some(comparison))
+}
