@@ -60,6 +60,12 @@ pub(crate) struct Global {
     /// The results have the same bits for every choice. `inspect --kernels` lists the kernels of each.
     #[arg(long, global = true, help_heading = COMMON, value_name = "CORE", value_parser = tuned_for_parser())]
     pub(crate) tuned_for: Option<TunedForChoice>,
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes (VNNI, NEON's dotprod); beats the environment
+    /// variable MNX_DOT_PRODUCTS [default: auto]
+    ///
+    /// `auto` uses them if the CPU has them. The results have the same bits with and without.
+    #[arg(long, global = true, help_heading = COMMON, value_name = "auto|off")]
+    pub(crate) dot_products: Option<DotProducts>,
     /// What goes to standard output
     #[arg(long, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
@@ -72,6 +78,15 @@ pub(crate) struct IsaChoice(pub(crate) Option<mnx::Isa>);
 /// `--tuned-for`: one of the library's, or none for `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TunedForChoice(pub(crate) Option<mnx::TunedFor>);
+
+/// `--dot-products`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DotProducts {
+    /// If the CPU has them
+    Auto,
+    /// Never
+    Off,
+}
 
 /// `auto` and these names, which the library parses.
 fn auto_or<T: std::str::FromStr<Err = mnx::TensorError> + Clone + Send + Sync + 'static>(

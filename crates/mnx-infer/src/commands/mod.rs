@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
 
-use crate::args::{Command, Format, Global};
+use crate::args::{Command, DotProducts, Format, Global};
 use crate::error::Error;
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -39,7 +39,7 @@ pub(crate) struct Context {
 impl Context {
     /// # Errors
     /// [`Error::Usage`] for a list of threads or a format that the command does not take, [`Error::Failed`] for an ISA
-    /// that the CPU lacks, and for what `MNX_ISA` or `MNX_TUNED_FOR` misspell.
+    /// that the CPU lacks, and for what `MNX_ISA`, `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
     pub(crate) fn new(global: &Global, command: &Command) -> Result<Context, Error> {
         if global.threads.len() > 1 && !matches!(command, Command::Bench(_) | Command::Compare(_)) {
             let found = global.threads.len();
@@ -52,6 +52,11 @@ impl Context {
         let isa = global.isa.map(|choice| choice.0.unwrap_or_else(Isa::detect));
         let tuned_for = global.tuned_for.map(|choice| choice.0.unwrap_or_else(TunedFor::detect));
         let cpu = Cpu::choose(isa, tuned_for).map_err(Error::failed)?;
+        let cpu = match global.dot_products {
+            None => cpu,
+            Some(DotProducts::Auto) => cpu.with_dot_products(),
+            Some(DotProducts::Off) => cpu.without_dot_products(),
+        };
         Ok(Context { threads: global.threads.clone(), cpu, format: global.format })
     }
 
@@ -85,6 +90,7 @@ impl Context {
     /// Options of a session with this number of threads; without one, as many as there are physical cores.
     fn options_of(&self, threads: Option<usize>) -> SessionOptions {
         let options = SessionOptions::new().isa(self.cpu.isa()).tuned_for(self.cpu.tuned_for());
+        let options = options.dot_products(self.cpu.dot_products());
         threads.map_or(options.clone(), |threads| options.threads(threads))
     }
 }
