@@ -232,13 +232,13 @@ impl Places {
                 (false, false) => outer - inner,
                 (false, true) => continue,
             };
-            let unused = |i: usize| {
-                let input = i / inner * self.group + i % self.group;
-                i / self.group % self.lanes >= outputs || input >= self.inputs
-            };
-            let is_set = |value: &T| bytemuck::bytes_of(value).iter().any(|&byte| byte != 0);
-            if let Some(i) = (start..outer).find(|&i| unused(i) && is_set(&panel[i])) {
-                return Some(n * outer + i);
+            for (i, of_lane) in panel[start..].chunks_exact(self.group).enumerate() {
+                let (at, lane) = (start + i * self.group, i % self.lanes);
+                let used = if lane < outputs { (self.inputs - at / inner * self.group).min(self.group) } else { 0 };
+                let is_set = |value: &T| bytemuck::bytes_of(value).iter().any(|&byte| byte != 0);
+                if let Some(k) = of_lane[used..].iter().position(is_set) {
+                    return Some(n * outer + at + used + k);
+                }
             }
         }
         None

@@ -134,11 +134,15 @@ impl OfLayer<'_> {
     fn constants(&self) -> Result<Constants, Error> {
         let scale = f64::from(self.input.scale);
         let of_output = self.output.map_or(1.0, |output| f64::from(output.scale));
-        let weight_scales = self.tensors.scale.iter().take(self.layer.cout).enumerate();
-        let factors = weight_scales.map(|(channel, &weight)| {
-            factor(scale * f64::from(weight) / of_output).map_err(|found| self.factor_error(Some(channel), found))
-        });
-        let factors = factors.collect::<Result<_, _>>()?;
+        let exact = |&weight: &f32| scale * f64::from(weight) / of_output;
+        let weights = &self.tensors.scale[..self.layer.cout];
+        let factors: Vec<f32> = weights.iter().map(|weight| exact(weight) as f32).collect();
+        // In one go without a branch, as there are many at every start.
+        if !factors.iter().fold(true, |all, &factor| all & is_factor(factor))
+            && let Some(channel) = factors.iter().position(|&factor| !is_factor(factor))
+        {
+            return Err(self.factor_error(Some(channel), exact(&weights[channel])));
+        }
         self.check_sums()?;
         Ok(Constants { factors, requantize: self.requantize()? })
     }
@@ -183,7 +187,11 @@ impl OfLayer<'_> {
 /// A factor rounded to f32, or as it was if it is out of range.
 fn factor(exact: f64) -> Result<f32, f64> {
     let rounded = exact as f32;
-    if (f32::MIN_POSITIVE..=LARGEST_FACTOR).contains(&rounded) { Ok(rounded) } else { Err(exact) }
+    if is_factor(rounded) { Ok(rounded) } else { Err(exact) }
+}
+
+fn is_factor(factor: f32) -> bool {
+    (f32::MIN_POSITIVE..=LARGEST_FACTOR).contains(&factor)
 }
 
 /// Bounds of an output before the zero point is added. They are integers.
@@ -199,7 +207,7 @@ fn bounds(activation: Activation, output: Quantization) -> (f32, f32) {
     }
 }
 
-/// The constants of an average pool over `height` x `width` pixels.
+/// Whether an average pool over `height` x `width` pixels is exact.
 ///
 /// # Errors
 /// [`Error::Average`] if its sums could exceed 32 bits, or its factor is out of range.

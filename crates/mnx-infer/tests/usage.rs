@@ -77,8 +77,9 @@ fn refused_values_of_the_other_commands() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    let commands = ["classify", "run", "convert", "init", "bench", "compare", "eval", "inspect", "completions"]
-        .map(|name| [name, "--help"]);
+    let commands =
+        ["classify", "run", "convert", "init", "quantize", "bench", "compare", "eval", "inspect", "completions"]
+            .map(|name| [name, "--help"]);
     let of_commands = commands.iter().map(|args| &args[..]);
     for args in [&["--help"][..], &["-h"], &["help", "bench"]].into_iter().chain(of_commands) {
         let help = succeed(args);

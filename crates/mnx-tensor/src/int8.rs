@@ -127,45 +127,41 @@ impl Operation {
     }
 }
 
-/// What an output channel's weights add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WeightSum {
-    /// As they are.
-    pub plain: i32,
-    /// Without their signs.
-    pub absolute: i32,
-}
-
-/// The sums of each output channel's packed weights.
+/// The sum of each output channel's packed weights.
 ///
 /// # Panics
 /// Where `weights` are not [`Operation::int8_weights_len`] bytes.
-pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<WeightSum> {
+pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
     assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
     let panels = cout.div_ceil(PANEL);
-    let mut sums = vec![WeightSum::default(); panels * PANEL];
+    let mut sums = vec![0; panels * PANEL];
     let per_panel = weights.len() / panels.max(1);
-    let group = if operation.is_per_channel() { 1 } else { GROUP };
     for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
-        // In arrays, which the compiler turns into vectors: every weight goes through this at every start.
-        let (mut plain, mut absolute) = ([0_i32; PANEL], [0_i32; PANEL]);
-        for row in weights.chunks_exact(PANEL * group) {
-            for (lane, of_lane) in row.chunks_exact(group).enumerate() {
-                let (mut sum, mut size) = (0_i16, 0_i16);
-                for &w in of_lane {
-                    sum += i16::from(w);
-                    size += i16::from(w).abs();
-                }
-                plain[lane] = plain[lane].wrapping_add(i32::from(sum));
-                absolute[lane] = absolute[lane].saturating_add(i32::from(size));
-            }
-        }
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum = WeightSum { plain: plain[lane], absolute: absolute[lane] };
+        if operation.is_per_channel() {
+            panel_sums::<PANEL>(weights, sums);
+        } else {
+            panel_sums::<{ PANEL * GROUP }>(weights, sums);
         }
     }
     sums.truncate(cout);
     sums
+}
+
+/// Adds up a panel's rows of `WIDTH` weights, which belong to sixteen channels.
+///
+/// Every weight goes through this at every start. So places are added up one by one in 16 bits, for as many rows as cannot
+/// overflow: the compiler turns that into vectors.
+fn panel_sums<const WIDTH: usize>(weights: &[i8], sums: &mut [i32]) {
+    const ROWS: usize = i16::MAX as usize / 128;
+    for rows in weights.chunks(ROWS * WIDTH) {
+        let mut places = [0_i16; WIDTH];
+        for row in rows.as_chunks::<WIDTH>().0 {
+            places.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
+        }
+        for (sum, places) in sums.iter_mut().zip(places.chunks_exact(WIDTH / PANEL)) {
+            *sum = places.iter().fold(*sum, |sum, &place| sum.wrapping_add(i32::from(place)));
+        }
+    }
 }
 
 /// An int8 layer's weights, bias and factors in the form that one CPU's kernel reads: made once, borrowed by [`Layer`]s.
@@ -238,8 +234,8 @@ impl<'w> Int8Weights<'w> {
             }
         }
         let form = kernel.form();
-        let sums = weight_sums(operation, channels, weights);
         let shift = i32::from(form.products == Products::SignedBytes) * 128 - i32::from(requantize.zero_in);
+        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(operation, channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
         let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;
@@ -249,15 +245,17 @@ impl<'w> Int8Weights<'w> {
             for lane in 0..lanes {
                 let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
                 if channel < cout {
-                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel].plain));
+                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
                     own_factors[lane] = factors[channel];
                 }
             }
         }
         let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
         let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
+        // As if every weight were -128: of a usual layer that is far from the bound, too.
+        let products = (weights.len() / lanes) as f64 * 128.0 * span;
         let largest = |channel: usize| {
-            let sum = f64::from(bias[channel]).abs() + f64::from(sums[channel].absolute) * span;
+            let sum = f64::from(bias[channel]).abs() + products;
             sum * f64::from(factors[channel].abs()) + shortcut
         };
         // Well below 2³¹, so that roundings do not matter. Not true of NaN.

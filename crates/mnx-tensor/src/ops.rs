@@ -185,12 +185,7 @@ pub fn forward(
         channels: (0..layer.groups()).into(),
     };
     if operation == Operation::Linear {
-        part.pixels = (0..n).into();
-        let bytes = |floats: usize| floats * size_of::<f32>();
-        part.src = Planes { ptr: input.data().as_ptr().cast(), stride: bytes(cin) };
-        part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr().cast(), stride: bytes(layer.cout()) };
-        // SAFETY: features and outputs have a row per picture.
-        unsafe { layer.run(&part) }
+        all_rows(layer, input, &mut output, part);
         return Ok(output);
     }
     let mut scratch = AlignedBytes::try_zeroed(operation.scratch_bytes(cin))?;
@@ -210,19 +205,11 @@ pub fn forward(
             channels,
             clamp: Clamp::NONE,
         });
-        let src = match operation {
-            Operation::Dense { .. } => {
-                part.src = Planes { ptr: values.as_ptr().cast(), stride: height * width * size_of::<f32>() };
-                None
-            }
-            Operation::Conv { .. } => Some(padded(operation, &geometry, cin, values)?),
-            _ => {
-                Some((blocked(BlockedShape::new(cin, height, width)?, values)?, BlockedShape::new(cin, height, width)?))
-            }
+        let copy = copied(operation, &geometry, cin, values)?;
+        part.src = match &copy {
+            Some((buffer, shape)) => planes(buffer, *shape),
+            None => Planes { ptr: values.as_ptr().cast(), stride: height * width * size_of::<f32>() },
         };
-        if let Some((buffer, shape)) = &src {
-            part.src = planes(buffer, *shape);
-        }
         // SAFETY: input, output and residual are whole, each in a buffer of its own shape.
         unsafe { layer.run(&part) }
         let picture = picture * shape[1..].iter().product::<usize>();
@@ -233,6 +220,33 @@ pub fn forward(
         }
     }
     Ok(output)
+}
+
+/// A linear layer on every picture's features.
+fn all_rows(layer: &Layer<'_>, input: TensorView, output: &mut Tensor, mut part: Part) {
+    let bytes = |floats: usize| floats * size_of::<f32>();
+    part.pixels = (0..input.shape()[0]).into();
+    part.src = Planes { ptr: input.data().as_ptr().cast(), stride: bytes(layer.cin()) };
+    part.dst = PlanesMut { ptr: output.data_mut().as_mut_ptr().cast(), stride: bytes(layer.cout()) };
+    // SAFETY: features and outputs have a row per picture.
+    unsafe { layer.run(&part) }
+}
+
+/// One picture as the operation's kernels read it. `None`: as it is.
+fn copied(
+    operation: Operation,
+    geometry: &Geometry,
+    cin: usize,
+    values: &[f32],
+) -> Result<Option<(AlignedBuf, BlockedShape)>, Error> {
+    match operation {
+        Operation::Dense { .. } => Ok(None),
+        Operation::Conv { .. } => padded(operation, geometry, cin, values).map(Some),
+        _ => {
+            let shape = BlockedShape::new(cin, geometry.height, geometry.width)?;
+            Ok(Some((blocked(shape, values)?, shape)))
+        }
+    }
 }
 
 /// Packs weights and bias, and runs the layer that they make.

@@ -98,7 +98,10 @@ impl Tensor {
                 let allowed = f32::MIN_POSITIVE..=LARGEST_SCALE;
                 (scales.find(|(_, scale)| !allowed.contains(scale)).map(|(i, _)| i), "scales from 2^-126 to 2^64")
             }
-            Role::Weight8 => (bytes.iter().position(|&b| b as i8 == i8::MIN), "weights from -127 to 127"),
+            Role::Weight8 => {
+                let found = has_least(bytes).then(|| bytes.iter().position(|&b| b as i8 == i8::MIN));
+                (found.flatten(), "weights from -127 to 127")
+            }
             Role::Bias32 | Role::ZeroPoint => return Ok(()),
         };
         bad.map_or(Ok(()), |index| {
@@ -131,6 +134,11 @@ impl Tensor {
 /// the compiler turns them into vectors.
 fn all_finite(values: &[f32]) -> bool {
     values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
+}
+
+/// Whether one of these weights is -128. In groups without a branch, for the same reason.
+fn has_least(weights: &[u8]) -> bool {
+    weights.chunks(16 * PANEL).any(|group| group.iter().fold(false, |found, &w| found | (w as i8 == i8::MIN)))
 }
 
 /// The tensors of a weight file in order. Their checksums are 0 until somebody sets them.

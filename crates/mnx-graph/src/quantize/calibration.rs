@@ -89,7 +89,11 @@ impl Calibration {
             }
             part.add(logits, outputs.data()).map_err(|(index, found)| not_finite("logits", picture, index, found))?;
             part.pictures = 1;
-            self.merge(&part)?;
+            if self.pictures == 0 {
+                *self = part;
+            } else {
+                self.merge(&part)?;
+            }
         }
         Ok(())
     }

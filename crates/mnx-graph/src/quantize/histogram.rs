@@ -15,7 +15,7 @@ pub(super) struct Histogram {
     exponent: i32,
     /// How many are zero. They are exact in every quantisation, so no bin counts them.
     zeros: u64,
-    /// Those above zero, then those below, from small to large.
+    /// Those above zero, then those below, from small to large. Empty before the first number.
     counts: Vec<u64>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Bin {
 
 impl Histogram {
     pub(super) fn new() -> Histogram {
-        Histogram { exponent: LEAST_EXPONENT, zeros: 0, counts: vec![0; 2 * BINS] }
+        Histogram { exponent: LEAST_EXPONENT, zeros: 0, counts: Vec::new() }
     }
 
     /// Adds finite numbers, of which none is larger than `largest`.
@@ -62,6 +62,9 @@ impl Histogram {
 
     /// Makes room for numbers below 2 to this power.
     fn widen(&mut self, exponent: i32) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; 2 * BINS];
+        }
         if exponent <= self.exponent {
             return;
         }
@@ -88,7 +91,7 @@ impl Histogram {
 
     /// Bins that are not empty, without zeros, from the lowest numbers to the highest.
     pub(super) fn bins(&self) -> impl DoubleEndedIterator<Item = Bin> {
-        let (above, below) = self.counts.split_at(BINS);
+        let (above, below) = self.counts.split_at(self.counts.len() / 2);
         let width = self.width();
         let bin = move |sign: f64, bin: usize, count: u64| Bin { center: sign * (bin as f64 + 0.5) * width, count };
         let below = below.iter().enumerate().rev().map(move |(i, &count)| bin(-1.0, i, count));

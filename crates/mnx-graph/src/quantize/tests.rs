@@ -90,7 +90,8 @@ fn every_family_is_quantised_and_what_is_reported_is_in_the_file() {
             spec.stem.channels = 12;
         }
         let model = model(&spec);
-        let quantized = quantize(&model, &calibrated(&model, &pictures(2)), &Options::new()).unwrap();
+        let options = Options::new().method(Method::MinMax);
+        let quantized = quantize(&model, &calibrated(&model, &pictures(2)), &options).unwrap();
         let read = Read::new(&quantized.file);
         assert!(read.front.arithmetic.iter().all(|&arithmetic| arithmetic == Arithmetic::Int8));
         assert_eq!(quantized.layers.len(), model.network().layers().count() + 2);

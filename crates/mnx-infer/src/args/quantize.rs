@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
-use super::count;
+use super::{Weights, count};
 
 /// `quantize`.
 #[derive(Args, Debug)]
@@ -13,7 +13,7 @@ use super::count;
 Examples:
   mnx-infer quantize --weights w.mnx --calibrate pictures/ --output w-int8.mnx
   mnx-infer quantize --weights w.mnx --calibrate pictures/ --report --plot layers.svg --output w-int8.mnx
-  mnx-infer quantize --weights w.mnx --calibrate x.npy --method mse --keep classifier,features.1 --output w-int8.mnx
+  mnx-infer quantize --weights w.mnx --calibrate x.npy --method percentile --keep classifier,features.1 --output w-int8.mnx
 
 Calibration runs the pictures through the f32 network and notes the range of every value. Take some hundred pictures of \
 all classes, like those that the network will see; they need no labels. Of more than --samples, evenly spaced ones are \
@@ -21,9 +21,8 @@ taken in the order of their paths. Pictures that cannot be read are named and pa
 
 The same weights, pictures and flags give the same bytes, whatever the number of threads.")]
 pub(crate) struct Quantize {
-    /// Weight file in f32
-    #[arg(long, value_name = "W.mnx")]
-    pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: Weights,
     /// Folder of pictures, or a .npy file of network inputs: f32, C order, N x 3 x H x W, already normalised
     #[arg(long, value_name = "DIR|X.npy")]
     pub(crate) calibrate: PathBuf,
@@ -33,7 +32,7 @@ pub(crate) struct Quantize {
     /// How many pictures to take at most
     #[arg(long, value_name = "N", default_value = "500", value_parser = count())]
     pub(crate) samples: usize,
-    /// How the range of a value is chosen [default: minmax]
+    /// How the range of a value is chosen [default: mse]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<MethodChoice>,
     /// Layers that stay f32: names of layers or blocks, or their first parts, e.g. classifier,features.1

@@ -7,16 +7,20 @@ use crate::{Layer, Part};
 /// `x + MAGIC − MAGIC` is `x` rounded half to even, for every x between −2²² and 2²².
 const MAGIC: f32 = 12_582_912.0;
 
+/// Pixels that are computed together: the compiler turns loops over so many into vectors.
+const STRIP: usize = 64;
+
 /// One value: `clamp(round_half_even(x / scale) + zero)`; NaN becomes the zero point.
 #[inline(always)]
-pub(crate) fn quantized(x: f32, scale: f32, zero: u8) -> u8 {
-    let zero = f32::from(zero);
+fn quantized(x: f32, scale: f32, zero: f32) -> u8 {
     let t = x / scale;
     let t = if t.is_nan() { 0.0 } else { t };
     // Bounds that are integers may come before the rounding.
     let raised = if t < -zero { -zero } else { t };
     let clamped = if raised > 255.0 - zero { 255.0 - zero } else { raised };
-    (((clamped + MAGIC) - MAGIC) + zero) as i32 as u8
+    let rounded = ((clamped + MAGIC) - MAGIC) + zero;
+    // SAFETY: it is an integer from 0 to 255.
+    unsafe { rounded.to_int_unchecked::<i32>() as u8 }
 }
 
 /// Kernel `quantize`: pixels of up to four planes side by side. Channels that are not there get the zero point.
@@ -25,7 +29,6 @@ pub(crate) fn quantized(x: f32, scale: f32, zero: u8) -> u8 {
 /// As [`Layer::run`].
 #[inline(always)]
 pub(crate) unsafe fn quantize<S: Dot>(_s: S, layer: &Layer<'_>, part: &Part) {
-    const STRIP: usize = 64;
     let (scale, zero) = (layer.int8.requantize.scales.1, layer.int8.requantize.zero_out);
     for b in part.channels.start..part.channels.end {
         let channels = (layer.cin - b * GROUP).min(GROUP);
@@ -35,16 +38,21 @@ pub(crate) unsafe fn quantize<S: Dot>(_s: S, layer: &Layer<'_>, part: &Part) {
             let mut bytes = [[zero; STRIP]; GROUP];
             for (c, bytes) in bytes.iter_mut().enumerate().take(channels) {
                 let from = part.src.block::<f32>(b * GROUP + c).wrapping_add(start);
-                for (i, byte) in bytes.iter_mut().enumerate().take(count) {
-                    // SAFETY: the pixels are readable by the caller's promise.
-                    *byte = quantized(unsafe { from.wrapping_add(i).read() }, scale, zero);
+                let mut values = [0.0_f32; STRIP];
+                // SAFETY: the pixels are readable by the caller's promise.
+                unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), count) }
+                for (byte, &value) in bytes.iter_mut().zip(&values) {
+                    *byte = quantized(value, scale, f32::from(zero));
                 }
             }
-            let to = part.dst.block::<[u8; GROUP]>(b).wrapping_add(start);
-            for i in 0..count {
-                // SAFETY: the pixels are writable by the caller's promise.
-                unsafe { to.wrapping_add(i).write([bytes[0][i], bytes[1][i], bytes[2][i], bytes[3][i]]) }
+            let [first, second, third, fourth] = bytes;
+            let mut pixels = [[0; GROUP]; STRIP];
+            for (i, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = [first[i], second[i], third[i], fourth[i]];
             }
+            let to = part.dst.block::<[u8; GROUP]>(b).wrapping_add(start);
+            // SAFETY: the pixels are writable by the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(pixels.as_ptr(), to, count) }
             start += count;
         }
     }
