@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
 
-use crate::args::{Command, DotProducts, Format, Global};
+use crate::args::{Command, DotProducts, Format, Global, NeededWeights, Weights};
+use crate::embedded::{self, Embedded};
 use crate::error::Error;
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -98,22 +99,46 @@ impl Context {
 /// Where a command's weights come from.
 enum Source {
     File(PathBuf),
-    #[cfg(feature = "embedded-model")]
-    Embedded,
+    Embedded(&'static Embedded),
 }
 
-#[cfg(feature = "embedded-model")]
-static EMBEDDED: &[u8] = mnx::include_model!("../../model/mobilenext-0.35-cifar10.mnx");
-
 impl Source {
-    /// The file that was named, else the embedded model.
-    fn new(weights: Option<&Path>) -> Result<Source, Error> {
-        match weights {
-            Some(path) => Ok(Source::File(path.into())),
-            #[cfg(feature = "embedded-model")]
-            None => Ok(Source::Embedded),
-            #[cfg(not(feature = "embedded-model"))]
-            None => Err(Error::Usage("--weights W.mnx is needed: this program was built without a model".into())),
+    /// What was named, else the default network.
+    fn new(weights: &Weights) -> Result<Source, Error> {
+        let default = || Embedded::find(embedded::DEFAULT);
+        match (&weights.weights, weights.model.or_else(default)) {
+            (Some(path), _) => Ok(Source::File(path.clone())),
+            (None, Some(embedded)) => Ok(Source::Embedded(embedded)),
+            (None, None) => {
+                let name = embedded::DEFAULT;
+                let message = format!("--weights W.mnx is needed: this program was built without the network {name}");
+                Err(Error::Usage(message))
+            }
+        }
+    }
+
+    /// What was named.
+    fn needed(weights: &NeededWeights) -> Result<Source, Error> {
+        match (&weights.weights, weights.model) {
+            (Some(path), _) => Ok(Source::File(path.clone())),
+            (None, Some(embedded)) => Ok(Source::Embedded(embedded)),
+            (None, None) => Err(Error::Usage("--weights W.mnx or --model NAME is needed".into())),
+        }
+    }
+
+    /// The file, if it is one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Embedded(_) => None,
+        }
+    }
+
+    /// That something is wrong with it.
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        match self {
+            Source::File(path) => Error::file(path, message),
+            Source::Embedded(embedded) => embedded.error(message),
         }
     }
 
@@ -130,10 +155,7 @@ impl Source {
     fn by(&self, of_file: impl FnOnce(&Path) -> Result<Model, Error>) -> Result<Model, Error> {
         match self {
             Source::File(path) => of_file(path),
-            #[cfg(feature = "embedded-model")]
-            Source::Embedded => {
-                Model::from_bytes(EMBEDDED).map_err(|e| Error::failed(format_args!("embedded model: {e}")))
-            }
+            Source::Embedded(embedded) => embedded.open(),
         }
     }
 }
@@ -149,6 +171,14 @@ fn open(path: &Path) -> Result<Model, Error> {
     let model = unsafe { Model::open_mmap(path) };
     // The message begins with the path.
     model.map_err(Error::passed_on)
+}
+
+/// What a network computes with: `f32`, `int8`, or `mixed`, some layers in each.
+fn arithmetic(model: &Model) -> &'static str {
+    match model.arithmetic() {
+        [first, others @ ..] if others.iter().all(|other| other == first) => first.name(),
+        _ => "mixed",
+    }
 }
 
 /// A table without lines; bars stand in its last column. `columns` has a letter per column: `l` for left, `r` for right.
