@@ -109,7 +109,8 @@ pub struct BlockOutput<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ValueOutput<'a> {
-    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`.
+    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`; or `input`, if
+    /// that is quantised.
     pub name: &'a str,
     /// Which picture of the batch.
     pub picture: usize,
@@ -325,7 +326,8 @@ impl Session {
     }
 
     /// As [`run_observed`](Session::run_observed), for every value of the network instead of every block's output: the output
-    /// of each layer after its activation and shortcut, and those of the pools. The logits are what it returns.
+    /// of each layer after its activation and shortcut, and those of the pools. A value that is kept as u8 is what its u8 stand
+    /// for. The logits are what it returns.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -352,12 +354,14 @@ impl Session {
         self.prepare_for(input.shape(), Observed::Values)?;
         if let Some(p) = &mut self.prepared {
             let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
-            let names: Vec<_> = p.plan.steps.iter().map(|step| format!("{}.output", graph[step.value].name)).collect();
+            let values = p.plan.steps.iter().map(|step| step.value);
+            let names: Vec<_> = values.map(|value| graph.file_name(value)).collect();
             let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                observe(ValueOutput { name: &names[step], picture, shape, values });
+                let Some(name) = &names[step] else { return };
+                observe(ValueOutput { name, picture, shape, values });
             };
             // The steps of the batch make the outputs.
-            let wanted = (0..names.len()).map(|step| step < p.plan.picture_steps).collect();
+            let wanted = (0..).zip(&names).map(|(step, name)| step < p.plan.picture_steps && name.is_some()).collect();
             let mut watch = Observer { wanted, values: Vec::new(), observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }

@@ -5,7 +5,7 @@ mod report;
 mod samples;
 
 use mnx::quantize::{Calibration, Comparison, FEW_PICTURES, Method, Options, Quantized, quantize};
-use mnx::{FileError, GraphError, Model, Network, QuantizeError, Session};
+use mnx::{GraphError, Model, Network, QuantizeError, Session};
 
 use super::{Context, Source};
 use crate::args::{MethodChoice, Quantize, Switch};
@@ -31,8 +31,11 @@ pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
     let warnings = warnings(&calibration);
     warnings.iter().for_each(|warning| stdout::note(format_args!("{}: {warning}", shown(&args.calibrate))));
     let mut quantized = quantize(&model, &calibration, &options).map_err(|e| source.error(e))?;
-    let comparison =
-        if args.report || args.plot.is_some() { compare(&model, &mut quantized, &samples, context)? } else { None };
+    let measured = args.report || args.plot.is_some();
+    let comparison = measured.then(|| compare(&model, &quantized, &samples, context)).transpose()?;
+    if let Some(comparison) = &comparison {
+        quantized.measured(comparison);
+    }
     let report = Report::new(args, &model, &options, &calibration, &quantized, comparison.as_ref())
         .with_troubles(unreadable, warnings);
     write(output, &quantized.file)?;
@@ -49,30 +52,9 @@ fn write(mut output: OutputFile, bytes: &[u8]) -> Result<(), Error> {
 
 /// Opens the weights, which must be f32.
 fn open_f32(source: &Source) -> Result<Model, Error> {
-    let already = |layer: &str| {
-        let layer = printable(layer);
-        source.error(format_args!(
-            "expected an f32 network, found layer {layer} already int8: quantise the file it was made of"
-        ))
-    };
-    let model = match source {
-        Source::Embedded(embedded) => embedded.open()?,
-        Source::File(path) => match Model::open(path) {
-            Ok(model) => model,
-            Err(GraphError::InFile(e)) => {
-                return Err(match &*e.error {
-                    // An int8 file is recognised even where no kernel of this build runs it.
-                    GraphError::File(FileError::Arithmetic { layer, found, .. }) if found == "int8" => already(layer),
-                    _ => Error::passed_on(e),
-                });
-            }
-            Err(e) => return Err(Error::passed_on(e)),
-        },
-    };
-    match Calibration::new(&model) {
-        Err(GraphError::Quantize(QuantizeError::AlreadyInt8 { layer })) => Err(already(&layer)),
-        _ => Ok(model),
-    }
+    let model = source.read()?;
+    Calibration::new(&model).map_err(|e| source.error(e))?;
+    Ok(model)
 }
 
 fn options(args: &Quantize) -> Options {
@@ -160,18 +142,10 @@ fn calibrate(
     Ok((calibration, unreadable))
 }
 
-/// Runs the samples through both networks, if there are kernels for the quantised one.
-fn compare(
-    model: &Model,
-    quantized: &mut Quantized,
-    samples: &Samples,
-    context: &Context,
-) -> Result<Option<Comparison>, Error> {
-    let int8 = match Model::from_bytes(quantized.file.clone()) {
-        Ok(int8) => int8,
-        Err(GraphError::File(FileError::Arithmetic { .. })) => return Ok(None),
-        Err(e) => return Err(Error::failed(format_args!("the quantised network: {e}"))),
-    };
+/// Runs the samples through both networks.
+fn compare(model: &Model, quantized: &Quantized, samples: &Samples, context: &Context) -> Result<Comparison, Error> {
+    let int8 = Model::from_bytes(quantized.file.clone());
+    let int8 = int8.map_err(|e| Error::failed(format_args!("the quantised network: {e}")))?;
     let mut comparison = Comparison::new();
     let sessions = || {
         let session = |model| Session::with(model, context.lone_options());
@@ -184,6 +158,5 @@ fn compare(
     };
     // What cannot be read has been told.
     samples.run(model, context, sessions, observe, |part| comparison.merge(&part))?;
-    quantized.measured(&comparison);
-    Ok(Some(comparison))
+    Ok(comparison)
 }
