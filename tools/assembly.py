@@ -1,6 +1,7 @@
 """Kernels in a built program: their entry points, control flow and hot loops, from objdump's listing of x86-64 or aarch64.
 
-A hot loop is an innermost loop among those that contain fused multiply-adds (FMAs).
+A hot loop is an innermost loop among those that contain multiply-adds: fused ones of f32 (FMAs), dot products of int8, and
+products that are added up in further instructions.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ENTRY = re.compile(r"([0-9a-f]+) ([0-9a-f]+) [tT] mnx_tensor::table::(\w+)::(\w+)(?=$|[ .:\[])")
+ENTRY = re.compile(r"([0-9a-f]+) ([0-9a-f]+) [tT] mnx_tensor::table::(?:int8_table::)?(\w+)::(\w+)(?=$|[ .:\[])")
 
 
 class CannotJudge(Exception):
@@ -38,14 +39,16 @@ class X86:
 
     TOOLS, OPTIONS, STACK, FRAME = "", ["-M", "att"], r"\(%rsp", (r"\(%rbp", "mov", "%rsp,%rbp")
     LINE = re.compile(r"\s*([0-9a-f]+):\t(?:(?:notrack|bnd|lock|repn?[ze]?|data16|cs|\{\w+\}) +)*(\S+)\s*([^#<]*)")
-    FMA = re.compile(r"vfn?m(add|sub|addsub|subadd)\d{3}[ps][sd]$")
+    FMA = re.compile(r"vfn?m(add|sub|addsub|subadd)\d{3}[ps][sd]$|vpdpbusds?$|vpmaddwd$")
+    # Those that add to what was there before, and what adds up the products of others.
+    SUM = re.compile(r"vfn?m(add|sub|addsub|subadd)\d{3}[ps][sd]$|vpdpbusds?$|vpaddd$")
     VECTOR = re.compile(r"%[xyz]mm\d")
 
     def __init__(self, address, name, operands):
         self.address, self.name, self.text = address, name, operands.strip()
         # AT&T order: the last one is written. Commas in parentheses belong to an address.
         operands = re.split(r",(?![^(]*\))", re.sub(r"\{[^}]*\}", "", self.text))
-        self.is_fma = bool(self.FMA.match(name))
+        self.is_fma, self.is_sum = bool(self.FMA.match(name)), bool(self.SUM.match(name))
         self.is_vector = bool(self.VECTOR.search(self.text))
         self.is_store = self.is_vector and "(" in operands[-1]
         self.is_call = name.startswith("call")
@@ -63,14 +66,15 @@ class Arm:
 
     TOOLS, OPTIONS, STACK, FRAME = "aarch64-linux-gnu-", [], r"\[sp\b", (r"\[x29\b", r"mov|add", r"x29, sp\b")
     LINE = re.compile(r"\s*([0-9a-f]+):\t(\S+)\s*([^/\n]*)")
-    FMA = re.compile(r"f(mla|mls|madd|msub|nmadd|nmsub)$")
+    FMA = re.compile(r"f(mla|mls|madd|msub|nmadd|nmsub)$|sdot$|smlal2?$|smull2?$|sadalp$")
+    SUM = re.compile(r"f(mla|mls|madd|msub|nmadd|nmsub)$|sdot$|sadalp$")
     VECTOR = re.compile(r"\b[vqds](\d+)\b")
     JUMP = re.compile(r"b(\.\w+)?$|br$|cbn?z$|tbn?z$")
 
     def __init__(self, address, name, operands):
         self.address, self.name, self.text = address, name, operands.strip()
         registers = [f"v{number}" for number in self.VECTOR.findall(self.text.partition("[x")[0].partition("[sp")[0])]
-        self.is_fma = bool(self.FMA.match(name))
+        self.is_fma, self.is_sum = bool(self.FMA.match(name)), bool(self.SUM.match(name))
         self.is_vector = bool(registers)
         self.is_store = self.is_vector and bool(re.match(r"st(r|p|ur|np|\d)", name))
         self.is_call = name in ("bl", "blr")

@@ -28,9 +28,9 @@ pub struct SessionOptions {
     /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
     /// this CPU is. The result has the same bits for every choice.
     pub tuned_for: Option<TunedFor>,
-    /// Whether int8 layers do without the CPU's instructions for dot products of bytes, as they do everywhere if the environment
+    /// Whether int8 layers use instructions for dot products of bytes, if the CPU has them. `None`: unless the environment
     /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
-    pub without_dot_products: bool,
+    pub dot_products: Option<bool>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
 }
@@ -62,10 +62,10 @@ impl SessionOptions {
         self
     }
 
-    /// Without the CPU's instructions for dot products of bytes.
+    /// With instructions for dot products of bytes, if the CPU has them, or without.
     #[must_use]
-    pub fn without_dot_products(mut self) -> Self {
-        self.without_dot_products = true;
+    pub fn dot_products(mut self, dot_products: bool) -> Self {
+        self.dot_products = Some(dot_products);
         self
     }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for SessionOptions {
             .field("threads", &self.threads)
             .field("isa", &self.isa)
             .field("tuned_for", &self.tuned_for)
-            .field("without_dot_products", &self.without_dot_products)
+            .field("dot_products", &self.dot_products)
             .finish_non_exhaustive()
     }
 }
@@ -148,10 +148,15 @@ impl Session {
     /// # Errors
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
-    /// `MNX_ISA`, an unknown one.
+    /// `MNX_ISA`, an unknown one, and for what `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let cpu = Cpu::choose(options.isa, options.tuned_for)?;
-        let layers = Layers::new(model, if options.without_dot_products { cpu.without_dot_products() } else { cpu })?;
+        let cpu = match options.dot_products {
+            None => cpu,
+            Some(true) => cpu.with_dot_products(),
+            Some(false) => cpu.without_dot_products(),
+        };
+        let layers = Layers::new(model, cpu)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MOST).contains(&threads) {
             return Err(Error::Threads { most: MOST, found: threads });

@@ -75,8 +75,20 @@ pub enum Products {
     Bytes,
     /// i8 inputs, which are `q − 128`, times i8 weights, four at a time.
     SignedBytes,
+    /// As `SignedBytes`, but in pairs: the first pair of sixteen channels, then the second.
+    SignedPairs,
     /// i16 inputs times i16 weights, in pairs.
     Words,
+}
+
+impl Products {
+    /// What is taken from a u8 before it is multiplied.
+    fn offset(self) -> i32 {
+        match self {
+            Products::Bytes | Products::Words => 0,
+            Products::SignedBytes | Products::SignedPairs => 128,
+        }
+    }
 }
 
 /// The form of weights, bias and factors that a kernel reads.
@@ -234,7 +246,7 @@ impl<'w> Int8Weights<'w> {
             }
         }
         let form = kernel.form();
-        let shift = i32::from(form.products == Products::SignedBytes) * 128 - i32::from(requantize.zero_in);
+        let shift = form.products.offset() - i32::from(requantize.zero_in);
         let sums = if shift == 0 { vec![0; cout] } else { weight_sums(operation, channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
@@ -290,16 +302,17 @@ pub(crate) const TAPS: usize = 2 * 3 * PANEL * GROUP;
 /// Packed weights in another form, if the kernel does not read them as they are.
 fn rearrange(operation: Operation, weights: &[i8], form: &Form) -> Result<Option<AlignedBytes>, Error> {
     let words = form.products == Products::Words;
+    let pairs = words || form.products == Products::SignedPairs;
     let depthwise = matches!(operation, Operation::Depthwise { .. });
-    if !words && !depthwise && form.order == NATURAL {
+    if !pairs && !depthwise && form.order == NATURAL {
         return Ok(None);
     }
     let elements = if depthwise { weights.len() / (9 * PANEL) * TAPS } else { weights.len() };
     let mut bytes = AlignedBytes::try_zeroed(elements * if words { 2 } else { 1 })?;
-    // Row `row` of sixteen groups of four: where element `k` of lane `lane` goes. Words are in pairs.
+    // Row `row` of sixteen groups of four: where element `k` of lane `lane` goes.
     let place = |row: usize, lane: usize, k: usize| {
         let row = row * PANEL * GROUP;
-        if words { row + k / 2 * 2 * PANEL + lane * 2 + k % 2 } else { row + lane * GROUP + k }
+        if pairs { row + k / 2 * 2 * PANEL + lane * 2 + k % 2 } else { row + lane * GROUP + k }
     };
     let mut put = |at: usize, value: i8| {
         if words {

@@ -113,6 +113,12 @@ fn rate(isa: Isa, at_least: Duration) -> f64 {
     }
 }
 
+/// STUB
+pub fn dot_peak(each: Duration) -> (f64, Isa) {
+    let (gflops, isa) = fma_peak(each);
+    (2.0 * gflops, isa)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

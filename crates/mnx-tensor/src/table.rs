@@ -29,6 +29,8 @@ pub struct Kernel {
     pub tile: (usize, usize),
     /// Of an int8 kernel: in which form it reads weights and inputs.
     pub(crate) form: Option<Form>,
+    /// Whether it is an int8 depthwise kernel that interleaves rows in scratch.
+    pub(crate) interleaves: bool,
     /// Computes a part of a layer.
     ///
     /// # Safety
@@ -44,7 +46,7 @@ impl Kernel {
 
     /// Bytes of scratch of an int8 kernel.
     pub(crate) fn int8_scratch_bytes(&self, cin: usize, geometry: &Geometry) -> usize {
-        kernels::int8::scratch_bytes(self.operation, self.form().products, cin, geometry)
+        kernels::int8::scratch_bytes(self.operation, self.form().products, self.interleaves, cin, geometry)
     }
 }
 
@@ -172,6 +174,7 @@ macro_rules! rows {
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: false,
                     form: None,
+                    interleaves: false,
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],
@@ -329,7 +332,8 @@ mod tests {
     /// A row that no CPU selects would never be tested.
     #[test]
     fn every_row_is_selected_on_some_cpu() {
-        for row in rows().filter(|row| row.isa.is_available()) {
+        let runs = |row: &&Kernel| row.isa.is_available() && (!row.dot_products || has_dot_products(row.isa));
+        for row in rows().filter(runs) {
             let found = Cpu::available()
                 .into_iter()
                 .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, cpu).unwrap(), row));

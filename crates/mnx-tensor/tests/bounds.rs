@@ -2,8 +2,9 @@
 //! once against the one behind it, once against the one before it.
 #![cfg(unix)]
 
+use mnx_tensor::int8::feature_bytes;
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
-use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Layer, Operation, Part, strip, table};
+use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, Part, Requantize, strip, table};
 
 /// Which of the two pages a buffer touches.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +45,8 @@ impl Guarded {
         };
         let guarded = Guarded { map, bytes, start: map.wrapping_add(offset), len };
         for i in 0..len / 4 {
-            // SAFETY: inside the inner pages; a length is one of floats.
-            unsafe { guarded.start.cast::<f32>().add(i).write(i as f32 % 7.0 - 3.0) };
+            // SAFETY: inside the inner pages.
+            unsafe { guarded.start.cast::<f32>().add(i).write_unaligned(i as f32 % 7.0 - 3.0) };
         }
         guarded
     }
@@ -55,6 +56,13 @@ impl Guarded {
     unsafe fn values<'a>(&self) -> &'a [f32] {
         // SAFETY: inside the inner pages, and written when the buffer was made.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.len / 4) }
+    }
+
+    /// # Safety
+    /// As [`values`](Guarded::values).
+    unsafe fn bytes<'a>(&self) -> &'a [i8] {
+        // SAFETY: inside the inner pages, which are zero where nothing was written.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
     }
 }
 
@@ -72,33 +80,31 @@ const SIZES: [(usize, usize); 11] =
 /// A layer and a picture.
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    arithmetic: Arithmetic,
     operation: Operation,
     cin: usize,
     cout: usize,
     geometry: Geometry,
     residual: Option<usize>,
+    /// Of a layer in f32.
     clamp: Clamp,
 }
 
 /// Runs `pixels` and `channels` of a layer on buffers that are exactly what [`Part::extents`] says, each of them between two
 /// guards.
-fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
-    let &Case { operation, cin, cout, geometry, clamp, .. } = case;
-    let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
-    let bias = Guarded::new(operation.bias_len(cout) * 4, side);
-    // SAFETY: the guarded floats, which live to the end.
-    let (w, b) = unsafe { (weights.values(), bias.values()) };
-    let layer = Layer::new(cpu, operation, [cin, cout], w, b, clamp).unwrap();
+fn run(layer: &Layer<'_>, side: Side, case: &Case, pixels: Span, channels: Span) {
+    let &Case { arithmetic, operation, cin, cout, geometry, clamp, .. } = case;
     let g = geometry;
+    let (of_input, of_output) = (layer.input().pixel_bytes(), layer.output().pixel_bytes());
     let (plane, out_plane) = match operation {
-        Operation::Dense { .. } => (g.height * g.width * 4, g.out_height * g.out_width * 32),
-        Operation::Conv { .. } => {
+        Operation::Conv { .. } if arithmetic == Arithmetic::F32 => {
             let rows = (g.out_height - 1) * operation.stride() + operation.kernel();
-            (rows * g.padded_row(operation) * 32, g.out_height * g.out_width * 32)
+            (rows * g.padded_row(operation) * of_input, g.out_height * g.out_width * of_output)
         }
-        Operation::Pool => (g.height * g.width * 32, 32),
+        Operation::Pool => (g.height * g.width * of_input, of_output),
+        Operation::Linear if arithmetic == Arithmetic::Int8 => (feature_bytes(cin), cout * 4),
         Operation::Linear => (cin * 4, cout * 4),
-        _ => (g.height * g.width * 32, g.out_height * g.out_width * 32),
+        _ => (g.height * g.width * of_input, g.out_height * g.out_width * of_output),
     };
     let (src, dst, covered) = (
         Planes { ptr: std::ptr::null(), stride: plane },
@@ -111,8 +117,8 @@ fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
     );
     let scratch = std::ptr::null_mut();
     let mut part = Part { src, dst, residual: covered, geometry, scratch, pixels, channels };
-    assert!(part.fits(&layer), "{case:?}");
-    let extents = part.extents(&layer);
+    assert!(part.fits(layer), "{case:?}");
+    let extents = part.extents(layer);
     let guard = |region: &Region, stride: usize| {
         let first = region.planes.start * stride + region.bytes.start;
         let last = (region.planes.end * stride + region.bytes.end).saturating_sub(stride);
@@ -130,24 +136,48 @@ fn run(cpu: Cpu, side: Side, case: &Case, pixels: Span, channels: Span) {
     let scratch = Guarded::new(extents.scratch, side);
     part.scratch = scratch.start;
     // The ranges of weights and bias lie within what was checked when the layer was made.
-    assert!(extents.weights.end <= weights.len && extents.bias.end <= bias.len, "{case:?}");
+    assert!(extents.weights.end <= layer.weights().len() && extents.bias.end <= layer.bias().len(), "{case:?}");
     // SAFETY: all that the part touches is there.
     unsafe { layer.run(&part) }
 }
 
 /// The whole layer, then each group of channels of each row (or pixel) alone.
 fn whole_and_in_parts(case: &Case) {
-    let g = &case.geometry;
-    let per_pixel = matches!(case.operation, Operation::Pointwise | Operation::Linear);
+    let &Case { arithmetic, operation, cin, cout, geometry: g, .. } = case;
+    let per_pixel = matches!(operation, Operation::Pointwise | Operation::Linear | Operation::Quantize);
     let (pixels, grain) = (g.out_height * g.out_width, if per_pixel { 1 } else { g.out_width });
-    let groups = case.cout.div_ceil(case.operation.lanes());
+    let in_parts = |layer: &Layer<'_>, side| {
+        let groups = layer.groups();
+        run(layer, side, case, (0..pixels).into(), (0..groups).into());
+        let (middle, group) = (pixels / grain / 2 * grain, groups / 2);
+        run(layer, side, case, (middle..pixels.min(middle + 2 * grain)).into(), (group..groups).into());
+    };
     for cpu in Cpu::available() {
         for side in [Side::Before, Side::Behind] {
-            run(cpu, side, case, (0..pixels).into(), (0..groups).into());
-            let (middle, group) = (pixels / grain / 2 * grain, groups / 2);
-            run(cpu, side, case, (middle..pixels.min(middle + 2 * grain)).into(), (group..groups).into());
+            if arithmetic == Arithmetic::Int8 {
+                int8(cpu, side, case, |layer| in_parts(layer, side));
+                continue;
+            }
+            let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
+            let bias = Guarded::new(operation.bias_len(cout) * 4, side);
+            // SAFETY: the guarded floats, which live to the end.
+            let (w, b) = unsafe { (weights.values(), bias.values()) };
+            in_parts(&Layer::new(cpu, operation, [cin, cout], w, b, case.clamp).unwrap(), side);
         }
     }
+}
+
+/// Makes an int8 layer. Its weights are guarded if its kernel reads them as they are, and else lie in a buffer of its own, as
+/// bias and factors always do.
+fn int8(cpu: Cpu, side: Side, case: &Case, and_then: impl Fn(&Layer<'_>)) {
+    let &Case { operation, cin, cout, residual, .. } = case;
+    let weights = Guarded::new(operation.int8_weights_len(cin, cout), side);
+    // SAFETY: the guarded bytes, which live to the end.
+    let w = unsafe { weights.bytes() };
+    let (bias, factors) = if w.is_empty() { (vec![], vec![]) } else { (vec![-3; cout], vec![0.01; cout]) };
+    let requantize = Requantize { zero_in: 7, shortcut: residual.map(|_| (5, 0.5)), ..Requantize::PLAIN };
+    let own = Int8Weights::new(cpu, operation, [cin, cout], w, &bias, &factors, requantize).unwrap();
+    and_then(&own.layer());
 }
 
 fn geometry(
@@ -168,9 +198,9 @@ fn paddings(most: usize) -> impl Iterator<Item = [usize; 4]> {
 }
 
 /// The operations of the table's rows of which `wanted` is true.
-fn operations(wanted: fn(Operation) -> bool) -> Vec<Operation> {
+fn operations(arithmetic: Arithmetic, wanted: fn(Operation) -> bool) -> Vec<Operation> {
     let mut operations: Vec<_> = table::rows()
-        .filter(|row| row.arithmetic == Arithmetic::F32)
+        .filter(|row| row.arithmetic == arithmetic)
         .map(|row| row.operation)
         .filter(|&o| wanted(o))
         .collect();
@@ -180,65 +210,88 @@ fn operations(wanted: fn(Operation) -> bool) -> Vec<Operation> {
 }
 
 /// Each of these operations with each of these pairs of channels, on every size with every padding.
-fn stay_inside(operations: &[Operation], channels: &[(usize, usize)], clamp: Clamp) {
-    for &operation in operations {
+fn stay_inside(arithmetic: Arithmetic, wanted: fn(Operation) -> bool, channels: &[(usize, usize)], clamp: Clamp) {
+    for operation in operations(arithmetic, wanted) {
         let has_residual = operation.bias_len(1) > 0;
         for (&(cin, cout), size) in channels.iter().flat_map(|pair| SIZES.map(|size| (pair, size))) {
             for padding in paddings(operation.kernel() / 2) {
                 let Some(geometry) = geometry(operation, size, padding) else { continue };
                 let cin = if operation.is_per_channel() { cout } else { cin };
                 let residual = (has_residual && padding[0] > 0).then_some(cout * 4 / 5);
-                whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp });
+                whole_and_in_parts(&Case { arithmetic, operation, cin, cout, geometry, residual, clamp });
             }
         }
     }
 }
 
+const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
+
 #[test]
 fn windows_of_a_channel_stay_inside() {
     let of_a_channel = |o| matches!(o, Operation::Depthwise { .. } | Operation::MaxPool { .. });
-    stay_inside(&operations(of_a_channel), &[(11, 11)], Clamp::RELU6);
+    stay_inside(Arithmetic::F32, of_a_channel, &[(11, 11)], Clamp::RELU6);
+    stay_inside(Arithmetic::Int8, of_a_channel, &[(19, 19)], Clamp::NONE);
 }
 
 #[test]
 fn pointwise_stays_inside() {
-    for size in SIZES {
+    for (arithmetic, size) in ARITHMETICS.into_iter().flat_map(|arithmetic| SIZES.map(|size| (arithmetic, size))) {
         for (cin, cout) in [(1, 1), (3, 7), (8, 17), (13, 33), (24, 24), (16, 72), (9, 100)] {
             let (operation, residual) = (Operation::Pointwise, Some(cout));
             let geometry = geometry(operation, size, [0; 4]).unwrap();
-            whole_and_in_parts(&Case { operation, cin, cout, geometry, residual, clamp: Clamp::NONE });
+            let clamp = Clamp::NONE;
+            whole_and_in_parts(&Case { arithmetic, operation, cin, cout, geometry, residual, clamp });
         }
     }
 }
 
 #[test]
 fn convolutions_of_blocks_stay_inside() {
-    let channels = [(3, 12), (8, 17), (13, 32), (17, 8)];
-    stay_inside(&operations(|o| matches!(o, Operation::Conv { .. })), &channels, Clamp::RELU);
+    let of_blocks = |o| matches!(o, Operation::Conv { .. });
+    stay_inside(Arithmetic::F32, of_blocks, &[(3, 12), (8, 17), (13, 32), (17, 8)], Clamp::RELU);
+    stay_inside(Arithmetic::Int8, of_blocks, &[(3, 12), (20, 17), (25, 32)], Clamp::NONE);
 }
 
 #[test]
 fn convolutions_of_planes_stay_inside() {
-    let channels = [(3, 12), (1, 17), (3, 32)];
-    stay_inside(&operations(|o| matches!(o, Operation::Dense { .. })), &channels, Clamp::RELU);
+    let of_planes = |o| matches!(o, Operation::Dense { .. });
+    stay_inside(Arithmetic::F32, of_planes, &[(3, 12), (1, 17), (3, 32)], Clamp::RELU);
+    stay_inside(Arithmetic::Int8, of_planes, &[(3, 12), (1, 17), (5, 32)], Clamp::NONE);
 }
 
 #[test]
 fn pool_and_linear_stay_inside() {
-    for (height, width) in SIZES {
-        let whole = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        let case =
-            Case { operation: Operation::Pool, cin: 11, cout: 11, geometry: whole, residual: None, clamp: Clamp::NONE };
-        whole_and_in_parts(&case);
+    for (arithmetic, (height, width)) in
+        ARITHMETICS.into_iter().flat_map(|arithmetic| SIZES.map(|size| (arithmetic, size)))
+    {
+        let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+        let (operation, residual, clamp) = (Operation::Pool, None, Clamp::NONE);
+        let pool = Case { arithmetic, operation, cin: 19, cout: 19, geometry, residual, clamp };
+        whole_and_in_parts(&pool);
         // Of a linear layer pixels are rows of features.
-        let rows = Geometry { out_height: 1 + height % 8, out_width: 1, ..whole };
-        whole_and_in_parts(&Case {
-            operation: Operation::Linear,
-            cin: width,
-            cout: 5 * height,
-            geometry: rows,
-            ..case
-        });
+        let geometry = Geometry { out_height: 1 + height % 8, ..geometry };
+        let (operation, cin, cout) = (Operation::Linear, width, 5 * height);
+        whole_and_in_parts(&Case { operation, cin, cout, geometry, ..pool });
+    }
+}
+
+#[test]
+fn a_picture_in_bytes_stays_inside() {
+    for (height, width) in SIZES {
+        for channels in [1, 3, 4, 6] {
+            let geometry = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
+            let (arithmetic, operation) = (Arithmetic::Int8, Operation::Quantize);
+            let (residual, clamp) = (None, Clamp::NONE);
+            whole_and_in_parts(&Case {
+                arithmetic,
+                operation,
+                cin: channels,
+                cout: channels,
+                geometry,
+                residual,
+                clamp,
+            });
+        }
     }
 }
 

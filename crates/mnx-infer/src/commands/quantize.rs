@@ -16,21 +16,21 @@ use report::Report;
 use samples::Samples;
 
 pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
-    let weights = args.weights.weights.as_deref();
-    let model = open_f32(args)?;
+    let source = Source::new(&args.weights)?;
+    let model = open_f32(&source)?;
     let options = options(args);
     options.kept(model.network()).map_err(|e| refused_names(model.network(), &e))?;
     let samples = Samples::find(args, &model)?;
     for output in [Some(&args.output), args.plot.as_ref()].into_iter().flatten() {
-        check_apart(output, weights.into_iter().chain(samples.files()))?;
+        check_apart(output, source.file().into_iter().chain(samples.files()))?;
     }
     let output = OutputFile::create(&args.output)?;
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
 
-    let (calibration, unreadable) = calibrate(args, &model, &samples, context)?;
+    let (calibration, unreadable) = calibrate(args, &source, &model, &samples, context)?;
     let warnings = warnings(&calibration);
     warnings.iter().for_each(|warning| stdout::note(format_args!("{}: {warning}", shown(&args.calibrate))));
-    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| in_weights(args, e))?;
+    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| source.error(e))?;
     let measured = args.report || args.plot.is_some();
     let comparison = measured.then(|| compare(&model, &quantized, &samples, context)).transpose()?;
     if let Some(comparison) = &comparison {
@@ -51,18 +51,10 @@ fn write(mut output: OutputFile, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Opens the weights, which must be f32.
-fn open_f32(args: &Quantize) -> Result<Model, Error> {
-    let model = Source::new(args.weights.weights.as_deref())?.read()?;
-    Calibration::new(&model).map_err(|e| in_weights(args, e))?;
+fn open_f32(source: &Source) -> Result<Model, Error> {
+    let model = source.read()?;
+    Calibration::new(&model).map_err(|e| source.error(e))?;
     Ok(model)
-}
-
-/// What is wrong with the network.
-fn in_weights(args: &Quantize, error: GraphError) -> Error {
-    match &args.weights.weights {
-        Some(path) => Error::file(path, error),
-        None => Error::failed(format_args!("embedded model: {error}")),
-    }
 }
 
 fn options(args: &Quantize) -> Options {
@@ -124,11 +116,12 @@ fn warnings(calibration: &Calibration) -> Vec<String> {
 /// Runs the samples through the f32 network. Also returns what is wrong with those that cannot be read.
 fn calibrate(
     args: &Quantize,
+    source: &Source,
     model: &Model,
     samples: &Samples,
     context: &Context,
 ) -> Result<(Calibration, Vec<samples::Unreadable>), Error> {
-    let mut calibration = Calibration::new(model).map_err(|e| in_weights(args, e))?;
+    let mut calibration = Calibration::new(model).map_err(|e| source.error(e))?;
     let session = || Session::with(model, context.lone_options());
     let observe = |session: &mut Session, input: mnx::TensorView<'_>| {
         let mut part = Calibration::new(model)?;

@@ -19,7 +19,19 @@ pub(super) struct Int8Instance {
 static INSTANCES: &[&Int8Instance] = &[
     &SCALAR,
     #[cfg(target_arch = "x86_64")]
+    &AVX2,
+    #[cfg(target_arch = "x86_64")]
+    &AVX_VNNI,
+    #[cfg(target_arch = "x86_64")]
+    &AVX512,
+    #[cfg(target_arch = "x86_64")]
     &AVX512_VNNI,
+    #[cfg(target_arch = "aarch64")]
+    &NEON_INT8,
+    #[cfg(target_arch = "aarch64")]
+    &NEON_DOT,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    &SIMD128_INT8,
 ];
 
 pub(super) fn int8_instances() -> &'static [&'static Int8Instance] {
@@ -52,6 +64,7 @@ macro_rules! int8_rows {
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: <$dot as Dot>::DOT_PRODUCTS,
                     form: Some(<$dot as Dot>::FORM),
+                    interleaves: <$dot as Dot>::INTERLEAVES,
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],
@@ -90,12 +103,126 @@ int8_rows! {
     linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
 }
 
+// Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma")]] AVX2: crate::simd::Avx2, || crate::simd::Avx2::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 5 x 16 = int8::interleaved::<_, 2, 5>;
+    pw: Pointwise, "pw-int8", 6 x 16 = int8::pw::<_, 6>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 6 x 16 = int8::conv::<_, 3, 1, 6>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 6 x 16 = int8::conv::<_, 3, 2, 6>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 6 x 16 = int8::dense::<_, 3, 1, 6>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 6 x 16 = int8::dense::<_, 3, 2, 6>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 6 x 16 = int8::dense::<_, 7, 2, 6>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// As above: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avxvnni")]]
+    AVX_VNNI: crate::simd::dot::AvxVnni, || crate::simd::dot::AvxVnni::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 6 x 16 = int8::interleaved::<_, 2, 6>;
+    pw: Pointwise, "pw-int8", 6 x 16 = int8::pw::<_, 6>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 6 x 16 = int8::conv::<_, 3, 1, 6>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 6 x 16 = int8::conv::<_, 3, 2, 6>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 6 x 16 = int8::dense::<_, 3, 1, 6>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 6 x 16 = int8::dense::<_, 3, 2, 6>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 6 x 16 = int8::dense::<_, 7, 2, 6>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// Thirty-two registers. 12 pixels x 1 sum + 1 weights + 1 product.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]]
+    AVX512: crate::simd::Avx512, || crate::simd::Avx512::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::interleaved::<_, 1, 14>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::interleaved::<_, 2, 14>;
+    pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 8 x 16 = int8::dense::<_, 3, 1, 8>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 8 x 16 = int8::dense::<_, 3, 2, 8>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 8 x 16 = int8::dense::<_, 7, 2, 8>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// Thirty-two registers, four to a panel. 4 pixels x 4 sums + 4 weights + 4 quads + 4 words of products + 2 pairs of inputs = 30;
+// depthwise 3 columns x 4 + 4 sums + 4 taps + 4 words of products + 5 constants of the epilogue = 29.
+#[cfg(target_arch = "aarch64")]
+int8_rows! {
+    [#[target_feature(enable = "neon")]]
+    NEON_INT8: crate::simd::dot::NeonDot<false>, || crate::simd::dot::NeonDot::<false>::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise_rows::<_, 1>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 1 x 16 = int8::depthwise_rows::<_, 2>;
+    pw: Pointwise, "pw-int8", 4 x 16 = int8::pw::<_, 4>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 4 x 16 = int8::conv::<_, 3, 1, 4>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 4 x 16 = int8::conv::<_, 3, 2, 4>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 4 x 16 = int8::dense::<_, 3, 1, 4>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 4 x 16 = int8::dense::<_, 3, 2, 4>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 4 x 16 = int8::dense::<_, 7, 2, 4>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 4 x 16 = int8::linear::<_, 4>;
+}
+
+// 5 pixels x 4 sums + 4 weights + 5 quads + 1 constant = 30; depthwise as above without the products.
+#[cfg(target_arch = "aarch64")]
+int8_rows! {
+    [#[target_feature(enable = "neon,dotprod")]]
+    NEON_DOT: crate::simd::dot::NeonDot<true>, || crate::simd::dot::NeonDot::<true>::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise_rows::<_, 1>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 1 x 16 = int8::depthwise_rows::<_, 2>;
+    pw: Pointwise, "pw-int8", 5 x 16 = int8::pw::<_, 5>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 5 x 16 = int8::conv::<_, 3, 1, 5>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 5 x 16 = int8::conv::<_, 3, 2, 5>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 5 x 16 = int8::dense::<_, 3, 1, 5>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 5 x 16 = int8::dense::<_, 3, 2, 5>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 5 x 16 = int8::dense::<_, 7, 2, 5>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 5 x 16 = int8::linear::<_, 5>;
+}
+
+// Sixteen registers where the engine runs on x86-64: 2 pixels x 4 sums + 4 weights + 2 pairs of inputs + 1 sum of products = 15.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+int8_rows! {
+    [#[target_feature(enable = "simd128")]]
+    SIMD128_INT8: crate::simd::Simd128, || true,
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise_rows::<_, 1>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 1 x 16 = int8::depthwise_rows::<_, 2>;
+    pw: Pointwise, "pw-int8", 2 x 16 = int8::pw::<_, 2>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 2 x 16 = int8::conv::<_, 3, 1, 2>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 2 x 16 = int8::conv::<_, 3, 2, 2>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 2 x 16 = int8::dense::<_, 3, 1, 2>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 2 x 16 = int8::dense::<_, 3, 2, 2>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 2 x 16 = int8::dense::<_, 7, 2, 2>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 2 x 16 = int8::linear::<_, 2>;
+}
+
 // The portable fallback knows no register count.
 int8_rows! {
     [] SCALAR: Scalar, || true,
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
-    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise::<_, 1, 2>;
-    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 2 x 16 = int8::depthwise::<_, 2, 2>;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 2 x 16 = int8::depthwise_rows::<_, 1>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 2 x 16 = int8::depthwise_rows::<_, 2>;
     pw: Pointwise, "pw-int8", 2 x 16 = int8::pw::<_, 2>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 2 x 16 = int8::conv::<_, 3, 1, 2>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 2 x 16 = int8::conv::<_, 3, 2, 2>;

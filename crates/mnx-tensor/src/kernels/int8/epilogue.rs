@@ -7,7 +7,8 @@ use crate::{Layer, PANEL, Part};
 
 /// What happens to one block of 16 output channels.
 pub(super) struct Epilogue<S: Dot> {
-    factors: S::Reals,
+    /// Sixteen, in memory: a kernel that fills the registers would put them on the stack.
+    factors: *const f32,
     bounds: Bounds,
     shortcut: Option<Shortcut<S>>,
     dst: *mut u8,
@@ -44,8 +45,7 @@ impl<S: Dot> Epilogue<S> {
             _ => None,
         };
         let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits };
-        // SAFETY: there are sixteen factors for each block.
-        let factors = unsafe { s.load_reals(factors.as_ptr().add(block * PANEL)) };
+        let factors = factors.as_ptr().wrapping_add(block * PANEL);
         Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }
     }
 
@@ -55,9 +55,12 @@ impl<S: Dot> Epilogue<S> {
     /// The block is writable, and a shortcut readable, at these pixels.
     #[inline(always)]
     pub(super) unsafe fn store<const PIXELS: usize>(&self, s: S, sums: &[S::Sums; PIXELS], pixel: usize) {
-        let mut reals = [s.scale(sums[0], self.factors); PIXELS];
-        for (real, &sum) in reals.iter_mut().zip(sums).skip(1) {
-            *real = s.scale(sum, self.factors);
+        // SAFETY: there are sixteen factors for each block.
+        let of_lanes = unsafe { s.load_reals(self.factors) };
+        let mut reals = [s.scale(sums[0], of_lanes); PIXELS];
+        // A plain loop: iterators that skip are not unrolled, and put the sums into memory.
+        for p in 1..PIXELS {
+            reals[p] = s.scale(sums[p], of_lanes);
         }
         // SAFETY: the caller's promise.
         unsafe {

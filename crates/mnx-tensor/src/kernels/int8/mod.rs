@@ -2,14 +2,22 @@
 //! kernel's own affair.
 
 mod conv;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
+mod depthwise_rows;
 mod epilogue;
+#[cfg(target_arch = "x86_64")]
+mod interleaved;
 mod pointwise;
 mod pool;
 mod quantize;
 
 pub(crate) use conv::{conv, dense};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use depthwise::depthwise;
+pub(crate) use depthwise_rows::depthwise_rows;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use interleaved::interleaved;
 pub(crate) use pointwise::{linear, pw};
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
@@ -30,8 +38,17 @@ fn wide_pixels(cin: usize) -> usize {
     (WIDE_BYTES / (2 * cin.next_multiple_of(16)).max(1)).clamp(24, 384) / 12 * 12
 }
 
-/// Bytes of scratch for an operation on inputs of `products`' form.
-pub(crate) fn scratch_bytes(operation: Operation, products: Products, cin: usize, geometry: &Geometry) -> usize {
+/// Bytes of scratch for an operation on inputs of `products`' form; a depthwise one's kernel may interleave rows.
+pub(crate) fn scratch_bytes(
+    operation: Operation,
+    products: Products,
+    interleaves: bool,
+    cin: usize,
+    geometry: &Geometry,
+) -> usize {
+    if geometry.out_width == 0 {
+        return 0;
+    }
     let size = if products == Products::Words { 2 } else { 1 };
     let elements = match operation {
         Operation::Conv { kernel, .. } => {
@@ -43,6 +60,8 @@ pub(crate) fn scratch_bytes(operation: Operation, products: Products, cin: usize
         Operation::Pointwise | Operation::Linear if products == Products::Words => {
             cin.next_multiple_of(16).saturating_mul(wide_pixels(cin))
         }
+        // Four rows of sixteen channels.
+        Operation::Depthwise { .. } if interleaves => geometry.padded_row(operation).saturating_mul(4 * 16),
         _ => 0,
     };
     elements.saturating_mul(size).div_ceil(LINE).saturating_mul(LINE)
