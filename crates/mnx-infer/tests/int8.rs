@@ -192,11 +192,11 @@ fn classify_and_eval_answer_as_f32_does() {
     assert_eq!(classes(&int8), classes(&weights()));
     // The same bits as `run` on what the network was given.
     let [input, output] = ["x.npy", "y.npy"].map(|name| folder.path(name));
-    let answers = json(args![
-        "classify", "--weights", int8, "--top", "10", "--dump-input", input, "--format", "json", chelsea
-    ]);
+    let answers =
+        json(args!["classify", "--weights", int8, "--top", "10", "--dump-input", input, "--format", "json", chelsea]);
     succeed(args!["run", "--weights", int8, "--input", input, "--output", output]);
-    let logits: Vec<f32> = numbers(&output).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let logits: Vec<f32> =
+        numbers(&output).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     let expected: Vec<_> = mnx::top_k(&logits, 10);
     for (found, (index, probability)) in answers[0]["top"].as_array().unwrap().iter().zip(expected) {
         assert_eq!(found["index"].as_u64(), Some(index as u64));
@@ -235,7 +235,9 @@ fn compare_puts_f32_and_int8_side_by_side() {
     let at_peak = number(&rows[1], "/macs") / (1e6 * number(run, "/dot_peak_gmacs"));
     let percent = 100.0 * at_peak / number(run, "/latency_ms/median");
     assert!((number(run, "/percent_of_peak") - percent).abs() < 1e-9 * percent, "{run}");
-    for (format, cell) in [("text", "mobilenext-cifar 0.35 int8  q.mnx"), ("markdown", "| mobilenext-cifar 0.35 int8 | q.mnx |")] {
+    for (format, cell) in
+        [("text", "mobilenext-cifar 0.35 int8  q.mnx"), ("markdown", "| mobilenext-cifar 0.35 int8 | q.mnx |")]
+    {
         let table = succeed(compare(format));
         assert!(table.contains(cell) && table.contains("same class") && table.contains("100.0 %"), "{table}");
         assert!(table.contains("size MB") && table.contains("int8 peak in GMAC/s"), "{table}");

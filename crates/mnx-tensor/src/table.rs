@@ -102,6 +102,12 @@ pub(crate) fn has_dot_products(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
 }
 
+/// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
+pub(crate) fn dot_probes() -> (Isa, [unsafe fn(u64) -> (u64, f32); 2]) {
+    let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
+    fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
+}
+
 /// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any; with dot
 /// products of bytes, if the CPU may use them.
 ///

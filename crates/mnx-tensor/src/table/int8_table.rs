@@ -13,6 +13,9 @@ pub(super) struct Int8Instance {
     /// Whether this CPU has the instructions.
     pub(super) runs: fn() -> bool,
     rows: &'static [Kernel],
+    /// Nothing but dot products, with few sums and with many, of which one fits the registers: how many rounds; returns
+    /// multiply-adds done and a value that depends on them.
+    pub(super) probes: [unsafe fn(u64) -> (u64, f32); 2],
 }
 
 /// Those of this build, slowest first.
@@ -52,6 +55,8 @@ macro_rules! int8_rows {
     ) => {
         static $table: Int8Instance = {
             $(int8_rows!(@entry $features $entry, $dot, $kernel);)*
+            int8_rows!(@probe $features few, $dot, 6);
+            int8_rows!(@probe $features many, $dot, 12);
             Int8Instance {
                 isa: <$dot as Dot>::ISA,
                 dot_products: <$dot as Dot>::DOT_PRODUCTS,
@@ -68,8 +73,18 @@ macro_rules! int8_rows {
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],
+                probes: [few, many],
             }
         };
+    };
+    (@probe [$(#[$features:meta])*] $name:ident, $dot:ty, $pixels:literal) => {
+        /// # Safety
+        /// The CPU has the instructions.
+        $(#[$features])*
+        unsafe fn $name(steps: u64) -> (u64, f32) {
+            // SAFETY: the table's contract: the CPU has the instructions.
+            crate::peak::dots::<$dot, $pixels>(unsafe { <$dot>::assume() }, steps)
+        }
     };
     (@entry [$(#[$features:meta])*] $name:ident, $dot:ty, $kernel:expr) => {
         /// # Safety
@@ -232,4 +247,25 @@ int8_rows! {
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
     pool: Pool, "pool-int8", 1 x 16 = int8::pool;
     linear: Linear, "linear-int8", 2 x 16 = int8::linear::<_, 2>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_count_multiply_adds() {
+        for instance in int8_instances().iter().filter(|instance| (instance.runs)()) {
+            for (probe, pixels) in instance.probes.iter().zip([6, 12]) {
+                // SAFETY: the CPU has the instructions.
+                assert_eq!(
+                    unsafe { probe(3) },
+                    (3 * 16 * 16 * pixels, 0.0),
+                    "{} {}",
+                    instance.isa,
+                    instance.dot_products
+                );
+            }
+        }
+    }
 }
