@@ -22,11 +22,11 @@ pub(super) struct Int8Instance {
 static INSTANCES: &[&Int8Instance] = &[
     &SCALAR,
     #[cfg(target_arch = "x86_64")]
-    &AVX2,
+    &AVX2_INT8,
     #[cfg(target_arch = "x86_64")]
     &AVX_VNNI,
     #[cfg(target_arch = "x86_64")]
-    &AVX512,
+    &AVX512_INT8,
     #[cfg(target_arch = "x86_64")]
     &AVX512_VNNI,
     #[cfg(target_arch = "aarch64")]
@@ -105,8 +105,8 @@ int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
     AVX512_VNNI: crate::simd::dot::Avx512Vnni, || crate::simd::dot::Avx512Vnni::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
-    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 8 x 16 = int8::depthwise::<_, 1, 8>;
-    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 8 x 16 = int8::depthwise::<_, 2, 8>;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::by_width::<_, 1, 8, 14>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::by_width::<_, 2, 8, 14>;
     pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
@@ -121,7 +121,7 @@ int8_rows! {
 // Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.
 #[cfg(target_arch = "x86_64")]
 int8_rows! {
-    [#[target_feature(enable = "avx2,fma")]] AVX2: crate::simd::Avx2, || crate::simd::Avx2::new().is_some(),
+    [#[target_feature(enable = "avx2,fma")]] AVX2_INT8: crate::simd::Avx2, || crate::simd::Avx2::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 5 x 16 = int8::interleaved::<_, 2, 5>;
@@ -159,7 +159,7 @@ int8_rows! {
 #[cfg(target_arch = "x86_64")]
 int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]]
-    AVX512: crate::simd::Avx512, || crate::simd::Avx512::new().is_some(),
+    AVX512_INT8: crate::simd::Avx512, || crate::simd::Avx512::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::interleaved::<_, 1, 14>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::interleaved::<_, 2, 14>;

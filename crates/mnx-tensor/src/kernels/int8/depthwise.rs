@@ -91,6 +91,7 @@ struct Tile<'a, W> {
 /// # Safety
 /// As [`Layer::run`], for a tile within the part.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "columns of the input are counted too")]
 unsafe fn tile<S: Columns, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
     s: S,
     part: &Part,

@@ -14,17 +14,21 @@
 //! (0, w0, w1, w2). Words are interleaved by two: the pair y+2, y+3 stays in scratch for the next two output rows, or at
 //! stride 2 for the next one.
 
+use super::depthwise::depthwise;
 use super::depthwise_rows::{ROW, Rows};
 use super::epilogue::Epilogue;
 use super::sized;
 use crate::int8::{Products, TAPS};
 use crate::kernels::runs;
 use crate::part::{Part, Span};
-use crate::simd::dot::{Dot, Interleaved};
+use crate::simd::dot::{Columns, Dot, Interleaved};
 use crate::{Layer, PANEL};
 
 /// Bytes of an interleaved pixel.
 const PIXEL: usize = 64;
+
+/// Output columns from which on interleaving pays where registers would hold columns too: 10 % and more on 28.
+const LONG_ROW: usize = 20;
 
 /// How many interleaved rows make four input rows.
 #[inline(always)]
@@ -49,6 +53,17 @@ pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX:
     let (columns, tiles) = (g.padded_row(layer.operation), runs::<MAX>(Span::from(0..g.out_width)));
     let end = (rows.end - 1) * STRIDE + 3;
     let outside = [layer.int8.requantize.zero_in; PANEL];
+    let before = g.pad_left.min(columns);
+    let inside = g.width.min(columns - before);
+    let mut lines = [part.scratch, part.scratch.wrapping_add((parts - 1) * columns * PIXEL)];
+    for line in &lines[..parts] {
+        let beside = Rows { rows: [outside.as_ptr(); 4], steps: [0; 4], outside: &outside, width: 0, pad_left: 0 };
+        // SAFETY: scratch has room for the rows.
+        unsafe {
+            interleave(s, &beside, before, *line);
+            interleave(s, &beside, columns - before - inside, line.wrapping_add((before + inside) * PIXEL));
+        }
+    }
     for block in part.channels.start..part.channels.end {
         // SAFETY: the caller's promise; scratch has room for the rows.
         unsafe {
@@ -59,16 +74,17 @@ pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX:
                 width: g.out_width,
             };
             // Of words, the first pair of rows; then each step brings the one below.
-            let mut lines = [part.scratch, part.scratch.wrapping_add((parts - 1) * columns * PIXEL)];
             if parts == 2 {
-                Rows::new(part, block, rows.start * STRIDE, 2, &outside).interleave(s, columns, lines[0].cast());
+                let first = Rows::new(part, block, rows.start * STRIDE, 2, &outside);
+                interleave(s, &first, inside, lines[0].wrapping_add(before * PIXEL));
             }
             let mut y = rows.start;
             while y < rows.end {
                 let top = y * STRIDE + (parts - 1) * 2;
                 // What is below the last row that is read may not be there.
                 let count = (4 / parts).min(end - top);
-                Rows::new(part, block, top, count, &outside).interleave(s, columns, lines[1].cast());
+                let below = Rows::new(part, block, top, count, &outside);
+                interleave(s, &below, inside, lines[1].wrapping_add(before * PIXEL));
                 let there = if STRIDE == 1 { (rows.end - y).min(2) } else { 1 };
                 for (columns, size) in tiles {
                     sized!(size, MAX, tiles_of::<S, STRIDE>(s, &filter, lines, columns, there, y * g.out_width))
@@ -80,31 +96,39 @@ pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX:
     }
 }
 
-impl Rows<'_> {
-    /// Interleaves `columns` columns.
-    ///
-    /// # Safety
-    /// The rows are readable, and `to` is writable for so many pixels.
-    #[inline(always)]
-    unsafe fn interleave<S: Interleaved>(&self, s: S, columns: usize, to: *mut S::Input) {
-        let outside = self.outside.as_ptr();
-        let before = self.pad_left.min(columns);
-        let inside = self.width.min(columns - before);
-        let mut from = self.rows;
+/// [`interleaved`] where rows are long, else [`depthwise`], which does less for each row: tiles of up to `LONG` and `SHORT`
+/// pixels.
+///
+/// # Safety
+/// As [`Layer::run`].
+#[inline(always)]
+pub(crate) unsafe fn by_width<S: Columns + Interleaved, const STRIDE: usize, const SHORT: usize, const LONG: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if part.geometry.out_width >= LONG_ROW {
+            interleaved::<S, STRIDE, LONG>(s, layer, part);
+        } else {
+            depthwise::<S, STRIDE, SHORT>(s, layer, part);
+        }
+    }
+}
+
+/// Interleaves `columns` columns of rows that start at `rows`.
+///
+/// # Safety
+/// The rows are readable, and `to` is writable for so many pixels.
+#[inline(always)]
+unsafe fn interleave<S: Interleaved>(s: S, rows: &Rows<'_>, columns: usize, to: *mut u8) {
+    let mut from = rows.rows;
+    for column in 0..columns {
         // SAFETY: the caller's promise.
-        unsafe {
-            for column in 0..before {
-                s.interleave([outside; 4], to.cast::<u8>().wrapping_add(column * PIXEL).cast());
-            }
-            for column in before..before + inside {
-                s.interleave(from, to.cast::<u8>().wrapping_add(column * PIXEL).cast());
-                for (from, step) in from.iter_mut().zip(self.steps) {
-                    *from = from.wrapping_add(step);
-                }
-            }
-            for column in before + inside..columns {
-                s.interleave([outside; 4], to.cast::<u8>().wrapping_add(column * PIXEL).cast());
-            }
+        unsafe { s.interleave(from, to.wrapping_add(column * PIXEL).cast()) };
+        for (from, step) in from.iter_mut().zip(rows.steps) {
+            *from = from.wrapping_add(step);
         }
     }
 }

@@ -13,11 +13,9 @@ mod pool;
 mod quantize;
 
 pub(crate) use conv::{conv, dense};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use depthwise::depthwise;
 pub(crate) use depthwise_rows::depthwise_rows;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use interleaved::interleaved;
+pub(crate) use interleaved::{by_width, interleaved};
 pub(crate) use pointwise::{linear, pw};
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;

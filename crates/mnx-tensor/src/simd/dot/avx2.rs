@@ -66,8 +66,8 @@ impl Dot for Avx2 {
                     sum[0] = ymm::madd(sum[0], x, w[0]);
                     sum[1] = ymm::madd(sum[1], x, w[1]);
                 }
+                ymm::settle();
             }
-            ymm::settle();
         }
         sums
     }

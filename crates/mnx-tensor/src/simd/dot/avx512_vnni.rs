@@ -39,6 +39,7 @@ impl Dot for Avx512Vnni {
     const ISA: Isa = Isa::Avx512;
     const DOT_PRODUCTS: bool = true;
     const FORM: Form = Form { products: Products::Bytes, order: NATURAL };
+    const INTERLEAVES: bool = true;
     type Input = u8;
     type Weight = i8;
     type Sums = __m512i;
@@ -133,5 +134,33 @@ impl Columns for Avx512Vnni {
     unsafe fn dot_column(self, x: __m512i, w: *const i8, sums: __m512i) -> __m512i {
         // SAFETY: readable by the trait's contract; `self` proves VNNI.
         unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.cast())) }
+    }
+}
+
+impl super::Interleaved for Avx512Vnni {
+    #[inline(always)]
+    unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: readable and writable by the trait's contract; `self` proves AVX-512.
+        unsafe { _mm512_storeu_si512(to.cast(), self.column(rows)) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_line<const STRIDE: usize, const PIXELS: usize>(
+        self,
+        x: *const u8,
+        w: *const i8,
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
+        // SAFETY: readable by the trait's contract; `self` proves VNNI.
+        unsafe {
+            for k in 0..3 {
+                let w = _mm512_loadu_si512(w.add(64 * k).cast());
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_si512(x.add(64 * (STRIDE * p + k)).cast());
+                    *sum = _mm512_dpbusd_epi32(*sum, x, w);
+                }
+            }
+        }
+        sums
     }
 }

@@ -81,11 +81,10 @@ impl Dot for AvxVnni {
             let w = ymm::load_sums(w.cast());
             for (sum, x) in sums.iter_mut().zip(x) {
                 let x = _mm256_set1_epi32(x.add(4 * GROUP).cast::<i32>().read_unaligned());
-                sum[0] = _mm256_dpbusd_avx_epi32(sum[0], x, w[0]);
-                sum[1] = _mm256_dpbusd_avx_epi32(sum[1], x, w[1]);
+                sum[0] = ymm::dpbusd(sum[0], x, w[0]);
+                sum[1] = ymm::dpbusd(sum[1], x, w[1]);
             }
         }
-        ymm::settle();
         sums
     }
 

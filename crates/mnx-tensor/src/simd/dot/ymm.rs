@@ -14,8 +14,10 @@ pub(super) enum Lanes {
     Unpacked,
 }
 
-/// `sum` plus the products of pairs of words, in eight lanes. The compiler would add up products before it adds them to sums, and
-/// multiply early: both take registers, and sums would end up on the stack.
+/// `sum` plus the products of pairs of words, in eight lanes.
+///
+/// It is assembly since the compiler would add up products before it adds them to sums, and multiply early: both take registers,
+/// and sums would end up on the stack.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn madd(mut sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
@@ -32,6 +34,33 @@ pub(super) fn madd(mut sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
         );
     }
     sum
+}
+
+/// `sum` plus the products of four bytes, u8 by i8, in eight lanes. The compiler must assume that memory changes here, so that it
+/// does not load early.
+///
+/// # Safety
+/// The CPU has AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn dpbusd(mut sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "{{vex}} vpdpbusd {sum}, {x}, {w}",
+            sum = inlateout(ymm_reg) sum,
+            x = in(ymm_reg) x,
+            w = in(ymm_reg) w,
+            options(nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// Between loads: later ones stay later.
+#[inline(always)]
+pub(super) fn settle() {
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 /// # Safety
@@ -145,22 +174,6 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
     }
 }
 
-/// Keeps the compiler from loading the next weights early, which would take the registers of sums.
-#[inline(always)]
-pub(super) fn settle() {
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-}
-
-/// Adds to `sum` the products of eight lanes: of four bytes each by VNNI, else of two words.
-///
-/// # Safety
-/// The CPU has AVX2, and AVX-VNNI where it is asked for.
-#[inline(always)]
-unsafe fn dot<const VNNI: bool>(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { if VNNI { _mm256_dpbusd_avx_epi32(sum, x, w) } else { madd(sum, x, w) } }
-}
-
 /// [`Interleaved::dot_line`](super::Interleaved::dot_line), one half of the channels after the other.
 ///
 /// # Safety
@@ -186,20 +199,23 @@ pub(super) unsafe fn dot_line<const VNNI: bool, const STRIDE: usize, const PIXEL
                     for k in 0..3 {
                         let p = column.wrapping_sub(k);
                         if p < PIXELS {
-                            sums[p][half] = dot::<VNNI>(sums[p][half], x, w[k]);
+                            let sum = sums[p][half];
+                            sums[p][half] = if VNNI { dpbusd(sum, x, w[k]) } else { madd(sum, x, w[k]) };
                         }
                     }
+                    settle();
                 }
             } else {
                 for k in 0..3 {
                     for p in 0..PIXELS {
                         let x = load(x, 64 * (STRIDE * p + k));
-                        sums[p][half] = dot::<VNNI>(sums[p][half], x, w[k]);
+                        let sum = sums[p][half];
+                        sums[p][half] = if VNNI { dpbusd(sum, x, w[k]) } else { madd(sum, x, w[k]) };
                     }
+                    settle();
                 }
             }
         }
-        settle();
     }
     sums
 }
