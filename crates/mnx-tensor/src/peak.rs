@@ -160,7 +160,7 @@ fn per_second(at_least: Duration, work: impl Fn() -> (u64, f32)) -> f64 {
 pub fn dot_peak(each: Duration) -> (f64, Isa) {
     let (isa, probes) = table::dot_probes();
     // SAFETY: the table returned it, so the CPU has the instructions.
-    let rate = |probe: &unsafe fn(u64) -> (u64, f32)| per_second(each, || unsafe { probe(2_000) });
+    let rate = |probe: &table::Probe| per_second(each, || unsafe { probe(2_000) });
     (probes.iter().map(rate).fold(0.0, f64::max), isa)
 }
 

@@ -50,6 +50,9 @@ impl Kernel {
     }
 }
 
+/// Nothing but multiply-adds: how many rounds of them; returns multiply-adds done and a value that depends on them.
+pub(crate) type Probe = unsafe fn(u64) -> (u64, f32);
+
 /// What one ISA has.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -103,7 +106,7 @@ pub(crate) fn has_dot_products(isa: Isa) -> bool {
 }
 
 /// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
-pub(crate) fn dot_probes() -> (Isa, [unsafe fn(u64) -> (u64, f32); 2]) {
+pub(crate) fn dot_probes() -> (Isa, [Probe; 2]) {
     let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }
