@@ -16,12 +16,12 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mnx_benches::{shapes, short, widths};
-use mnx_tensor::{Cpu, TunedFor, table};
+use mnx_tensor::{Arithmetic, Cpu, TunedFor, table};
 
 fn kernels(c: &mut Criterion) {
     let shapes = shapes(widths());
     // Every row that this CPU can run, among the rows of the same name.
-    let rows = || table::rows().filter(|row| row.isa.is_available());
+    let rows = || table::rows().filter(|row| row.isa.is_available() && row.arithmetic == Arithmetic::F32);
     let mut names: Vec<_> = rows().map(|row| row.name).collect();
     names.sort_unstable();
     names.dedup();

@@ -17,7 +17,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mnx_benches::{Shape, Turns, shapes};
 use mnx_tensor::peak::{copy_bandwidth, fma_peak};
 use mnx_tensor::table::{self, Kernel};
-use mnx_tensor::{Cpu, Isa, TunedFor};
+use mnx_tensor::{Arithmetic, Cpu, Isa, TunedFor};
 
 /// Layer, FMA peak and bandwidth take turns so many times; medians count.
 const ROUNDS: usize = 9;
@@ -71,13 +71,14 @@ fn figures(name: String, operations: u64, times: Times, bound: f64) -> Vec<Strin
 
 /// In the order of the table.
 fn kernels_of_scalar() -> impl Iterator<Item = &'static str> {
-    table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name)
+    table::rows().filter(|row| (row.isa, row.arithmetic) == (Isa::Scalar, Arithmetic::F32)).map(|row| row.name)
 }
 
 fn main() {
     let Turns { rounds, turn, width, filter } = Turns::from_args(ROUNDS, TURN);
     // Every row that this CPU can run, those of a name together.
-    let mut kernels: Vec<&Kernel> = table::rows().filter(|row| row.isa.is_available()).collect();
+    let mut kernels: Vec<&Kernel> =
+        table::rows().filter(|row| row.isa.is_available() && row.arithmetic == Arithmetic::F32).collect();
     let first = |row: &Kernel| kernels_of_scalar().position(|name| name == row.name);
     kernels.sort_by_key(|row| first(row));
     let shapes = shapes(&[width]);

@@ -16,7 +16,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mnx_benches::{Shape, Turns, shapes};
 use mnx_tensor::peak::fma_peak;
 use mnx_tensor::table::{self, Kernel};
-use mnx_tensor::{Cpu, Isa, TunedFor};
+use mnx_tensor::{Arithmetic, Cpu, Isa, TunedFor};
 
 const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_millis(5);
@@ -58,11 +58,12 @@ fn main() {
     println!("FMA peak of one thread {peak:.1} GFLOP/s ({isa}); this CPU is tuned for: {}", TunedFor::detect());
     println!("GFLOP/s of each row, medians of {rounds} turns; * is the fastest\n");
     let shapes = shapes(&[width]);
-    let names = table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name);
+    let names =
+        table::rows().filter(|row| (row.isa, row.arithmetic) == (Isa::Scalar, Arithmetic::F32)).map(|row| row.name);
     for kernel in names.filter(|name| name.starts_with(&filter)) {
         let candidates: Vec<Candidate> = Cpu::available()
             .into_iter()
-            .filter(|cpu| cpu.isa() != Isa::Scalar)
+            .filter(|cpu| cpu.isa() != Isa::Scalar && !cpu.dot_products())
             .flat_map(|cpu| table::rows().map(move |row| (row, cpu)))
             .filter(|(row, cpu)| row.name == kernel && (row.isa, row.tuned_for) == (cpu.isa(), cpu.tuned_for()))
             .collect();
