@@ -41,25 +41,26 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
     (steps * SUMS as u64 * 32, values[0])
 }
 
-/// `steps` rounds of the dot products of sixteen inputs with those of sixteen channels, for each of `PIXELS` pixels, whose sums are
-/// independent of each other. Returns how many multiply-adds that were, and a value that depends on them.
+/// `steps` rounds of dot products of inputs with sixteen channels' weights, for each of `PIXELS` pixels, whose sums are independent
+/// of each other. Returns how many multiply-adds that were, and a value that depends on them.
 #[inline(always)]
 pub(crate) fn dots<D: Dot, const PIXELS: usize>(d: D, steps: u64) -> (u64, f32) {
     let mut values = [0.0_f32; 16];
     let (zeros, ones) = ([0_i32; 16], [1.0_f32; 16]);
-    let inputs = [D::Input::zeroed(); 16];
-    let weights = [D::Weight::zeroed(); 4 * 64];
+    let (inputs, weights) = ([D::Input::zeroed(); 16], [D::Weight::zeroed(); 64]);
     // SAFETY: all arrays are as long as what is loaded from or stored to them.
     unsafe {
         let mut sums = [d.load_sums(zeros.as_ptr()); PIXELS];
+        let (x, mut w) = std::hint::black_box((inputs.as_ptr(), weights.as_ptr()));
         for _ in 0..steps {
-            // Else products that never change would be computed once.
-            let (x, w) = std::hint::black_box((inputs.as_ptr(), weights.as_ptr()));
-            let x = [d.load_quad(x); PIXELS];
-            sums = d.dot::<0, PIXELS>(&x, w, sums);
-            sums = d.dot::<1, PIXELS>(&x, w.add(64), sums);
-            sums = d.dot::<2, PIXELS>(&x, w.add(128), sums);
-            sums = d.dot::<3, PIXELS>(&x, w.add(192), sums);
+            for _ in 0..4 {
+                // Instructions for dot products add to the sums, so they are all done, with operands that stay in registers.
+                // Products that are added by others would be computed once if their operands could not change.
+                if !D::DOT_PRODUCTS {
+                    w = std::hint::black_box(w);
+                }
+                sums = d.dot::<0, PIXELS>(&[d.load_quad(x); PIXELS], w, sums);
+            }
         }
         let factors = d.load_reals(ones.as_ptr());
         let mut total = 0.0;
@@ -152,7 +153,7 @@ fn per_second(at_least: Duration, work: impl Fn() -> (u64, f32)) -> f64 {
 }
 
 /// Peak int8 rate of the calling thread in 10⁹ multiply-adds a second: exact dot products of u8 with i8, in the way that the
-/// fastest kernels of this CPU multiply, with inputs and weights in the first cache. Also the ISA. Measures for at least twice
+/// fastest kernels of this CPU multiply, and nothing else. Also the ISA. Measures for at least twice
 /// `each`.
 ///
 /// Machines are noisy: call it in turn with what is compared with it.
