@@ -47,26 +47,32 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
 pub(crate) fn dots<D: Dot, const PIXELS: usize>(d: D, steps: u64) -> (u64, f32) {
     let mut values = [0.0_f32; 16];
     let (zeros, ones) = ([0_i32; 16], [1.0_f32; 16]);
-    let (inputs, weights) = ([D::Input::zeroed(); 16], [D::Weight::zeroed(); 64]);
+    let (inputs, weights) = ([[D::Input::zeroed(); 16]; PIXELS], [D::Weight::zeroed(); 64]);
     // SAFETY: all arrays are as long as what is loaded from or stored to them.
     unsafe {
         let mut sums = [d.load_sums(zeros.as_ptr()); PIXELS];
         let (x, mut w) = std::hint::black_box((inputs.as_ptr(), weights.as_ptr()));
         for _ in 0..steps {
             for _ in 0..4 {
+                let mut quads = [d.load_quad(x.cast()); PIXELS];
                 // Instructions for dot products add to the sums, so they are all done, with operands that stay in registers.
-                // Products that are added by others would be computed once if their operands could not change.
+                // Products that are added by others would be computed once if their operands could not change, or were the
+                // same for all pixels.
                 if !D::DOT_PRODUCTS {
                     w = std::hint::black_box(w);
+                    for (p, quad) in quads.iter_mut().enumerate() {
+                        *quad = d.load_quad(x.add(p).cast());
+                    }
                 }
-                sums = d.dot::<0, PIXELS>(&[d.load_quad(x); PIXELS], w, sums);
+                sums = d.dot::<0, PIXELS>(&quads, w, sums);
             }
         }
         let factors = d.load_reals(ones.as_ptr());
         let mut total = 0.0;
         for sum in sums {
             d.store_reals(values.as_mut_ptr(), d.scale(sum, factors));
-            total += values[0];
+            // All of them: what nobody looks at would not be computed.
+            total += values.iter().sum::<f32>();
         }
         (steps * 4 * 64 * PIXELS as u64, total)
     }
@@ -160,7 +166,7 @@ fn per_second(at_least: Duration, work: impl Fn() -> (u64, f32)) -> f64 {
 pub fn dot_peak(each: Duration) -> (f64, Isa) {
     let (isa, probes) = table::dot_probes();
     // SAFETY: the table returned it, so the CPU has the instructions.
-    let rate = |probe: &table::Probe| per_second(each, || unsafe { probe(2_000) });
+    let rate = |probe: &unsafe fn(u64) -> (u64, f32)| per_second(each, || unsafe { probe(2_000) });
     (probes.iter().map(rate).fold(0.0, f64::max), isa)
 }
 

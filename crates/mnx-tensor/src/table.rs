@@ -50,9 +50,6 @@ impl Kernel {
     }
 }
 
-/// Nothing but multiply-adds: how many rounds of them; returns multiply-adds done and a value that depends on them.
-pub(crate) type Probe = unsafe fn(u64) -> (u64, f32);
-
 /// What one ISA has.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -105,8 +102,11 @@ pub(crate) fn has_dot_products(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
 }
 
+/// Nothing but dot products on registers: takes steps, returns multiply-adds done and a value that depends on them.
+type DotProbe = unsafe fn(u64) -> (u64, f32);
+
 /// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
-pub(crate) fn dot_probes() -> (Isa, [Probe; 2]) {
+pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }

@@ -2,7 +2,7 @@
 
 use crate::simd::Scalar;
 use crate::simd::dot::Dot;
-use crate::table::{Kernel, Probe};
+use crate::table::Kernel;
 use crate::{Arithmetic, Isa, Layer, Operation, Part, TunedFor, kernels::int8};
 
 /// The int8 kernels of one ISA, with its instructions for dot products of bytes or without.
@@ -13,8 +13,9 @@ pub(super) struct Int8Instance {
     /// Whether this CPU has the instructions.
     pub(super) runs: fn() -> bool,
     rows: &'static [Kernel],
-    /// Nothing but dot products, with few sums and with many: one of the two suits the registers.
-    pub(super) probes: [Probe; 2],
+    /// Nothing but dot products, with few sums and with many, of which one fits the registers: how many rounds; returns
+    /// multiply-adds done and a value that depends on them.
+    pub(super) probes: [unsafe fn(u64) -> (u64, f32); 2],
 }
 
 /// Those of this build, slowest first.
@@ -258,7 +259,7 @@ mod tests {
             for (probe, pixels) in instance.probes.iter().zip([6, 12]) {
                 // SAFETY: the CPU has the instructions.
                 let found = unsafe { probe(3) };
-                assert_eq!(found, (3 * 4 * 64 * pixels, 0.0), "{} {}", instance.isa, instance.dot_products);
+                assert_eq!(found, (3 * 16 * 16 * pixels, 0.0), "{} {}", instance.isa, instance.dot_products);
             }
         }
     }

@@ -172,7 +172,6 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     type Reals = [float32x4_t; 4];
     /// Sixteen `q − 128`.
     type Quad = int8x16_t;
-    /// `q − 128`, in the order of a row of weights.
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [int32x4_t; 4] {
@@ -291,6 +290,7 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
 }
 
 impl<const DOT_PRODUCTS: bool> Columns for NeonDot<DOT_PRODUCTS> {
+    /// `q − 128`, in the order of a row of weights.
     type Column = [int8x16_t; 4];
 
     #[inline(always)]
