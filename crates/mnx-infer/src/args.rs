@@ -374,11 +374,12 @@ Examples:
   mnx-infer bench --weights w.mnx --threads 1,2 --batch 1,8 --format json
   mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
 
-Times are per batch. The peak is what the same threads reach with multiply-adds alone. The bandwidth
-is that of copies in working sets of 16 KiB to 64 MiB. Both are measured in the same process, in turn
-with the network. A block's bound is the roofline model's: its multiply-adds at the peak, or its bytes
-(each activation and weight once) at the bandwidth of a working set of that size, whichever takes
-longer. A block's time is the mean over the fifth of the inferences whose length is nearest to the
+Times are per batch. The peak is what the same threads reach with multiply-adds alone, of int8 layers
+with exact dot products of bytes alone. The bandwidth is that of copies in working sets of 16 KiB to
+64 MiB. Both are measured in the same process, in turn with the network. A block's bound is the
+roofline model's: its multiply-adds at the peak, or its bytes (each activation and weight once) at the
+bandwidth of a working set of that size, whichever takes longer. A block's time is the mean over the
+fifth of the inferences whose length is nearest to the
 median.")]
 pub(crate) struct Bench {
     #[command(flatten)]
@@ -421,8 +422,8 @@ Examples:
 
 Each number of threads is measured: by default 1, and the number of physical cores. All networks take \
 turns, and each round begins with another one, so that drift in the machine's speed hits all of them. \
-The peak is what the same threads reach with multiply-adds alone, measured in every round. \
-Times are medians, per batch; x is the ratio to the first network's.")]
+The peak is what the same threads reach with multiply-adds alone, of int8 layers with exact dot products of \
+bytes alone, measured in every round. Times are medians, per batch; x is the ratio to the first network's.")]
 pub(crate) struct Compare {
     /// Weight files; networks inside this program, as embedded:NAME; or names of networks or stage tables, possibly with a
     /// width multiplier, which get random weights
