@@ -1,7 +1,8 @@
 //! What the benches share: networks with random weights, the layer shapes in them, and kernels on buffers of
 //! their own.
 //!
-//! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s.
+//! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s. In int8 it counts
+//! multiply-adds: GMAC/s.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,8 +11,12 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, SamplingMode};
 use mnx_graph::{Activation, LayerKind, Model, Network, PlacedLayer, Spec, init};
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Span};
-use mnx_tensor::table::Kernel;
-use mnx_tensor::{AlignedBuf, BLOCK, BlockedShape, Clamp, Cpu, Isa, Layer, Operation, PANEL, Part, Tensor, Tuning};
+use mnx_tensor::peak::{dot_peak, fma_peak};
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{
+    AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Clamp, Cpu, Element, Int8Weights, Isa, Layer, Operation, PANEL,
+    Part, Requantize, Tensor, TunedFor, Tuning,
+};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
@@ -98,9 +103,33 @@ fn fill(len: usize) -> AlignedBuf {
     buffer
 }
 
-/// What the time of a kernel depends on: what it computes, size of the square input, channels, whether it clamps.
+/// A CPU that selects this row; none where this machine cannot run it.
+pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
+    let selects = |cpu: &Cpu| {
+        table::select(row.operation, row.arithmetic, *cpu).is_ok_and(|selected| std::ptr::eq(selected, row))
+    };
+    Cpu::available().into_iter().find(selects)
+}
+
+/// What tells a row from others of its name: `avx2`, `avx512-wide`; `avx2-dot` with dot products of bytes.
+pub fn instructions(row: &Kernel) -> String {
+    let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
+    format!("{}{of_core}{}", row.isa, if row.dot_products { "-dot" } else { "" })
+}
+
+/// The peak rate of this thread for kernels in an arithmetic, in what [`Shape::operations`] counts, and the ISA that has it.
+pub fn peak(arithmetic: Arithmetic, each: Duration) -> (f64, Isa) {
+    match arithmetic {
+        Arithmetic::Int8 => dot_peak(each),
+        _ => fma_peak(each),
+    }
+}
+
+/// What the time of a kernel depends on: what it computes, size of the square input, channels, whether it clamps (in int8 all do).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
+    /// Numbers that it computes with.
+    pub arithmetic: Arithmetic,
     operation: Operation,
     size: usize,
     cin: usize,
@@ -112,6 +141,7 @@ pub struct Shape {
 /// The dense layers of ResNet-50 and its max pool.
 fn resnet50() -> impl Iterator<Item = Shape> {
     let conv = |(size, channels, stride)| Shape {
+        arithmetic: Arithmetic::F32,
         operation: Operation::Conv { kernel: 3, stride },
         size,
         cin: channels,
@@ -120,17 +150,18 @@ fn resnet50() -> impl Iterator<Item = Shape> {
     };
     let conv3x3 = [(56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (14, 512, 2), (7, 512, 1)];
     let stem = Operation::Dense { kernel: 7, stride: 2 };
-    let stem = Shape { operation: stem, size: SIDE, cin: 3, cout: 64, clamps: true };
+    let stem = Shape { arithmetic: Arithmetic::F32, operation: stem, size: SIDE, cin: 3, cout: 64, clamps: true };
     let pool = Operation::MaxPool { kernel: 3, stride: 2 };
-    let pool = Shape { operation: pool, size: SIDE / 2, cin: 64, cout: 64, clamps: false };
+    let pool = Shape { arithmetic: Arithmetic::F32, operation: pool, size: SIDE / 2, cin: 64, cout: 64, clamps: false };
     conv3x3.into_iter().map(conv).chain([stem, pool])
 }
 
-/// The shapes of the layers of MobileNeXt of these widths and of ResNet-50, each once, by size. MobileNeXt has no dense
-/// layer at stride 1: that is the stem of the CIFAR network.
+/// The shapes of the layers of MobileNeXt of these widths and of ResNet-50, each once in f32 and in int8, by size. MobileNeXt has
+/// no dense layer at stride 1: that is the stem of the CIFAR network.
 pub fn shapes(widths: &[f64]) -> Vec<Shape> {
-    let mut shapes =
-        vec![Shape { operation: Operation::Dense { kernel: 3, stride: 1 }, size: 32, cin: 3, cout: 16, clamps: true }];
+    let cifar = Operation::Dense { kernel: 3, stride: 1 };
+    let f32 = Shape { arithmetic: Arithmetic::F32, operation: cifar, size: 32, cin: 3, cout: 16, clamps: true };
+    let mut shapes = vec![f32];
     shapes.extend(resnet50());
     for &width in widths {
         let network = Network::new(&spec(width)).expect("a network within the limits");
@@ -138,19 +169,56 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
         shapes.extend(layers.iter().filter_map(Shape::of));
         // The pool stands between the last convolution and the classifier.
         if let [.., last, _] = layers[..] {
-            let channels = last.layer.cout;
+            let (size, channels) = (last.output.0, last.layer.cout);
             shapes.push(Shape {
                 operation: Operation::Pool,
-                size: last.output.0,
+                size,
                 cin: channels,
                 cout: channels,
                 clamps: false,
+                ..f32
             });
         }
     }
+    let int8: Vec<Shape> =
+        shapes.iter().map(|&shape| Shape { arithmetic: Arithmetic::Int8, clamps: false, ..shape }).collect();
+    let picture = Shape {
+        arithmetic: Arithmetic::Int8,
+        operation: Operation::Quantize,
+        size: SIDE,
+        cin: 3,
+        cout: 3,
+        clamps: false,
+    };
+    shapes.extend(int8);
+    shapes.push(picture);
     shapes.sort();
     shapes.dedup();
     shapes
+}
+
+/// Weights of a shape, which its runners borrow.
+#[derive(Debug)]
+pub enum Weights {
+    /// Packed weights and bias.
+    F32(AlignedBuf, AlignedBuf),
+    /// Packed weights, bias and factors.
+    Int8(AlignedBytes, Vec<i32>, Vec<f32>),
+}
+
+/// A layer, and what it owns.
+enum Owned<'w> {
+    F32(Layer<'w>),
+    Int8(Int8Weights<'w>),
+}
+
+impl Owned<'_> {
+    fn layer(&self) -> Layer<'_> {
+        match self {
+            Owned::F32(layer) => *layer,
+            Owned::Int8(weights) => weights.layer(),
+        }
+    }
 }
 
 impl Shape {
@@ -165,20 +233,54 @@ impl Shape {
             _ => return None,
         };
         let (cin, clamps) = (layer.cin, layer.activation != Activation::Linear);
-        Some(Shape { operation, size, cin, cout: layer.cout, clamps })
+        Some(Shape { arithmetic: Arithmetic::F32, operation, size, cin, cout: layer.cout, clamps })
     }
 
-    /// The layer with weights of its own, and the kernels that suit a CPU.
-    fn layer<'w>(&self, cpu: Cpu, weights: &'w [f32], bias: &'w [f32]) -> Layer<'w> {
-        let clamp = if self.clamps { Clamp::RELU6 } else { Clamp::NONE };
-        Layer::new(cpu, self.operation, [self.cin, self.cout], weights, bias, clamp)
-            .expect("a layer of the kernel table")
+    /// The same in f32, where there is such a layer.
+    pub fn in_f32(&self) -> Option<Shape> {
+        (self.operation != Operation::Quantize).then_some(Shape { arithmetic: Arithmetic::F32, ..*self })
+    }
+
+    /// Whether a kernel is for such layers.
+    pub fn is_for(&self, row: &Kernel) -> bool {
+        (self.operation, self.arithmetic) == (row.operation, row.arithmetic)
+    }
+
+    /// Weights for [`runner`](Shape::runner).
+    pub fn weights(&self) -> Weights {
+        let Shape { operation, cin, cout, .. } = *self;
+        if self.arithmetic == Arithmetic::F32 {
+            return Weights::F32(fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
+        }
+        let mut bytes = AlignedBytes::try_zeroed(operation.int8_weights_len(cin, cout)).expect("memory for weights");
+        bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 7919 % 255) as u8);
+        // Factors that bring sums to the range of a byte.
+        let factor = 1.0 / (1000.0 * (cin as f32 * operation.kernel() as f32).sqrt());
+        Weights::Int8(bytes, vec![99; cout], vec![factor; cout])
+    }
+
+    /// The layer with these weights, and the kernels that suit a CPU.
+    fn layer<'w>(&self, cpu: Cpu, weights: &'w Weights) -> Owned<'w> {
+        let (operation, channels) = (self.operation, [self.cin, self.cout]);
+        match weights {
+            Weights::F32(weights, bias) => {
+                let clamp = if self.clamps { Clamp::RELU6 } else { Clamp::NONE };
+                let layer = Layer::new(cpu, operation, channels, weights, bias, clamp);
+                Owned::F32(layer.expect("a layer of the kernel table"))
+            }
+            Weights::Int8(weights, bias, factors) => {
+                let requantize = Requantize { zero_in: 3, scales: (0.05, 0.05), ..Requantize::PLAIN };
+                let weights = bytemuck::cast_slice(weights);
+                let own = Int8Weights::new(cpu, operation, channels, weights, bias, factors, requantize);
+                Owned::Int8(own.expect("a layer of the kernel table"))
+            }
+        }
     }
 
     /// The kernel that computes it.
     pub fn kernel(&self, cpu: Cpu) -> &'static Kernel {
-        let weights = AlignedBuf::zeroed(self.operation.weights_len(self.cin, self.cout));
-        self.layer(cpu, &weights, &AlignedBuf::zeroed(self.operation.bias_len(self.cout))).kernel()
+        // Of a pointwise layer of few channels it is the one for half a panel.
+        self.layer(cpu, &self.weights()).layer().kernel()
     }
 
     /// Rows and columns of the output.
@@ -187,39 +289,59 @@ impl Shape {
     }
 
     /// Weights before packing.
-    fn weights(&self) -> usize {
+    fn weight_count(&self) -> usize {
         let filter = self.operation.kernel().pow(2);
         match self.operation {
             Operation::Depthwise { .. } => self.cout * filter,
-            Operation::Pool | Operation::MaxPool { .. } => 0,
+            Operation::Pool | Operation::MaxPool { .. } | Operation::Quantize => 0,
             _ => self.cin * self.cout * filter,
         }
     }
 
-    /// Floating-point operations: two per multiply-add; of the pools, their additions or comparisons.
+    /// Floating-point operations, two per multiply-add; multiply-adds in int8. Of what multiplies nothing, additions, comparisons or
+    /// values.
     pub fn operations(&self) -> u64 {
+        let of_multiply_add = if self.arithmetic == Arithmetic::Int8 { 1 } else { 2 };
         let operations = match self.operation {
             Operation::MaxPool { kernel, .. } => self.side().pow(2) * self.cout * kernel.pow(2),
-            Operation::Pool => self.size.pow(2) * self.cin,
-            _ => 2 * self.side().pow(2) * self.weights(),
+            Operation::Pool | Operation::Quantize => self.size.pow(2) * self.cin,
+            _ => of_multiply_add * self.side().pow(2) * self.weight_count(),
         };
         operations as u64
     }
 
     /// Whether its operations are multiply-adds.
     pub fn multiplies(&self) -> bool {
-        self.weights() > 0
+        self.weight_count() > 0
+    }
+
+    /// Bytes of a value, of its input and of its output.
+    fn element_bytes(&self) -> [usize; 2] {
+        const F32: usize = Element::F32.size();
+        match (self.arithmetic, self.operation) {
+            (Arithmetic::F32, _) => [F32; 2],
+            (_, Operation::Quantize) => [F32, 1],
+            (_, Operation::Linear) => [1, F32],
+            _ => [1; 2],
+        }
     }
 
     /// Bytes of input, weights and output, each once.
     pub fn bytes(&self) -> usize {
-        4 * (self.cin * self.size.pow(2) + self.weights() + self.cout * self.side().pow(2))
+        let [from, to] = self.element_bytes();
+        let of_weight = if self.arithmetic == Arithmetic::F32 { from } else { 1 };
+        from * self.cin * self.size.pow(2) + of_weight * self.weight_count() + to * self.cout * self.side().pow(2)
+    }
+
+    /// Bytes of a row of the input, of as many channels as a panel has.
+    fn row_bytes(&self) -> usize {
+        self.size * PANEL * self.element_bytes()[0]
     }
 
     /// Bytes that are in use at a time: all of them, but of a depthwise layer of stride 2 a strip and what becomes of it.
     pub fn working_set(&self) -> usize {
         let strip =
-            self.strips().map(|rows| self.geometry().reads(rows, self.operation).len() * self.size * PANEL * 4).max();
+            self.strips().map(|rows| self.geometry().reads(rows, self.operation).len() * self.row_bytes()).max();
         strip.map_or(self.bytes(), |bytes| bytes + bytes / 4)
     }
 
@@ -227,7 +349,7 @@ impl Shape {
     /// channels in the cache, as in a plan; nothing for other layers.
     fn strips(&self) -> impl Iterator<Item = Span> + use<> {
         let strided = matches!(self.operation, Operation::Depthwise { stride: 2, .. });
-        let (rows, parts) = (self.side(), (self.size.pow(2) * PANEL * 4).div_ceil(Tuning::DEFAULT.rows_bytes));
+        let (rows, parts) = (self.side(), (self.size * self.row_bytes()).div_ceil(Tuning::DEFAULT.rows_bytes));
         (0..if strided { parts } else { 0 }).map(move |i| (rows * i / parts..rows * (i + 1) / parts).into())
     }
 
@@ -236,53 +358,49 @@ impl Shape {
         Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: pad, pad_left: pad }
     }
 
-    /// The layer with weights, input and output of its own: each call computes one picture.
-    pub fn runner(self, cpu: Cpu) -> impl FnMut() {
+    /// The layer with these weights, and input and output of its own: each call computes one picture.
+    pub fn runner<'w>(self, cpu: Cpu, weights: &'w Weights) -> impl FnMut() + use<'w> {
         let Shape { operation, size, cin, cout, .. } = self;
-        let (side, geometry) = (self.side(), self.geometry());
-        let blocked = |channels, side| BlockedShape::new(channels, side, side).expect("a small shape");
-        // Of what conv3x3 reads: the zeros around it are there already.
-        let is_conv = matches!(operation, Operation::Conv { .. });
-        let around = if is_conv { geometry.padded_row(operation) } else { size };
-        const FLOAT: usize = size_of::<f32>();
-        let (from, to) = (blocked(cin, around), blocked(cout, side));
-        let (src, mut dst) = (fill(from.len()), fill(to.len()));
-        let (weights, bias) = (fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
-        let mut scratch = AlignedBuf::zeroed(operation.scratch_bytes(cin) / size_of::<f32>());
-        // Blocked input has room for a planar one and for features.
-        let (stride, out_stride) = match operation {
-            Operation::Dense { .. } => (size * size * FLOAT, to.plane),
-            Operation::Pool => (from.plane, BLOCK * FLOAT),
-            Operation::Linear => (cin * FLOAT, cout * FLOAT),
-            _ => (from.plane, to.plane),
-        };
+        let (side, geometry, own) = (self.side(), self.geometry(), self.layer(cpu, weights));
+        let layer = own.layer();
+        let (input, output, groups) = (layer.input(), layer.output(), layer.groups());
+        // What conv3x3 reads in f32 has its zeros around it already.
+        let is_padded = matches!(operation, Operation::Conv { .. }) && self.arithmetic == Arithmetic::F32;
+        let around = if is_padded { geometry.padded_row(operation) } else { size };
+        let shape = |blocking, channels, side| BlockedShape::of(blocking, channels, side, side).expect("a small shape");
+        let (from, to) = (shape(input, cin, around), shape(output, cout, side));
+        let (src, mut dst) = (fill(from.bytes().div_ceil(4)), fill(to.bytes().div_ceil(4)));
+        let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry)).expect("memory for scratch");
+        // Of a linear layer, one row of features and of outputs lies in what a pixel's blocks have room for.
+        let out_stride = if operation == Operation::Pool { output.pixel_bytes() } else { to.plane };
         move || {
-            let layer = self.layer(cpu, &weights, &bias);
+            let layer = own.layer();
             let whole = Part {
-                src: Planes { ptr: src.as_ptr().cast(), stride },
+                src: Planes { ptr: src.as_ptr().cast(), stride: from.plane },
                 dst: PlanesMut { ptr: dst.as_mut_ptr().cast(), stride: out_stride },
                 residual: None,
                 geometry,
-                scratch: scratch.as_mut_ptr().cast(),
+                scratch: scratch.as_mut_ptr(),
                 pixels: (0..side * side).into(),
-                channels: (0..layer.groups()).into(),
+                channels: (0..groups).into(),
             };
             let of_rows = |rows: Span| Span { start: rows.start * side, end: rows.end * side };
             // SAFETY: all extents are those of the buffers, which this shape made; strips of input are where their rows would be.
             unsafe {
                 match operation {
-                    Operation::Conv { .. } => {
+                    Operation::Conv { .. } if is_padded => {
                         for rows in pairs_of_rows(side, operation.stride() * around * cin * 4) {
                             layer.run(&Part { pixels: of_rows(rows), ..whole });
                         }
                     }
                     Operation::Depthwise { stride: 2, .. } => {
+                        let of_panel = PANEL / layer.lanes();
                         for rows in self.strips() {
-                            for start in (0..layer.groups()).step_by(PANEL / BLOCK) {
-                                let channels = (start..layer.groups().min(start + PANEL / BLOCK)).into();
-                                let above = geometry.reads(rows, operation).start * size * BLOCK * FLOAT;
-                                let strip = whole.src.ptr.wrapping_sub(start * stride + above);
-                                let src = Planes { ptr: strip, stride };
+                            for start in (0..groups).step_by(of_panel) {
+                                let channels = (start..groups.min(start + of_panel)).into();
+                                let above = geometry.reads(rows, operation).start * size * input.pixel_bytes();
+                                let strip = whole.src.ptr.wrapping_sub(start * from.plane + above);
+                                let src = Planes { ptr: strip, stride: from.plane };
                                 layer.run(&Part { src, pixels: of_rows(rows), channels, ..whole });
                             }
                         }
@@ -319,10 +437,11 @@ mod tests {
     #[test]
     fn every_kernel_is_benched_and_names_are_unique() {
         let cpu = Cpu::choose(Some(Isa::Scalar), None).expect("the portable fallback");
-        let shapes = shapes(widths());
+        let shapes: Vec<(Shape, &str)> =
+            shapes(widths()).into_iter().map(|shape| (shape, shape.kernel(cpu).name)).collect();
         for name in table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name) {
             let mut names: Vec<String> =
-                shapes.iter().filter(|shape| shape.kernel(cpu).name == name).map(Shape::to_string).collect();
+                shapes.iter().filter(|(_, kernel)| *kernel == name).map(|(shape, _)| shape.to_string()).collect();
             let all = names.len();
             names.sort();
             names.dedup();
@@ -331,11 +450,26 @@ mod tests {
     }
 
     #[test]
+    fn every_row_that_can_run_has_a_cpu_and_a_name_of_its_own() {
+        let mut names: Vec<String> = table::rows().map(|row| format!("{}/{}", row.name, instructions(row))).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for row in table::rows().filter(|row| row.isa == Isa::Scalar) {
+            assert_eq!(cpu_of(row).map(Cpu::isa), Some(Isa::Scalar), "{row:?}");
+        }
+    }
+
+    #[test]
     fn operations_are_those_of_the_network() {
         let width = widths()[0];
         let network = Network::new(&spec(width)).unwrap();
         for placed in network.place(SIDE, SIDE) {
-            assert_eq!(Shape::of(&placed).map(|shape| shape.operations()), Some(2 * placed.macs()), "{placed:?}");
+            let shape = Shape::of(&placed).unwrap();
+            assert_eq!(shape.operations(), 2 * placed.macs(), "{placed:?}");
+            let int8 = Shape { arithmetic: Arithmetic::Int8, ..shape };
+            assert_eq!(int8.operations(), placed.macs(), "{placed:?}");
         }
     }
 }

@@ -13,10 +13,9 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, Turns, shapes};
-use mnx_tensor::peak::fma_peak;
+use mnx_benches::{Shape, Turns, cpu_of, instructions, peak, shapes};
 use mnx_tensor::table::{self, Kernel};
-use mnx_tensor::{Cpu, Isa, TunedFor};
+use mnx_tensor::{Arithmetic, Cpu, Isa, TunedFor};
 
 const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_millis(5);
@@ -24,15 +23,15 @@ const TURN: Duration = Duration::from_millis(5);
 /// A row and the CPU that selects it.
 type Candidate = (&'static Kernel, Cpu);
 
-fn name((row, cpu): &Candidate) -> String {
+fn name((row, _): &Candidate) -> String {
     let (pixels, channels) = row.tile;
-    let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
-    format!("{}{of_core} {pixels}x{channels}", cpu.isa())
+    format!("{} {pixels}x{channels}", instructions(row))
 }
 
 /// Median seconds of each candidate on a shape, in turns.
 fn measure(shape: &Shape, candidates: &[Candidate], rounds: usize, turn: Duration) -> Vec<f64> {
-    let mut runners: Vec<_> = candidates.iter().map(|&(_, cpu)| shape.runner(cpu)).collect();
+    let weights = shape.weights();
+    let mut runners: Vec<_> = candidates.iter().map(|&(_, cpu)| shape.runner(cpu, &weights)).collect();
     let mut seconds = vec![Vec::new(); candidates.len()];
     for _ in 0..rounds {
         for (run, seconds) in runners.iter_mut().zip(&mut seconds) {
@@ -54,17 +53,17 @@ fn measure(shape: &Shape, candidates: &[Candidate], rounds: usize, turn: Duratio
 
 fn main() {
     let Turns { rounds, turn, width, filter } = Turns::from_args(ROUNDS, TURN);
-    let (peak, isa) = fma_peak(Duration::from_millis(20));
-    println!("FMA peak of one thread {peak:.1} GFLOP/s ({isa}); this CPU is tuned for: {}", TunedFor::detect());
-    println!("GFLOP/s of each row, medians of {rounds} turns; * is the fastest\n");
+    let of = |arithmetic| peak(arithmetic, Duration::from_millis(20));
+    let [(fma, isa), (dot, of_dot)] = [Arithmetic::F32, Arithmetic::Int8].map(of);
+    println!("Peaks of one thread: FMA {fma:.1} GFLOP/s ({isa}), int8 dot products {dot:.1} GMAC/s ({of_dot})");
+    println!("This CPU is tuned for: {}", TunedFor::detect());
+    println!("GFLOP/s of each row, of int8 GMAC/s, medians of {rounds} turns; * is the fastest\n");
     let shapes = shapes(&[width]);
     let names = table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name);
     for kernel in names.filter(|name| name.starts_with(&filter)) {
-        let candidates: Vec<Candidate> = Cpu::available()
-            .into_iter()
-            .filter(|cpu| cpu.isa() != Isa::Scalar)
-            .flat_map(|cpu| table::rows().map(move |row| (row, cpu)))
-            .filter(|(row, cpu)| row.name == kernel && (row.isa, row.tuned_for) == (cpu.isa(), cpu.tuned_for()))
+        let candidates: Vec<Candidate> = table::rows()
+            .filter(|row| row.name == kernel && row.isa != Isa::Scalar)
+            .filter_map(|row| Some((row, cpu_of(row)?)))
             .collect();
         compare(kernel, &shapes, &candidates, rounds, turn);
     }
@@ -92,9 +91,9 @@ fn compare(kernel: &str, shapes: &[Shape], candidates: &[Candidate], rounds: usi
     });
     let fastest = all.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
     let today = Cpu::choose(None, None).ok().and_then(|cpu| {
-        let preferred =
-            |(row, of): &&Candidate| of.isa() == cpu.isa() && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for);
-        candidates.iter().filter(preferred).max_by_key(|(row, _)| row.tuned_for != TunedFor::Any)
+        let operation = candidates[fastest].0.operation;
+        let selected = table::select(operation, candidates[fastest].0.arithmetic, cpu).ok()?;
+        candidates.iter().find(|(row, _)| std::ptr::eq(*row, selected))
     });
     let today = today.map_or("none".into(), name);
     println!("{table}\n{kernel}: fastest over all shapes is {}; selected today: {today}\n", name(&candidates[fastest]));

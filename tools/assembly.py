@@ -4,14 +4,19 @@ A hot loop is an innermost loop among those that contain multiply-adds: fused on
 products that are added up in further instructions.
 """
 
+import itertools
 import json
+import math
 import os
 import pathlib
 import re
+import struct
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENTRY = re.compile(r"([0-9a-f]+) ([0-9a-f]+) [tT] mnx_tensor::table::(?:int8_table::)?(\w+)::(\w+)(?=$|[ .:\[])")
+# No jump table is longer.
+MOST_TARGETS = 256
 
 
 class CannotJudge(Exception):
@@ -38,13 +43,13 @@ class X86:
     """One instruction, as objdump prints it with `-M att`."""
 
     TOOLS, OPTIONS, STACK, FRAME = "", ["-M", "att"], r"\(%rsp", (r"\(%rbp", "mov", "%rsp,%rbp")
-    LINE = re.compile(r"\s*([0-9a-f]+):\t(?:(?:notrack|bnd|lock|repn?[ze]?|data16|cs|\{\w+\}) +)*(\S+)\s*([^#<]*)")
+    LINE = re.compile(r"\s*([0-9a-f]+):\t(?:(?:notrack|bnd|lock|repn?[ze]?|data16|cs|\{\w+\}) +)*(\S+)\s*([^#<]*)(.*)")
     FMA = re.compile(r"vfn?m(add|sub|addsub|subadd)\d{3}[ps][sd]$|vpdpbusds?$|vpmaddwd$")
     # Those that add to what was there before, and what adds up the products of others.
     SUM = re.compile(r"vfn?m(add|sub|addsub|subadd)\d{3}[ps][sd]$|vpdpbusds?$|vpaddd$")
     VECTOR = re.compile(r"%[xyz]mm\d")
 
-    def __init__(self, address, name, operands):
+    def __init__(self, address, name, operands, comment=""):
         self.address, self.name, self.text = address, name, operands.strip()
         # AT&T order: the last one is written. Commas in parentheses belong to an address.
         operands = re.split(r",(?![^(]*\))", re.sub(r"\{[^}]*\}", "", self.text))
@@ -55,6 +60,11 @@ class X86:
         self.is_jump = name.startswith("j")
         self.is_indirect = self.is_jump and self.text.startswith("*")
         self.target = int(self.text, 16) if self.is_jump and not self.is_indirect else None
+        # Of jump tables: where one is, and the register by which it is read.
+        found = re.search(r"# ([0-9a-f]+)", comment) if name == "lea" else None
+        self.table = (operands[-1], int(found[1], 16)) if found else None
+        found = re.match(r"(?:0x0)?\((%\w+),%\w+,4\)", self.text) if name == "movslq" else None
+        self.reads_table = found[1] if found else None
         self.falls_through = name not in ("jmp", "ret", "ud2", "int3", "hlt")
         self.written = [] if self.is_store else [operands[-1]]
         self.stored = [operands[-2]] if self.is_store else []
@@ -65,13 +75,13 @@ class Arm:
     """As `X86`, for aarch64."""
 
     TOOLS, OPTIONS, STACK, FRAME = "aarch64-linux-gnu-", [], r"\[sp\b", (r"\[x29\b", r"mov|add", r"x29, sp\b")
-    LINE = re.compile(r"\s*([0-9a-f]+):\t(\S+)\s*([^/\n]*)")
+    LINE = re.compile(r"\s*([0-9a-f]+):\t(\S+)\s*([^/\n]*)(.*)")
     FMA = re.compile(r"f(mla|mls|madd|msub|nmadd|nmsub)$|sdot$|smlal2?$|smull2?$|sadalp$")
     SUM = re.compile(r"f(mla|mls|madd|msub|nmadd|nmsub)$|sdot$|sadalp$")
     VECTOR = re.compile(r"\b[vqds](\d+)\b")
     JUMP = re.compile(r"b(\.\w+)?$|br$|cbn?z$|tbn?z$")
 
-    def __init__(self, address, name, operands):
+    def __init__(self, address, name, operands, comment=""):
         self.address, self.name, self.text = address, name, operands.strip()
         registers = [f"v{number}" for number in self.VECTOR.findall(self.text.partition("[x")[0].partition("[sp")[0])]
         self.is_fma, self.is_sum = bool(self.FMA.match(name)), bool(self.SUM.match(name))
@@ -83,6 +93,7 @@ class Arm:
         found = re.search(r"(?:^|, )([0-9a-f]+) <", self.text) if self.is_jump else None
         self.target = int(found[1], 16) if found else None
         self.falls_through = name not in ("b", "br", "ret", "udf", "brk")
+        self.table = self.reads_table = None
         loaded = 2 if name in ("ldp", "ldnp") else 1
         self.written = [] if self.is_store else registers[:loaded]
         self.stored = registers if self.is_store else []
@@ -92,8 +103,10 @@ class Arm:
 class Code:
     """The control flow of one entry point."""
 
-    def __init__(self, instructions):
+    def __init__(self, instructions, tables=None):
         leaders = {instructions[0].address}
+        for targets in (tables or {}).values():
+            leaders |= targets
         for this, after in zip(instructions, instructions[1:]):
             if this.target is not None:
                 leaders.add(this.target)
@@ -108,16 +121,28 @@ class Code:
         self.next, indirect = {}, []
         for block, after in zip(order, order[1:] + [None]):
             last = self.blocks[block][-1]
+            read = [i.reads_table for i in self.blocks[block] if i.reads_table]
             following = [after] if last.falls_through and after is not None else []
-            if last.is_indirect:
+            if last.is_indirect and read and read[-1] in (tables or {}):
+                following = sorted(tables[read[-1]])
+            elif last.is_indirect:
                 indirect.append(block)
             elif last.target in self.blocks:
                 following.append(last.target)
             self.next[block] = following
-        # A jump table leads to the blocks that nothing else leads to.
+        # A jump table that was not found leads to the blocks that nothing else leads to.
         reached = {block for following in self.next.values() for block in following} | {order[0]}
         for block in indirect:
             self.next[block] = [block for block in order if block not in reached]
+        # What aligns a loop falls into it, but nothing leads there.
+        found, after = set(), [order[0]]
+        while after:
+            block = after.pop()
+            if block not in found:
+                found.add(block)
+                after += self.next[block]
+        self.blocks = {block: self.blocks[block] for block in order if block in found}
+        self.next = {block: self.next[block] for block in self.blocks}
         # The frame pointer is a register like the others, except in a function that makes it one.
         isa = type(instructions[0])
         base, name, operands = isa.FRAME
@@ -220,12 +245,27 @@ def entry_points(symbols):
     return entries
 
 
+def jump_tables(binary, instructions):
+    """`{register: targets}` of the tables that are read by these registers. An entry is an offset from its table, of 32 bits."""
+    addresses, tables = {i.address for i in instructions}, {}
+    readers = {i.reads_table for i in instructions}
+    starts = sorted({i.table for i in instructions if i.table and i.table[0] in readers}, key=lambda table: table[1])
+    for (register, start), (_, after) in zip(starts, starts[1:] + [(None, math.inf)]):
+        stop = min(start + 4 * MOST_TARGETS, after)
+        text = output_of("objdump", "-s", f"--start-address={start}", f"--stop-address={stop}", binary)
+        found = b"".join(map(bytes.fromhex, re.findall(r"^ [0-9a-f]+ ([0-9a-f ]{35}) ", text, re.MULTILINE)))
+        targets = [start + offset for (offset,) in struct.iter_unpack("<i", found[: len(found) // 4 * 4])]
+        tables.setdefault(register, set()).update(itertools.takewhile(addresses.__contains__, targets))
+    return {register: targets for register, targets in tables.items() if targets}
+
+
 def disassemble(binary, start, size):
     """The control flow of the function there."""
     isa = isa_of(binary)
     command = [isa.TOOLS + "objdump", "-d", *isa.OPTIONS, "--no-show-raw-insn"]
     text = output_of(*command, f"--start-address={start}", f"--stop-address={start + size}", binary)
-    instructions = [isa(int(line[1], 16), line[2], line[3]) for line in filter(None, map(isa.LINE.match, text.splitlines()))]
+    lines = filter(None, map(isa.LINE.match, text.splitlines()))
+    instructions = [isa(int(line[1], 16), *line.groups()[1:]) for line in lines]
     if not instructions:
         raise CannotJudge("cannot read objdump's output")
-    return Code(instructions)
+    return Code(instructions, jump_tables(binary, instructions))

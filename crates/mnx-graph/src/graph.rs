@@ -183,6 +183,24 @@ impl<'n> Graph<'n> {
         dst
     }
 
+    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` if it is the
+    /// value of that name in another form: before it was quantised, or after it was dequantised.
+    pub(crate) fn file_name(&self, value: ValueId) -> Option<String> {
+        let node = self.nodes.iter().find(|node| node.dst == value)?;
+        let of = match node.work {
+            Work::Dequantize(_) => return None,
+            Work::Quantize(_) => node.src,
+            _ => value,
+        };
+        let is_quantized = |other: &Node| matches!(other.work, Work::Quantize(_)) && other.src == value;
+        let name = &self[of].name;
+        let is_input = self.nodes.iter().all(|node| node.dst != of);
+        if self.nodes.iter().any(is_quantized) {
+            return None;
+        }
+        Some(if is_input { name.clone() } else { format!("{name}.output") })
+    }
+
     /// Whether the output of `node` is read by the next operation alone, as its input. Such a value need not exist whole.
     pub(crate) fn is_between(&self, node: usize, keep: &[ValueId]) -> bool {
         let Some([before, next]) = self.nodes.get(node..node + 2) else { return false };

@@ -23,6 +23,8 @@ pub struct LayerInfo {
     pub arithmetic: Arithmetic,
     /// Name of the kernel that runs, as [`mnx_tensor`] forms it.
     pub kernel: &'static str,
+    /// Whether the kernel uses the CPU's instructions for dot products of bytes.
+    pub dot_products: bool,
     /// The kernel's largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
     /// `[C, H, W]` of the input.
@@ -306,6 +308,7 @@ impl<'a> Describe<'a> {
             name: placed.layer.name.clone(),
             arithmetic: layer.arithmetic(),
             kernel: kernel.name,
+            dot_products: kernel.dot_products,
             tile: kernel.tile,
             input: [placed.layer.cin, placed.input.0, placed.input.1],
             output: [placed.layer.cout, placed.output.0, placed.output.1],
@@ -327,12 +330,13 @@ fn pool(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, geometry: &Geometry, 
 
 /// A layer without parameters, whose input has the shape of the output. Between f32 and u8 no kernel of the table runs.
 fn border(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, shape: [usize; 3]) -> LayerInfo {
-    let (kernel, tile) = layer.map_or(("-", (0, 0)), |layer| (layer.kernel().name, layer.kernel().tile));
+    let kernel = layer.map(|layer| layer.kernel());
     LayerInfo {
         name: name.into(),
         arithmetic: layer.map_or(Arithmetic::F32, |layer| layer.arithmetic()),
-        kernel,
-        tile,
+        kernel: kernel.map_or("-", |kernel| kernel.name),
+        dot_products: kernel.is_some_and(|kernel| kernel.dot_products),
+        tile: kernel.map_or((0, 0), |kernel| kernel.tile),
         input: shape,
         output: shape,
         parameters: 0,

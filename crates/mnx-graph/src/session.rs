@@ -28,9 +28,9 @@ pub struct SessionOptions {
     /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
     /// this CPU is. The result has the same bits for every choice.
     pub tuned_for: Option<TunedFor>,
-    /// Whether int8 layers do without the CPU's instructions for dot products of bytes, as they do everywhere if the environment
+    /// Whether int8 layers use instructions for dot products of bytes, if the CPU has them. `None`: unless the environment
     /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
-    pub without_dot_products: bool,
+    pub dot_products: Option<bool>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
 }
@@ -62,10 +62,10 @@ impl SessionOptions {
         self
     }
 
-    /// Without the CPU's instructions for dot products of bytes.
+    /// With instructions for dot products of bytes, if the CPU has them, or without.
     #[must_use]
-    pub fn without_dot_products(mut self) -> Self {
-        self.without_dot_products = true;
+    pub fn dot_products(mut self, dot_products: bool) -> Self {
+        self.dot_products = Some(dot_products);
         self
     }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for SessionOptions {
             .field("threads", &self.threads)
             .field("isa", &self.isa)
             .field("tuned_for", &self.tuned_for)
-            .field("without_dot_products", &self.without_dot_products)
+            .field("dot_products", &self.dot_products)
             .finish_non_exhaustive()
     }
 }
@@ -109,7 +109,8 @@ pub struct BlockOutput<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ValueOutput<'a> {
-    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`.
+    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`; or `input`, if
+    /// that is quantised.
     pub name: &'a str,
     /// Which picture of the batch.
     pub picture: usize,
@@ -147,10 +148,15 @@ impl Session {
     /// # Errors
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
-    /// `MNX_ISA`, an unknown one.
+    /// `MNX_ISA`, an unknown one, and for what `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let cpu = Cpu::choose(options.isa, options.tuned_for)?;
-        let layers = Layers::new(model, if options.without_dot_products { cpu.without_dot_products() } else { cpu })?;
+        let cpu = match options.dot_products {
+            None => cpu,
+            Some(true) => cpu.with_dot_products(),
+            Some(false) => cpu.without_dot_products(),
+        };
+        let layers = Layers::new(model, cpu)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MOST).contains(&threads) {
             return Err(Error::Threads { most: MOST, found: threads });
@@ -320,7 +326,8 @@ impl Session {
     }
 
     /// As [`run_observed`](Session::run_observed), for every value of the network instead of every block's output: the output
-    /// of each layer after its activation and shortcut, and those of the pools. The logits are what it returns.
+    /// of each layer after its activation and shortcut, and those of the pools. A value that is kept as u8 is what its u8 stand
+    /// for. The logits are what it returns.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -347,12 +354,14 @@ impl Session {
         self.prepare_for(input.shape(), Observed::Values)?;
         if let Some(p) = &mut self.prepared {
             let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
-            let names: Vec<_> = p.plan.steps.iter().map(|step| format!("{}.output", graph[step.value].name)).collect();
+            let values = p.plan.steps.iter().map(|step| step.value);
+            let names: Vec<_> = values.map(|value| graph.file_name(value)).collect();
             let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                observe(ValueOutput { name: &names[step], picture, shape, values });
+                let Some(name) = &names[step] else { return };
+                observe(ValueOutput { name, picture, shape, values });
             };
             // The steps of the batch make the outputs.
-            let wanted = (0..names.len()).map(|step| step < p.plan.picture_steps).collect();
+            let wanted = (0..).zip(&names).map(|(step, name)| step < p.plan.picture_steps && name.is_some()).collect();
             let mut watch = Observer { wanted, values: Vec::new(), observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }

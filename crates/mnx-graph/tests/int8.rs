@@ -31,11 +31,9 @@ fn small(family: &str) -> Spec {
 
 fn session(model: &Model, cpu: Cpu, threads: usize) -> Session {
     let options = SessionOptions::new().isa(cpu.isa()).tuned_for(cpu.tuned_for()).threads(threads);
-    let options = if cpu.dot_products() { options } else { options.without_dot_products() };
-    let session = Session::with(model, options).unwrap();
+    let session = Session::with(model, options.dot_products(cpu.dot_products())).unwrap();
     let chosen = (session.isa(), session.tuned_for(), session.dot_products());
-    let forbidden = std::env::var_os("MNX_DOT_PRODUCTS").is_some();
-    assert_eq!(chosen, (cpu.isa(), cpu.tuned_for(), cpu.dot_products() && !forbidden));
+    assert_eq!(chosen, (cpu.isa(), cpu.tuned_for(), cpu.dot_products()));
     session
 }
 

@@ -5,16 +5,18 @@ mod quantize;
 use std::path::PathBuf;
 
 use clap::builder::{
-    NonEmptyStringValueParser, OsStringValueParser, PossibleValuesParser, RangedU64ValueParser, TypedValueParser,
+    NonEmptyStringValueParser, OsStringValueParser, PossibleValue, PossibleValuesParser, RangedU64ValueParser,
+    TypedValueParser,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::quantize::{MethodChoice, Quantize, Switch};
+use crate::embedded::Embedded;
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
 
 /// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
 #[derive(Debug, Parser)]
-#[command(name = "mnx-infer", version = version(), long_version = long_version(), max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "mnx-infer", version = version(), long_version = long_version(), max_term_width = 100, after_help = examples())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -32,13 +34,21 @@ fn long_version() -> String {
     format!("{}\nISAs of this CPU: {}", version(), available.join(", "))
 }
 
-const EXAMPLES: &str = "\
+fn examples() -> String {
+    let line = |embedded: &Embedded| format!("  {:10}{}\n", embedded.name, embedded.about);
+    let networks: String = Embedded::all().iter().map(line).collect();
+    let networks =
+        if networks.is_empty() { networks } else { format!("Networks inside this program (--model):\n{networks}\n") };
+    format!(
+        "\
 Examples:
   mnx-infer classify cat.png dog.jpg
   mnx-infer convert --arch mobilenext --width 0.35 --input w.safetensors --output w.mnx
   mnx-infer bench --weights w.mnx --threads 1,2
 
-Exit codes: 0 fine, 1 failed (one line on standard error says why), 2 wrong usage.";
+{networks}Exit codes: 0 fine, 1 failed (one line on standard error says why), 2 wrong usage."
+    )
+}
 
 /// The heading under which help lists the flags of all commands.
 const COMMON: &str = "Common options";
@@ -60,6 +70,12 @@ pub(crate) struct Global {
     /// The results have the same bits for every choice. `inspect --kernels` lists the kernels of each.
     #[arg(long, global = true, help_heading = COMMON, value_name = "CORE", value_parser = tuned_for_parser())]
     pub(crate) tuned_for: Option<TunedForChoice>,
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes (VNNI, NEON's dotprod); beats the environment
+    /// variable MNX_DOT_PRODUCTS [default: auto]
+    ///
+    /// `auto` uses them if the CPU has them. The results have the same bits with and without.
+    #[arg(long, global = true, help_heading = COMMON, value_name = "auto|off")]
+    pub(crate) dot_products: Option<DotProducts>,
     /// What goes to standard output
     #[arg(long, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
@@ -72,6 +88,15 @@ pub(crate) struct IsaChoice(pub(crate) Option<mnx::Isa>);
 /// `--tuned-for`: one of the library's, or none for `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TunedForChoice(pub(crate) Option<mnx::TunedFor>);
+
+/// `--dot-products`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DotProducts {
+    /// If the CPU has them
+    Auto,
+    /// Never
+    Off,
+}
 
 /// `auto` and these names, which the library parses.
 fn auto_or<T: std::str::FromStr<Err = mnx::TensorError> + Clone + Send + Sync + 'static>(
@@ -133,6 +158,7 @@ pub(crate) enum Command {
 #[command(after_help = "\
 Examples:
   mnx-infer classify cat.png
+  mnx-infer classify --model imagenet photo.jpg
   mnx-infer classify --weights w.mnx --top 3 --format json *.jpg
   mnx-infer classify holidays/ --format json
   curl -s https://example.org/cat.jpg | mnx-infer classify -
@@ -157,15 +183,38 @@ pub(crate) struct Classify {
     pub(crate) dump_input: Option<PathBuf>,
 }
 
-/// Weights that may be the embedded ones.
+/// Which network: a weight file, an embedded one, or where neither is named, the default.
 #[derive(Args, Debug)]
+#[group(id = "network", multiple = false)]
 pub(crate) struct Weights {
-    /// Weight file [default: the embedded MobileNeXt 0.35 for the ten classes of CIFAR-10]
+    /// Weight file [default: the embedded network cifar]
     ///
     /// The file must not change while the program runs, because it is mapped into memory. `bench` and `eval`, which have
     /// much to do, make a copy.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: Option<PathBuf>,
+    /// Network inside this program, instead of a weight file; `inspect --models` lists them
+    #[arg(long, value_name = "NAME", value_parser = embedded_parser(), hide = Embedded::all().is_empty())]
+    pub(crate) model: Option<&'static Embedded>,
+}
+
+/// Which network, for commands without a default.
+#[derive(Args, Debug)]
+#[group(id = "network", required = true, multiple = false)]
+pub(crate) struct NeededWeights {
+    /// Weight file
+    ///
+    /// The file is mapped into memory, not copied, so it must not change while the program runs.
+    #[arg(long, value_name = "W.mnx")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Network inside this program, instead of a weight file; `inspect --models` lists them
+    #[arg(long, value_name = "NAME", value_parser = embedded_parser(), hide = Embedded::all().is_empty())]
+    pub(crate) model: Option<&'static Embedded>,
+}
+
+fn embedded_parser() -> impl TypedValueParser<Value = &'static Embedded> {
+    let names = Embedded::all().iter().map(|embedded| PossibleValue::new(embedded.name).help(embedded.about));
+    PossibleValuesParser::new(names).try_map(|name| Embedded::find(&name).ok_or("no such network"))
 }
 
 /// `run`.
@@ -175,11 +224,8 @@ Examples:
   mnx-infer run --weights w.mnx --input x.npy --output y.npy --dump-blocks blocks/
   make-tensor | mnx-infer run --weights w.mnx --input - --output - | use-logits")]
 pub(crate) struct Run {
-    /// Weight file
-    ///
-    /// The file is mapped into memory, not copied, so it must not change while the program runs.
-    #[arg(long, value_name = "W.mnx")]
-    pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: NeededWeights,
     /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised. - is standard input
     #[arg(long, value_name = "X.npy")]
     pub(crate) input: PathBuf,
@@ -369,6 +415,7 @@ impl Bench {
 #[command(after_help = "\
 Examples:
   mnx-infer compare mobilenext:1.0 mobilenext:0.5 --plot compare.svg
+  mnx-infer compare w.mnx w-int8.mnx embedded:imagenet --eval imagenet/val --sorted-folders
   mnx-infer compare a.mnx b.mnx --eval imagenet/val --sorted-folders --threads 1,2 --format markdown
   mnx-infer compare mobilenext --identity 1,0.5,0.25
 
@@ -377,12 +424,14 @@ turns, and each round begins with another one, so that drift in the machine's sp
 The peak is what the same threads reach with multiply-adds alone, measured in every round. \
 Times are medians, per batch; x is the ratio to the first network's.")]
 pub(crate) struct Compare {
-    /// Weight files; or names of networks or stage tables, possibly with a width multiplier, which get random weights
+    /// Weight files; networks inside this program, as embedded:NAME; or names of networks or stage tables, possibly with a
+    /// width multiplier, which get random weights
     ///
     /// Write ./NAME for a weight file whose name has neither a dot nor a slash.
-    #[arg(required = true, value_name = "W.mnx|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
+    #[arg(required = true, value_name = "W.mnx|embedded:NAME|ARCH[:WIDTH]|FILE.json[:WIDTH]", value_parser = OsStringValueParser::new().try_map(Subject::parse))]
     pub(crate) subjects: Vec<Subject>,
-    /// Also count right answers on this folder, as `eval` does (weight files only)
+    /// Also count right answers on this folder, as `eval` does, and answers that are those of the first network with the same
+    /// classes (trained networks only)
     #[arg(long, value_name = "DIR")]
     pub(crate) eval: Option<PathBuf>,
     #[command(flatten)]
@@ -416,13 +465,17 @@ pub(crate) struct Compare {
 Examples:
   mnx-infer inspect --weights w.mnx
   mnx-infer inspect --weights w.mnx --threads 2 --batch 8 --format json
+  mnx-infer inspect --models
   mnx-infer inspect --kernels")]
 pub(crate) struct Inspect {
     #[command(flatten)]
     pub(crate) weights: Weights,
     /// Show the kernels instead, with their tile on each ISA
-    #[arg(long, conflicts_with_all = ["weights", "batch"])]
+    #[arg(long, conflicts_with_all = ["network", "batch"])]
     pub(crate) kernels: bool,
+    /// List the networks inside this program instead
+    #[arg(long, conflicts_with_all = ["network", "batch", "kernels"])]
+    pub(crate) models: bool,
     /// Pictures per inference that the memory is laid out for
     #[arg(long, value_name = "N", default_value = "1", value_parser = count())]
     pub(crate) batch: usize,

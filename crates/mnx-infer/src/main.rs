@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod embedded;
 mod error;
 mod json_path;
 mod npy;

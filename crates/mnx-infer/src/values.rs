@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::embedded::Embedded;
+
 /// `--arch`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Arch {
@@ -53,6 +55,8 @@ fn is_json(text: &str) -> bool {
 pub(crate) enum Subject {
     /// A weight file.
     Weights(PathBuf),
+    /// A network inside this program.
+    Embedded(&'static Embedded),
     /// An architecture, which gets random weights. Without a width it has its own.
     Arch(Arch, Option<f64>),
 }
@@ -62,15 +66,24 @@ impl Subject {
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Subject::Weights(path) => Some(path),
+            Subject::Embedded(_) => None,
             Subject::Arch(arch, _) => arch.file(),
         }
     }
 
-    /// Parses `NAME[:WIDTH]` or `FILE.json[:WIDTH]`. Anything else with a dot or a slash is a weight file.
+    /// Parses `embedded:NAME`, `NAME[:WIDTH]` or `FILE.json[:WIDTH]`. Anything else with a dot or a slash is a weight file.
     pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
         let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);
         let arch = |text: &str| Arch::parse_named(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
         let Some(text) = given.to_str() else { return Ok(Subject::Weights(given.into())) };
+        if let Some(name) = text.strip_prefix("embedded:") {
+            let known: Vec<_> = Embedded::all().iter().map(|embedded| embedded.name).collect();
+            let unknown = || match &known[..] {
+                [] => "expected a program that was built with networks inside, found one without".into(),
+                known => format!("expected a network inside this program ({}), found {name}", known.join(", ")),
+            };
+            return Embedded::find(name).map(Subject::Embedded).ok_or_else(unknown);
+        }
         match text.rsplit_once(':') {
             // A slash after the colon is that of a folder or a drive.
             Some((name, factor)) if is_arch(name) && !factor.contains(['/', '\\']) => {
@@ -151,6 +164,19 @@ mod tests {
         assert_eq!(Arch::parse("mobilenext"), Ok(Arch::Family("mobilenext".into())));
         assert_eq!(Arch::parse("my/net.JSON"), Ok(Arch::File("my/net.JSON".into())));
         assert!(Arch::parse("mobilenext2").unwrap_err().contains("mobilenext-cifar"));
+    }
+
+    #[test]
+    fn embedded_networks_have_a_prefix() {
+        for embedded in Embedded::all() {
+            let text = format!("embedded:{}", embedded.name);
+            assert_eq!(Subject::parse(text.into()), Ok(Subject::Embedded(embedded)));
+        }
+        for wrong in ["embedded:", "embedded:mobilenext", "embedded:cifar:1", "embedded:w.mnx"] {
+            let error = Subject::parse(wrong.into()).unwrap_err();
+            assert!(Embedded::all().iter().all(|embedded| error.contains(embedded.name)), "{error}");
+        }
+        assert_eq!(Subject::parse("./embedded:x".into()), Ok(Subject::Weights("./embedded:x".into())));
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn markdown_is_a_table_and_how_it_was_measured() {
     let cells = |line: &str| line.replace("\\|", "").matches('|').count();
     assert!(
         lines[0].starts_with(
-            "| network | file | input | parameters | M MACs | 1 thread: ms | x | % of peak | 2 threads: ms |"
+            "| network | file | input | parameters | M MACs | size MB | 1 thread: ms | x | % of peak | 2 threads: ms |"
         ),
         "{text}"
     );

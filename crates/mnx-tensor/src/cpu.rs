@@ -80,14 +80,24 @@ impl Cpu {
     /// empty: none), else the one that is found. Every one can be forced on every CPU: it prefers kernels, it adds no
     /// instructions.
     ///
+    /// Dot products of bytes are used if the CPU has them, unless the environment variable `MNX_DOT_PRODUCTS` is `off` (`auto`
+    /// or empty: no matter).
+    ///
     /// # Errors
-    /// As [`Isa::choose`]; [`Error::TunedForUnknown`] when `MNX_TUNED_FOR` names none.
+    /// As [`Isa::choose`]; [`Error::TunedForUnknown`] when `MNX_TUNED_FOR` names none; [`Error::DotProductsUnknown`] when
+    /// `MNX_DOT_PRODUCTS` is neither `auto` nor `off`.
     pub fn choose(isa: Option<Isa>, tuned_for: Option<TunedFor>) -> Result<Cpu, Error> {
         let isa = Isa::choose(isa)?;
         let tuned_for = tuned_for.map_or_else(TunedFor::from_env, |kind| Ok(Some(kind)))?;
         let tuned_for = tuned_for.unwrap_or_else(TunedFor::detect);
-        let forbidden = std::env::var_os(DOT_PRODUCTS).is_some_and(|value| value == "off");
-        Ok(Cpu { isa, tuned_for, dot_products: !forbidden && table::has_dot_products(isa) })
+        let cpu = Cpu { isa, tuned_for, dot_products: false };
+        Ok(if dot_products_are_forbidden()? { cpu } else { cpu.with_dot_products() })
+    }
+
+    /// The same with instructions for dot products of bytes, if the CPU has them, whatever `MNX_DOT_PRODUCTS` says.
+    #[must_use]
+    pub fn with_dot_products(self) -> Cpu {
+        Cpu { dot_products: table::has_dot_products(self.isa), ..self }
     }
 
     /// The same without instructions for dot products of bytes. They change no bit of a result.
@@ -128,6 +138,16 @@ impl Cpu {
     pub fn tuning(self) -> &'static Tuning {
         const DEFAULT: &Tuning = &Tuning::DEFAULT;
         DEFAULT
+    }
+}
+
+/// What `MNX_DOT_PRODUCTS` says.
+fn dot_products_are_forbidden() -> Result<bool, Error> {
+    let Some(value) = std::env::var_os(DOT_PRODUCTS) else { return Ok(false) };
+    match &*value.to_string_lossy() {
+        "" | "auto" => Ok(false),
+        "off" => Ok(true),
+        text => Err(Error::DotProductsUnknown { found: text.to_owned() }),
     }
 }
 
@@ -181,6 +201,7 @@ mod tests {
             let chosen = Cpu::choose(Some(cpu.isa()), Some(cpu.tuned_for())).unwrap();
             assert_eq!(chosen.without_dot_products(), cpu.without_dot_products());
             assert!(chosen.dot_products() || !cpu.dot_products() || std::env::var_os(DOT_PRODUCTS).is_some());
+            assert!(chosen.with_dot_products().dot_products() || !cpu.dot_products());
         }
         if std::env::var_os(VARIABLE).is_none() {
             assert_eq!(Cpu::choose(None, None).map(Cpu::tuned_for), Ok(TunedFor::detect()));

@@ -58,7 +58,7 @@ impl fmt::Display for Element {
 }
 
 /// The numbers that a layer computes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Arithmetic {
     /// f32 throughout.

@@ -122,6 +122,12 @@ pub enum Error {
         /// The name that was given.
         found: String,
     },
+    /// A choice of dot products that is none.
+    #[error("MNX_DOT_PRODUCTS: expected auto or off, found {found:?}")]
+    DotProductsUnknown {
+        /// What was given.
+        found: String,
+    },
     /// A name that is no ISA.
     #[error("ISA: expected auto, {}, found {found:?}{}", alternatives(Isa::ALL.iter().map(|isa| isa.name())), source_of(*.from_env))]
     IsaUnknown {
@@ -142,6 +148,7 @@ impl Error {
             | Error::Channels { .. }
             | Error::Bounds { .. }
             | Error::TunedForUnknown { .. }
+            | Error::DotProductsUnknown { .. }
             | Error::IsaUnknown { .. } => ErrorKind::InvalidInput,
             Error::IsaUnavailable { .. } | Error::Kernel { .. } => ErrorKind::Unsupported,
             Error::TooLarge { .. } | Error::Memory { .. } => ErrorKind::Memory,

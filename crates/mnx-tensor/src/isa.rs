@@ -16,7 +16,7 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F, VL and DQ (and AVX2, FMA).
+    /// x86-64 with AVX-512 F, VL, DQ and BW (and AVX2, FMA).
     Avx512,
     /// aarch64 with Advanced SIMD, as every one has it.
     Neon,

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytemuck::Zeroable;
+
 use crate::simd::Simd;
-use crate::table::instance;
+use crate::simd::dot::Dot;
+use crate::table::{self, instance};
 use crate::{AlignedBuf, Isa};
 
 /// `steps` rounds of one fused multiply-add on each of `SUMS` panels, which are independent of each other.
@@ -36,6 +39,43 @@ pub(crate) fn chains<S: Simd, const SUMS: usize>(s: S, steps: u64, operand: f32)
     // SAFETY: eight floats fit into `values`.
     unsafe { s.store8(values.as_mut_ptr(), total) };
     (steps * SUMS as u64 * 32, values[0])
+}
+
+/// `steps` rounds of dot products of inputs with sixteen channels' weights, for each of `PIXELS` pixels, whose sums are independent
+/// of each other. Returns how many multiply-adds that were, and a value that depends on them.
+#[inline(always)]
+pub(crate) fn dots<D: Dot, const PIXELS: usize>(d: D, steps: u64) -> (u64, f32) {
+    let mut values = [0.0_f32; 16];
+    let (zeros, ones) = ([0_i32; 16], [1.0_f32; 16]);
+    let (inputs, weights) = ([[D::Input::zeroed(); 16]; PIXELS], [D::Weight::zeroed(); 64]);
+    // SAFETY: all arrays are as long as what is loaded from or stored to them.
+    unsafe {
+        let mut sums = [d.load_sums(zeros.as_ptr()); PIXELS];
+        let (x, mut w) = std::hint::black_box((inputs.as_ptr(), weights.as_ptr()));
+        for _ in 0..steps {
+            for _ in 0..4 {
+                let mut quads = [d.load_quad(x.cast()); PIXELS];
+                // Instructions for dot products add to the sums, so they are all done, with operands that stay in registers.
+                // Products that are added by others would be computed once if their operands could not change, or were the
+                // same for all pixels.
+                if !D::DOT_PRODUCTS {
+                    w = std::hint::black_box(w);
+                    for (p, quad) in quads.iter_mut().enumerate() {
+                        *quad = d.load_quad(x.add(p).cast());
+                    }
+                }
+                sums = d.dot::<0, PIXELS>(&quads, w, sums);
+            }
+        }
+        let factors = d.load_reals(ones.as_ptr());
+        let mut total = 0.0;
+        for sum in sums {
+            d.store_reals(values.as_mut_ptr(), d.scale(sum, factors));
+            // All of them: what nobody looks at would not be computed.
+            total += values.iter().sum::<f32>();
+        }
+        (steps * 4 * 64 * PIXELS as u64, total)
+    }
 }
 
 /// Copies `panels` panels of 16 floats.
@@ -100,10 +140,15 @@ fn rate(isa: Isa, at_least: Duration) -> f64 {
         return 0.0;
     };
     let operand = std::hint::black_box(0.5_f32);
+    // SAFETY: `instance` returned it, so the CPU has the ISA.
+    per_second(at_least, || unsafe { (instance.peak)(20_000, operand) })
+}
+
+/// 10⁹ operations a second of what returns how many it has done, and a value that depends on them.
+fn per_second(at_least: Duration, work: impl Fn() -> (u64, f32)) -> f64 {
     let (start, mut operations) = (Instant::now(), 0);
     loop {
-        // SAFETY: `instance` returned it, so the CPU has the ISA.
-        let (done, value) = unsafe { (instance.peak)(20_000, operand) };
+        let (done, value) = work();
         std::hint::black_box(value);
         operations += done;
         let elapsed = start.elapsed();
@@ -111,6 +156,18 @@ fn rate(isa: Isa, at_least: Duration) -> f64 {
             return operations as f64 / elapsed.as_secs_f64() / 1e9;
         }
     }
+}
+
+/// Peak int8 rate of the calling thread in 10⁹ multiply-adds a second: exact dot products of u8 with i8, in the way that the
+/// fastest kernels of this CPU multiply, and nothing else. Also the ISA. Measures for at least twice
+/// `each`.
+///
+/// Machines are noisy: call it in turn with what is compared with it.
+pub fn dot_peak(each: Duration) -> (f64, Isa) {
+    let (isa, probes) = table::dot_probes();
+    // SAFETY: the table returned it, so the CPU has the instructions.
+    let rate = |probe: &unsafe fn(u64) -> (u64, f32)| per_second(each, || unsafe { probe(2_000) });
+    (probes.iter().map(rate).fold(0.0, f64::max), isa)
 }
 
 #[cfg(test)]
@@ -121,6 +178,13 @@ mod tests {
     fn the_peak_is_a_positive_rate_of_an_available_isa() {
         let (gflops, isa) = fma_peak(Duration::from_millis(1));
         assert!(gflops > 0.0 && gflops.is_finite());
+        assert!(isa.is_available());
+    }
+
+    #[test]
+    fn the_int8_peak_is_a_positive_rate_of_an_available_isa() {
+        let (gmacs, isa) = dot_peak(Duration::from_millis(1));
+        assert!(gmacs > 0.0 && gmacs.is_finite());
         assert!(isa.is_available());
     }
 

@@ -29,6 +29,8 @@ pub struct Kernel {
     pub tile: (usize, usize),
     /// Of an int8 kernel: in which form it reads weights and inputs.
     pub(crate) form: Option<Form>,
+    /// Whether it is an int8 depthwise kernel that interleaves rows in scratch.
+    pub(crate) interleaves: bool,
     /// Computes a part of a layer.
     ///
     /// # Safety
@@ -44,7 +46,7 @@ impl Kernel {
 
     /// Bytes of scratch of an int8 kernel.
     pub(crate) fn int8_scratch_bytes(&self, cin: usize, geometry: &Geometry) -> usize {
-        kernels::int8::scratch_bytes(self.operation, self.form().products, cin, geometry)
+        kernels::int8::scratch_bytes(self.operation, self.form().products, self.interleaves, cin, geometry)
     }
 }
 
@@ -98,6 +100,15 @@ pub fn rows() -> impl Iterator<Item = &'static Kernel> {
 /// Whether this CPU has instructions for dot products of bytes in an ISA, and this build kernels that use them.
 pub(crate) fn has_dot_products(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
+}
+
+/// Nothing but dot products on registers: takes steps, returns multiply-adds done and a value that depends on them.
+type DotProbe = unsafe fn(u64) -> (u64, f32);
+
+/// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
+pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
+    let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
+    fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }
 
 /// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any; with dot
@@ -172,6 +183,7 @@ macro_rules! rows {
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: false,
                     form: None,
+                    interleaves: false,
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],

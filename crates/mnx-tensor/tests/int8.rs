@@ -89,23 +89,26 @@ fn check(operation: Operation, case: &Case) {
             }
         }
     };
+    if operation == Operation::Linear {
+        let of_row = |x: &[u8]| {
+            let one = Shape { height: 1, width: 1, ..shape };
+            let sums = naive::int8::sums(operation, &one, x, &weights, &bias, requantize.zero_in);
+            sums.iter().zip(&factors).map(|(&sum, &factor)| sum as f32 * factor).collect::<Vec<_>>()
+        };
+        let expected: Vec<f32> = x.chunks_exact(cin).flat_map(of_row).collect();
+        for cpu in Cpu::available() {
+            let own = Int8Weights::new(cpu, operation, [cin, cout], &packed, &bias, &factors, requantize).unwrap();
+            let found = ops::int8::linear(&own.layer(), &x, n * pixels).unwrap();
+            assert_eq!(found, expected, "{cpu:?} {case:?}");
+        }
+        return;
+    }
+    let expected: Vec<u8> = (0..n).flat_map(of_picture).collect();
     for cpu in Cpu::available() {
         let own = Int8Weights::new(cpu, operation, [cin, cout], &packed, &bias, &factors, requantize).unwrap();
         let layer = own.layer();
-        if operation == Operation::Linear {
-            let found = ops::int8::linear(&layer, &x, n * pixels).unwrap();
-            for row in 0..n * pixels {
-                let one = Shape { height: 1, width: 1, ..shape };
-                let x = &x[row * cin..][..cin];
-                let sums = naive::int8::sums(operation, &one, x, &weights, &bias, requantize.zero_in);
-                let expected: Vec<f32> = sums.iter().zip(&factors).map(|(&sum, &factor)| sum as f32 * factor).collect();
-                assert_eq!(found[row * cout..][..cout], expected, "{cpu:?} row {row} of {case:?}");
-            }
-            continue;
-        }
         let residual = covered.map(|channels| (&shortcut[..], channels));
         let found = ops::int8::forward(&layer, &x, [n, cin, height, width], padding, residual).unwrap();
-        let expected: Vec<u8> = (0..n).flat_map(of_picture).collect();
         assert_eq!(found.len(), expected.len());
         for (i, (f, e)) in found.iter().zip(&expected).enumerate() {
             assert!(f == e, "{cpu:?} {operation:?} {case:?}: element {i}: expected {e}, found {f}");

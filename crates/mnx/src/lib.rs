@@ -78,6 +78,35 @@
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
 //! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`], and simd128 on WebAssembly, round twice.
 //!
+//! # int8
+//!
+//! A weight file's layers compute in f32 or in int8, each as the file says ([`Model::arithmetic`]); nothing else changes: tensors
+//! in and out are f32, [`Session::run_observed`] gives blocks' outputs as f32, [`include_model!`] embeds either kind. An int8
+//! network, which [`quantize`] makes, is a quarter the size and has the same bits on every instruction set, scalar included.
+//! [`SessionOptions::dot_products`] chooses whether kernels use the CPU's dot products of bytes.
+//!
+//! ```
+//! use mnx::quantize::{Calibration, Options, quantize};
+//! use mnx::{Arithmetic, Model, Session, SessionOptions, Spec, Tensor};
+//!
+//! # fn main() -> Result<(), mnx::Error> {
+//! # let mut spec = Spec::family("mobilenext-cifar").expect("a known family");
+//! # spec.width = 0.1;
+//! # let f32_model = Model::from_bytes(mnx::init(&spec, 1)?)?;
+//! # let pictures = Tensor::from_slice([1, 3, 8, 8], &[0.5; 192])?;
+//! let mut calibration = Calibration::new(&f32_model)?;
+//! calibration.observe(&mut Session::new(&f32_model)?, pictures.view())?;
+//! let int8_file = quantize(&f32_model, &calibration, &Options::new())?.file;
+//!
+//! let model = Model::from_bytes(int8_file)?;
+//! assert!(model.arithmetic().iter().all(|&of| of == Arithmetic::Int8));
+//! let logits = Session::new(&model)?.run(pictures.view())?.data().to_vec();
+//! let without = SessionOptions::new().dot_products(false);
+//! assert_eq!(Session::with(&model, without)?.run(pictures.view())?.data(), logits);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Memory
 //!
 //! A session lays its memory out when an input's shape first comes ([`Session::prepare`] does it beforehand,
@@ -93,7 +122,7 @@
 //! # Where the time goes
 //!
 //! [`Session::steps`] tells what a session does for an input's shape: layers, kernels, multiply-adds, bytes.
-//! [`Session::profile`] times it, beside [`fma_peak`] and [`copy_bandwidth`], the machine's limits; [`kernels`] lists all
+//! [`Session::profile`] times it, beside [`fma_peak`], [`dot_peak`] (of int8) and [`copy_bandwidth`], the machine's limits; [`kernels`] lists all
 //! kernels. `mnx-infer bench --per-block` prints the same as a table.
 //!
 //! # Source
@@ -143,7 +172,7 @@ pub use mnx_graph::{
 };
 #[cfg(feature = "onnx")]
 pub use mnx_graph::{Onnx, OnnxError};
-pub use mnx_tensor::peak::{copy_bandwidth, fma_peak};
+pub use mnx_tensor::peak::{copy_bandwidth, dot_peak, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Cpu, Error as TensorError, Isa, Operation, Tensor, TensorView, TunedFor, ops};
 #[cfg(feature = "image")]

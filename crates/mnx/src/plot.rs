@@ -179,7 +179,7 @@ fn headings(area: &Area, panel: &Panel) -> Drawn {
     let (y, mut x) = (66, MARGIN);
     area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], MEASURED.filled()))?;
     x += legend(area, "measured", (x + 20, y))?;
-    for (color, what) in [(COMPUTE, "bound by the FMA peak"), (MEMORY, "bound by memory bandwidth")] {
+    for (color, what) in [(COMPUTE, "bound by the peak"), (MEMORY, "bound by memory bandwidth")] {
         mark(area, (x + 10, y), color)?;
         x += legend(area, what, (x + 20, y))?;
     }

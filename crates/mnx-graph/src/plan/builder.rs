@@ -188,11 +188,11 @@ impl<'a> PlanBuilder<'a> {
         Ok(Conv { layer, geometry, macs })
     }
 
-    /// Bytes that a unit of rows may put between these layers. In int8 rows have a quarter of the bytes: two fifths are still
+    /// Bytes that a unit of rows may put between these layers. In int8 rows have a quarter of the bytes: a third is still
     /// more rows than in f32, and scratch stays small beside the activations.
     fn rows_bytes(&self, convs: &[Conv]) -> usize {
         let bytes = self.tuning.rows_bytes;
-        if convs.iter().all(|conv| conv.layer.is_int8()) { bytes / 5 * 2 } else { bytes }
+        if convs.iter().all(|conv| conv.layer.is_int8()) { bytes / 3 } else { bytes }
     }
 
     fn work(&self, convs: &[Conv], channels: usize) -> Task {

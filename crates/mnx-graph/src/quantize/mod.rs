@@ -5,7 +5,7 @@
 //! measures the cost on pictures.
 //!
 //! ```
-//! use mnx_graph::quantize::{Calibration, Method, Options, quantize};
+//! use mnx_graph::quantize::{Calibration, Comparison, Method, Options, quantize};
 //! use mnx_graph::{Model, Session, Spec};
 //!
 //! # fn main() -> Result<(), mnx_graph::Error> {
@@ -21,10 +21,14 @@
 //! calibration.observe(&mut session, pictures.view())?;
 //!
 //! let options = Options::new().method(Method::Mse).keep(["classifier"]);
-//! let quantized = quantize(&model, &calibration, &options)?;
-//! assert!(quantized.file.len() < 9_000_000);
+//! let mut quantized = quantize(&model, &calibration, &options)?;
+//! let int8 = Model::from_bytes(quantized.file.clone())?;
+//!
+//! let mut comparison = Comparison::new();
+//! comparison.observe(&mut session, &mut Session::new(&int8)?, pictures.view())?;
+//! quantized.measured(&comparison);
 //! for layer in &quantized.layers {
-//!     println!("{}: weights {:?} dB, output {:?} dB", layer.name, layer.weight_snr, layer.snr());
+//!     println!("{}: weights {:?} dB, output {:?} dB", layer.name, layer.weight_snr, layer.output_snr);
 //! }
 //! # Ok(())
 //! # }

@@ -132,15 +132,19 @@ pub(super) fn quantization((low, high): (f64, f64)) -> Option<Quantization> {
 
 /// Scale and zero point of the input, whose numbers are made of bytes: they lie on a grid of about as many numbers as u8 has.
 /// If the grid falls just between the steps, as pixels from −1 to 1 do, every number is rounded by half a step. Then slightly
-/// larger steps, which meet the grid here and there, cost less.
-pub(super) fn input_quantization(of: &Statistics, (low, high): (f64, f64)) -> Option<Quantization> {
+/// larger steps, which meet the grid here and there, cost less. So a few are tried, around the range that `method` chooses and
+/// around the whole one.
+pub(super) fn input_quantization(of: &Statistics, method: Method) -> Option<Quantization> {
     let bins: Vec<_> = of.histogram.bins().collect();
-    let tried = [0.0, 1.0, 2.0].map(|steps| {
-        let wider = 1.0 + steps / STEPS;
-        quantization((low * wider, high * wider))
+    let tried = [method, Method::MinMax].into_iter().flat_map(|method| {
+        let (low, high) = range(of, method);
+        [0.0, 1.0, 2.0].map(|steps| {
+            let wider = 1.0 + steps / STEPS;
+            quantization((low * wider, high * wider))
+        })
     });
     let noise = |of: &Quantization| squared_error(&bins, limits(*of));
-    tried.into_iter().flatten().min_by(|a, b| noise(a).total_cmp(&noise(b)))
+    tried.flatten().min_by(|a, b| noise(a).total_cmp(&noise(b)))
 }
 
 /// The least and the largest real number that a quantised value can hold.
@@ -253,14 +257,14 @@ mod tests {
         let of = statistics(&pixels);
         let noise = |quantization| Loss::new(&of, quantization).noise;
         let plain = noise(quantization(range(&of, Method::MinMax)).unwrap());
-        let found = input_quantization(&of, range(&of, Method::MinMax)).unwrap();
-        assert!(noise(found) < plain / 2.5, "{} {plain}", noise(found));
-        assert_eq!(Loss::new(&of, found).clipped, 0.0);
+        for method in [Method::MinMax, Method::PERCENTILE, Method::Mse] {
+            let found = input_quantization(&of, method).unwrap();
+            assert!(noise(found) < plain / 2.5, "{} {plain}", noise(found));
+        }
         // Numbers that do not lie on a grid are best off with the smallest steps.
         let spread: Vec<f32> = (0..9999).map(|i| (i as f32 * 0.618_034).fract() * 4.0 - 1.7).collect();
         let of = statistics(&spread);
-        let whole = range(&of, Method::MinMax);
-        assert_eq!(input_quantization(&of, whole), quantization(whole));
+        assert_eq!(input_quantization(&of, Method::MinMax), quantization(range(&of, Method::MinMax)));
     }
 
     #[test]

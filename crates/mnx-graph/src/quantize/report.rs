@@ -38,11 +38,6 @@ impl LayerReport {
         self.quantization.map(limits)
     }
 
-    /// The signal to noise by which layers are judged: that of the output where it was measured, else that of the value alone.
-    pub fn snr(&self) -> Option<f64> {
-        self.output_snr.or(self.value_snr)
-    }
-
     pub(super) fn measured(&mut self, comparison: &Comparison) {
         self.output_snr = comparison.snr(&self.value);
     }

@@ -33,7 +33,7 @@ impl Scales {
             if quantized {
                 let seen = calibration.value(value);
                 let chosen = match value {
-                    0 => input_quantization(seen, range(seen, method)),
+                    0 => input_quantization(seen, method),
                     _ => quantization(range(seen, method)),
                 };
                 values[value] = Some(chosen.ok_or_else(|| too_large(flow, value))?);

@@ -23,14 +23,17 @@ pub(super) struct Surroundings {
 /// Weights of one layer, symmetric per output channel. `None` if a scale or a factor `s_in · s_w / s_out` would be too large
 /// for a weight file.
 ///
-/// A channel's scale is the largest magnitude of its weights divided by 127, or more:
+/// A channel's scale is the largest magnitude of its weights divided by 127. If all weights of the layer lie on a grid, as those
+/// of a network that was trained for 8 bits do, it is the grid's step, where 127 steps suffice: such weights stay exact.
+/// The scale is larger where it must be:
 /// - its bias has at most 30 bits, and no sum can overflow 32;
 /// - scale and factor are normal numbers. So a channel whose weights are all zero has the smallest scale that is allowed.
 pub(super) fn quantize(weights: &LayerWeights, around: Surroundings) -> Option<Int8Weights> {
     let depth = (weights.weight.len() / weights.bias.len().max(1)).max(1);
     let mut quantized = Int8Weights::default();
+    let grid = grid(&weights.weight);
     for (row, &bias) in weights.weight.chunks_exact(depth).zip(&weights.bias) {
-        let (scale, bias) = channel(row, bias, around, &mut quantized.weight)?;
+        let (scale, bias) = channel(row, bias, grid, around, &mut quantized.weight)?;
         quantized.scale.push(scale);
         quantized.bias.push(bias);
     }
@@ -38,11 +41,20 @@ pub(super) fn quantize(weights: &LayerWeights, around: Surroundings) -> Option<I
 }
 
 /// Appends the weights of one channel, and returns their scale and the bias.
-fn channel(row: &[f32], bias: f32, around: Surroundings, weights: &mut Vec<i8>) -> Option<(f32, i32)> {
+fn channel(
+    row: &[f32],
+    bias: f32,
+    grid: Option<f64>,
+    around: Surroundings,
+    weights: &mut Vec<i8>,
+) -> Option<(f32, i32)> {
     let (s_in, s_out) = (f64::from(around.input.scale), f64::from(around.output_scale));
-    let largest = row.iter().fold(0.0_f32, |most, weight| most.max(weight.abs()));
+    let largest = f64::from(row.iter().fold(0.0_f32, |most, weight| most.max(weight.abs())));
     let least = f64::from(f32::MIN_POSITIVE);
-    let mut scale = f64::from(largest) / LARGEST_WEIGHT;
+    let mut scale = largest / LARGEST_WEIGHT;
+    if let Some(step) = grid.filter(|step| (largest / step).round() <= LARGEST_WEIGHT) {
+        scale = step;
+    }
     scale = scale.max(f64::from(bias).abs() / (s_in * LARGEST_BIAS));
     scale = scale.max(least).max(least * s_out / s_in * ABOVE_ONE);
     let zero = i64::from(around.input.zero_point);
@@ -66,6 +78,23 @@ fn channel(row: &[f32], bias: f32, around: Surroundings, weights: &mut Vec<i8>) 
         // Only layers of many thousand weights a channel come here.
         scale = f64::from(stored) * (sum as f64 / LARGEST_SUM as f64).max(1.0) * ABOVE_ONE;
     }
+}
+
+/// The step of the grid on which all weights lie, if there is one.
+fn grid(weights: &[f32]) -> Option<f64> {
+    /// How far from the grid a weight may be, in steps: far less than what rounding costs otherwise.
+    const NEAR: f64 = 0.01;
+    let weights = || weights.iter().map(|&weight| f64::from(weight)).filter(|weight| *weight != 0.0);
+    // Among many weights some are one step from zero.
+    let least = weights().map(f64::abs).reduce(f64::min)?;
+    // A float says a small number of steps less exactly than all of them together do.
+    let (sum, squares) = weights().fold((0.0, 0.0), |(sum, squares), weight| {
+        let steps = (weight / least).round();
+        (sum + weight * steps, squares + steps * steps)
+    });
+    let step = sum / squares;
+    let is_near = |weight: f64| (weight / step - (weight / step).round()).abs() < NEAR;
+    weights().all(is_near).then_some(step)
 }
 
 /// The weight in steps of `scale`, ties to even.
@@ -131,6 +160,26 @@ mod tests {
         assert_eq!(found.scale, [1.0, 0.25 / 127.0]);
         assert_eq!(found.weight, [127, 0, 2, -2, -127, 64, 0, 51]);
         assert_eq!(found.bias, [6, (-3.0_f64 / f64::from(0.25_f32 / 127.0)).round_ties_even() as i32]);
+    }
+
+    #[test]
+    fn weights_on_a_grid_stay_exact() {
+        let step = 0.012_345;
+        let of_steps = |steps: &[i32]| steps.iter().map(|&n| (f64::from(n) * step) as f32).collect::<Vec<_>>();
+        // The second channel has too many steps for i8.
+        let rows = [of_steps(&[1, -3, 40, 0]), of_steps(&[200, -1, 7, 100]), of_steps(&[127, -127, 2, 1])];
+        let weights = of(&[&rows[0], &rows[1], &rows[2]], &[0.0; 3]);
+        let found = quantize(&weights, around(0.5, 0, 1.0)).unwrap();
+        assert_eq!(found.weight[..4], [1, -3, 40, 0]);
+        assert_eq!(found.weight[8..], [127, -127, 2, 1]);
+        assert_eq!(found.weight[4..8], [127, -1, 4, 64]);
+        assert!((f64::from(found.scale[0]) / step - 1.0).abs() < 1e-7 && found.scale[0] == found.scale[2]);
+        // Nearly on a grid is not on it.
+        let mut bent = weights.clone();
+        bent.weight[2] *= 1.001;
+        let found = quantize(&bent, around(0.5, 0, 1.0)).unwrap();
+        assert_eq!((found.weight[2], found.scale[0]), (127, (f64::from(bent.weight[2]) / 127.0) as f32));
+        assert_eq!(grid(&[0.0; 5]), None);
     }
 
     #[test]

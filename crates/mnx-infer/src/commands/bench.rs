@@ -13,9 +13,9 @@ use crate::output::{OutputFile, check_apart};
 use crate::stdout;
 
 pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
-    let source = Source::new(args.weights.weights.as_deref())?;
+    let source = Source::new(&args.weights)?;
     if let Some(plot) = &args.plot {
-        check_apart(plot, args.weights.weights.as_deref())?;
+        check_apart(plot, source.file())?;
     }
     // What cannot be written is said before minutes of measuring.
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;

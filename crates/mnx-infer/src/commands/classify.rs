@@ -50,7 +50,7 @@ struct Guess<'a> {
 }
 
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
-    let model = Source::new(args.weights.weights.as_deref())?.open()?;
+    let model = Source::new(&args.weights)?.open()?;
     let entries = pictures::expand(&args.images, stdout::note)?;
     if let Some(dump) = &args.dump_input {
         let pictures = entries.iter().map(|entry| &*entry.path);

@@ -1,5 +1,6 @@
 //! `compare`: measures the table that papers on mobile networks print.
 
+mod judge;
 mod measure;
 mod plot;
 mod report;
@@ -7,12 +8,12 @@ mod schedule;
 mod subjects;
 
 use super::Context;
-use super::eval::Evaluation;
 use crate::args::{Compare, Format};
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
 use crate::stdout;
 use crate::values::Subject;
+use judge::Jury;
 use measure::Bout;
 use report::Report;
 
@@ -26,19 +27,13 @@ pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
     // What is wrong with any of them is said before minutes of measuring: so is all that is wrong with the pictures.
     let mut bout = Bout::new(&entries, args, context)?;
     let most = bout.threads().into_iter().max().unwrap_or(1);
-    let mut accuracies = Vec::new();
+    let mut judgements = Vec::new();
     if let Some(folder) = &args.eval {
-        let find = |entry: &subjects::Entry| Evaluation::find(&entry.model, folder, &args.truth);
-        let evaluations = entries.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        if let (Some(plot), Some(evaluation)) = (&args.plot, evaluations.first()) {
-            check_apart(plot, evaluation.pictures())?;
-        }
-        for (entry, evaluation) in entries.iter().zip(evaluations) {
-            accuracies.push(evaluation.accuracy(&entry.model, folder, &context.with_threads(most))?);
-        }
+        let jury = Jury::find(&entries, folder, &args.truth, args.plot.as_deref())?;
+        judgements = jury.judge(&entries, &context.with_threads(most))?;
     }
     let rounds = bout.measure(args)?;
-    let report = Report::new(&entries, &bout, accuracies, args, context.cpu.isa().name(), rounds);
+    let report = Report::new(&entries, &bout, judgements, args, context.cpu.isa().name(), rounds);
     if let Some(mut plot) = plot {
         plot.write(plot::draw(&report).as_bytes())?;
         plot.finish()?;

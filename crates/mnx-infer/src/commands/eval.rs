@@ -8,7 +8,7 @@ mod numbering;
 mod report;
 mod tally;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mnx::Model;
@@ -30,12 +30,12 @@ pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
-    let model = Source::new(args.weights.weights.as_deref())?.read()?;
+    let model = Source::new(&args.weights)?.read()?;
     let evaluation = Evaluation::find(&model, &args.folder, &args.truth)?;
     let dataset = &evaluation.dataset;
     let pipeline = Pipeline::new(&model, context, dataset.candidates.len(), TOP)?;
     let start = Instant::now();
-    let tally = evaluation.run(pipeline)?;
+    let tally = evaluation.run(pipeline, |_, _| ())?;
     let report = Report::new(&model, dataset, &tally, start.elapsed());
     let told = if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text(&args.folder)) };
     match (told, failure(args, dataset, &tally)) {
@@ -82,11 +82,12 @@ impl Evaluation {
         self.dataset.candidates.iter().map(|candidate| &*candidate.entry.path)
     }
 
-    /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted.
+    /// Classifies all pictures, with a bar on standard error. A file that cannot be read is counted. `answered` gets each
+    /// other one with its most probable class.
     ///
     /// # Errors
     /// As [`Pipeline::run`].
-    fn run(&self, pipeline: Pipeline) -> Result<Tally, Error> {
+    fn run(&self, pipeline: Pipeline, mut answered: impl FnMut(&Path, usize)) -> Result<Tally, Error> {
         let progress = progress::pictures(self.dataset.candidates.len());
         let mut tally = Tally::default();
         for entry in &self.dataset.unvisited {
@@ -95,7 +96,10 @@ impl Evaluation {
         pipeline.run(&self.dataset.candidates, |candidate, answer| {
             progress.inc(1);
             match answer {
-                Ok(answer) => tally.add(candidate.class, &answer.top),
+                Ok(answer) => {
+                    tally.add(candidate.class, &answer.top);
+                    answer.top.first().into_iter().for_each(|&(class, _)| answered(&candidate.entry.path, class));
+                }
                 Err(e) => tally.add_unreadable(&candidate.entry.path, &e.to_string()),
             }
             Ok(())
@@ -104,17 +108,20 @@ impl Evaluation {
         Ok(tally)
     }
 
-    /// Classifies all pictures of `folder`, in which they were found, and counts the right answers.
+    /// Classifies all pictures of `folder`, in which they were found, and counts the right answers. Also returns the pictures
+    /// that could be read, each with its most probable class.
     ///
     /// # Errors
     /// As [`Pipeline::new`] and [`Pipeline::run`], and [`Error::File`] where no picture could be read.
-    pub(super) fn accuracy(self, model: &Model, folder: &Path, context: &Context) -> Result<Accuracy, Error> {
-        let tally = self.run(Pipeline::new(model, context, self.dataset.candidates.len(), TOP)?)?;
+    pub(super) fn accuracy(self, model: &Model, folder: &Path, context: &Context) -> Result<Judged, Error> {
+        let pipeline = Pipeline::new(model, context, self.dataset.candidates.len(), TOP)?;
+        let mut answers = Vec::new();
+        let tally = self.run(pipeline, |path, class| answers.push((path.into(), class)))?;
         let pictures = tally.pictures();
         if pictures == 0 {
             return Err(nothing(folder, &self.dataset));
         }
-        Ok(Accuracy {
+        let accuracy = Accuracy {
             pictures,
             top1: Score::new(tally.top1(), pictures),
             top5: Score::new(tally.top5(), pictures),
@@ -122,9 +129,13 @@ impl Evaluation {
             unknown_folders: UnknownFolders::new(&self.dataset),
             passed_over: self.dataset.passed_over.files(),
             unlisted_pictures: self.dataset.unlisted_pictures,
-        })
+        };
+        Ok((accuracy, answers))
     }
 }
+
+/// How many are right, and the most probable class of each picture.
+pub(super) type Judged = (Accuracy, Vec<(PathBuf, usize)>);
 
 /// How many pictures a network gets right; the fields are those of the command's JSON.
 #[derive(Serialize)]

@@ -1,19 +1,24 @@
-//! `inspect`: what a weight file holds and how it will run, or which kernels there are.
+//! `inspect`: what a weight file holds and how it will run, which networks are inside this program, or which kernels.
 
-use mnx::{Isa, KernelInfo, LayerInfo, Model, Session, Spec, TunedFor};
+mod kernels;
+mod models;
+
+use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Context, Source, channels, grouped, plain_table, shape};
+use super::{Context, Source, arithmetic, channels, grouped, plain_table, shape};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
 
 pub(crate) fn run(args: &Inspect, context: &Context) -> Result<(), Error> {
     if args.kernels {
-        return kernels(context);
+        return kernels::show(context);
     }
-    let model = Source::new(args.weights.weights.as_deref())?.open()?;
+    if args.models {
+        return models::show(context);
+    }
+    let model = Source::new(&args.weights)?.open()?;
     let report = Report::new(&model, args.batch, context)?;
     if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text()) }
 }
@@ -24,8 +29,14 @@ struct Report<'a> {
     #[serde(flatten)]
     spec: Shown<'a>,
     isa: &'static str,
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
+    dot_products: bool,
     threads: usize,
     batch: usize,
+    /// `f32`, `int8`, or `mixed`: some layers in each.
+    arithmetic: &'static str,
+    int8_layers: usize,
+    f32_layers: usize,
     /// Before batch norms are folded.
     parameters: u64,
     /// Of one picture.
@@ -58,10 +69,18 @@ struct Layer {
     /// The block, or the fused blocks, that the layer is part of.
     block: String,
     kernel: &'static str,
+    arithmetic: &'static str,
+    /// Whether the kernel uses dot products of bytes.
+    dot_products: bool,
     /// Pixels (or rows) x output channels.
     tile: [usize; 2],
     /// `[C, H, W]` of the output.
     shape: [usize; 3],
+    /// What the output's u8 numbers stand for, `scale * (q - zero_point)`; none if it is f32.
+    scale: Option<f32>,
+    zero_point: Option<u8>,
+    /// The least and the largest scale of an int8 layer's weights, which have one per output channel.
+    weight_scales: Option<[f32; 2]>,
     parameters: u64,
     macs: u64,
     weight_bytes: u64,
@@ -74,14 +93,21 @@ impl<'a> Report<'a> {
         let spec = model.spec();
         let mut session = Session::with(model, context.options()).map_err(Error::passed_on)?;
         let steps = session.steps([batch, spec.channels, spec.resolution, spec.resolution]).map_err(Error::failed)?;
-        let layers = steps.iter().flat_map(|step| step.layers.iter().map(|layer| Layer::new(layer, &step.block)));
-        let layers: Vec<_> = layers.collect();
+        let mut layers: Vec<Layer> = Vec::new();
+        for (info, block) in steps.iter().flat_map(|step| step.layers.iter().map(|layer| (layer, &step.block))) {
+            layers.push(Layer::new(info, block, model, layers.last()));
+        }
+        let count = |of| model.arithmetic().iter().filter(|&&arithmetic| arithmetic == of).count();
         let total = |of: fn(&Layer) -> u64| layers.iter().map(of).fold(0, u64::saturating_add);
         Ok(Report {
             spec: Shown::new(spec),
             isa: session.isa().name(),
+            dot_products: session.dot_products(),
             threads: session.threads(),
             batch,
+            arithmetic: arithmetic(model),
+            int8_layers: count(Arithmetic::Int8),
+            f32_layers: count(Arithmetic::F32),
             parameters: total(|layer| layer.parameters),
             macs: total(|layer| layer.macs),
             weight_bytes: total(|layer| layer.weight_bytes),
@@ -96,20 +122,19 @@ impl<'a> Report<'a> {
     }
 
     fn table(&self) -> String {
-        let header = ["layer", "kernel", "tile", "output", "parameters", "M MACs", "weight bytes", "arena offset"];
-        let rows = self.layers.iter().map(|layer| {
-            vec![
-                printable(&layer.name),
-                layer.kernel.into(),
-                tile(layer.tile.into()),
-                shape(layer.shape),
-                grouped(layer.parameters),
-                format!("{:.2}", layer.macs as f64 / 1e6),
-                grouped(layer.weight_bytes),
-                layer.arena_offset.map_or("-".into(), grouped),
-            ]
-        });
-        plain_table("llrrrrrr", &header, rows)
+        let with_int8 = self.int8_layers > 0;
+        let mut header = vec!["layer", "kernel"];
+        if with_int8 {
+            header.push("arithmetic");
+        }
+        let mut columns = "l".repeat(header.len());
+        header.extend(["tile", "output"]);
+        if with_int8 {
+            header.extend(["scale", "zero point", "weight scales"]);
+        }
+        header.extend(["parameters", "M MACs", "weight bytes", "arena offset"]);
+        columns += &"r".repeat(header.len() - columns.len());
+        plain_table(&columns, &header, self.layers.iter().map(|layer| layer.cells(with_int8)))
     }
 
     fn totals(&self) -> String {
@@ -122,6 +147,11 @@ impl<'a> Report<'a> {
                 format!("bytes, with {}, {threads}, batch {}", self.isa, self.batch)
             }),
         ];
+        if self.int8_layers > 0 {
+            let all = self.int8_layers + self.f32_layers;
+            let dot = if self.dot_products { "; dot: with the CPU's dot products of bytes" } else { "" };
+            rows.push(("int8 layers", grouped(self.int8_layers as u64), format!("of {all}{dot}")));
+        }
         if self.almost_zero > 0 {
             let advice = "weights and biases, which can slow it down many times: convert it again";
             rows.push(("almost zero", grouped(self.almost_zero), advice.into()));
@@ -187,87 +217,69 @@ fn pictures(of: &mnx::Preprocessing) -> String {
 }
 
 impl Layer {
-    fn new(info: &LayerInfo, block: &str) -> Layer {
+    /// `before`: the layer before it.
+    fn new(info: &LayerInfo, block: &str, model: &Model, before: Option<&Layer>) -> Layer {
+        let index = model.network().layers().position(|layer| layer.name == info.name);
+        let weights = index.and_then(|index| model.int8_weights(index));
+        let int8 = info.arithmetic == Arithmetic::Int8;
+        let (scale, zero_point) = match (&*info.name, before) {
+            ("dequantize", _) => (None, None),
+            // They keep what the value before them stands for, or give that value its numbers.
+            ("maxpool", Some(before)) if int8 => (before.scale, before.zero_point),
+            ("quantize", Some(before)) => unzip(model.quantization(&format!("{}.output", before.name))),
+            ("quantize", None) => unzip(model.quantization("input")),
+            (name, _) => unzip(int8.then(|| model.quantization(&format!("{name}.output"))).flatten()),
+        };
         Layer {
             name: info.name.clone(),
             block: block.into(),
             kernel: info.kernel,
+            arithmetic: info.arithmetic.name(),
+            dot_products: info.dot_products,
             tile: info.tile.into(),
             shape: info.output,
+            scale,
+            zero_point,
+            weight_scales: weights.map(|weights| ends(&weights.scale[..info.output[0].min(weights.scale.len())])),
             parameters: info.parameters,
             macs: info.macs,
             weight_bytes: info.weight_bytes,
             arena_offset: info.arena_offset,
         }
     }
+
+    fn cells(&self, with_int8: bool) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let mut cells = vec![printable(&self.name), self.kernel.into()];
+        if with_int8 {
+            cells.push(format!("{}{}", self.arithmetic, if self.dot_products { " dot" } else { "" }));
+        }
+        cells.extend([tile(self.tile.into()), shape(self.shape)]);
+        if with_int8 {
+            let ends = |[least, largest]: [f32; 2]| format!("{least:.2e} … {largest:.2e}");
+            cells.push(self.scale.map_or_else(dash, |scale| format!("{scale:.6}")));
+            cells.push(self.zero_point.map_or_else(dash, |zero| zero.to_string()));
+            cells.push(self.weight_scales.map_or_else(dash, ends));
+        }
+        cells.extend([
+            grouped(self.parameters),
+            format!("{:.2}", self.macs as f64 / 1e6),
+            grouped(self.weight_bytes),
+            self.arena_offset.map_or_else(dash, grouped),
+        ]);
+        cells
+    }
+}
+
+fn unzip(of: Option<Quantization>) -> (Option<f32>, Option<u8>) {
+    of.map(|of| (of.scale, of.zero_point)).unzip()
+}
+
+/// The least and the largest.
+fn ends(values: &[f32]) -> [f32; 2] {
+    values.iter().fold([f32::INFINITY, 0.0], |[least, largest], &value| [least.min(value), largest.max(value)])
 }
 
 fn tile((pixels, channels): (usize, usize)) -> String {
     format!("{pixels} x {channels}")
-}
-
-/// The kernel table of this build.
-fn kernels(context: &Context) -> Result<(), Error> {
-    let kernels = mnx::kernels();
-    if !context.is_json() {
-        return stdout::print(&kernel_table(&kernels));
-    }
-    let rows = kernels.iter().map(|kernel| KernelRow {
-        isa: kernel.isa.name(),
-        tuned_for: kernel.tuned_for.name(),
-        available: kernel.available,
-        name: kernel.name,
-        tile: kernel.tile.into(),
-    });
-    stdout::print_json(&json!({"kernels": rows.collect::<Vec<_>>()}))
-}
-
-#[derive(Serialize)]
-struct KernelRow {
-    isa: &'static str,
-    /// For which cores its tile was chosen.
-    tuned_for: &'static str,
-    /// Whether this CPU can run it.
-    available: bool,
-    name: &'static str,
-    /// Pixels (or rows) x output channels.
-    tile: [usize; 2],
-}
-
-/// A row per kernel, a column per ISA and kind of core.
-fn kernel_table(kernels: &[KernelInfo]) -> String {
-    let mut columns: Vec<&KernelInfo> = Vec::new();
-    let mut names: Vec<_> = Vec::new();
-    for kernel in kernels {
-        if !columns.iter().any(|column| (column.isa, column.tuned_for) == (kernel.isa, kernel.tuned_for)) {
-            columns.push(kernel);
-        }
-        if !names.contains(&kernel.name) {
-            names.push(kernel.name);
-        }
-    }
-    columns.sort_by_key(|column| (Isa::ALL.iter().position(|&isa| isa == column.isa), column.tuned_for));
-    let head = |of: &&KernelInfo| {
-        let core = if of.tuned_for == TunedFor::Any { String::new() } else { format!(" {}", of.tuned_for) };
-        if of.available { format!("{}{core}", of.isa) } else { format!("({}{core})", of.isa) }
-    };
-    let heads: Vec<String> = ["kernel".into()].into_iter().chain(columns.iter().map(head)).collect();
-    let rows = names.iter().map(|&name| {
-        let tile_of = |of: &&KernelInfo| {
-            let here =
-                |kernel: &&KernelInfo| (kernel.isa, kernel.tuned_for, kernel.name) == (of.isa, of.tuned_for, name);
-            kernels.iter().find(here).map_or("-".into(), |kernel| tile(kernel.tile))
-        };
-        [name.to_owned()].into_iter().chain(columns.iter().map(tile_of)).collect()
-    });
-    let header: Vec<_> = heads.iter().map(String::as_str).collect();
-    let table = plain_table(&format!("l{}", "r".repeat(columns.len())), &header, rows);
-    let lacks = |isa: &&Isa| columns.iter().any(|column| column.isa == **isa && !column.available);
-    let lacking: Vec<_> = Isa::ALL.iter().filter(lacks).map(|isa| isa.name()).collect();
-    let lacking = if lacking.is_empty() { String::new() } else { format!("; this CPU lacks {}", lacking.join(", ")) };
-    let found = TunedFor::detect();
-    format!(
-        "{table}\ntiles in pixels (rows of linear) x output channels{lacking}\n\
-         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without\n"
-    )
 }

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
 
-use crate::args::{Command, Format, Global};
+use crate::args::{Command, DotProducts, Format, Global, NeededWeights, Weights};
+use crate::embedded::{self, Embedded};
 use crate::error::Error;
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -39,7 +40,7 @@ pub(crate) struct Context {
 impl Context {
     /// # Errors
     /// [`Error::Usage`] for a list of threads or a format that the command does not take, [`Error::Failed`] for an ISA
-    /// that the CPU lacks, and for what `MNX_ISA` or `MNX_TUNED_FOR` misspell.
+    /// that the CPU lacks, and for what `MNX_ISA`, `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
     pub(crate) fn new(global: &Global, command: &Command) -> Result<Context, Error> {
         if global.threads.len() > 1 && !matches!(command, Command::Bench(_) | Command::Compare(_)) {
             let found = global.threads.len();
@@ -52,6 +53,11 @@ impl Context {
         let isa = global.isa.map(|choice| choice.0.unwrap_or_else(Isa::detect));
         let tuned_for = global.tuned_for.map(|choice| choice.0.unwrap_or_else(TunedFor::detect));
         let cpu = Cpu::choose(isa, tuned_for).map_err(Error::failed)?;
+        let cpu = match global.dot_products {
+            None => cpu,
+            Some(DotProducts::Auto) => cpu.with_dot_products(),
+            Some(DotProducts::Off) => cpu.without_dot_products(),
+        };
         Ok(Context { threads: global.threads.clone(), cpu, format: global.format })
     }
 
@@ -85,6 +91,7 @@ impl Context {
     /// Options of a session with this number of threads; without one, as many as there are physical cores.
     fn options_of(&self, threads: Option<usize>) -> SessionOptions {
         let options = SessionOptions::new().isa(self.cpu.isa()).tuned_for(self.cpu.tuned_for());
+        let options = options.dot_products(self.cpu.dot_products());
         threads.map_or(options.clone(), |threads| options.threads(threads))
     }
 }
@@ -92,22 +99,46 @@ impl Context {
 /// Where a command's weights come from.
 enum Source {
     File(PathBuf),
-    #[cfg(feature = "embedded-model")]
-    Embedded,
+    Embedded(&'static Embedded),
 }
 
-#[cfg(feature = "embedded-model")]
-static EMBEDDED: &[u8] = mnx::include_model!("../../model/mobilenext-0.35-cifar10.mnx");
-
 impl Source {
-    /// The file that was named, else the embedded model.
-    fn new(weights: Option<&Path>) -> Result<Source, Error> {
-        match weights {
-            Some(path) => Ok(Source::File(path.into())),
-            #[cfg(feature = "embedded-model")]
-            None => Ok(Source::Embedded),
-            #[cfg(not(feature = "embedded-model"))]
-            None => Err(Error::Usage("--weights W.mnx is needed: this program was built without a model".into())),
+    /// What was named, else the default network.
+    fn new(weights: &Weights) -> Result<Source, Error> {
+        let default = || Embedded::find(embedded::DEFAULT);
+        match (&weights.weights, weights.model.or_else(default)) {
+            (Some(path), _) => Ok(Source::File(path.clone())),
+            (None, Some(embedded)) => Ok(Source::Embedded(embedded)),
+            (None, None) => {
+                let name = embedded::DEFAULT;
+                let message = format!("--weights W.mnx is needed: this program was built without the network {name}");
+                Err(Error::Usage(message))
+            }
+        }
+    }
+
+    /// What was named.
+    fn needed(weights: &NeededWeights) -> Result<Source, Error> {
+        match (&weights.weights, weights.model) {
+            (Some(path), _) => Ok(Source::File(path.clone())),
+            (None, Some(embedded)) => Ok(Source::Embedded(embedded)),
+            (None, None) => Err(Error::Usage("--weights W.mnx or --model NAME is needed".into())),
+        }
+    }
+
+    /// The file, if it is one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Embedded(_) => None,
+        }
+    }
+
+    /// That something is wrong with it.
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        match self {
+            Source::File(path) => Error::file(path, message),
+            Source::Embedded(embedded) => embedded.error(message),
         }
     }
 
@@ -124,10 +155,7 @@ impl Source {
     fn by(&self, of_file: impl FnOnce(&Path) -> Result<Model, Error>) -> Result<Model, Error> {
         match self {
             Source::File(path) => of_file(path),
-            #[cfg(feature = "embedded-model")]
-            Source::Embedded => {
-                Model::from_bytes(EMBEDDED).map_err(|e| Error::failed(format_args!("embedded model: {e}")))
-            }
+            Source::Embedded(embedded) => embedded.open(),
         }
     }
 }
@@ -143,6 +171,14 @@ fn open(path: &Path) -> Result<Model, Error> {
     let model = unsafe { Model::open_mmap(path) };
     // The message begins with the path.
     model.map_err(Error::passed_on)
+}
+
+/// What a network computes with: `f32`, `int8`, or `mixed`, some layers in each.
+fn arithmetic(model: &Model) -> &'static str {
+    match model.arithmetic() {
+        [first, others @ ..] if others.iter().all(|other| other == first) => first.name(),
+        _ => "mixed",
+    }
 }
 
 /// A table without lines; bars stand in its last column. `columns` has a letter per column: `l` for left, `r` for right.

@@ -4,10 +4,8 @@ mod plot;
 mod report;
 mod samples;
 
-use std::path::Path;
-
 use mnx::quantize::{Calibration, Comparison, FEW_PICTURES, Method, Options, Quantized, quantize};
-use mnx::{FileError, GraphError, Model, Network, QuantizeError, Session};
+use mnx::{GraphError, Model, Network, QuantizeError, Session};
 
 use super::{Context, Source};
 use crate::args::{MethodChoice, Quantize, Switch};
@@ -18,23 +16,26 @@ use report::Report;
 use samples::Samples;
 
 pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
-    let weights = args.weights.weights.as_deref();
-    let model = open_f32(weights)?;
+    let source = Source::new(&args.weights)?;
+    let model = open_f32(&source)?;
     let options = options(args);
     options.kept(model.network()).map_err(|e| refused_names(model.network(), &e))?;
     let samples = Samples::find(args, &model)?;
     for output in [Some(&args.output), args.plot.as_ref()].into_iter().flatten() {
-        check_apart(output, weights.into_iter().chain(samples.files()))?;
+        check_apart(output, source.file().into_iter().chain(samples.files()))?;
     }
     let output = OutputFile::create(&args.output)?;
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
 
-    let (calibration, unreadable) = calibrate(args, &model, &samples, context)?;
+    let (calibration, unreadable) = calibrate(args, &source, &model, &samples, context)?;
     let warnings = warnings(&calibration);
     warnings.iter().for_each(|warning| stdout::note(format_args!("{}: {warning}", shown(&args.calibrate))));
-    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| in_weights(args, e))?;
-    let comparison =
-        if args.report || args.plot.is_some() { compare(&model, &mut quantized, &samples, context)? } else { None };
+    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| source.error(e))?;
+    let measured = args.report || args.plot.is_some();
+    let comparison = measured.then(|| compare(&model, &quantized, &samples, context)).transpose()?;
+    if let Some(comparison) = &comparison {
+        quantized.measured(comparison);
+    }
     let report = Report::new(args, &model, &options, &calibration, &quantized, comparison.as_ref())
         .with_troubles(unreadable, warnings);
     write(output, &quantized.file)?;
@@ -50,35 +51,10 @@ fn write(mut output: OutputFile, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Opens the weights, which must be f32.
-fn open_f32(weights: Option<&Path>) -> Result<Model, Error> {
-    let Some(path) = weights else { return Source::new(None)?.read() };
-    let already = |layer: &str| {
-        let found = format!("layer {layer} already int8: quantise the file it was made of");
-        Error::expected(path, "an f32 network", printable(&found))
-    };
-    let model = match Model::open(path) {
-        Ok(model) => model,
-        Err(GraphError::InFile(e)) => {
-            return Err(match &*e.error {
-                // An int8 file is recognised even where no kernel of this build runs it.
-                GraphError::File(FileError::Arithmetic { layer, found, .. }) if found == "int8" => already(layer),
-                _ => Error::passed_on(e),
-            });
-        }
-        Err(e) => return Err(Error::passed_on(e)),
-    };
-    match Calibration::new(&model) {
-        Err(GraphError::Quantize(QuantizeError::AlreadyInt8 { layer })) => Err(already(&layer)),
-        _ => Ok(model),
-    }
-}
-
-/// What is wrong with the network.
-fn in_weights(args: &Quantize, error: GraphError) -> Error {
-    match &args.weights.weights {
-        Some(path) => Error::file(path, error),
-        None => Error::failed(format_args!("embedded model: {error}")),
-    }
+fn open_f32(source: &Source) -> Result<Model, Error> {
+    let model = source.read()?;
+    Calibration::new(&model).map_err(|e| source.error(e))?;
+    Ok(model)
 }
 
 fn options(args: &Quantize) -> Options {
@@ -140,11 +116,12 @@ fn warnings(calibration: &Calibration) -> Vec<String> {
 /// Runs the samples through the f32 network. Also returns what is wrong with those that cannot be read.
 fn calibrate(
     args: &Quantize,
+    source: &Source,
     model: &Model,
     samples: &Samples,
     context: &Context,
 ) -> Result<(Calibration, Vec<samples::Unreadable>), Error> {
-    let mut calibration = Calibration::new(model).map_err(|e| in_weights(args, e))?;
+    let mut calibration = Calibration::new(model).map_err(|e| source.error(e))?;
     let session = || Session::with(model, context.lone_options());
     let observe = |session: &mut Session, input: mnx::TensorView<'_>| {
         let mut part = Calibration::new(model)?;
@@ -165,18 +142,10 @@ fn calibrate(
     Ok((calibration, unreadable))
 }
 
-/// Runs the samples through both networks, if there are kernels for the quantised one.
-fn compare(
-    model: &Model,
-    quantized: &mut Quantized,
-    samples: &Samples,
-    context: &Context,
-) -> Result<Option<Comparison>, Error> {
-    let int8 = match Model::from_bytes(quantized.file.clone()) {
-        Ok(int8) => int8,
-        Err(GraphError::File(FileError::Arithmetic { .. })) => return Ok(None),
-        Err(e) => return Err(Error::failed(format_args!("the quantised network: {e}"))),
-    };
+/// Runs the samples through both networks.
+fn compare(model: &Model, quantized: &Quantized, samples: &Samples, context: &Context) -> Result<Comparison, Error> {
+    let int8 = Model::from_bytes(quantized.file.clone());
+    let int8 = int8.map_err(|e| Error::failed(format_args!("the quantised network: {e}")))?;
     let mut comparison = Comparison::new();
     let sessions = || {
         let session = |model| Session::with(model, context.lone_options());
@@ -189,6 +158,5 @@ fn compare(
     };
     // What cannot be read has been told.
     samples.run(model, context, sessions, observe, |part| comparison.merge(&part))?;
-    quantized.measured(&comparison);
-    Ok(Some(comparison))
+    Ok(comparison)
 }

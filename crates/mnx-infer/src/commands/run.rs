@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mnx::{BlockOutput, Model, Session, Tensor};
 use serde::Serialize;
 
-use super::{Context, open};
+use super::{Context, Source};
 use crate::args::Run;
 use crate::error::{Error, shown};
 use crate::json_path::bytes_unless_utf8;
@@ -25,12 +25,13 @@ struct Written<'a> {
 }
 
 pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
-    let inputs = [&*args.weights, &*args.input];
-    check_apart(&args.output, inputs)?;
-    let model = open(&args.weights)?;
+    let source = Source::needed(&args.weights)?;
+    let inputs = || source.file().into_iter().chain([&*args.input]);
+    check_apart(&args.output, inputs())?;
+    let model = source.open()?;
     if let Some(folder) = &args.dump_blocks {
         let files = (0..model.network().blocks.len()).map(|block| dump_file(folder, block));
-        files.into_iter().try_for_each(|file| check_apart(&file, inputs))?;
+        files.into_iter().try_for_each(|file| check_apart(&file, inputs()))?;
     }
     let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
     let mut session = Session::with(&model, context.options()).map_err(Error::failed)?;

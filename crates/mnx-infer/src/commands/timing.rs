@@ -2,6 +2,7 @@
 
 pub(super) mod cpu;
 pub(super) mod machine;
+pub(super) mod macs;
 pub(super) mod statistics;
 
 use std::time::Instant;

@@ -1,11 +1,11 @@
-//! x86-64 with AVX-512 F, VL and DQ: thirty-two registers; a panel of 16 is one, a block of 8 half of one.
+//! x86-64 with AVX-512 F, VL, DQ and BW: thirty-two registers; a panel of 16 is one, a block of 8 half of one.
 
 use std::arch::x86_64::*;
 
 use super::{Avx2, Simd};
 use crate::Isa;
 
-/// Proof that the CPU has AVX-512 F, VL and DQ, besides AVX2 and FMA: blocks of 8 are AVX2's.
+/// Proof that the CPU has AVX-512 F, VL, DQ and BW, besides AVX2 and FMA: blocks of 8 are AVX2's.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512(Avx2);
 
@@ -14,14 +14,15 @@ impl Avx512 {
     pub fn new() -> Option<Self> {
         let there = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq");
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw");
         Avx2::new().filter(|_| there).map(Avx512)
     }
 
     /// Without asking the CPU.
     ///
     /// # Safety
-    /// The CPU has AVX-512 F, VL and DQ, AVX2 and FMA.
+    /// The CPU has AVX-512 F, VL, DQ and BW, AVX2 and FMA.
     #[inline(always)]
     pub unsafe fn assume() -> Self {
         // SAFETY: the caller's promise.

@@ -13,11 +13,20 @@ pub(super) struct Int8Instance {
     /// Whether this CPU has the instructions.
     pub(super) runs: fn() -> bool,
     rows: &'static [Kernel],
+    /// Nothing but dot products, with few sums and with many, of which one fits the registers: how many rounds; returns
+    /// multiply-adds done and a value that depends on them.
+    pub(super) probes: [unsafe fn(u64) -> (u64, f32); 2],
 }
 
 /// Those of this build, slowest first.
 static INSTANCES: &[&Int8Instance] = &[
     &SCALAR,
+    #[cfg(target_arch = "x86_64")]
+    &AVX2_INT8,
+    #[cfg(target_arch = "x86_64")]
+    &AVX_VNNI,
+    #[cfg(target_arch = "x86_64")]
+    &AVX512_INT8,
     #[cfg(target_arch = "x86_64")]
     &AVX512_VNNI,
     #[cfg(target_arch = "aarch64")]
@@ -46,6 +55,8 @@ macro_rules! int8_rows {
     ) => {
         static $table: Int8Instance = {
             $(int8_rows!(@entry $features $entry, $dot, $kernel);)*
+            int8_rows!(@probe $features few, $dot, 6);
+            int8_rows!(@probe $features many, $dot, 12);
             Int8Instance {
                 isa: <$dot as Dot>::ISA,
                 dot_products: <$dot as Dot>::DOT_PRODUCTS,
@@ -58,11 +69,22 @@ macro_rules! int8_rows {
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: <$dot as Dot>::DOT_PRODUCTS,
                     form: Some(<$dot as Dot>::FORM),
+                    interleaves: <$dot as Dot>::INTERLEAVES,
                     tile: ($pixels, $channels),
                     run: $entry,
                 }),*],
+                probes: [few, many],
             }
         };
+    };
+    (@probe [$(#[$features:meta])*] $name:ident, $dot:ty, $pixels:literal) => {
+        /// # Safety
+        /// The CPU has the instructions.
+        $(#[$features])*
+        unsafe fn $name(steps: u64) -> (u64, f32) {
+            // SAFETY: the table's contract: the CPU has the instructions.
+            crate::peak::dots::<$dot, $pixels>(unsafe { <$dot>::assume() }, steps)
+        }
     };
     (@entry [$(#[$features:meta])*] $name:ident, $dot:ty, $kernel:expr) => {
         /// # Safety
@@ -83,8 +105,64 @@ int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
     AVX512_VNNI: crate::simd::dot::Avx512Vnni, || crate::simd::dot::Avx512Vnni::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
-    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 8 x 16 = int8::depthwise::<_, 1, 8>;
-    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 8 x 16 = int8::depthwise::<_, 2, 8>;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::by_width::<_, 1, 8, 14>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::by_width::<_, 2, 8, 14>;
+    pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 8 x 16 = int8::dense::<_, 3, 1, 8>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 8 x 16 = int8::dense::<_, 3, 2, 8>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 8 x 16 = int8::dense::<_, 7, 2, 8>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma")]] AVX2_INT8: crate::simd::Avx2, || crate::simd::Avx2::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 5 x 16 = int8::interleaved::<_, 2, 5>;
+    pw: Pointwise, "pw-int8", 6 x 16 = int8::pw::<_, 6>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 6 x 16 = int8::conv::<_, 3, 1, 6>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 6 x 16 = int8::conv::<_, 3, 2, 6>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 6 x 16 = int8::dense::<_, 3, 1, 6>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 6 x 16 = int8::dense::<_, 3, 2, 6>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 6 x 16 = int8::dense::<_, 7, 2, 6>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// As above: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avxvnni")]]
+    AVX_VNNI: crate::simd::dot::AvxVnni, || crate::simd::dot::AvxVnni::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 6 x 16 = int8::interleaved::<_, 2, 6>;
+    pw: Pointwise, "pw-int8", 6 x 16 = int8::pw::<_, 6>;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 6 x 16 = int8::conv::<_, 3, 1, 6>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 6 x 16 = int8::conv::<_, 3, 2, 6>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1-int8", 6 x 16 = int8::dense::<_, 3, 1, 6>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2-int8", 6 x 16 = int8::dense::<_, 3, 2, 6>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2-int8", 6 x 16 = int8::dense::<_, 7, 2, 6>;
+    maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
+    pool: Pool, "pool-int8", 1 x 16 = int8::pool;
+    linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// Thirty-two registers. 12 pixels x 1 sum + 1 weights + 1 product.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]]
+    AVX512_INT8: crate::simd::Avx512, || crate::simd::Avx512::new().is_some(),
+    quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
+    dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::interleaved::<_, 1, 14>;
+    dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::interleaved::<_, 2, 14>;
     pw: Pointwise, "pw-int8", 12 x 16 = int8::pw::<_, 12>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 12 x 16 = int8::conv::<_, 3, 1, 12>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 12 x 16 = int8::conv::<_, 3, 2, 12>;
@@ -169,4 +247,20 @@ int8_rows! {
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
     pool: Pool, "pool-int8", 1 x 16 = int8::pool;
     linear: Linear, "linear-int8", 2 x 16 = int8::linear::<_, 2>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_count_multiply_adds() {
+        for instance in int8_instances().iter().filter(|instance| (instance.runs)()) {
+            for (probe, pixels) in instance.probes.iter().zip([6, 12]) {
+                // SAFETY: the CPU has the instructions.
+                let found = unsafe { probe(3) };
+                assert_eq!(found, (3 * 16 * 16 * pixels, 0.0), "{} {}", instance.isa, instance.dot_products);
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ const FIGURES: i32 = 150;
 /// The scale begins at 0 dB and ends here or above.
 const LEAST_END: f64 = 20.0;
 /// What is above this is drawn as this.
-const LARGEST: f64 = 200.0;
+const LARGEST: f64 = 80.0;
 
 /// One layer. All figures are in decibels; `None` where there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +54,7 @@ pub struct SignalPanel {
 /// ```
 ///
 /// Any text and any number make a well-formed document. Control characters are left out, and numbers that are not from 0 to
-/// 200 are drawn as the nearest of these.
+/// 80 are drawn as the nearest of these.
 pub fn signal(panels: &[SignalPanel]) -> String {
     let heights: Vec<i32> = panels.iter().map(|panel| TOP + ROW * rows(panel.bars.len()) + BOTTOM).collect();
     document(panels, &heights, draw)

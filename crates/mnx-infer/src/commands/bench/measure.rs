@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::profile::Profiled;
 use crate::args::Bench;
-use crate::commands::timing::machine::Machine;
+use crate::commands::timing::machine::{Machine, Peaks};
+use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::Latency;
 use crate::commands::timing::{cpu, input, milliseconds};
-use crate::commands::{Context, Source};
+use crate::commands::{Context, Source, arithmetic};
 use crate::error::Error;
 use crate::progress;
 
@@ -23,14 +24,22 @@ pub(super) struct Measurement {
     pub(super) threads: usize,
     pub(super) batch: usize,
     pub(super) isa: &'static str,
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
+    dot_products: bool,
     pub(super) cpu: String,
+    /// `f32`, `int8`, or `mixed`: some layers in each.
+    arithmetic: &'static str,
     pub(super) latency_ms: Latency,
     /// Multiply-adds of one picture.
     pub(super) macs: u64,
+    /// The same by what they are computed with.
+    #[serde(skip)]
+    pub(super) macs_by_kind: Macs,
     /// By the median.
     pub(super) gflops: f64,
-    /// Of all the threads together; the median of the rounds.
-    pub(super) fma_peak_gflops: f64,
+    #[serde(flatten)]
+    pub(super) peaks: Peaks,
+    /// Of int8 layers the int8 peak counts.
     pub(super) percent_of_peak: f64,
     /// From the file, which is used in place, to the logits of the first batch; the other times are of weights in memory.
     pub(super) first_logits_ms: f64,
@@ -62,24 +71,25 @@ pub(super) fn measure(
     for _ in 0..args.warmup {
         session.run(input.view()).map_err(Error::failed)?;
     }
-    let mut samples = Samples::new(session.threads());
+    let macs = Macs::of(&model);
+    let mut samples = Samples::new(session.threads(), macs.int8 > 0);
     samples.take(&mut session, &input, args)?;
     let latency_ms = Latency::of(&samples.plain_ms);
-    let side = model.spec().resolution;
-    let macs = model.network().macs(side, side);
-    let gflops = 2.0 * macs as f64 * batch as f64 / (latency_ms.median * 1e6);
-    let fma_peak_gflops = samples.machine.peak();
+    let peaks = samples.machine.peaks();
     let profiled = samples.profile.map(|profile| Profiled::new(&profile, &samples.machine, latency_ms.median, args));
     Ok(Measurement {
         threads: session.threads(),
         batch,
         isa: session.isa().name(),
+        dot_products: session.dot_products(),
         cpu: cpu::name(),
+        arithmetic: arithmetic(&model),
         latency_ms,
-        macs,
-        gflops,
-        fma_peak_gflops,
-        percent_of_peak: 100.0 * gflops / fma_peak_gflops,
+        macs: macs.total(),
+        macs_by_kind: macs,
+        gflops: macs.gflops(batch, latency_ms.median),
+        percent_of_peak: macs.percent_of_peak(batch, latency_ms.median, &peaks),
+        peaks,
         first_logits_ms,
         peak_arena_bytes: session.arena_bytes(),
         profiled,
@@ -97,8 +107,8 @@ struct Samples {
 }
 
 impl Samples {
-    fn new(threads: usize) -> Samples {
-        Samples { machine: Machine::new(threads), plain_ms: Vec::new(), profile: None }
+    fn new(threads: usize, with_int8: bool) -> Samples {
+        Samples { machine: Machine::new(threads, with_int8), plain_ms: Vec::new(), profile: None }
     }
 
     fn take(&mut self, session: &mut Session, input: &Tensor, args: &Bench) -> Result<(), Error> {

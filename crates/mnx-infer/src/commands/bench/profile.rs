@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use mnx::{Profile, StepProfile};
+use mnx::{LayerInfo, Profile, StepProfile};
 use serde::Serialize;
 
 use crate::args::Bench;
-use crate::commands::timing::machine::{Bandwidth, Machine};
+use crate::commands::timing::machine::{Bandwidth, Machine, Peaks};
+use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::median;
 
 /// Where the time goes. Times are per batch.
@@ -53,6 +54,8 @@ pub(super) struct Row {
     /// Of a step, its layers' kernels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kernel: Option<String>,
+    /// What its multiply-adds are computed with: `f32`, `int8` or `mixed`; none without any.
+    arithmetic: Option<&'static str>,
     /// `[C, H, W]` of the output.
     pub(super) shape: [usize; 3],
     /// Multiply-adds of one picture.
@@ -91,8 +94,8 @@ impl Profiled {
         let whole_ms = 1e-3 * median(&microseconds(&profile.whole));
         let counted = middle_fifth(&profile.whole);
         let gathering_ms = 1e-3 * mean(counted.iter().map(|&i| profile.gathering[i]));
-        let (peak, bandwidths) = (machine.peak(), machine.bandwidths());
-        let rates = Rates { batch: profile.batch, counted, whole_ms, peak, bandwidths };
+        let (peaks, bandwidths) = (machine.peaks(), machine.bandwidths());
+        let rates = Rates { batch: profile.batch, counted, whole_ms, peaks, bandwidths };
         let layers: Vec<_> = profile.steps.iter().map(|step| rates.layer(step)).collect();
         let blocks: Vec<_> =
             profile.steps.chunk_by(|a, b| a.step.block == b.step.block).map(|steps| rates.block(steps)).collect();
@@ -121,13 +124,14 @@ struct Rates {
     /// Which inferences count.
     counted: Vec<usize>,
     whole_ms: f64,
-    peak: f64,
+    peaks: Peaks,
     bandwidths: Vec<Bandwidth>,
 }
 
 impl Rates {
     fn layer(&self, step: &StepProfile) -> Row {
-        let kernels: Vec<_> = step.step.layers.iter().map(|layer| layer.kernel).collect();
+        let kernel = |layer: &LayerInfo| format!("{}{}", layer.kernel, if layer.dot_products { " dot" } else { "" });
+        let kernels: Vec<_> = step.step.layers.iter().map(kernel).collect();
         let row = self.row(step.step.name(), std::slice::from_ref(step));
         Row { block: Some(step.step.block.clone()), kernel: Some(kernels.join(" + ")), ..row }
     }
@@ -138,29 +142,34 @@ impl Rates {
     }
 
     fn row(&self, name: String, steps: &[StepProfile]) -> Row {
-        let macs = steps.iter().map(|step| step.step.macs()).fold(0, u64::saturating_add);
+        let macs = Macs::of_layers(steps.iter().flat_map(|step| &step.step.layers));
         let bytes = steps.iter().map(|step| step.step.bytes(self.batch)).fold(0, u64::saturating_add);
         let sums = |i: usize| steps.iter().map(|step| step.times[i]).sum::<Duration>();
         let waiting = |i: usize| steps.iter().map(|step| step.waiting[i]).sum::<Duration>();
         let all: Vec<_> = (0..steps.first().map_or(0, |step| step.times.len())).map(sums).collect();
         let microseconds = mean(self.counted.iter().map(|&i| all[i]));
-        let operations = 2.0 * macs as f64 * self.batch as f64;
-        let gflops = per(operations, 1e3 * microseconds);
-        let at_peak = per(operations, 1e3 * self.peak);
+        let operations = 2.0 * macs.total() as f64 * self.batch as f64;
+        let at_peak = 1e3 * macs.milliseconds_at(&self.peaks) * self.batch as f64;
         let at_bandwidth = per(bytes as f64, 1e3 * bandwidth(&self.bandwidths, bytes));
         let roofline_microseconds = at_peak.max(at_bandwidth);
         Row {
             name,
             block: None,
             kernel: None,
+            arithmetic: match (macs.f32, macs.int8) {
+                (0, 0) => None,
+                (_, 0) => Some("f32"),
+                (0, _) => Some("int8"),
+                _ => Some("mixed"),
+            },
             shape: steps.last().and_then(|step| step.step.layers.last()).map_or([0; 3], |layer| layer.output),
-            macs,
+            macs: macs.total(),
             microseconds,
             median_microseconds: median(&self::microseconds(&all)),
             waiting_microseconds: mean(self.counted.iter().map(|&i| waiting(i))),
             percent_of_time: 100.0 * per(microseconds, 1e3 * self.whole_ms),
-            gflops,
-            percent_of_peak: 100.0 * per(gflops, self.peak),
+            gflops: per(operations, 1e3 * microseconds),
+            percent_of_peak: 100.0 * per(at_peak, microseconds),
             bytes,
             intensity: per(operations, bytes as f64),
             roofline_microseconds,

@@ -36,32 +36,68 @@ fn network(spec: &Spec) -> String {
 }
 
 fn latencies(runs: &[Measurement]) -> String {
-    let header = [
-        "threads",
-        "batch",
-        "min ms",
-        "median ms",
-        "p90 ms",
-        "p99 ms",
-        "pictures/s",
-        "GFLOP/s",
-        "FMA peak",
-        "% of peak",
-        "first ms",
-        "arena MB",
-    ];
+    let unit = runs.first().map_or(Unit::Gflops, Unit::of);
+    let mut header = vec!["threads", "batch", "min ms", "median ms", "p90 ms", "p99 ms", "pictures/s", unit.rate()];
+    header.extend(runs.first().into_iter().flat_map(peaks).map(|(name, _)| name));
+    header.extend(["% of peak", "first ms", "arena MB"]);
     let rows = runs.iter().map(|run| {
         let Latency { min, median, p90, p99 } = run.latency_ms;
         let times = [min, median, p90, p99].map(|ms| format!("{ms:.3}"));
-        let rates = [1e3 * run.batch as f64 / median, run.gflops, run.fma_peak_gflops, run.percent_of_peak];
+        let mut rates = vec![1e3 * run.batch as f64 / median, unit.scaled(run.gflops)];
+        rates.extend(peaks(run).into_iter().map(|(_, peak)| peak));
+        rates.push(run.percent_of_peak);
         let mut row = vec![run.threads.to_string(), run.batch.to_string()];
         row.extend(times);
-        row.extend(rates.map(|rate| format!("{rate:.1}")));
+        row.extend(rates.into_iter().map(|rate| format!("{rate:.1}")));
         row.push(format!("{:.3}", run.first_logits_ms));
         row.push(format!("{:.2}", run.peak_arena_bytes as f64 / 1e6));
         row
     });
-    plain_table("rrrrrrrrrrrr", &header, rows)
+    plain_table(&"r".repeat(header.len()), &header, rows)
+}
+
+/// In what rates are told: floating-point operations, or where there are int8 layers, multiply-adds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Gflops,
+    Gmacs,
+}
+
+impl Unit {
+    fn of(run: &Measurement) -> Unit {
+        if run.macs_by_kind.int8 > 0 { Unit::Gmacs } else { Unit::Gflops }
+    }
+
+    fn rate(self) -> &'static str {
+        match self {
+            Unit::Gflops => "GFLOP/s",
+            Unit::Gmacs => "GMAC/s",
+        }
+    }
+
+    fn intensity(self) -> &'static str {
+        match self {
+            Unit::Gflops => "FLOP/byte",
+            Unit::Gmacs => "MAC/byte",
+        }
+    }
+
+    /// What is counted in floating-point operations.
+    fn scaled(self, operations: f64) -> f64 {
+        match self {
+            Unit::Gflops => operations,
+            Unit::Gmacs => operations / 2.0,
+        }
+    }
+}
+
+/// The peaks that the network's layers are judged by, in its unit.
+fn peaks(run: &Measurement) -> Vec<(&'static str, f64)> {
+    let fma = ("FMA peak", Unit::of(run).scaled(run.peaks.fma_peak_gflops));
+    let int8 = run.peaks.dot_peak_gmacs.map(|peak| ("int8 peak", peak));
+    // A network in int8 throughout has nothing to do with the peak in f32.
+    let fma = (run.macs_by_kind.f32 > 0 || int8.is_none()).then_some(fma);
+    fma.into_iter().chain(int8).collect()
 }
 
 /// The tables of one run that were asked for.
@@ -70,11 +106,13 @@ fn tables(run: &Measurement, profiled: &Profiled) -> String {
         return String::new();
     }
     let mut text = format!("\n{HEADER}{}{HEADER:#}\n", counts(run));
-    let peak = run.fma_peak_gflops;
-    text += &format!("peak {peak:.1} GFLOP/s; GB/s by working set: {}\n", bandwidths(&profiled.bandwidth));
+    let unit = Unit::of(run);
+    let peaks: Vec<_> =
+        peaks(run).into_iter().map(|(name, peak)| format!("{name} {peak:.1} {}", unit.rate())).collect();
+    text += &format!("{}; GB/s by working set: {}\n", peaks.join(", "), bandwidths(&profiled.bandwidth));
     for rows in [&profiled.blocks, &profiled.layers].into_iter().flatten() {
         text += "\n";
-        text += &table(rows, run.threads > 1);
+        text += &table(rows, unit, run.threads > 1);
     }
     let check = &profiled.profile;
     // Only where threads compute whole pictures there is more than a reading of the clock.
@@ -108,7 +146,7 @@ fn bandwidths(measured: &[Bandwidth]) -> String {
 }
 
 /// `waiting`: whether there are others to wait for.
-fn table(rows: &[Row], waiting: bool) -> String {
+fn table(rows: &[Row], unit: Unit, waiting: bool) -> String {
     let of_layers = rows.iter().any(|row| row.kernel.is_some());
     let mut header = if of_layers { vec!["layer", "kernel"] } else { vec!["block"] };
     let mut columns = "l".repeat(header.len());
@@ -116,13 +154,14 @@ fn table(rows: &[Row], waiting: bool) -> String {
     if waiting {
         header.push("waiting µs");
     }
-    header.extend(["GFLOP/s", "% of peak", "MB moved", "FLOP/byte", "bound µs", "% of bound", "bound by"]);
+    let [rate, intensity] = [unit.rate(), unit.intensity()];
+    header.extend([rate, "% of peak", "MB moved", intensity, "bound µs", "% of bound", "bound by"]);
     columns += &"r".repeat(header.len() - columns.len() - 1);
     columns.push('l');
-    plain_table(&columns, &header, rows.iter().map(|row| cells(row, waiting)))
+    plain_table(&columns, &header, rows.iter().map(|row| cells(row, unit, waiting)))
 }
 
-fn cells(row: &Row, waiting: bool) -> Vec<String> {
+fn cells(row: &Row, unit: Unit, waiting: bool) -> Vec<String> {
     let mut cells = vec![printable(&row.name)];
     cells.extend(row.kernel.clone());
     cells.push(shape(row.shape));
@@ -134,10 +173,10 @@ fn cells(row: &Row, waiting: bool) -> Vec<String> {
     }
     // The pool has no multiply-adds to be judged by.
     let judged = |text: String| if row.macs == 0 { "-".into() } else { text };
-    cells.push(judged(format!("{:.1}", row.gflops)));
+    cells.push(judged(format!("{:.1}", unit.scaled(row.gflops))));
     cells.push(judged(format!("{:.1}", row.percent_of_peak)));
     cells.push(format!("{:.3}", row.bytes as f64 / 1e6));
-    cells.push(judged(format!("{:.1}", row.intensity)));
+    cells.push(judged(format!("{:.1}", unit.scaled(row.intensity))));
     cells.push(format!("{:.1}", row.roofline_microseconds));
     cells.push(format!("{:.1}", row.percent_of_roofline));
     cells.push(if row.bound == Limit::Compute { "peak".into() } else { "memory".into() });
@@ -158,8 +197,9 @@ fn panel(spec: &Spec, run: &Measurement, profiled: &Profiled) -> Panel {
         bound: if row.bound == Limit::Compute { Bound::Compute } else { Bound::Memory },
     };
     let (ms, percent) = (run.latency_ms.median, run.percent_of_peak);
+    let peaks = peaks(run).into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
     Panel {
-        title: format!("{}: {ms:.2} ms, {percent:.0} % of the FMA peak", network(spec)),
+        title: format!("{}: {ms:.2} ms, {percent:.0} % of the {peaks}", network(spec)),
         subtitle: format!("{}, {} kernels, {}", run.cpu, run.isa, counts(run)),
         bars: profiled.bars.iter().map(bar).collect(),
     }

@@ -9,7 +9,8 @@ use super::schedule::{Turn, rounds};
 use super::subjects::Entry;
 use crate::args::Compare;
 use crate::commands::Context;
-use crate::commands::timing::machine::{Machine, settle};
+use crate::commands::timing::machine::{Machine, Peaks, settle};
+use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::Latency;
 use crate::commands::timing::{input, milliseconds};
 use crate::error::Error;
@@ -24,8 +25,10 @@ pub(super) struct Run {
     pub(super) ratio: f64,
     /// By the median.
     pub(super) gflops: f64,
-    /// Of all the threads together; the median of the rounds.
-    pub(super) fma_peak_gflops: f64,
+    /// Of all the threads together.
+    #[serde(flatten)]
+    pub(super) peaks: Peaks,
+    /// Of int8 layers the int8 peak counts.
     pub(super) percent_of_peak: f64,
     pub(super) peak_arena_bytes: usize,
     samples_ms: Vec<f64>,
@@ -99,20 +102,19 @@ impl Bout {
     }
 
     /// What was measured of one network. `macs` is its multiply-adds per picture.
-    pub(super) fn runs(&self, network: usize, macs: u64, batch: usize) -> Vec<Run> {
+    pub(super) fn runs(&self, network: usize, macs: Macs, batch: usize) -> Vec<Run> {
         let run = |section: &Section| {
             let stream = &section.streams[network];
             let latency_ms = Latency::of(&stream.samples_ms);
             let first = Latency::of(&section.streams[0].samples_ms);
-            let gflops = 2.0 * macs as f64 * batch as f64 / (latency_ms.median * 1e6);
-            let fma_peak_gflops = section.machine.peak();
+            let peaks = section.machine.peaks();
             Run {
                 threads: section.threads,
                 latency_ms,
                 ratio: latency_ms.median / first.median,
-                gflops,
-                fma_peak_gflops,
-                percent_of_peak: 100.0 * gflops / fma_peak_gflops,
+                gflops: macs.gflops(batch, latency_ms.median),
+                percent_of_peak: macs.percent_of_peak(batch, latency_ms.median, &peaks),
+                peaks,
                 peak_arena_bytes: stream.session.arena_bytes(),
                 samples_ms: stream.samples_ms.clone(),
             }
@@ -130,7 +132,8 @@ impl Section {
             Ok(Stream { session, samples_ms: Vec::new() })
         };
         let streams = entries.iter().zip(inputs).map(stream).collect::<Result<_, Error>>()?;
-        Ok(Section { threads, machine: Machine::new(threads), streams })
+        let with_int8 = entries.iter().any(|entry| Macs::of(&entry.model).int8 > 0);
+        Ok(Section { threads, machine: Machine::new(threads, with_int8), streams })
     }
 }
 

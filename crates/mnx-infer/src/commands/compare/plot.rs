@@ -46,6 +46,9 @@ fn chart(report: &Report, run: usize) -> Chart {
 /// Networks that differ in nothing but the width are one line.
 fn series_of(row: &Row, report: &Report) -> String {
     let mut name = row.family.clone();
+    if row.arithmetic != "f32" {
+        name += &format!(", {}", row.arithmetic);
+    }
     if row.identity != 1.0 {
         name += &format!(", identity {:?}", row.identity);
     }

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use mnx::Spec;
+use mnx::Model;
 use serde::Serialize;
 
+use super::judge::{Agreement, Judgement};
 use super::measure::{Bout, Run};
-use super::subjects::Entry;
+use super::subjects::{Entry, Origin};
 use crate::args::Compare;
 use crate::commands::eval::Accuracy;
-use crate::commands::timing::cpu;
-use crate::commands::{grouped, plain_table};
+use crate::commands::timing::{cpu, macs::Macs};
+use crate::commands::{arithmetic, grouped, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::bytes_unless_utf8;
 
@@ -30,10 +31,16 @@ pub(super) struct Report {
 pub(super) struct Row {
     /// As the table calls it: no two have the same name and file.
     pub(super) name: String,
-    /// The weight file; none for random weights.
+    /// The weight file; none for networks inside this program and random weights.
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<Vec<u8>>,
+    /// The name of a network inside this program.
+    embedded: Option<&'static str>,
+    /// Of the weight file.
+    size_bytes: u64,
+    /// `f32`, `int8`, or `mixed`: some layers in each.
+    pub(super) arithmetic: &'static str,
     pub(super) family: String,
     pub(super) width: f64,
     pub(super) identity: f64,
@@ -49,43 +56,54 @@ pub(super) struct Row {
     pub(super) runs: Vec<Run>,
     #[serde(flatten)]
     pub(super) accuracy: Option<Accuracy>,
+    /// With the first network that has the same classes; none for that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
     /// The file as the table calls it.
     #[serde(skip)]
     pub(super) file_name: String,
 }
 
 impl Report {
-    /// `accuracies`: none, or one for each entry.
+    /// `judgements`: none, or one for each entry.
     pub(super) fn new(
         entries: &[Entry],
         bout: &Bout,
-        accuracies: Vec<Accuracy>,
+        judgements: Vec<Judgement>,
         args: &Compare,
         isa: &'static str,
         rounds: usize,
     ) -> Report {
-        let mut accuracies = accuracies.into_iter();
+        let mut judgements = judgements.into_iter();
         let file_names = file_names(entries);
         let mut networks: Vec<Row> = Vec::new();
         for (i, (entry, file_name)) in entries.iter().zip(file_names).enumerate() {
             let (spec, network) = (entry.model.spec(), entry.model.network());
-            let name = name(spec);
-            let macs = network.macs(spec.resolution, spec.resolution);
+            let macs = Macs::of(&entry.model);
             let runs = bout.runs(i, macs, args.batch);
+            let (accuracy, agreement) =
+                judgements.next().map_or((None, None), |of: Judgement| (Some(of.accuracy), of.agreement));
             networks.push(Row {
-                name,
-                file: entry.file.as_deref().map(|path| path.to_string_lossy().into()),
-                file_bytes: entry.file.as_deref().and_then(bytes_unless_utf8),
+                name: name(&entry.model),
+                file: entry.origin.file().map(|path| path.to_string_lossy().into()),
+                file_bytes: entry.origin.file().and_then(bytes_unless_utf8),
+                embedded: match entry.origin {
+                    Origin::Embedded(embedded) => Some(embedded.name),
+                    Origin::File(_) | Origin::Random => None,
+                },
+                size_bytes: entry.size_bytes,
+                arithmetic: arithmetic(&entry.model),
                 family: spec.family.clone(),
                 width: spec.width,
                 identity: spec.identity,
                 resolution: spec.resolution,
                 classes: spec.classes,
                 parameters: network.parameters(),
-                macs,
+                macs: macs.total(),
                 peak_arena_bytes: runs.first().map_or(0, |run| run.peak_arena_bytes),
                 runs,
-                accuracy: accuracies.next(),
+                accuracy,
+                agreement,
                 file_name,
             });
         }
@@ -112,10 +130,15 @@ impl Report {
     /// On what all were measured.
     fn head(&self) -> String {
         let runs = self.networks.first().map(|row| &row.runs[..]).unwrap_or_default();
-        let peak = |run: &Run| format!("{:.1} ({})", run.fma_peak_gflops, threads(run.threads));
-        let peaks: Vec<_> = runs.iter().map(peak).collect();
+        let list = |peak: &dyn Fn(&Run) -> Option<f64>| {
+            let shown = runs.iter().filter_map(|run| Some(format!("{:.1} ({})", peak(run)?, threads(run.threads))));
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        let fma = list(&|run| Some(run.peaks.fma_peak_gflops));
+        let dot = list(&|run| run.peaks.dot_peak_gmacs);
+        let dot = if dot.is_empty() { dot } else { format!("; int8 peak in GMAC/s: {dot}") };
         let cpu = printable(&self.cpu);
-        format!("{} on {cpu}, batch {}; FMA peak in GFLOP/s: {}", self.isa, self.batch, peaks.join(", "))
+        format!("{} on {cpu}, batch {}; FMA peak in GFLOP/s: {fma}{dot}", self.isa, self.batch)
     }
 
     /// How to read the table, and what did not count.
@@ -127,6 +150,9 @@ impl Report {
             self.rounds,
             threads(first),
         );
+        if self.networks.iter().any(|row| row.agreement.is_some()) {
+            text += "same class: share of the pictures for which the most probable class is that of the first network with the same classes\n";
+        }
         for row in &self.networks {
             let Some(accuracy) = &row.accuracy else { continue };
             text += &format!("{}: {} pictures", row.file_name, grouped(accuracy.pictures));
@@ -149,30 +175,43 @@ impl Report {
 
     /// Sides of the columns, heads and cells.
     fn table(&self) -> (String, Vec<String>, Vec<Vec<String>>) {
-        let with_files = self.networks.iter().any(|row| row.file.is_some());
-        let with_accuracy = self.networks.iter().any(|row| row.accuracy.is_some());
+        let shown = Shown {
+            files: self.networks.iter().any(|row| row.file.is_some() || row.embedded.is_some()),
+            accuracy: self.networks.iter().any(|row| row.accuracy.is_some()),
+            agreement: self.networks.iter().any(|row| row.agreement.is_some()),
+        };
         let mut header = vec!["network".to_owned()];
-        header.extend(with_files.then(|| "file".to_owned()));
+        header.extend(shown.files.then(|| "file".to_owned()));
         let mut columns = "l".repeat(header.len());
-        header.extend(["input", "parameters", "M MACs"].map(str::to_owned));
+        header.extend(["input", "parameters", "M MACs", "size MB"].map(str::to_owned));
         for run in self.networks.first().map(|row| &row.runs[..]).unwrap_or_default() {
             header.extend([format!("{}: ms", threads(run.threads)), "x".into(), "% of peak".into()]);
         }
         header.push("arena MB".into());
-        if with_accuracy {
+        if shown.accuracy {
             header.extend(["top-1", "top-5"].map(str::to_owned));
         }
+        header.extend(shown.agreement.then(|| "same class".to_owned()));
         columns += &"r".repeat(header.len() - columns.len());
-        let rows = self.networks.iter().map(|row| row.cells(with_files)).collect();
+        let rows = self.networks.iter().map(|row| row.cells(shown)).collect();
         (columns, header, rows)
     }
 }
 
+/// Which columns the table has because some network has something to say there.
+#[derive(Clone, Copy)]
+struct Shown {
+    files: bool,
+    accuracy: bool,
+    agreement: bool,
+}
+
 impl Row {
-    fn cells(&self, with_files: bool) -> Vec<String> {
+    fn cells(&self, shown: Shown) -> Vec<String> {
         let mut cells = vec![printable(&self.name)];
-        cells.extend(with_files.then(|| self.file_name.clone()));
+        cells.extend(shown.files.then(|| self.file_name.clone()));
         cells.extend([self.resolution.to_string(), grouped(self.parameters), millions(self.macs)]);
+        cells.push(format!("{:.2}", self.size_bytes as f64 / 1e6));
         for run in &self.runs {
             cells.extend([
                 format!("{:.3}", run.latency_ms.median),
@@ -182,6 +221,8 @@ impl Row {
         }
         cells.push(format!("{:.2}", self.peak_arena_bytes as f64 / 1e6));
         cells.extend(self.accuracy.iter().flat_map(|a| [a.top1.percent(), a.top5.percent()]));
+        let agreement = || self.agreement.as_ref().map_or_else(|| "-".into(), Agreement::percent);
+        cells.extend(shown.agreement.then(agreement));
         cells
     }
 }
@@ -193,9 +234,14 @@ fn millions(n: u64) -> String {
 }
 
 /// Family, width, and what is unusual.
-fn name(spec: &Spec) -> String {
+fn name(model: &Model) -> String {
+    let spec = model.spec();
     let identity = if spec.identity == 1.0 { String::new() } else { format!(", identity {:?}", spec.identity) };
-    format!("{} {:?}{identity}", spec.family, spec.width)
+    let arithmetic = match arithmetic(model) {
+        "f32" => String::new(),
+        other => format!(" {other}"),
+    };
+    format!("{} {:?}{arithmetic}{identity}", spec.family, spec.width)
 }
 
 /// Tells rows apart that look the same.
@@ -212,14 +258,18 @@ fn number_repeats(rows: &mut [Row]) {
 
 /// Each file's name, or its path where another one in another folder is called the same; `-` without a file.
 fn file_names(entries: &[Entry]) -> Vec<String> {
-    let paths: Vec<Option<&Path>> = entries.iter().map(|entry| entry.file.as_deref()).collect();
+    let paths: Vec<Option<&Path>> = entries.iter().map(|entry| entry.origin.file()).collect();
     let is_alone =
         |path: &Path| paths.iter().flatten().all(|other| *other == path || other.file_name() != path.file_name());
-    let name = |path: &Path| match path.file_name() {
-        Some(name) if is_alone(path) => printable(&name.to_string_lossy()),
-        _ => shown(path),
+    let name = |entry: &Entry| match &entry.origin {
+        Origin::Random => "-".into(),
+        Origin::Embedded(embedded) => format!("embedded:{}", embedded.name),
+        Origin::File(path) => match path.file_name() {
+            Some(name) if is_alone(path) => printable(&name.to_string_lossy()),
+            _ => shown(path),
+        },
     };
-    paths.iter().map(|path| path.map_or_else(|| "-".into(), name)).collect()
+    entries.iter().map(name).collect()
 }
 
 /// A number of threads in words.
@@ -239,10 +289,11 @@ mod tests {
 
     #[test]
     fn files_of_one_name_are_told_apart_by_their_folders() {
-        let mut spec = Spec::family("mobilenext-cifar").unwrap();
+        let mut spec = mnx::Spec::family("mobilenext-cifar").unwrap();
         spec.width = 0.1;
         let model = mnx::Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
-        let entry = |file: Option<&str>| Entry { model: model.clone(), file: file.map(Into::into) };
+        let origin = |file: Option<&str>| file.map_or(Origin::Random, |file| Origin::File(file.into()));
+        let entry = |file| Entry { model: model.clone(), origin: origin(file), size_bytes: 0 };
         let entries = [Some("a/w.mnx"), None, Some("b/w.mnx"), Some("b/v.mnx"), Some("b/v.mnx")].map(entry);
         assert_eq!(file_names(&entries), ["a/w.mnx", "-", "b/w.mnx", "v.mnx", "v.mnx"]);
     }

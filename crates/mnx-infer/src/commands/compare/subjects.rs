@@ -1,19 +1,59 @@
 //! Makes models of what the command was given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mnx::{Model, Network, Spec};
 
 use crate::args::Compare;
 use crate::commands::{network, read};
+use crate::embedded::Embedded;
 use crate::error::{Error, printable};
 use crate::values::{Arch, Subject};
 
 /// One row of the comparison.
 pub(super) struct Entry {
     pub(super) model: Model,
-    /// The weight file; none for random weights.
-    pub(super) file: Option<PathBuf>,
+    pub(super) origin: Origin,
+    /// Of the weight file, also where it is in memory only.
+    pub(super) size_bytes: u64,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    File(PathBuf),
+    Embedded(&'static Embedded),
+    /// Random weights.
+    Random,
+}
+
+impl Origin {
+    /// The weight file.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Origin::File(path) => Some(path),
+            Origin::Embedded(_) | Origin::Random => None,
+        }
+    }
+}
+
+impl Entry {
+    fn of_file(path: &Path) -> Result<Entry, Error> {
+        let model = read(path)?;
+        let size_bytes = std::fs::metadata(path).map_err(|e| Error::file(path, e))?.len();
+        Ok(Entry { model, origin: Origin::File(path.into()), size_bytes })
+    }
+
+    fn of_embedded(embedded: &'static Embedded) -> Result<Entry, Error> {
+        let size_bytes = embedded.bytes.len() as u64;
+        Ok(Entry { model: embedded.open()?, origin: Origin::Embedded(embedded), size_bytes })
+    }
+
+    fn random(spec: &Spec, seed: u64) -> Result<Entry, Error> {
+        let bytes = mnx::init(spec, seed).map_err(Error::failed)?;
+        let size_bytes = bytes.len() as u64;
+        Ok(Entry { model: Model::from_bytes(bytes).map_err(Error::failed)?, origin: Origin::Random, size_bytes })
+    }
 }
 
 /// All models, in the order of the subjects; an architecture that has identity tensor multipliers has as many as are
@@ -28,13 +68,13 @@ pub(super) fn open(args: &Compare) -> Result<Vec<Entry>, Error> {
     let mut identity_used = false;
     for subject in &args.subjects {
         match subject {
-            Subject::Weights(path) => entries.push(Entry { model: read(path)?, file: Some(path.clone()) }),
+            Subject::Weights(path) => entries.push(Entry::of_file(path)?),
+            Subject::Embedded(embedded) => entries.push(Entry::of_embedded(embedded)?),
             Subject::Arch(arch, width) => {
                 let specs = specs(arch, *width, args)?;
                 identity_used |= specs.iter().any(has_identity);
                 for spec in specs {
-                    let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
-                    entries.push(Entry { model: Model::from_bytes(bytes).map_err(Error::failed)?, file: None });
+                    entries.push(Entry::random(&spec, args.seed)?);
                 }
             }
         }
@@ -51,20 +91,20 @@ fn check(args: &Compare) -> Result<(), Error> {
     }
     let mut archs = args.subjects.iter().filter_map(|subject| match subject {
         Subject::Arch(arch, _) => Some(arch),
-        Subject::Weights(_) => None,
+        Subject::Weights(_) | Subject::Embedded(_) => None,
     });
     let Some(arch) = archs.next() else {
         let unfit = [("--resolution", args.resolution.is_some()), ("--identity", !args.identity.is_empty())];
         return match unfit.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => {
-                Err(Error::Usage(format!("{flag}: expected an ARCH to apply it to, found weight files only")))
+                Err(Error::Usage(format!("{flag}: expected an ARCH to apply it to, found trained networks only")))
             }
             None => Ok(()),
         };
     };
     if args.eval.is_some() {
         let name = shown(arch);
-        return Err(Error::Usage(format!("--eval: expected weight files, found {name}, whose weights are random")));
+        return Err(Error::Usage(format!("--eval: expected trained networks, found {name}, whose weights are random")));
     }
     Ok(())
 }

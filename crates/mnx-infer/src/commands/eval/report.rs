@@ -69,7 +69,7 @@ pub(in crate::commands) struct Score {
 }
 
 impl Score {
-    pub(super) fn new(correct: u64, pictures: u64) -> Score {
+    pub(in crate::commands) fn new(correct: u64, pictures: u64) -> Score {
         Score { correct, rate: (pictures > 0).then(|| correct as f64 / pictures as f64) }
     }
 

@@ -7,17 +7,15 @@ use super::report::{Report, Row};
 pub(super) fn draw(report: &Report) -> String {
     let bar = |row: &Row| SignalBar {
         name: row.name.clone(),
-        output: row.snr(),
+        output: row.output_snr_db,
         weights: row.weight_snr_db,
         value: row.value_snr_db,
         clipped: row.clipped,
     };
-    let output =
-        if report.measured { "output against f32, all errors up to here" } else { "value alone (not measured)" };
     signal(&[SignalPanel {
         title: format!("{} {:?} in int8: signal to noise per layer", report.family, report.width),
         subtitle: format!("ranges by {}, {} pictures", report.method, report.pictures),
-        output: output.into(),
+        output: "output against f32, all errors up to here".into(),
         bars: report.layers.iter().map(bar).collect(),
     }])
 }

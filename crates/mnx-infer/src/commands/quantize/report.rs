@@ -10,6 +10,15 @@ use crate::commands::{bar, grouped, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::bytes_unless_utf8;
 
+/// What the columns are.
+const LEGEND: &str = "\
+signal to noise in dB: 20 dB more are a tenth of the error
+  weights   what rounding them costs
+  value     what clipping and rounding the layer's output costs, if it alone is quantised
+  output    all errors up to here, against f32
+  noise     the error of the output beside its signal; the longest bar is the worst layer
+";
+
 /// The fields of the JSON.
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -32,13 +41,13 @@ pub(super) struct Report {
     bytes: usize,
     /// Length of the tensors that it was made of.
     f32_bytes: usize,
-    /// For how many pictures int8 and f32 agree; none if no kernel runs the int8 network.
+    /// For how many pictures int8 and f32 agree; none unless a report or a plot was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     same_class: Option<u64>,
-    /// Signal to noise of the logits, with the same reservation.
+    /// Signal to noise of the logits, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     logits_snr_db: Option<f64>,
-    /// Whether `output_snr_db` was measured.
-    pub(super) measured: bool,
-    /// Empty unless it was asked for.
+    /// Likewise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) layers: Vec<Row>,
 }
@@ -92,7 +101,6 @@ impl Report {
             f32_bytes: model.tensors().map(|tensor| tensor.bytes.len()).sum(),
             same_class: comparison.map(Comparison::same_class),
             logits_snr_db: comparison.and_then(|comparison| comparison.snr("logits")),
-            measured: comparison.is_some(),
             layers: if wanted { quantized.layers.iter().map(Row::new).collect() } else { Vec::new() },
         }
     }
@@ -126,29 +134,16 @@ impl Report {
                 &format!("same class as f32 on {same} of {pictures} pictures, logits {} dB\n", db(self.logits_snr_db));
         }
         if args.report {
-            text += &format!("\n{}\n{}", self.table(), self.legend());
+            text += &format!("\n{}\n{LEGEND}", self.table());
         }
         text
     }
 
     fn table(&self) -> String {
-        let last = if self.measured { "output dB" } else { "" };
-        let header = ["layer", "", "observed", "range", "clipped", "weights dB", "value dB", last, "noise"];
-        let least = self.layers.iter().filter_map(Row::snr).fold(f64::INFINITY, f64::min);
-        let rows = self.layers.iter().map(|row| row.cells(least, self.measured));
+        let header = ["layer", "", "observed", "range", "clipped", "weights dB", "value dB", "output dB", "noise"];
+        let least = self.layers.iter().filter_map(|row| row.output_snr_db).fold(f64::INFINITY, f64::min);
+        let rows = self.layers.iter().map(|row| row.cells(least));
         plain_table("llrrrrrrl", &header, rows)
-    }
-
-    fn legend(&self) -> &'static str {
-        if self.measured {
-            "signal to noise in dB; 20 dB more are a tenth of the error. weights: what rounding them costs; value: what clipping and\n\
-             rounding the layer's output costs if it alone is quantised; output: all errors up to here, against f32. noise: the error\n\
-             of the output beside its signal, the longest bar is the worst layer\n"
-        } else {
-            "signal to noise in dB; 20 dB more are a tenth of the error. weights: what rounding them costs; value: what clipping and\n\
-             rounding the layer's output costs if it alone is quantised (no kernel of this program runs int8, so the output of the int8\n\
-             network was not measured). noise: the error of the value beside its signal, the longest bar is the worst layer\n"
-        }
     }
 }
 
@@ -168,16 +163,11 @@ impl Row {
         }
     }
 
-    /// What the bar shows.
-    pub(super) fn snr(&self) -> Option<f64> {
-        self.output_snr_db.or(self.value_snr_db)
-    }
-
     /// `least` is the signal to noise of the worst layer.
-    fn cells(&self, least: f64, measured: bool) -> Vec<String> {
+    fn cells(&self, least: f64) -> Vec<String> {
         let pair = |low: f64, high: f64| format!("{low:.3} … {high:.3}");
         // Amplitudes: 20 dB are a factor of ten.
-        let share = self.snr().map_or(0.0, |snr| 10_f64.powf((least - snr) / 20.0));
+        let share = self.output_snr_db.map_or(0.0, |snr| 10_f64.powf((least - snr) / 20.0));
         vec![
             printable(&self.name),
             self.arithmetic.unwrap_or_default().into(),
@@ -186,7 +176,7 @@ impl Row {
             self.clipped.map_or("-".into(), |share| format!("{:.3} %", 100.0 * share)),
             db(self.weight_snr_db),
             db(self.value_snr_db),
-            if measured { db(self.output_snr_db) } else { String::new() },
+            db(self.output_snr_db),
             bar(share as f32),
         ]
     }

@@ -22,27 +22,45 @@ pub(crate) fn settle() {
     std::thread::sleep(FALL_ASLEEP);
 }
 
+/// How many multiply-adds the machine could do, of all threads together; medians of the rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Peaks {
+    /// In f32; a multiply-add is two operations.
+    pub(crate) fma_peak_gflops: f64,
+    /// In int8, in 10⁹ multiply-adds a second. None where no network needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dot_peak_gmacs: Option<f64>,
+}
+
 /// Measurements that come in turn with inferences.
 pub(crate) struct Machine {
     threads: usize,
+    with_int8: bool,
     /// GFLOP/s, per round.
-    peaks: Vec<f64>,
+    fma_peaks: Vec<f64>,
+    /// GMAC/s in int8, per round.
+    dot_peaks: Vec<f64>,
     /// GB/s per size, per round.
     copies: Vec<Vec<f64>>,
 }
 
 impl Machine {
-    /// At most one thread per CPU: those that take turns on one have no more.
-    pub(crate) fn new(threads: usize) -> Machine {
+    /// At most one thread per CPU: those that take turns on one have no more. `with_int8`: whether there are layers in int8
+    /// to be judged.
+    pub(crate) fn new(threads: usize, with_int8: bool) -> Machine {
         let cpus = std::thread::available_parallelism().map_or(threads, usize::from);
-        Machine { threads: threads.min(cpus), peaks: Vec::new(), copies: vec![Vec::new(); SIZES.count()] }
+        let copies = vec![Vec::new(); SIZES.count()];
+        Machine { threads: threads.min(cpus), with_int8, fma_peaks: Vec::new(), dot_peaks: Vec::new(), copies }
     }
 
     pub(crate) fn measure_peak(&mut self) {
         if self.threads > 1 {
             settle();
         }
-        self.peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0));
+        self.fma_peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0));
+        if self.with_int8 {
+            self.dot_peaks.push(together(self.threads, || mnx::dot_peak(PEAK_TIME).0));
+        }
     }
 
     pub(crate) fn measure_bandwidth(&mut self) {
@@ -52,9 +70,10 @@ impl Machine {
         }
     }
 
-    /// GFLOP/s of multiply-adds alone, of all threads together.
-    pub(crate) fn peak(&self) -> f64 {
-        median(&self.peaks)
+    /// Rates of multiply-adds alone.
+    pub(crate) fn peaks(&self) -> Peaks {
+        let dot_peak_gmacs = self.with_int8.then(|| median(&self.dot_peaks));
+        Peaks { fma_peak_gflops: median(&self.fma_peaks), dot_peak_gmacs }
     }
 
     /// Medians of what was measured; none without a measurement.

@@ -10,7 +10,7 @@
 use super::epilogue::Epilogue;
 use crate::int8::TAPS;
 use crate::part::Part;
-use crate::simd::dot::Dot;
+use crate::simd::dot::Columns;
 use crate::{Layer, PANEL};
 
 /// Taps of a column.
@@ -21,7 +21,7 @@ pub(super) const ROW: usize = 64;
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn depthwise_rows<S: Dot, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn depthwise_rows<S: Columns, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part) {
     let rows = part.rows();
     let outside = [layer.int8.requantize.zero_in; PANEL];
     for block in part.channels.start..part.channels.end {
@@ -48,12 +48,12 @@ pub(crate) unsafe fn depthwise_rows<S: Dot, const STRIDE: usize>(s: S, layer: &L
 /// The four input rows of a line. A row outside the plane is one pixel of the zero point, again and again.
 pub(super) struct Rows<'a> {
     /// Column 0.
-    rows: [*const u8; 4],
+    pub(super) rows: [*const u8; 4],
     /// Bytes from column to column: 16, or 0 outside.
-    steps: [usize; 4],
-    outside: &'a [u8; PANEL],
-    width: usize,
-    pad_left: usize,
+    pub(super) steps: [usize; 4],
+    pub(super) outside: &'a [u8; PANEL],
+    pub(super) width: usize,
+    pub(super) pad_left: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -77,7 +77,7 @@ impl<'a> Rows<'a> {
     /// # Safety
     /// The rows are readable.
     #[inline(always)]
-    pub(super) unsafe fn column<S: Dot>(&self, s: S, x: usize) -> S::Column {
+    pub(super) unsafe fn column<S: Columns>(&self, s: S, x: usize) -> S::Column {
         let x = x.wrapping_sub(self.pad_left);
         let mut from = [self.outside.as_ptr(); 4];
         if x < self.width {
@@ -91,7 +91,7 @@ impl<'a> Rows<'a> {
 }
 
 /// A row of output pixels, or two.
-struct Line<'a, S: Dot> {
+struct Line<'a, S: Columns> {
     s: S,
     w: *const S::Weight,
     bias: *const i32,
@@ -101,7 +101,7 @@ struct Line<'a, S: Dot> {
     start: usize,
 }
 
-impl<S: Dot> Line<'_, S> {
+impl<S: Columns> Line<'_, S> {
     /// All its pixels. Columns take turns in the loop's body, so that none is moved from register to register.
     ///
     /// # Safety

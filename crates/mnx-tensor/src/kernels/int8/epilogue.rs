@@ -58,8 +58,9 @@ impl<S: Dot> Epilogue<S> {
         // SAFETY: there are sixteen factors for each block.
         let of_lanes = unsafe { s.load_reals(self.factors) };
         let mut reals = [s.scale(sums[0], of_lanes); PIXELS];
-        for (real, &sum) in reals.iter_mut().zip(sums).skip(1) {
-            *real = s.scale(sum, of_lanes);
+        // A plain loop: iterators that skip are not unrolled, and put the sums into memory.
+        for p in 1..PIXELS {
+            reals[p] = s.scale(sums[p], of_lanes);
         }
         // SAFETY: the caller's promise.
         unsafe {

@@ -6,14 +6,16 @@ mod conv;
 mod depthwise;
 mod depthwise_rows;
 mod epilogue;
+#[cfg(target_arch = "x86_64")]
+mod interleaved;
 mod pointwise;
 mod pool;
 mod quantize;
 
 pub(crate) use conv::{conv, dense};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use depthwise::depthwise;
 pub(crate) use depthwise_rows::depthwise_rows;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use interleaved::{by_width, interleaved};
 pub(crate) use pointwise::{linear, pw};
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
@@ -34,8 +36,17 @@ fn wide_pixels(cin: usize) -> usize {
     (WIDE_BYTES / (2 * cin.next_multiple_of(16)).max(1)).clamp(24, 384) / 12 * 12
 }
 
-/// Bytes of scratch for an operation on inputs of `products`' form.
-pub(crate) fn scratch_bytes(operation: Operation, products: Products, cin: usize, geometry: &Geometry) -> usize {
+/// Bytes of scratch for an operation on inputs of `products`' form; a depthwise one's kernel may interleave rows.
+pub(crate) fn scratch_bytes(
+    operation: Operation,
+    products: Products,
+    interleaves: bool,
+    cin: usize,
+    geometry: &Geometry,
+) -> usize {
+    if geometry.out_width == 0 {
+        return 0;
+    }
     let size = if products == Products::Words { 2 } else { 1 };
     let elements = match operation {
         Operation::Conv { kernel, .. } => {
@@ -47,30 +58,32 @@ pub(crate) fn scratch_bytes(operation: Operation, products: Products, cin: usize
         Operation::Pointwise | Operation::Linear if products == Products::Words => {
             cin.next_multiple_of(16).saturating_mul(wide_pixels(cin))
         }
+        // Four rows of sixteen channels.
+        Operation::Depthwise { .. } if interleaves => geometry.padded_row(operation).saturating_mul(4 * 16),
         _ => 0,
     };
     elements.saturating_mul(size).div_ceil(LINE).saturating_mul(LINE)
 }
 
-/// Calls a tile whose number of pixels is a constant, up to `$max` (at most 16).
+/// Calls a tile whose number of pixels is a constant, up to `$max` (at most 16). Each instance exists once.
 macro_rules! sized {
     ($count:expr, $max:expr, $tile:ident::<$s:ty $(, $more:tt)*>($($arg:expr),*)) => {
         match $count {
-            1 => $tile::<$s $(, $more)*, 1>($($arg),*),
-            2 if $max >= 2 => $tile::<$s $(, $more)*, 2>($($arg),*),
-            3 if $max >= 3 => $tile::<$s $(, $more)*, 3>($($arg),*),
-            4 if $max >= 4 => $tile::<$s $(, $more)*, 4>($($arg),*),
-            5 if $max >= 5 => $tile::<$s $(, $more)*, 5>($($arg),*),
-            6 if $max >= 6 => $tile::<$s $(, $more)*, 6>($($arg),*),
-            7 if $max >= 7 => $tile::<$s $(, $more)*, 7>($($arg),*),
-            8 if $max >= 8 => $tile::<$s $(, $more)*, 8>($($arg),*),
-            9 if $max >= 9 => $tile::<$s $(, $more)*, 9>($($arg),*),
-            10 if $max >= 10 => $tile::<$s $(, $more)*, 10>($($arg),*),
-            11 if $max >= 11 => $tile::<$s $(, $more)*, 11>($($arg),*),
-            12 if $max >= 12 => $tile::<$s $(, $more)*, 12>($($arg),*),
-            13 if $max >= 13 => $tile::<$s $(, $more)*, 13>($($arg),*),
-            14 if $max >= 14 => $tile::<$s $(, $more)*, 14>($($arg),*),
-            15 if $max >= 15 => $tile::<$s $(, $more)*, 15>($($arg),*),
+            1 if $max > 1 => $tile::<$s $(, $more)*, 1>($($arg),*),
+            2 if $max > 2 => $tile::<$s $(, $more)*, 2>($($arg),*),
+            3 if $max > 3 => $tile::<$s $(, $more)*, 3>($($arg),*),
+            4 if $max > 4 => $tile::<$s $(, $more)*, 4>($($arg),*),
+            5 if $max > 5 => $tile::<$s $(, $more)*, 5>($($arg),*),
+            6 if $max > 6 => $tile::<$s $(, $more)*, 6>($($arg),*),
+            7 if $max > 7 => $tile::<$s $(, $more)*, 7>($($arg),*),
+            8 if $max > 8 => $tile::<$s $(, $more)*, 8>($($arg),*),
+            9 if $max > 9 => $tile::<$s $(, $more)*, 9>($($arg),*),
+            10 if $max > 10 => $tile::<$s $(, $more)*, 10>($($arg),*),
+            11 if $max > 11 => $tile::<$s $(, $more)*, 11>($($arg),*),
+            12 if $max > 12 => $tile::<$s $(, $more)*, 12>($($arg),*),
+            13 if $max > 13 => $tile::<$s $(, $more)*, 13>($($arg),*),
+            14 if $max > 14 => $tile::<$s $(, $more)*, 14>($($arg),*),
+            15 if $max > 15 => $tile::<$s $(, $more)*, 15>($($arg),*),
             _ => $tile::<$s $(, $more)*, { $max }>($($arg),*),
         }
     };

@@ -37,13 +37,16 @@ struct Source<S: Dot> {
 /// As [`Layer::run`].
 #[inline(always)]
 pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
-    let chunk = match S::FORM.products {
+    let most = match S::FORM.products {
         Products::Words => wide_pixels(layer.cin),
         _ => {
             let pixels = layer.tuning.pointwise_chunk_bytes / layer.cin.next_multiple_of(16).max(1);
             pixels.max(1).next_multiple_of(MAX)
         }
     };
+    // Of about the same size: a lone pixel in the last one would go through all weights.
+    let chunks = part.pixels.len().div_ceil(most).max(1);
+    let chunk = part.pixels.len().div_ceil(chunks).next_multiple_of(MAX);
     let mut start = part.pixels.start;
     while start < part.pixels.end {
         let end = part.pixels.end.min(start + chunk);
@@ -153,7 +156,7 @@ unsafe fn sums<S: Dot, const PIXELS: usize>(
             sums = s.dot::<3, PIXELS>(&quads, w.add(3 * ROW), sums);
             (x, w) = (x.wrapping_add(source.block), w.wrapping_add(4 * ROW));
         }
-        if groups % 4 > 0 {
+        if !groups.is_multiple_of(4) {
             let quads = quads::<S, PIXELS>(s, x, source.pixel);
             sums = s.dot::<0, PIXELS>(&quads, w, sums);
             if groups % 4 > 1 {

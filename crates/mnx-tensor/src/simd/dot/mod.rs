@@ -8,10 +8,20 @@ use crate::Isa;
 use crate::int8::Form;
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
-pub use avx512_vnni::Avx512Vnni;
+mod ymm;
+#[cfg(target_arch = "x86_64")]
+mod zmm;
+#[cfg(target_arch = "x86_64")]
+pub use {avx_vnni::AvxVnni, avx512_vnni::Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -31,6 +41,9 @@ pub trait Dot: Copy + Sealed {
     /// What it multiplies, and the order of its sums.
     const FORM: Form;
 
+    /// Whether its depthwise kernel is the one of [`Interleaved`] rows, which takes scratch.
+    const INTERLEAVES: bool = false;
+
     /// What inputs are read as: `u8`, or `i16` of [`Products::Words`](crate::int8::Products::Words).
     type Input: bytemuck::Pod;
     /// What weights are read as: `i8` or `i16`.
@@ -41,8 +54,6 @@ pub trait Dot: Copy + Sealed {
     type Reals: Copy;
     /// Sixteen neighbouring inputs: four groups of four. An ISA that broadcasts from memory keeps the pointer.
     type Quad: Copy;
-    /// Four rows of sixteen channels of one pixel, the rows of a channel side by side.
-    type Column: Copy;
 
     /// Sixteen sums from memory.
     ///
@@ -85,18 +96,6 @@ pub trait Dot: Copy + Sealed {
         sums: [Self::Sums; PIXELS],
     ) -> [Self::Sums; PIXELS];
 
-    /// Four rows of a pixel, sixteen channels each.
-    ///
-    /// # Safety
-    /// Each pointer is readable for 16 bytes.
-    unsafe fn column(self, rows: [*const u8; 4]) -> Self::Column;
-
-    /// Adds the products of a column with its taps, channel by channel.
-    ///
-    /// # Safety
-    /// `w` is readable for 64 weights.
-    unsafe fn dot_column(self, x: Self::Column, w: *const Self::Weight, sums: Self::Sums) -> Self::Sums;
-
     /// `f32(sums) · factors`, each rounded once.
     fn scale(self, sums: Self::Sums, factors: Self::Reals) -> Self::Reals;
 
@@ -111,6 +110,45 @@ pub trait Dot: Copy + Sealed {
     /// # Safety
     /// `to` is writable for `16 · PIXELS` bytes.
     unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[Self::Reals; PIXELS], bounds: Bounds, to: *mut u8);
+}
+
+/// What the depthwise kernel needs that keeps columns of the input in registers.
+pub trait Columns: Dot {
+    /// Four rows of sixteen channels of one pixel, the rows of a channel side by side.
+    type Column: Copy;
+
+    /// Four rows of a pixel, sixteen channels each.
+    ///
+    /// # Safety
+    /// Each pointer is readable for 16 bytes.
+    unsafe fn column(self, rows: [*const u8; 4]) -> Self::Column;
+
+    /// Adds the products of a column with its taps, channel by channel.
+    ///
+    /// # Safety
+    /// `w` is readable for 64 weights.
+    unsafe fn dot_column(self, x: Self::Column, w: *const Self::Weight, sums: Self::Sums) -> Self::Sums;
+}
+
+/// What the depthwise kernel needs that interleaves rows in scratch: two of words, or four of bytes.
+pub trait Interleaved: Dot {
+    /// Rows of sixteen channels of one pixel, those of a channel side by side: of words the first two, of bytes all four.
+    ///
+    /// # Safety
+    /// Each pointer is readable for 16 bytes, `to` writable for 64.
+    unsafe fn interleave(self, rows: [*const u8; 4], to: *mut Self::Input);
+
+    /// Adds to the sums of pixels, whose windows are `STRIDE` apart, the products of an interleaved line with the three columns of
+    /// a filter, channel by channel. The columns' weights are 64 apart.
+    ///
+    /// # Safety
+    /// `x` is readable for 64 bytes at each of the windows' pixels, `w` for three columns.
+    unsafe fn dot_line<const STRIDE: usize, const PIXELS: usize>(
+        self,
+        x: *const Self::Input,
+        w: *const Self::Weight,
+        sums: [Self::Sums; PIXELS],
+    ) -> [Self::Sums; PIXELS];
 }
 
 /// How an int8 layer's outputs are clamped.

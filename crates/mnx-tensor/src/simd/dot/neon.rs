@@ -4,7 +4,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Bounds, Dot};
+use super::{Bounds, Columns, Dot};
 use crate::Isa;
 use crate::int8::{Form, NATURAL, Products};
 
@@ -172,8 +172,6 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     type Reals = [float32x4_t; 4];
     /// Sixteen `q − 128`.
     type Quad = int8x16_t;
-    /// `q − 128`, in the order of a row of weights.
-    type Column = [int8x16_t; 4];
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [int32x4_t; 4] {
@@ -235,32 +233,6 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     }
 
     #[inline(always)]
-    unsafe fn column(self, rows: [*const u8; 4]) -> [int8x16_t; 4] {
-        // SAFETY: readable by the trait's contract.
-        unsafe {
-            let row = |r: usize| signed(vld1q_u8(rows[r]));
-            let interleaved = |a, b| (vzip1q_s8(a, b), vzip2q_s8(a, b));
-            let ((a, b), (c, d)) = (interleaved(row(0), row(1)), interleaved(row(2), row(3)));
-            if !DOT_PRODUCTS {
-                return [a, b, c, d];
-            }
-            let (first, second) = (vreinterpretq_s16_s8, vreinterpretq_s8_s16);
-            let low = |a, c| second(vzip1q_s16(first(a), first(c)));
-            let high = |a, c| second(vzip2q_s16(first(a), first(c)));
-            [low(a, c), high(a, c), low(b, d), high(b, d)]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_column(self, x: [int8x16_t; 4], w: *const i8, sums: [int32x4_t; 4]) -> [int32x4_t; 4] {
-        // SAFETY: readable by the trait's contract; `self` proves dot products.
-        unsafe {
-            let w = load_row(w);
-            if DOT_PRODUCTS { dot_lanes(sums, w, x) } else { pairs(sums, w, x) }
-        }
-    }
-
-    #[inline(always)]
     fn scale(self, sums: [int32x4_t; 4], factors: [float32x4_t; 4]) -> [float32x4_t; 4] {
         let mut reals = factors;
         for (real, sum) in reals.iter_mut().zip(sums) {
@@ -313,6 +285,37 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
                 let (low, high) = (words(rounded(0), rounded(1)), words(rounded(2), rounded(3)));
                 vst1q_u8(to.add(16 * p), vaddq_u8(vuzp1q_u8(low, high), zero));
             }
+        }
+    }
+}
+
+impl<const DOT_PRODUCTS: bool> Columns for NeonDot<DOT_PRODUCTS> {
+    /// `q − 128`, in the order of a row of weights.
+    type Column = [int8x16_t; 4];
+
+    #[inline(always)]
+    unsafe fn column(self, rows: [*const u8; 4]) -> [int8x16_t; 4] {
+        // SAFETY: readable by the trait's contract.
+        unsafe {
+            let row = |r: usize| signed(vld1q_u8(rows[r]));
+            let interleaved = |a, b| (vzip1q_s8(a, b), vzip2q_s8(a, b));
+            let ((a, b), (c, d)) = (interleaved(row(0), row(1)), interleaved(row(2), row(3)));
+            if !DOT_PRODUCTS {
+                return [a, b, c, d];
+            }
+            let (first, second) = (vreinterpretq_s16_s8, vreinterpretq_s8_s16);
+            let low = |a, c| second(vzip1q_s16(first(a), first(c)));
+            let high = |a, c| second(vzip2q_s16(first(a), first(c)));
+            [low(a, c), high(a, c), low(b, d), high(b, d)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_column(self, x: [int8x16_t; 4], w: *const i8, sums: [int32x4_t; 4]) -> [int32x4_t; 4] {
+        // SAFETY: readable by the trait's contract; `self` proves dot products.
+        unsafe {
+            let w = load_row(w);
+            if DOT_PRODUCTS { dot_lanes(sums, w, x) } else { pairs(sums, w, x) }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! No instructions but those that every CPU has.
 
-use super::{Bounds, Dot};
+use super::{Bounds, Columns, Dot};
 use crate::Isa;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Scalar;
@@ -17,7 +17,6 @@ impl Dot for Scalar {
     type Sums = [i32; 16];
     type Reals = [f32; 16];
     type Quad = *const u8;
-    type Column = [[u8; 4]; 16];
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [i32; 16] {
@@ -67,29 +66,6 @@ impl Dot for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn column(self, rows: [*const u8; 4]) -> [[u8; 4]; 16] {
-        let mut column = [[0; 4]; 16];
-        for (r, row) in rows.into_iter().enumerate() {
-            // SAFETY: readable by the trait's contract.
-            let row = unsafe { row.cast::<[u8; 16]>().read() };
-            column.iter_mut().zip(row).for_each(|(channel, x)| channel[r] = x);
-        }
-        column
-    }
-
-    #[inline(always)]
-    unsafe fn dot_column(self, x: [[u8; 4]; 16], w: *const i8, mut sums: [i32; 16]) -> [i32; 16] {
-        // SAFETY: readable by the trait's contract.
-        let w = unsafe { w.cast::<[[i8; 4]; 16]>().read() };
-        for (sum, (x, w)) in sums.iter_mut().zip(x.into_iter().zip(w)) {
-            for (x, w) in x.into_iter().zip(w) {
-                *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
-            }
-        }
-        sums
-    }
-
-    #[inline(always)]
     fn scale(self, sums: [i32; 16], factors: [f32; 16]) -> [f32; 16] {
         let mut reals = [0.0; 16];
         reals
@@ -121,5 +97,32 @@ impl Dot for Scalar {
             // SAFETY: writable by the trait's contract.
             unsafe { to.add(16 * p).cast::<[u8; 16]>().write(bytes) }
         }
+    }
+}
+
+impl Columns for Scalar {
+    type Column = [[u8; 4]; 16];
+
+    #[inline(always)]
+    unsafe fn column(self, rows: [*const u8; 4]) -> [[u8; 4]; 16] {
+        let mut column = [[0; 4]; 16];
+        for (r, row) in rows.into_iter().enumerate() {
+            // SAFETY: readable by the trait's contract.
+            let row = unsafe { row.cast::<[u8; 16]>().read() };
+            column.iter_mut().zip(row).for_each(|(channel, x)| channel[r] = x);
+        }
+        column
+    }
+
+    #[inline(always)]
+    unsafe fn dot_column(self, x: [[u8; 4]; 16], w: *const i8, mut sums: [i32; 16]) -> [i32; 16] {
+        // SAFETY: readable by the trait's contract.
+        let w = unsafe { w.cast::<[[i8; 4]; 16]>().read() };
+        for (sum, (x, w)) in sums.iter_mut().zip(x.into_iter().zip(w)) {
+            for (x, w) in x.into_iter().zip(w) {
+                *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+            }
+        }
+        sums
     }
 }

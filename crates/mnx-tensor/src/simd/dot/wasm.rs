@@ -2,7 +2,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{Bounds, Dot};
+use super::{Bounds, Columns, Dot};
 use crate::Isa;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Simd128;
@@ -47,7 +47,6 @@ impl Dot for Simd128 {
     /// One instruction loads a pair into all lanes.
     type Quad = *const i16;
     /// In the order of a row of weights.
-    type Column = [v128; 8];
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [v128; 4] {
@@ -98,27 +97,6 @@ impl Dot for Simd128 {
     }
 
     #[inline(always)]
-    unsafe fn column(self, rows: [*const u8; 4]) -> [v128; 8] {
-        // SAFETY: readable by the trait's contract.
-        let row = |r: usize| unsafe { v128_load(rows[r].cast()) };
-        let pair = |a, b| {
-            let low = i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b);
-            let high = i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b);
-            let wide = |x| (u16x8_extend_low_u8x16(x), u16x8_extend_high_u8x16(x));
-            (wide(low), wide(high))
-        };
-        let ((a, b), (c, d)) = pair(row(0), row(1));
-        let ((e, f), (g, h)) = pair(row(2), row(3));
-        [a, b, c, d, e, f, g, h]
-    }
-
-    #[inline(always)]
-    unsafe fn dot_column(self, x: [v128; 8], w: *const i16, sums: [v128; 4]) -> [v128; 4] {
-        // SAFETY: readable by the trait's contract.
-        unsafe { pairs(|i| x[i], w, sums) }
-    }
-
-    #[inline(always)]
     fn scale(self, sums: [v128; 4], factors: [v128; 4]) -> [v128; 4] {
         let mut reals = factors;
         for (real, sum) in reals.iter_mut().zip(sums) {
@@ -157,5 +135,30 @@ impl Dot for Simd128 {
             // SAFETY: writable by the trait's contract.
             unsafe { v128_store(to.add(16 * p).cast(), u8x16_narrow_i16x8(low, high)) }
         }
+    }
+}
+
+impl Columns for Simd128 {
+    type Column = [v128; 8];
+
+    #[inline(always)]
+    unsafe fn column(self, rows: [*const u8; 4]) -> [v128; 8] {
+        // SAFETY: readable by the trait's contract.
+        let row = |r: usize| unsafe { v128_load(rows[r].cast()) };
+        let pair = |a, b| {
+            let low = i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b);
+            let high = i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b);
+            let wide = |x| (u16x8_extend_low_u8x16(x), u16x8_extend_high_u8x16(x));
+            (wide(low), wide(high))
+        };
+        let ((a, b), (c, d)) = pair(row(0), row(1));
+        let ((e, f), (g, h)) = pair(row(2), row(3));
+        [a, b, c, d, e, f, g, h]
+    }
+
+    #[inline(always)]
+    unsafe fn dot_column(self, x: [v128; 8], w: *const i16, sums: [v128; 4]) -> [v128; 4] {
+        // SAFETY: readable by the trait's contract.
+        unsafe { pairs(|i| x[i], w, sums) }
     }
 }

@@ -1,0 +1,129 @@
+//! x86-64 with AVX-512 but without VNNI: pairs of words in each of sixteen lanes.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::{Bounds, Dot, Interleaved, zmm};
+use crate::Isa;
+use crate::int8::{Form, NATURAL, Products};
+use crate::simd::Avx512;
+
+impl Dot for Avx512 {
+    const ISA: Isa = Isa::Avx512;
+    const DOT_PRODUCTS: bool = false;
+    const FORM: Form = Form { products: Products::Words, order: NATURAL };
+    const INTERLEAVES: bool = true;
+    type Input = i16;
+    type Weight = i16;
+    type Sums = __m512i;
+    type Reals = __m512;
+    /// Broadcasts come from memory for free.
+    type Quad = *const i16;
+
+    #[inline(always)]
+    unsafe fn load_sums(self, from: *const i32) -> __m512i {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_reals(self, from: *const f32) -> __m512 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_reals(self, to: *mut f32, reals: __m512) {
+        // SAFETY: writable by the trait's contract; `self` proves AVX-512.
+        unsafe { _mm512_storeu_ps(to, reals) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const i16) -> *const i16 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const i16) -> *const i16 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
+        self,
+        x: &[*const i16; PIXELS],
+        w: *const i16,
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
+        for pair in 0..2 {
+            // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
+            unsafe {
+                let w = _mm512_loadu_si512(w.add(32 * pair).cast());
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    let x = _mm512_set1_epi32(x.add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
+                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn scale(self, sums: __m512i, factors: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { zmm::scale(sums, factors) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_shortcut(self, reals: __m512, from: *const u8, zero: u8, factors: __m512) -> __m512 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
+        unsafe { zmm::add_shortcut(reals, from, zero, factors) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[__m512; PIXELS], bounds: Bounds, to: *mut u8) {
+        // SAFETY: writable by the trait's contract; `self` proves AVX-512 and BW.
+        unsafe { zmm::store_pixels(reals, bounds, to) }
+    }
+}
+
+impl Interleaved for Avx512 {
+    #[inline(always)]
+    unsafe fn interleave(self, rows: [*const u8; 4], to: *mut i16) {
+        // SAFETY: readable and writable by the trait's contract; `self` proves AVX-512.
+        unsafe {
+            let row = |r: usize| _mm512_cvtepu8_epi32(_mm_loadu_si128(rows[r].cast()));
+            let pairs = _mm512_or_si512(row(0), _mm512_slli_epi32::<16>(row(1)));
+            _mm512_storeu_si512(to.cast(), pairs);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_line<const STRIDE: usize, const PIXELS: usize>(
+        self,
+        x: *const i16,
+        w: *const i16,
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
+        unsafe {
+            for k in 0..3 {
+                let w = _mm512_loadu_si512(w.add(64 * k).cast());
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_si512(x.add(32 * (STRIDE * p + k)).cast());
+                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Passes a sum through. Without it the compiler would add up products before it adds them to sums, which takes registers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn keep(mut sum: __m512i) -> __m512i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {} */", inout(zmm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+    sum
+}

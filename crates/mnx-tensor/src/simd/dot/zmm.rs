@@ -1,0 +1,65 @@
+//! What AVX-512 with and without VNNI have in common: requantisation of sixteen channels in one register.
+
+use std::arch::x86_64::*;
+
+use super::Bounds;
+
+/// Word `n` of each of four rows, or pixels, together.
+pub(super) const QUARTERS: [i32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+
+/// # Safety
+/// The CPU has AVX-512.
+#[inline(always)]
+pub(super) unsafe fn scale(sums: __m512i, factors: __m512) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_mul_ps(_mm512_cvtepi32_ps(sums), factors) }
+}
+
+/// # Safety
+/// The CPU has AVX-512; `from` is readable for 16 bytes.
+#[inline(always)]
+pub(super) unsafe fn add_shortcut(reals: __m512, from: *const u8, zero: u8, factors: __m512) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let q = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+        let q = _mm512_sub_epi32(q, _mm512_set1_epi32(i32::from(zero)));
+        _mm512_add_ps(reals, _mm512_mul_ps(_mm512_cvtepi32_ps(q), factors))
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512 and BW; `to` is writable for `16 · PIXELS` bytes.
+#[inline(always)]
+pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS], bounds: Bounds, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let zero = _mm512_set1_epi16(i16::from(bounds.zero));
+        let (least, most) = (_mm512_set1_epi8(bounds.least() as i8), _mm512_set1_epi8(bounds.most() as i8));
+        let pixels = _mm512_loadu_si512(QUARTERS.as_ptr().cast());
+        let mut reals = *reals;
+        if !bounds.fits {
+            // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
+            for real in &mut reals {
+                *real = _mm512_min_ps(*real, _mm512_set1_ps(bounds.hi));
+            }
+        }
+        let whole = |real| _mm512_cvtps_epi32(real);
+        let pair = |a, b| _mm512_adds_epi16(_mm512_packs_epi32(whole(a), whole(b)), zero);
+        for p in (0..PIXELS).step_by(4) {
+            let at = |i: usize| reals[(p + i).min(PIXELS - 1)];
+            let first = pair(at(0), at(1));
+            let second = if p + 2 < PIXELS { pair(at(2), at(3)) } else { first };
+            let bytes = _mm512_packus_epi16(first, second);
+            let bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, least), most);
+            // Packing works quarter by quarter: the words of a pixel are four apart.
+            let bytes = _mm512_permutexvar_epi32(pixels, bytes);
+            let to = to.add(16 * p);
+            match PIXELS - p {
+                1 => _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)),
+                2 => _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes)),
+                3 => _mm512_mask_storeu_epi32(to.cast(), 0x0fff, bytes),
+                _ => _mm512_storeu_si512(to.cast(), bytes),
+            }
+        }
+    }
+}
