@@ -22,6 +22,7 @@ Exit status: 0 fine; 1 a kernel is below its floor or has a vector on the stack 
 Floors: of the FMA limit in both tables for loops that only add up; of the units' limit in the first one for dw.
 """
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -78,15 +79,17 @@ ALONE = {
 }
 
 
+@functools.cache
 def mca(cpu, lines, figure="Total Cycles", width=None):
     """A figure of llvm-mca's on these instructions, of one round."""
-    options = ["-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={ROUNDS}"] + ([f"-dispatch={width}"] if width else [])
+    rounds = ROUNDS if figure == "Total Cycles" else 1
+    options = ["-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={rounds}"] + ([f"-dispatch={width}"] if width else [])
     text = "\n".join([*lines, ".Lelsewhere:", ""])
     done = subprocess.run([program(), *options, "-"], input=text, capture_output=True, text=True)
     found = re.search(rf"^{figure}: *([\d.]+)", done.stdout, re.MULTILINE)
     if done.returncode or not found:
         raise CannotJudge(f"llvm-mca on {cpu}: {(done.stderr.strip() or 'no ' + figure).splitlines()[0]}")
-    return float(found[1]) / (ROUNDS if figure == "Total Cycles" else 1)
+    return float(found[1]) / rounds
 
 
 def program():
@@ -141,7 +144,8 @@ def is_needed(instruction, table):
 def table(loops, arms):
     """Prints a table, with Arm's width of dispatch or LLVM's; returns what is wrong."""
     wrong = []
-    limits = {(of, cpu): mca(cpu, alone, width=CPUS[cpu]) / len(alone) for of, alone in ALONE.items() for cpu in CPUS}
+    alone = lambda of, cpu: mca(cpu, tuple(ALONE[of]), width=CPUS[cpu]) / len(ALONE[of])
+    limits = {(of, cpu): alone(of, cpu) for of in ALONE for cpu in CPUS}
     rates = lambda of: ", ".join(f"{cpu} {1 / limits[of, cpu]:.2g}" for cpu in CPUS)
     print("Arm's" if arms else "LLVM's", "width of dispatch", end="")
     print(": " + ", ".join(f"{cpu} {width}" for cpu, width in CPUS.items()) + " µops a cycle. " if arms else ". ", end="")
@@ -150,13 +154,14 @@ def table(loops, arms):
     print("| --- |" + " ---: |" * (4 + len(CPUS)))
     for of, kernel, floor, code, path in loops:
         fmas = sum(i.is_fma for i in path)
-        needed = [assembler(i) for i in path if is_needed(i, of)]
+        every = tuple(map(assembler, path))
+        needed = tuple(assembler(i) for i in path if is_needed(i, of))
         stack = sum(i.is_vector and code.on_stack(i) for i in path)
         cells = [kernel, sums_of(path), fmas, len(path), stack]
         if stack and arms:
             wrong.append(f"{kernel}: {stack} accesses of vectors on the stack")
         for cpu in CPUS:
-            taken = mca(cpu, map(assembler, path), width=CPUS[cpu] if arms else None)
+            taken = mca(cpu, every, width=CPUS[cpu] if arms else None)
             share = 100 * limits[of, cpu] * fmas / taken
             of_units = 100 * mca(cpu, needed, "Block RThroughput", 64) / taken
             cells.append(f"{taken:.1f} ({share:.0f}, {of_units:.0f})")
