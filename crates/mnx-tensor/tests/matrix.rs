@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use mnx_tensor::{Isa, Operation, table};
+use mnx_tensor::table::Kernel;
+use mnx_tensor::{Arithmetic, Isa, Operation, table};
 
 const START: &str = "<!-- kernels: written by MNX_WRITE_MATRIX=1 cargo test -p mnx-tensor --test matrix -->\n";
 const END: &str = "<!-- /kernels -->";
@@ -18,9 +19,15 @@ const TESTED: [(&str, &str); 5] = [
     ("avx512", "on CPUs that have it, forced by `MNX_ISA`"),
 ];
 
-/// What the kernels of an operation are compared with in the tests of this crate.
-fn tested(operation: Operation) -> &'static str {
-    match operation {
+/// What a kernel is compared with in the tests of this crate.
+fn tested(kernel: &Kernel) -> &'static str {
+    if kernel.operation == Operation::Quantize {
+        return "the formula, exactly: numbers, ties, infinities, NaN";
+    }
+    if kernel.arithmetic == Arithmetic::Int8 {
+        return "naive loops in integers, exactly: odd sizes, paddings, channel counts, zero points, shortcuts and factors";
+    }
+    match kernel.operation {
         Operation::Depthwise { .. } => "naive loops, exactly: every plane size and padding, every channel count",
         Operation::Pointwise | Operation::PointwiseHalf => {
             "naive loops, exactly: every pair of channel counts, every plane size"
@@ -35,10 +42,14 @@ fn tested(operation: Operation) -> &'static str {
     }
 }
 
-/// Names and operations of an ISA's kernels, each once.
-fn kernels(isa: Isa) -> Vec<(&'static str, Operation)> {
-    let mut kernels: Vec<_> = table::rows().filter(|row| row.isa == isa).map(|row| (row.name, row.operation)).collect();
-    kernels.dedup();
+/// An ISA's kernels, one of each name.
+fn kernels(isa: Isa) -> Vec<&'static Kernel> {
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    for row in table::rows().filter(|row| row.isa == isa) {
+        if kernels.iter().all(|kernel| kernel.name != row.name) {
+            kernels.push(row);
+        }
+    }
     kernels
 }
 
@@ -52,8 +63,8 @@ fn tables() -> String {
         text += &format!("| `{name}` | {place} | logits and every block's output, by tolerance | {bits} |\n");
     }
     text += "\n| kernel | compared with |\n| --- | --- |\n";
-    for (name, operation) in kernels(Isa::Scalar) {
-        text += &format!("| `{name}` | {} |\n", tested(operation));
+    for kernel in kernels(Isa::Scalar) {
+        text += &format!("| `{}` | {} |\n", kernel.name, tested(kernel));
     }
     text
 }
@@ -64,7 +75,8 @@ fn every_isa_says_how_it_is_tested_and_has_every_kernel() {
         assert_eq!(TESTED.iter().filter(|(name, _)| *name == isa.name()).count(), 1, "{isa}");
     }
     for isa in Isa::available() {
-        assert_eq!(kernels(isa), kernels(Isa::Scalar), "{isa}");
+        let of = |isa| kernels(isa).into_iter().map(|kernel| (kernel.name, kernel.operation)).collect::<Vec<_>>();
+        assert_eq!(of(isa), of(Isa::Scalar), "{isa}");
     }
 }
 
