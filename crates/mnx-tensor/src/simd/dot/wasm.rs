@@ -46,7 +46,6 @@ impl Dot for Simd128 {
     type Reals = [v128; 4];
     /// One instruction loads a pair into all lanes.
     type Quad = *const i16;
-    /// In the order of a row of weights.
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [v128; 4] {
@@ -139,6 +138,7 @@ impl Dot for Simd128 {
 }
 
 impl Columns for Simd128 {
+    /// In the order of a row of weights.
     type Column = [v128; 8];
 
     #[inline(always)]
