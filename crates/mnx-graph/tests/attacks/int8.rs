@@ -253,7 +253,10 @@ fn pools_of_int8_networks() {
             .starts_with("average pool of 100 x 100 in int8: expected a factor from 2^-126 to 2^64, found 5."),
         "{error}"
     );
-    // 255 less the zero point, times so many pixels.
+    // 255 less the zero point, times so many pixels: more than 32 bits of addresses hold, which is another error.
+    if cfg!(target_pointer_width = "32") {
+        return;
+    }
     let zero = Model::from_bytes(int8(|_| ())).unwrap().quantization("features.1.conv.8.output").unwrap().zero_point;
     let most = i32::MAX as usize / usize::from(255 - zero);
     let error = prepare(int8(|_| ()), [1, 3, 4, 4 * (most + 1)]).unwrap_err();
