@@ -12,6 +12,8 @@
 
 use std::borrow::Cow;
 
+pub use crate::kernels::int8::weight_sums;
+
 use crate::table::{self, Kernel};
 use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning};
 
@@ -139,43 +141,6 @@ impl Operation {
     }
 }
 
-/// The sum of each output channel's packed weights.
-///
-/// # Panics
-/// Where `weights` are not [`Operation::int8_weights_len`] bytes.
-pub fn weight_sums(operation: Operation, [cin, cout]: [usize; 2], weights: &[i8]) -> Vec<i32> {
-    assert_eq!(weights.len(), operation.int8_weights_len(cin, cout), "packed weights");
-    let panels = cout.div_ceil(PANEL);
-    let mut sums = vec![0; panels * PANEL];
-    let per_panel = weights.len() / panels.max(1);
-    for (sums, weights) in sums.chunks_exact_mut(PANEL).zip(weights.chunks_exact(per_panel.max(1))) {
-        if operation.is_per_channel() {
-            panel_sums::<PANEL>(weights, sums);
-        } else {
-            panel_sums::<{ PANEL * GROUP }>(weights, sums);
-        }
-    }
-    sums.truncate(cout);
-    sums
-}
-
-/// Adds up a panel's rows of `WIDTH` weights, which belong to sixteen channels.
-///
-/// Every weight goes through this at every start. So places are added up one by one in 16 bits, for as many rows as cannot
-/// overflow: the compiler turns that into vectors.
-fn panel_sums<const WIDTH: usize>(weights: &[i8], sums: &mut [i32]) {
-    const ROWS: usize = i16::MAX as usize / 128;
-    for rows in weights.chunks(ROWS * WIDTH) {
-        let mut places = [0_i16; WIDTH];
-        for row in rows.as_chunks::<WIDTH>().0 {
-            places.iter_mut().zip(row).for_each(|(sum, &w)| *sum += i16::from(w));
-        }
-        for (sum, places) in sums.iter_mut().zip(places.chunks_exact(WIDTH / PANEL)) {
-            *sum = places.iter().fold(*sum, |sum, &place| sum.wrapping_add(i32::from(place)));
-        }
-    }
-}
-
 /// An int8 layer's weights, bias and factors in the form that one CPU's kernel reads: made once, borrowed by [`Layer`]s.
 #[derive(Debug)]
 pub struct Int8Weights<'w> {
@@ -222,68 +187,54 @@ impl<'w> Int8Weights<'w> {
             return Err(Error::Bounds { least, most: least + 255, found });
         }
         let kernel = table::select(operation, Arithmetic::Int8, cpu)?;
-        let empty = || AlignedBytes::try_zeroed(0);
-        let plain = Cow::Borrowed(bytemuck::cast_slice::<i8, u8>(weights));
-        let tuning = cpu.tuning();
-        let channels = [cin, cout];
+        let mut made = Int8Weights {
+            kernel,
+            channels: [cin, cout],
+            tuning: cpu.tuning(),
+            weights: Cow::Borrowed(bytemuck::cast_slice(weights)),
+            rearranged: None,
+            bias: AlignedBytes::try_zeroed(0)?,
+            factors: AlignedBytes::try_zeroed(0)?,
+            requantize,
+            fits: false,
+        };
         if weights.is_empty() {
-            let (bias, factors) = (empty()?, empty()?);
-            return Ok(Int8Weights {
-                kernel,
-                channels,
-                tuning,
-                weights: plain,
-                rearranged: None,
-                bias,
-                factors,
-                requantize,
-                fits: false,
-            });
+            return Ok(made);
         }
         for (what, found) in [("biases", bias.len()), ("factors", factors.len())] {
             if found < cout {
                 return Err(Error::Length { what, expected: cout, found });
             }
         }
-        let form = kernel.form();
-        let shift = form.products.offset() - i32::from(requantize.zero_in);
-        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(operation, channels, weights) };
+        let (bias, factors) = (&bias[..cout], &factors[..cout]);
+        made.fits = fits(weights.len() / cout.next_multiple_of(PANEL), bias, factors, &requantize);
+        (made.bias, made.factors) = made.lanes(weights, bias, factors)?;
+        made.rearranged = rearrange(operation, weights, &kernel.form())?;
+        if made.rearranged.is_some() {
+            made.weights = Cow::Borrowed(&[]);
+        }
+        Ok(made)
+    }
+
+    /// Bias, the zero point's share included, and factors, one per lane in the kernel's order.
+    fn lanes(&self, weights: &[i8], bias: &[i32], factors: &[f32]) -> Result<(AlignedBytes, AlignedBytes), Error> {
+        let [_, cout] = self.channels;
+        let form = self.kernel.form();
+        let shift = form.products.offset() - i32::from(self.requantize.zero_in);
+        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(self.kernel.operation, self.channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
         let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;
-        {
-            let biases: &mut [i32] = bytemuck::cast_slice_mut(&mut own_bias);
-            let own_factors: &mut [f32] = bytemuck::cast_slice_mut(&mut own_factors);
-            for lane in 0..lanes {
-                let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
-                if channel < cout {
-                    biases[lane] = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
-                    own_factors[lane] = factors[channel];
-                }
+        let biases: &mut [i32] = bytemuck::cast_slice_mut(&mut own_bias);
+        let of_lanes: &mut [f32] = bytemuck::cast_slice_mut(&mut own_factors);
+        for (lane, (to_bias, to_factor)) in biases.iter_mut().zip(of_lanes).enumerate() {
+            let channel = lane / PANEL * PANEL + usize::from(form.order[lane % PANEL]);
+            if channel < cout {
+                *to_bias = bias[channel].wrapping_add(shift.wrapping_mul(sums[channel]));
+                *to_factor = factors[channel];
             }
         }
-        let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
-        let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
-        // As if every weight were -128: of a usual layer that is far from the bound, too.
-        let products = (weights.len() / lanes) as f64 * 128.0 * span;
-        let largest = |channel: usize| {
-            let sum = f64::from(bias[channel]).abs() + products;
-            sum * f64::from(factors[channel].abs()) + shortcut
-        };
-        // Well below 2³¹, so that roundings do not matter. Not true of NaN.
-        let fits = (0..cout).all(|channel| largest(channel) < f64::from(1 << 30));
-        let rearranged = rearrange(operation, weights, &form)?;
-        Ok(Int8Weights {
-            kernel,
-            channels,
-            tuning,
-            weights: if rearranged.is_some() { Cow::Borrowed(&[]) } else { plain },
-            rearranged,
-            bias: own_bias,
-            factors: own_factors,
-            requantize,
-            fits,
-        })
+        Ok((own_bias, own_factors))
     }
 
     /// The layer.
@@ -293,6 +244,19 @@ impl<'w> Int8Weights<'w> {
             Constants { factors: bytemuck::cast_slice(&self.factors), requantize: self.requantize, fits: self.fits };
         Layer::int8(self.kernel, self.channels, [weights, &self.bias], int8, self.tuning)
     }
+}
+
+/// Whether every number that a layer rounds is well below 2³¹, so that roundings do not matter. `depth` is the number of
+/// weights of an output channel. Not true of NaN.
+fn fits(depth: usize, bias: &[i32], factors: &[f32], requantize: &Requantize) -> bool {
+    let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
+    let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
+    // As if every weight were -128: of a usual layer that is far from the bound, too.
+    let products = depth as f64 * 128.0 * span;
+    bias.iter().zip(factors).all(|(&bias, &factor)| {
+        let sum = f64::from(bias).abs() + products;
+        sum * f64::from(factor.abs()) + shortcut < f64::from(1 << 30)
+    })
 }
 
 /// Elements of a block's taps as a depthwise kernel reads them: for a first and a second output row, three columns, sixteen
