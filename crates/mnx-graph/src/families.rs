@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::{Activation, BlockKind, Error, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
+use crate::{
+    Activation, BlockKind, DetectorSpec, Error, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem,
+};
 
 /// A named network and its defaults.
 struct Family {
@@ -197,6 +199,7 @@ struct Table {
     labels: Option<Vec<String>>,
     #[serde(default)]
     preprocessing: TablePreprocessing,
+    detector: Option<DetectorSpec>,
 }
 
 #[derive(Default, Deserialize)]
@@ -238,6 +241,7 @@ impl From<Table> for Spec {
                 mean: table.preprocessing.mean.unwrap_or(defaults.normalisation.mean),
                 std: table.preprocessing.std.unwrap_or(defaults.normalisation.std),
             },
+            detector: table.detector,
         }
     }
 }
@@ -273,6 +277,7 @@ impl Spec {
                 family.normalisation.mean,
                 family.normalisation.std,
             ),
+            detector: None,
         })
     }
 
@@ -284,6 +289,9 @@ impl Spec {
 
     /// Sets the resolution, and `preprocessing.resize` to the default for it.
     pub fn set_resolution(&mut self, resolution: usize) {
+        if let Some(detector) = &mut self.detector {
+            detector.rescale(self.resolution, resolution);
+        }
         self.resolution = resolution;
         self.preprocessing.resize = self.default_resize(resolution);
     }

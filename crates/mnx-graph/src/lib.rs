@@ -74,5 +74,8 @@ pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, ValueOutput};
-pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
+pub use spec::{
+    BlockKind, BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, Fit, HeadKind, Interpolation, Padding,
+    Preprocessing, PriorBoxes, ScoreKind, Spec, Stage, Stem, Tap, TapPoint,
+};
 pub use threads::{ThreadPool, unstable};

@@ -1,5 +1,11 @@
 //! A network as data: the stage table, and everything else that a weight file's header says about the network.
 
+mod detector;
+
+pub use detector::{
+    BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, HeadKind, PriorBoxes, ScoreKind, Tap, TapPoint,
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Activation, Error, Limits};
@@ -244,7 +250,7 @@ pub struct Spec {
     pub resolution: usize,
     /// Channels of the input: 3.
     pub channels: usize,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier. Of a detector: classes, the background included.
     pub classes: usize,
     /// Where padded convolutions put their zeros.
     pub padding: Padding,
@@ -253,6 +259,9 @@ pub struct Spec {
     pub labels: Option<Vec<String>>,
     /// What happens to a picture before the network sees it.
     pub preprocessing: Preprocessing,
+    /// What a detector has instead of a classifier. `None`: the network is a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<DetectorSpec>,
 }
 
 /// The error for a field of the spec.
@@ -336,6 +345,7 @@ impl Spec {
         self.check_classes(limits)?;
         expect_count("resolution", self.resolution)?;
         self.preprocessing.check(self.resolution)?;
+        self.detector.as_ref().map_or(Ok(()), |detector| detector.check(limits))?;
         self.check_picture(limits)
     }
 
