@@ -143,6 +143,9 @@ pub enum Interpolation {
     /// `BILINEAR`.
     #[default]
     BilinearAntialiased,
+    /// Bilinear between the four nearest pixels, also where the picture becomes smaller: OpenCV's `INTER_LINEAR`, and PyTorch's
+    /// `interpolate` without `antialias`.
+    Bilinear,
     /// Bicubic, over all covered pixels as well: Pillow's `BICUBIC`.
     Bicubic,
 }

@@ -205,7 +205,7 @@ pub(crate) struct Convert {
     #[arg(long, value_name = "crop|squash")]
     pub(crate) fit: Option<FitChoice>,
     /// How pictures are resized, as Pillow and torchvision do it [default: bilinear]
-    #[arg(long, value_name = "bilinear|bicubic")]
+    #[arg(long, value_name = "bilinear|bilinear-antialiased|bicubic")]
     pub(crate) interpolation: Option<InterpolationChoice>,
 }
 
@@ -218,13 +218,14 @@ pub(crate) enum FitChoice {
     Squash,
 }
 
-/// `--interpolation`. In both, a pixel of a smaller picture averages all pixels that it covers.
+/// `--interpolation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InterpolationChoice {
-    /// A weighted mean of neighbours
-    #[value(alias = "bilinear-antialiased")]
+    /// A weighted mean of neighbours: of a detector the four nearest, of a classifier as `bilinear-antialiased`
     Bilinear,
-    /// Sharper: what timm uses
+    /// A weighted mean of all the pixels that a pixel of a smaller picture covers
+    BilinearAntialiased,
+    /// Sharper, over all covered pixels as well: what timm uses
     Bicubic,
 }
 

@@ -134,7 +134,13 @@ fn preprocessing(args: &Convert, spec: &mut Spec) {
     }
     match args.interpolation {
         None => (),
-        Some(InterpolationChoice::Bilinear) => spec.preprocessing.interpolation = Interpolation::BilinearAntialiased,
+        // Detectors were trained with either; of a classifier, whoever says bilinear means torchvision's.
+        Some(InterpolationChoice::Bilinear) if spec.detector.is_some() => {
+            spec.preprocessing.interpolation = Interpolation::Bilinear;
+        }
+        Some(InterpolationChoice::Bilinear | InterpolationChoice::BilinearAntialiased) => {
+            spec.preprocessing.interpolation = Interpolation::BilinearAntialiased;
+        }
         Some(InterpolationChoice::Bicubic) => spec.preprocessing.interpolation = Interpolation::Bicubic,
     }
     if let Some(mean) = args.mean {
