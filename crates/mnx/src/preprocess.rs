@@ -62,7 +62,11 @@ impl Preprocessor {
             return wrong("std", "finite and above 0", value.to_string());
         }
         if interpolation == Interpolation::Bilinear {
-            return wrong("interpolation", "bilinear-antialiased or bicubic", "bilinear, which is not there yet".into());
+            return wrong(
+                "interpolation",
+                "bilinear-antialiased or bicubic",
+                "bilinear, which is not there yet".into(),
+            );
         }
         let values = std::array::from_fn(|channel| {
             // As in torchvision, the division, the difference and the quotient are rounded once each.
