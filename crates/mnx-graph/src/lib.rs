@@ -39,6 +39,7 @@ mod outputs;
 mod plan;
 mod profile;
 pub mod quantize;
+mod rows;
 mod run;
 mod session;
 mod spec;
@@ -68,11 +69,14 @@ pub use limits::Limits;
 pub use mnx_conv::{Error as ConvError, Packing};
 pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
 pub use model::{Model, OpenOptions, StoredTensor};
-pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, PlacedLayer};
 #[cfg(feature = "onnx")]
 pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, ValueOutput};
-pub use spec::{BlockKind, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem};
+pub use spec::{
+    BlockKind, BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, Fit, HeadKind, Interpolation, Padding,
+    Preprocessing, PriorBoxes, ScoreKind, Spec, Stage, Stem, Tap, TapPoint,
+};
 pub use threads::{ThreadPool, unstable};

@@ -1,5 +1,11 @@
 //! A network as data: the stage table, and everything else that a weight file's header says about the network.
 
+mod detector;
+
+pub use detector::{
+    BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, HeadKind, PriorBoxes, ScoreKind, Tap, TapPoint,
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Activation, Error, Limits};
@@ -137,6 +143,9 @@ pub enum Interpolation {
     /// `BILINEAR`.
     #[default]
     BilinearAntialiased,
+    /// Bilinear between the four nearest pixels, also where the picture becomes smaller: OpenCV's `INTER_LINEAR`, and PyTorch's
+    /// `interpolate` without `antialias`.
+    Bilinear,
     /// Bicubic, over all covered pixels as well: Pillow's `BICUBIC`.
     Bicubic,
 }
@@ -244,7 +253,7 @@ pub struct Spec {
     pub resolution: usize,
     /// Channels of the input: 3.
     pub channels: usize,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier. Of a detector: classes, the background included.
     pub classes: usize,
     /// Where padded convolutions put their zeros.
     pub padding: Padding,
@@ -253,10 +262,13 @@ pub struct Spec {
     pub labels: Option<Vec<String>>,
     /// What happens to a picture before the network sees it.
     pub preprocessing: Preprocessing,
+    /// What a detector has instead of a classifier. `None`: the network is a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<DetectorSpec>,
 }
 
 /// The error for a field of the spec.
-fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
+pub(crate) fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
     Error::Spec { field: field.into(), expected: expected.into(), found: found.to_string() }
 }
 
@@ -336,6 +348,7 @@ impl Spec {
         self.check_classes(limits)?;
         expect_count("resolution", self.resolution)?;
         self.preprocessing.check(self.resolution)?;
+        self.detector.as_ref().map_or(Ok(()), |detector| detector.check(limits))?;
         self.check_picture(limits)
     }
 
@@ -360,6 +373,9 @@ impl Spec {
 
     fn check_classes(&self, limits: &Limits) -> Result<(), Error> {
         expect_count("classes", self.classes)?;
+        if self.detector.is_some() && self.classes < 2 {
+            return Err(invalid("classes", "at least 2, the background among them", self.classes));
+        }
         if self.classes > limits.channels {
             return Err(Error::Limit {
                 what: "classes of the spec".into(),

@@ -55,8 +55,11 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// As [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
+    /// [`mnx_graph::Error::Detector`] for a detector; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
+        if model.network().classifier().is_none() {
+            return Err(mnx_graph::Error::Detector { wanted: "classes" }.into());
+        }
         let spec = model.spec();
         let mut session = Session::with(model, options)?;
         // The model's limits come before memory for its input.

@@ -208,12 +208,16 @@ fn pictures(of: &mnx::Preprocessing) -> String {
         mnx::Fit::Squash => format!("squashed to {0} x {0}", of.resize),
         _ => format!("short side to {}", of.resize),
     };
-    let bicubic = if of.interpolation == mnx::Interpolation::Bicubic { ", bicubic" } else { "" };
+    let interpolation = match of.interpolation {
+        mnx::Interpolation::Bicubic => ", bicubic",
+        mnx::Interpolation::Bilinear => ", bilinear without antialiasing",
+        _ => "",
+    };
     let doubt = of.in_unit_range().map(|meant| {
         let flags = format!("--mean {} --std {}", channels(meant.mean), channels(meant.std));
         format!(", which are for pixels of 0…255: convert it again with {flags}")
     });
-    format!("{sides}{bicubic}, mean {}, std {}{}", three(of.mean), three(of.std), doubt.unwrap_or_default())
+    format!("{sides}{interpolation}, mean {}, std {}{}", three(of.mean), three(of.std), doubt.unwrap_or_default())
 }
 
 impl Layer {
