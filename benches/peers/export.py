@@ -27,7 +27,7 @@ from process import HERE, LITERT_PYTHON, MNX_INFER, WORK, run
 
 
 def to_mnx(stem: Path, network: str, _) -> Path:
-    architecture, _, width = network.partition("-")
+    architecture, _, width = network.rpartition("-")
     paths = ["--input", f"{stem}.safetensors", "--output", f"{stem}.mnx"]
     run([*MNX_INFER, "convert", "--arch", architecture, "--width", width, *paths])
     return Path(f"{stem}.mnx")
@@ -67,7 +67,7 @@ def to_tflite(stem: Path, network: str, x: torch.Tensor) -> Path:
         raise FileNotFoundError("the converter is not installed")
     call = (
         "import sys, litert_torch, torch, export; from pathlib import Path; stem, network, batch = sys.argv[1:];"
-        "x = export.pictures(int(batch)); model = export.folded(Path(stem), network);"
+        "x = export.pictures(network, int(batch)); model = export.folded(Path(stem), network);"
         "litert_torch.convert(model, (x,)).export(stem + '.tflite')"
     )
     run([LITERT_PYTHON, "-c", call, stem, network, len(x)], cwd=HERE)
@@ -77,9 +77,9 @@ def to_tflite(stem: Path, network: str, x: torch.Tensor) -> Path:
 FORMATS = {"mnx": to_mnx, "onnx": to_onnx, "ncnn": to_ncnn, "mnn": to_mnn, "tflite": to_tflite}
 
 
-def pictures(batch: int) -> torch.Tensor:
+def pictures(network: str, batch: int) -> torch.Tensor:
     """Seeded noise at the scale of normalised pictures."""
-    shape = batch, 3, model.RESOLUTION, model.RESOLUTION
+    shape = batch, 3, model.side(network), model.side(network)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -93,8 +93,9 @@ def folded(stem: Path, network: str) -> torch.nn.Module:
 def write_network(network: str, batch: int, directory: Path) -> dict:
     """Weights, pictures and logits; returns the report with no format but the first."""
     module = model.build(network)
-    model.seed_weights(module)
-    x = pictures(batch)
+    side = model.side(network)
+    model.seed_weights(module, side)
+    x = pictures(network, batch)
     directory.mkdir(parents=True, exist_ok=True)
     calibration = quantize.write_calibration(directory / "network", x.shape)
     with torch.inference_mode():
@@ -108,9 +109,9 @@ def write_network(network: str, batch: int, directory: Path) -> dict:
         "network": network,
         "seeded": model.SEEDED,
         "batch": batch,
-        "side": model.RESOLUTION,
+        "side": side,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "multiply_adds": model.multiply_adds(module),
+        "multiply_adds": model.multiply_adds(module, side),
         "files": {"safetensors": "network.safetensors"},
     }
 
@@ -129,7 +130,7 @@ def export(network: str, batch: int, directory: Path, int8: list[str]) -> None:
         started = time.monotonic()
         try:
             if name in FORMATS:
-                written = FORMATS[name](stem, network, pictures(batch))
+                written = FORMATS[name](stem, network, pictures(network, batch))
             else:
                 written = quantize.FORMATS[name](stem, batch)
             report["files"][name] = written.name

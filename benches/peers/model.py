@@ -1,18 +1,24 @@
 """The networks in PyTorch, as the engines get them, with seeded weights: MobileNeXt of its paper, MobileNetV2 and ResNet as
-torchvision has them.
+torchvision has them, and SSDLite detectors on both MobileNets.
 
 Zhou et al., "Rethinking Bottleneck Structure for Efficient Mobile Network Design", ECCV 2020. Layers, quirks and
-parameter names (`features.N.conv.M`, `classifier.1`) are those of the authors' released model.
+parameter names (`features.N.conv.M`, `classifier.1`) are those of the authors' released models; tools/train/networks.py
+defines them.
 """
 
-import math
+import sys
+from pathlib import Path
 
 import torch
 import torchvision
 from torch import nn
 
-RESOLUTION = 224
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools" / "train"))
+import networks  # noqa: E402
+
 CLASSES = 1000
+# Of a detector: VOC's twenty and the background.
+DETECTOR_CLASSES = 21
 
 # Changes with what seed_weights makes.
 SEEDED = 2
@@ -20,79 +26,27 @@ SEEDED = 2
 # after tens of blocks int8 has little to do with f32; training forgets them. Small branches do, too.
 BRANCH = 0.2
 
-# Divisor of the hidden channels, channels before the width multiplier, blocks, stride of the first block.
-STAGES = [
-    (2, 96, 1, 2),
-    (6, 144, 1, 1),
-    (6, 192, 3, 2),
-    (6, 288, 3, 2),
-    (6, 384, 4, 1),
-    (6, 576, 4, 2),
-    (6, 960, 3, 1),
-    (6, 1280, 1, 1),
-]
-
-
-def divisible(channels: float, by: int) -> int:
-    """The nearest multiple, at least `by`, and one more where that loses over 10 %."""
-    nearest = max(by, int(channels + by / 2) // by * by)
-    return nearest if nearest >= 0.9 * channels else nearest + by
-
-
-def depthwise(channels: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels)]
-
-
-def pointwise(cin: int, cout: int) -> list[nn.Module]:
-    return [nn.Conv2d(cin, cout, 1, bias=False), nn.BatchNorm2d(cout)]
-
-
-class SandGlass(nn.Module):
-    """Depthwise, reduce, expand, depthwise, plus the input; `lone` is the one block of a stage at stride 1.
-
-    A block that changes the channels lacks the first depthwise layer, and at stride 1 the last one too; any other has
-    both and keeps the size, whatever the stride. Exceptions: the first stage (divisor 2) has both and strides, and
-    like a lone block it has no shortcut, changed channels or not.
-    """
-
-    def __init__(self, cin: int, cout: int, stride: int, divisor: int, lone: bool):
-        super().__init__()
-        hidden = cin // divisor
-        if hidden < cout / 6:
-            hidden = divisible(math.ceil(cout / 6), 16)
-        opening = divisor == 2
-        changes = not opening and not lone and cin != cout
-        self.shortcut = not opening and not lone and not changes
-        layers = [] if changes else depthwise(cin, 1) + [nn.ReLU6()]
-        layers += pointwise(cin, hidden) + pointwise(hidden, cout) + [nn.ReLU6()]
-        if not changes or stride == 2:
-            layers += depthwise(cout, stride if opening or changes else 1)
-        self.conv = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return x + self.conv(x) if self.shortcut else self.conv(x)
-
 
 class MobileNeXt(nn.Module):
     def __init__(self, width: float):
         super().__init__()
-        by = 4 if width == 0.1 else 8
-        channels = divisible(32 * width, by)
-        stem = nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU6()
-        features = [nn.Sequential(*stem)]
-        for stage, (divisor, base, blocks, first_stride) in enumerate(STAGES):
-            last = stage == len(STAGES) - 1
-            cout = base if last and width < 1 else divisible(base * width, by)
-            for stride in [first_stride] + [1] * (blocks - 1):
-                lone = blocks == 1 and stride == 1
-                features.append(SandGlass(channels, cout, stride, divisor, lone))
-                channels = cout
-        self.features = nn.Sequential(*features)
+        self.features, channels = networks.mobilenext_features(width, 1.0, 2, 2)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, CLASSES))
 
     def forward(self, x):
         x = nn.functional.adaptive_avg_pool2d(self.features(x), 1)
         return self.classifier(x.flatten(1))
+
+
+class Detector(networks.SSDLite):
+    """One output, N x priors x (classes + 4): scores and boxes side by side, as `mnx-infer run` writes them."""
+
+    def forward(self, x):
+        return torch.cat(super().forward(x), -1)
+
+
+def detector(levels):
+    return lambda width: Detector(levels(width), DETECTOR_CLASSES, networks.RULES_AT)
 
 
 def resnet(build):
@@ -107,6 +61,8 @@ def resnet(build):
 ARCHITECTURES = {
     "mobilenext": MobileNeXt,
     "mobilenetv2": lambda width: torchvision.models.mobilenet_v2(width_mult=width),
+    "ssdlite-mobilenext": detector(lambda width: networks.MobileNeXtLevels(width, 1.0)),
+    "ssdlite-mobilenetv2": detector(networks.MobileNetV2Levels),
     "resnet18": resnet(torchvision.models.resnet18),
     "resnet50": resnet(torchvision.models.resnet50),
 }
@@ -114,10 +70,15 @@ ARCHITECTURES = {
 
 def build(name: str) -> nn.Module:
     """The network called ARCHITECTURE-WIDTH, in eval mode, with PyTorch's initial weights."""
-    architecture, _, width = name.partition("-")
+    architecture, _, width = name.rpartition("-")
     if architecture not in ARCHITECTURES:
         raise ValueError(f"{name}: expected {' or '.join(ARCHITECTURES)} and a width, as in mobilenext-1.0")
     return ARCHITECTURES[architecture](float(width)).eval()
+
+
+def side(name: str) -> int:
+    """Height and width of the pictures of a network."""
+    return networks.RULES_AT if name.startswith("ssdlite") else 224
 
 
 def closing_norm(block: nn.Module) -> nn.Module | None:
@@ -128,7 +89,7 @@ def closing_norm(block: nn.Module) -> nn.Module | None:
 
 
 @torch.no_grad()
-def seed_weights(model: nn.Module, seed: int = 0) -> None:
+def seed_weights(model: nn.Module, side: int, seed: int = 0) -> None:
     """Weights at which a trained network's scale is kept: ReLU6 both passes and clips, logits are of order 1.
 
     The running statistics are those of one batch of noise; affine parameters differ from channel to channel.
@@ -138,8 +99,8 @@ def seed_weights(model: nn.Module, seed: int = 0) -> None:
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)):
             m.weight.normal_(0, m.weight[0].numel() ** -0.5, generator=random)
-    linear = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
-    linear.bias.normal_(0, 0.1, generator=random)
+            if m.bias is not None:
+                m.bias.normal_(0, 0.1, generator=random)
     for norm in norms:
         norm.weight.uniform_(0.5, 1.5, generator=random)
         norm.bias.normal_(0, 0.3, generator=random)
@@ -148,7 +109,7 @@ def seed_weights(model: nn.Module, seed: int = 0) -> None:
     for norm in filter(None, map(closing_norm, model.modules())):
         norm.weight *= BRANCH
         norm.bias *= BRANCH
-    model(torch.randn(4, 3, RESOLUTION, RESOLUTION, generator=random))
+    model(torch.randn(4, 3, side, side, generator=random))
     model.eval()
 
 
@@ -165,7 +126,7 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def multiply_adds(model: nn.Module) -> int:
+def multiply_adds(model: nn.Module, side: int) -> int:
     """Of convolutions and linear layers, for one picture."""
     total = 0
 
@@ -174,7 +135,7 @@ def multiply_adds(model: nn.Module) -> int:
         total += output.numel() * layer.weight[0].numel()
 
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    model(torch.zeros(1, 3, RESOLUTION, RESOLUTION))
+    model(torch.zeros(1, 3, side, side))
     for hook in hooks:
         hook.remove()
     return total

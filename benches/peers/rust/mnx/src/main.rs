@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 use std::{panic, thread};
 
-use mnx::{Model, Session, SessionOptions, TensorView};
+use mnx::{Model, Outputs, Session, SessionOptions, TensorView};
 use peer_protocol::{Args, Result, serve};
 
 /// How long the peak of each ISA is measured.
@@ -19,16 +19,33 @@ fn main() -> Result<()> {
     let mut session = Session::with(&model, options())?;
     let input = TensorView::new(args.shape, &args.input)?;
     let mut inferences = 0;
+    let mut rows = Vec::new();
     let infer = |take: &mut dyn FnMut(&[f32])| {
         // As a service would: the first logits come from the file in place, the others from weights in memory.
         if inferences == 1 {
             session = Session::with(&Model::open(&args.model)?, options())?;
         }
         inferences += 1;
-        take(session.run(input)?.data());
+        let outputs = session.run(input)?;
+        if outputs.iter().count() == 1 {
+            take(outputs.data());
+        } else {
+            side_by_side(&outputs, &mut rows);
+            take(&rows);
+        }
         Ok(())
     };
     serve(&args, infer, Some(&|| peak(args.threads)))
+}
+
+/// A detector's outputs as the other engines have them: of each prior the scores, then the box.
+fn side_by_side(outputs: &Outputs<'_>, rows: &mut Vec<f32>) {
+    let mut outputs: Vec<_> = outputs.iter().map(|(_, view)| view.data().chunks_exact(view.shape()[2])).collect();
+    rows.clear();
+    while let [Some(scores), Some(box_)] = [outputs[0].next(), outputs[1].next()] {
+        rows.extend_from_slice(scores);
+        rows.extend_from_slice(box_);
+    }
 }
 
 /// GFLOP/s of fused multiply-adds alone, of that many threads at once.
