@@ -55,9 +55,13 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// As [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
+    /// [`Error::NoClassifier`] if the model is a detector; else as [`Session::with`], [`Session::prepare`] and
+    /// [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
         let spec = model.spec();
+        if spec.detector.is_some() {
+            return Err(Error::NoClassifier);
+        }
         let mut session = Session::with(model, options)?;
         // The model's limits come before memory for its input.
         session.prepare([1, 3, spec.resolution, spec.resolution])?;
