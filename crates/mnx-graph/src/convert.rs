@@ -122,7 +122,7 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConvertOptions {
-    /// What batch norms add to variances. `None`: the epsilon of the [dialect](Dialect::bn_eps).
+    /// What batch norms add to variances. `None`: [`Naming::bn_eps`].
     pub bn_eps: Option<f64>,
     /// The prefix in front of the names of the network's tensors. Its last dot may be left out. Tensors without the prefix are
     /// ignored, except a classifier that is needed.
@@ -188,7 +188,7 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
     let tensors = parse(checkpoint)?;
     let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
     let found = names.of(spec, &network)?;
-    let bn_eps = options.bn_eps.unwrap_or(found.naming.dialect.bn_eps);
+    let bn_eps = options.bn_eps.unwrap_or_else(|| found.naming.bn_eps(spec));
 
     let mut unused = Checkpoint::new(&tensors, &found);
     let layers = network.layers().zip(&found.modules);
@@ -231,10 +231,12 @@ impl<'a> Checkpoint<'a> {
         let weight = self.take(&modules.conv, "weight", &layer.weight_dims());
         let result = match &modules.norm {
             Some(norm) => {
+                let bias = layer.bias.then(|| self.take(&modules.conv, "bias", &channels));
                 // All four are looked up first, so that every missing one is noted.
                 let norm = NORM.map(|part| self.take(norm, part, &channels));
                 let [Some(gamma), Some(beta), Some(mean), Some(var)] = &norm else { return None };
-                fold(&weight?, None, Some(&BatchNorm { gamma, beta, mean, var, eps }))
+                let bias = bias.map_or(Some(None), |bias| bias.map(Some))?;
+                fold(&weight?, bias.as_deref(), Some(&BatchNorm { gamma, beta, mean, var, eps }))
             }
             None => {
                 let bias = self.take(&modules.conv, "bias", &channels);

@@ -62,6 +62,12 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A detector where a classifier belongs.
+    #[error("{wanted}: expected a classifier, found a detector: `detect` finds its boxes")]
+    Detector {
+        /// What was to be made of it.
+        wanted: &'static str,
+    },
     /// A field of a network spec has a value that no network can have.
     #[error("spec: expected `{field}` to be {expected}, found {found}")]
     Spec {
@@ -165,6 +171,7 @@ impl Error {
             Error::Quantize(error) => error.kind(),
             Error::WrongKind { .. } => ErrorKind::InvalidFile,
             Error::Input { .. }
+            | Error::Detector { .. }
             | Error::Average { .. }
             | Error::Threads { .. }
             | Error::Spec { .. }

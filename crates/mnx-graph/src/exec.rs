@@ -9,6 +9,7 @@ use crate::border;
 use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::plan::{BatchValue, Conv, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
+use crate::rows;
 
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
@@ -137,7 +138,13 @@ impl<'a> Exec<'a> {
                 }
                 StepKind::Pool(geometry) => {
                     let (_, row) = self.rows(step, picture, src, dst);
-                    self.layers.pool().run(&Part { dst: row, geometry: *geometry, ..part });
+                    if let Some(layer) = self.layers.pool() {
+                        layer.run(&Part { dst: row, geometry: *geometry, ..part });
+                    }
+                }
+                StepKind::Rows { offset, channels: numbers } => {
+                    let row = dst.block::<u8>(picture).wrapping_add(*offset);
+                    rows::write(src, row.cast(), *numbers, pixels, channels);
                 }
                 StepKind::Linear(layer) => {
                     let pixels = (0..self.input.shape()[0]).into();
@@ -220,7 +227,7 @@ impl<'a> Exec<'a> {
         match step.dst {
             Home::Input => self.input.shape()[1],
             Home::Workspace(slot) => slot.shape.channels,
-            Home::Batch(index) => self.plan.batch[index].channels,
+            Home::Batch(index) => self.plan.batch[index].elements(),
         }
     }
 
@@ -266,14 +273,15 @@ impl<'a> Exec<'a> {
                 [shape.channels, shape.height, shape.width]
             }
             Home::Batch(index) => {
-                let BatchValue { channels, stride, quantization } = self.plan.batch[index];
+                let value @ BatchValue { shape, stride, quantization } = self.plan.batch[index];
                 let start = self.regions.batch[index] + picture * stride;
+                let numbers = value.elements();
                 nchw.clear();
                 match quantization {
-                    None => nchw.extend_from_slice(bytemuck::cast_slice(bytes(start, channels * size_of::<f32>()))),
-                    Some(of) => nchw.extend(bytes(start, channels).iter().map(|&byte| dequantize(byte, of))),
+                    None => nchw.extend_from_slice(bytemuck::cast_slice(bytes(start, numbers * size_of::<f32>()))),
+                    Some(of) => nchw.extend(bytes(start, numbers).iter().map(|&byte| dequantize(byte, of))),
                 }
-                [channels, 1, 1]
+                shape
             }
         }
     }

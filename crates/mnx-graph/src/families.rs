@@ -6,6 +6,8 @@ use crate::{
     Activation, BlockKind, DetectorSpec, Error, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem,
 };
 
+mod ssdlite;
+
 /// A named network and its defaults.
 struct Family {
     name: &'static str,
@@ -15,8 +17,14 @@ struct Family {
     head: Option<usize>,
     classes: usize,
     resolution: usize,
+    padding: Padding,
     normalisation: Normalisation,
     resize: Resize,
+    fit: Fit,
+    interpolation: Interpolation,
+    /// What batch norms add to variances, if that does not follow from the names in a checkpoint.
+    bn_eps: Option<f64>,
+    detector: Option<fn() -> DetectorSpec>,
 }
 
 /// Mean and standard deviation of pixels in 0…1; R, G, B.
@@ -45,6 +53,11 @@ impl Resize {
 }
 
 const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/// (123, 117, 104) in 0…255.
+const VOC: Normalisation =
+    Normalisation { mean: [123.0 / 255.0, 117.0 / 255.0, 104.0 / 255.0], std: [0.229, 0.224, 0.225] };
+/// 0…1 becomes −1…1.
+const HALF: Normalisation = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
 const CIFAR: Normalisation = Normalisation { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] };
 
 /// The stem of MobileNeXt and MobileNetV2.
@@ -103,69 +116,88 @@ const fn resnet(block: BlockKind, ratio: usize, repeats: [usize; 4]) -> [Stage; 
     ]
 }
 
-const fn resnet_family(name: &'static str, stages: &'static [Stage]) -> Family {
+const MOBILENEXT: Family = Family {
+    name: "mobilenext",
+    stem: mobile_stem(2),
+    stages: &mobilenext(2),
+    activation: Activation::Relu6,
+    head: None,
+    classes: 1000,
+    resolution: 224,
+    padding: Padding::Torch,
+    normalisation: IMAGENET,
+    resize: Resize::Margin,
+    fit: Fit::Crop,
+    interpolation: Interpolation::BilinearAntialiased,
+    bn_eps: None,
+    detector: None,
+};
+
+const MOBILENETV2: Family = Family { name: "mobilenetv2", stages: &mobilenetv2(2), head: Some(1280), ..MOBILENEXT };
+
+/// A network for pictures of 32 x 32.
+const fn cifar(name: &'static str, stages: &'static [Stage], head: Option<usize>) -> Family {
     Family {
         name,
-        stem: Stem { channels: 64, stride: 2, kernel: 7, max_pool: true },
+        stem: mobile_stem(1),
         stages,
-        activation: Activation::Relu,
-        head: None,
-        classes: 1000,
-        resolution: 224,
-        normalisation: IMAGENET,
-        resize: Resize::Margin,
+        head,
+        classes: 10,
+        resolution: 32,
+        normalisation: CIFAR,
+        resize: Resize::Exact,
+        ..MOBILENEXT
     }
 }
 
-/// All families; a new one is a new entry. Stage tables of users' own take the first entry's defaults.
+const fn resnet_family(name: &'static str, stages: &'static [Stage]) -> Family {
+    let stem = Stem { channels: 64, stride: 2, kernel: 7, max_pool: true };
+    Family { name, stem, stages, activation: Activation::Relu, ..MOBILENEXT }
+}
+
+/// The detector of MobileNeXt's authors.
+const SSDLITE_MOBILENEXT: Family = Family {
+    name: "ssdlite-mobilenext",
+    classes: 21,
+    resolution: 320,
+    normalisation: VOC,
+    resize: Resize::Exact,
+    fit: Fit::Squash,
+    interpolation: Interpolation::Bilinear,
+    detector: Some(ssdlite::mobilenext),
+    ..MOBILENEXT
+};
+
+/// All families; a new one is a new entry.
 const FAMILIES: &[Family] = &[
-    Family {
-        name: "mobilenext",
-        stem: mobile_stem(2),
-        stages: &mobilenext(2),
-        activation: Activation::Relu6,
-        head: None,
-        classes: 1000,
-        resolution: 224,
-        normalisation: IMAGENET,
-        resize: Resize::Margin,
-    },
-    Family {
-        name: "mobilenext-cifar",
-        stem: mobile_stem(1),
-        stages: &mobilenext(1),
-        activation: Activation::Relu6,
-        head: None,
-        classes: 10,
-        resolution: 32,
-        normalisation: CIFAR,
-        resize: Resize::Exact,
-    },
-    Family {
-        name: "mobilenetv2",
-        stem: mobile_stem(2),
-        stages: &mobilenetv2(2),
-        activation: Activation::Relu6,
-        head: Some(1280),
-        classes: 1000,
-        resolution: 224,
-        normalisation: IMAGENET,
-        resize: Resize::Margin,
-    },
-    Family {
-        name: "mobilenetv2-cifar",
-        stem: mobile_stem(1),
-        stages: &mobilenetv2(1),
-        activation: Activation::Relu6,
-        head: Some(1280),
-        classes: 10,
-        resolution: 32,
-        normalisation: CIFAR,
-        resize: Resize::Exact,
-    },
+    MOBILENEXT,
+    cifar("mobilenext-cifar", &mobilenext(1), None),
+    MOBILENETV2,
+    cifar("mobilenetv2-cifar", &mobilenetv2(1), Some(1280)),
     resnet_family("resnet18", &resnet(BlockKind::Basic, 1, [2, 2, 2, 2])),
     resnet_family("resnet34", &resnet(BlockKind::Basic, 1, [3, 4, 6, 3])),
     resnet_family("resnet50", &resnet(BlockKind::Bottleneck, 4, [3, 4, 6, 3])),
+    SSDLITE_MOBILENEXT,
+    Family {
+        name: "ssdlite-mobilenetv2",
+        stages: &mobilenetv2(2),
+        head: Some(1280),
+        detector: Some(ssdlite::mobilenetv2),
+        ..SSDLITE_MOBILENEXT
+    },
+    // TensorFlow's, as its object detection API trains it: person or no person.
+    Family {
+        name: "ssdlite300-mobilenetv2-tf",
+        classes: 2,
+        resolution: 300,
+        padding: Padding::Tf,
+        normalisation: HALF,
+        resize: Resize::Exact,
+        fit: Fit::Squash,
+        bn_eps: Some(1e-3),
+        detector: Some(ssdlite::tensorflow),
+        ..MOBILENETV2
+    },
 ];
 
 /// Names that [`Spec::family`] knows.
@@ -179,6 +211,18 @@ pub fn families() -> impl Iterator<Item = &'static str> {
 
 fn find(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.name == name)
+}
+
+/// The family whose defaults a network of this name has. Users' own take those of the first family of their kind.
+fn defaults(name: &str, is_detector: bool) -> &'static Family {
+    let own = if is_detector { &SSDLITE_MOBILENEXT } else { &MOBILENEXT };
+    find(name).unwrap_or(own)
+}
+
+/// What the batch norms of this family add to variances, if that does not follow from the names in a checkpoint.
+#[cfg(feature = "convert")]
+pub(crate) fn bn_eps(name: &str) -> Option<f64> {
+    find(name).and_then(|family| family.bn_eps)
 }
 
 /// A stage table as a user writes it. Absent fields have defaults.
@@ -206,10 +250,8 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct TablePreprocessing {
     resize: Option<usize>,
-    #[serde(default)]
-    fit: Fit,
-    #[serde(default)]
-    interpolation: Interpolation,
+    fit: Option<Fit>,
+    interpolation: Option<Interpolation>,
     mean: Option<[f32; 3]>,
     std: Option<[f32; 3]>,
 }
@@ -217,9 +259,9 @@ struct TablePreprocessing {
 impl From<Table> for Spec {
     fn from(table: Table) -> Spec {
         let name = table.family.unwrap_or_else(|| "custom".into());
-        let defaults = find(&name).unwrap_or(&FAMILIES[0]);
+        let defaults = defaults(&name, table.detector.is_some());
         let resolution = table.resolution.unwrap_or(defaults.resolution);
-        let fit = table.preprocessing.fit;
+        let fit = table.preprocessing.fit.unwrap_or(defaults.fit);
         let labelled = table.labels.as_ref().map(Vec::len);
         Spec {
             family: name,
@@ -232,12 +274,12 @@ impl From<Table> for Spec {
             resolution,
             channels: table.channels.unwrap_or(3),
             classes: table.classes.or(labelled).unwrap_or(defaults.classes),
-            padding: table.padding.unwrap_or_default(),
+            padding: table.padding.unwrap_or(defaults.padding),
             labels: table.labels,
             preprocessing: Preprocessing {
                 resize: table.preprocessing.resize.unwrap_or(defaults.resize.of(fit, resolution)),
                 fit,
-                interpolation: table.preprocessing.interpolation,
+                interpolation: table.preprocessing.interpolation.unwrap_or(defaults.interpolation),
                 mean: table.preprocessing.mean.unwrap_or(defaults.normalisation.mean),
                 std: table.preprocessing.std.unwrap_or(defaults.normalisation.std),
             },
@@ -270,24 +312,27 @@ impl Spec {
             resolution: family.resolution,
             channels: 3,
             classes: family.classes,
-            padding: Padding::default(),
+            padding: family.padding,
             labels: None,
-            preprocessing: Preprocessing::new(
-                family.resize.of(Fit::Crop, family.resolution),
-                family.normalisation.mean,
-                family.normalisation.std,
-            ),
-            detector: None,
+            preprocessing: Preprocessing {
+                resize: family.resize.of(family.fit, family.resolution),
+                fit: family.fit,
+                interpolation: family.interpolation,
+                mean: family.normalisation.mean,
+                std: family.normalisation.std,
+            },
+            detector: family.detector.map(|detector| detector()),
         })
     }
 
     /// The length in pixels to which this family resizes a picture's short side for `resolution`: ⌊resolution · 256 / 224⌋. For
-    /// the CIFAR families and for squashed pictures it is the resolution itself.
+    /// the CIFAR families, for detectors and for squashed pictures it is the resolution itself.
     pub fn default_resize(&self, resolution: usize) -> usize {
-        find(&self.family).unwrap_or(&FAMILIES[0]).resize.of(self.preprocessing.fit, resolution)
+        defaults(&self.family, self.detector.is_some()).resize.of(self.preprocessing.fit, resolution)
     }
 
-    /// Sets the resolution, and `preprocessing.resize` to the default for it.
+    /// Sets the resolution, and `preprocessing.resize` to the default for it. Strides and sizes of a detector's priors change in
+    /// proportion.
     pub fn set_resolution(&mut self, resolution: usize) {
         if let Some(detector) = &mut self.detector {
             detector.rescale(self.resolution, resolution);
@@ -302,18 +347,20 @@ impl Spec {
     /// | field | default |
     /// | --- | --- |
     /// | `family` (the network's name) | `custom` |
-    /// | `classes` | the number of labels, or else 1000 |
+    /// | `classes` | the number of labels, or else 1000; 21 with a `detector` |
     /// | `width`, `identity` | 1 |
-    /// | `channels`, `resolution` | 3, 224 |
+    /// | `channels`, `resolution` | 3, 224; 320 with a `detector` |
     /// | `padding` | `torch` |
     /// | `activation` | `relu6` |
     /// | `head`, `labels` | none |
-    /// | `preprocessing.mean`, `.std` | ImageNet's |
-    /// | `preprocessing.fit`, `.interpolation` | `crop`, `bilinear-antialiased` |
+    /// | `detector` (a [`DetectorSpec`]) | none: the network is a classifier |
+    /// | `preprocessing.mean`, `.std` | ImageNet's; those of `ssdlite-mobilenext` with a `detector` |
+    /// | `preprocessing.fit`, `.interpolation` | `crop`, `bilinear-antialiased`; `squash`, `bilinear` with a `detector` |
     /// | `preprocessing.resize` | [`default_resize`](Spec::default_resize) |
     /// | a stage's `block` | `sandglass` |
     ///
-    /// If `family` is one of [`families`], classes, resolution, activation and preprocessing have that family's defaults.
+    /// If `family` is one of [`families`], classes, resolution, activation, padding and preprocessing have that family's
+    /// defaults.
     ///
     /// ```
     /// # use mnx_graph::{Network, Spec};

@@ -5,7 +5,8 @@ use mnx_tensor::Arithmetic;
 
 use crate::int8::Numbers;
 use crate::network::{PlacedLayer, max_pool_size};
-use crate::{Activation, Network, Quantization};
+use crate::wiring::made_by;
+use crate::{Activation, Block, Level, Network, Quantization};
 
 /// Index of a value in [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,10 +15,10 @@ pub(crate) struct ValueId(usize);
 /// Something that operations read and write.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
-    /// `input`, or the name of what computes it: a layer's name, `maxpool` or `pool`. The same value in another form has a
-    /// suffix.
+    /// `input`, or the name of what computes it: a layer's name, `maxpool` or `pool`; `scores` or `boxes`. The same value in
+    /// another form has a suffix.
     pub(crate) name: String,
-    /// `[C, H, W]` of one picture.
+    /// `[C, H, W]` of one picture. Of a detector's outputs: priors, numbers of each, 1.
     pub(crate) shape: [usize; 3],
     /// What its u8 numbers stand for. `None`: it is f32.
     pub(crate) quantization: Option<Quantization>,
@@ -36,6 +37,8 @@ pub(crate) enum Work<'n> {
     MaxPool,
     /// The global average pool.
     Pool,
+    /// A head's planes as rows of an output, which several of these write: row `first` is the first cell's first prior.
+    Rows { first: usize },
     /// f32 to u8: of the network's input, or between an f32 operation and an int8 one.
     Quantize(Quantization),
     /// u8 to f32.
@@ -80,18 +83,21 @@ impl<'n> Graph<'n> {
     /// f32 operations read what it stands for.
     pub(crate) fn new(network: &'n Network, numbers: &Numbers, (height, width): (usize, usize)) -> Graph<'n> {
         let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), outputs: Vec::new(), blocks: Vec::new() };
-        let mut placed = network.place(height, width).peekable();
+        let mut placed = network.place(height, width).collect::<Vec<_>>().into_iter().peekable();
         let mut value = graph.value("input".into(), [network.channels(), height, width], None);
         if let Some(quantization) = numbers.values.input {
             value = graph.quantized(value, 0, quantization);
         }
+        // What each layer of the blocks makes.
+        let mut made = vec![value; placed.len()];
         for (index, block) in network.blocks.iter().enumerate() {
             let block_input = value;
-            let mut layers: Vec<_> = std::iter::from_fn(|| placed.next_if(|layer| layer.block == index)).collect();
+            let mut layers = of_block(&mut placed, index);
             let projection = block.projection.is_some().then(|| layers.pop()).flatten();
             let last = layers.pop();
             for layer in layers {
                 value = graph.layer(layer, numbers, value, None);
+                made[layer.index] = value;
             }
             // A projection comes just before the layer to whose output it is added.
             let added = projection.map_or(block_input, |layer| graph.layer(layer, numbers, block_input, None));
@@ -102,6 +108,7 @@ impl<'n> Graph<'n> {
             });
             if let Some(layer) = last {
                 value = graph.layer(layer, numbers, value, shortcut);
+                made[layer.index] = value;
             }
             if block.max_pool {
                 let Value { shape: [channels, height, width], quantization, .. } = graph[value];
@@ -111,12 +118,48 @@ impl<'n> Graph<'n> {
             }
             graph.blocks.push(value);
         }
-        value = graph.pool(value, network.blocks.len(), numbers.values.pool);
-        for layer in placed {
-            value = graph.layer(layer, numbers, value, None);
+        if network.classifier().is_some() {
+            value = graph.pool(value, network.blocks.len(), numbers.values.pool);
+            for layer in placed {
+                value = graph.layer(layer, numbers, value, None);
+            }
+            graph.outputs.push(("logits", value));
+        } else {
+            let map = |level: &Level| match level.layer {
+                Some(layer) => made[made_by(network, level.block, Some(layer))],
+                None => graph.blocks[level.block],
+            };
+            let maps = network.levels().iter().map(map).collect::<Vec<_>>();
+            graph.heads(network, numbers, &maps, &mut placed);
         }
-        graph.outputs.push(("logits", value));
         graph
+    }
+
+    /// Heads on feature maps, one per level, and the outputs that they make together.
+    fn heads(&mut self, network: &'n Network, numbers: &Numbers, maps: &[ValueId], placed: &mut Placed<'n>) {
+        let levels = network.levels();
+        let cells = maps.iter().map(|&map| self[map].shape[1].saturating_mul(self[map].shape[2]));
+        let rows: Vec<usize> = cells.zip(levels).map(|(cells, level)| cells.saturating_mul(level.priors)).collect();
+        let all = rows.iter().fold(0, |sum: usize, &rows| sum.saturating_add(rows));
+        let of_prior = |head: fn(&Level) -> &Block| {
+            let last = levels.first().and_then(|level| Some((head(level).layers.last()?.cout, level.priors)));
+            last.map_or(0, |(channels, priors)| channels / priors.max(1))
+        };
+        let outputs = [("scores", of_prior(|level| &level.scores)), ("boxes", of_prior(|level| &level.boxes))]
+            .map(|(name, numbers)| (name, self.value(name.into(), [all, numbers, 1], None)));
+        let mut first = 0;
+        for (level, (&map, rows)) in maps.iter().zip(rows).enumerate() {
+            for (head, (_, output)) in outputs.into_iter().enumerate() {
+                let block = network.blocks.len() + 2 * level + head;
+                let mut value = map;
+                for layer in of_block(placed, block) {
+                    value = self.layer(layer, numbers, value, None);
+                }
+                self.push(Work::Rows { first }, block, value, None, output);
+            }
+            first = first.saturating_add(rows);
+        }
+        self.outputs.extend(outputs);
     }
 
     fn layer(&mut self, layer: PlacedLayer<'n>, numbers: &Numbers, src: ValueId, shortcut: Option<Addend>) -> ValueId {
@@ -183,9 +226,12 @@ impl<'n> Graph<'n> {
         dst
     }
 
-    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` if it is the
-    /// value of that name in another form: before it was quantised, or after it was dequantised.
+    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` for outputs,
+    /// and for the value of that name in another form: before it was quantised, or after it was dequantised.
     pub(crate) fn file_name(&self, value: ValueId) -> Option<String> {
+        if self.outputs.iter().any(|output| output.1 == value) {
+            return None;
+        }
         let node = self.nodes.iter().find(|node| node.dst == value)?;
         let of = match node.work {
             Work::Dequantize(_) => return None,
@@ -210,6 +256,14 @@ impl<'n> Graph<'n> {
             && !keep.contains(&dst)
             && self.outputs.iter().all(|output| output.1 != dst)
     }
+}
+
+/// Layers that have not been taken yet.
+type Placed<'n> = std::iter::Peekable<std::vec::IntoIter<PlacedLayer<'n>>>;
+
+/// Takes the layers of a block.
+fn of_block<'n>(placed: &mut Placed<'n>, block: usize) -> Vec<PlacedLayer<'n>> {
+    std::iter::from_fn(|| placed.next_if(|layer| layer.block == block)).collect()
 }
 
 impl std::ops::Index<ValueId> for Graph<'_> {
@@ -241,8 +295,15 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), graph.values.len(), "{family}");
             assert_eq!(graph.blocks.len(), network.blocks.len());
-            let [(name, logits)] = graph.outputs[..] else { panic!("one output") };
-            assert_eq!((name, graph[logits].shape), ("logits", [network.classifier.cout, 1, 1]));
+            let outputs: Vec<_> = graph.outputs.iter().map(|&(name, value)| (name, graph[value].shape)).collect();
+            match network.classifier() {
+                Some(classifier) => assert_eq!(outputs, [("logits", [classifier.cout, 1, 1])]),
+                None => {
+                    let priors = network.priors(64, 48) as usize;
+                    let classes = Spec::family(family).unwrap().classes;
+                    assert_eq!(outputs, [("scores", [priors, classes, 1]), ("boxes", [priors, 4, 1])]);
+                }
+            }
         }
     }
 

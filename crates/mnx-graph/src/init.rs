@@ -47,11 +47,15 @@ fn input_scales(network: &Network) -> Vec<f64> {
     let linear = 1.0 + BIAS * BIAS;
     let mut scales = Vec::new();
     let mut square = 1.0_f64;
+    // Mean squares of the blocks' outputs, and of each of their layers'.
+    let mut outputs = Vec::new();
     for block in &network.blocks {
         let mut shortcut = square;
+        let mut of_layers = Vec::new();
         for layer in &block.layers {
             scales.push(square.sqrt());
             square = activated(layer.activation, linear);
+            of_layers.push(square);
         }
         if block.projection.is_some() {
             scales.push(shortcut.sqrt());
@@ -68,8 +72,20 @@ fn input_scales(network: &Network) -> Vec<f64> {
             // The mean square of the largest of nine normal values is 1.49² + 0.36. It is hardly ever negative.
             square = 2.56 * linear;
         }
+        outputs.push((square, of_layers));
     }
-    scales.push(square.sqrt());
+    scales.extend(network.classifier().map(|_| square.sqrt()));
+    for level in network.levels() {
+        let (of_block, of_layers) = &outputs[level.block];
+        let of_map = level.layer.map_or(*of_block, |layer| of_layers[layer]);
+        for head in [&level.scores, &level.boxes] {
+            square = of_map;
+            for layer in &head.layers {
+                scales.push(square.sqrt());
+                square = activated(layer.activation, linear);
+            }
+        }
+    }
     scales
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Layers {
     cpu: Cpu,
     layers: Vec<mnx_tensor::Layer<'static>>,
     max_pool: Option<mnx_tensor::Layer<'static>>,
-    pool: mnx_tensor::Layer<'static>,
+    pool: Option<mnx_tensor::Layer<'static>>,
     quantize: Option<mnx_tensor::Layer<'static>>,
     /// Weights in the form of this CPU's kernels. Nothing is added once layers borrow from them, so they stay where they are.
     _int8: Vec<Int8Weights<'static>>,
@@ -41,10 +41,10 @@ impl Layers {
             }
         }
         let max_pool = max_pooled(network).map(|channels| (Operation::MaxPool { kernel: 3, stride: 2 }, channels));
-        let pool = (Operation::Pool, network.classifier.cin);
+        let pool = network.classifier().map(|layer| (Operation::Pool, layer.cin));
         let quantize = numbers.values.input.map(|_| (Operation::Quantize, network.channels()));
         // What is in int8 and has no weights, in this order.
-        let without_weights = [max_pool, Some(pool), quantize].map(|made| {
+        let without_weights = [max_pool, pool, quantize].map(|made| {
             let (operation, channels) = made?;
             let requantize = requantize(operation, network, &numbers.values)?;
             Some(Int8Weights::new(cpu, operation, [channels; 2], &[], &[], &[], requantize))
@@ -65,11 +65,14 @@ impl Layers {
         let [max_pool_int8, pool_int8, quantize] = places.map(|is_int8| if is_int8 { made.next() } else { None });
         let plain =
             |(operation, channels)| mnx_tensor::Layer::new(cpu, operation, [channels; 2], &[], &[], Clamp::NONE);
+        let or_plain = |int8: Option<_>, place: Option<_>| {
+            int8.map_or_else(|| place.map(plain).transpose(), |layer| Ok(Some(layer)))
+        };
         Ok(Layers {
             cpu,
             layers,
-            max_pool: max_pool_int8.map_or_else(|| max_pool.map(plain).transpose(), |layer| Ok(Some(layer)))?,
-            pool: pool_int8.map_or_else(|| plain(pool), Ok)?,
+            max_pool: or_plain(max_pool_int8, max_pool)?,
+            pool: or_plain(pool_int8, pool)?,
             quantize,
             _int8: int8,
             _model: model.clone(),
@@ -90,9 +93,9 @@ impl Layers {
         self.max_pool.as_ref()
     }
 
-    /// The global average pool.
-    pub(crate) fn pool(&self) -> &mnx_tensor::Layer<'_> {
-        &self.pool
+    /// The global average pool, if the network has one.
+    pub(crate) fn pool(&self) -> Option<&mnx_tensor::Layer<'_>> {
+        self.pool.as_ref()
     }
 
     /// What quantises the input, if the first layer reads it as u8.

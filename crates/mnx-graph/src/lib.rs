@@ -39,6 +39,7 @@ mod outputs;
 mod plan;
 mod profile;
 pub mod quantize;
+mod rows;
 mod run;
 mod session;
 mod spec;
@@ -68,7 +69,7 @@ pub use limits::Limits;
 pub use mnx_conv::{Error as ConvError, Packing};
 pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
 pub use model::{Model, OpenOptions, StoredTensor};
-pub use network::{Activation, Block, Layer, LayerKind, Network, PlacedLayer};
+pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, PlacedLayer};
 #[cfg(feature = "onnx")]
 pub use onnx::Onnx;
 pub use outputs::Outputs;

@@ -59,8 +59,12 @@ impl Activation {
 pub struct Layer {
     /// Name of the convolution in a checkpoint, e.g. `features.1.conv.0`.
     pub name: String,
-    /// Name of its batch norm, e.g. `features.1.conv.1`; `None` for the classifier.
+    /// Name of its batch norm, e.g. `features.1.conv.1`. `None`: it has a bias instead, as the classifier and the ends of a
+    /// detector's heads do.
     pub norm: Option<String>,
+    /// Whether a checkpoint has a bias for it: without a batch norm always; beside one only in some detectors' heads, where
+    /// folding adds the two up.
+    pub bias: bool,
     /// What it computes.
     pub kind: LayerKind,
     /// Input channels.
@@ -111,14 +115,48 @@ impl Block {
     }
 }
 
-/// A network: blocks in a row, then the global average pool, then the classifier.
+/// A network: blocks in a row, and what makes its outputs of theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Network {
-    /// The stem, then the blocks of the stages, then the head if there is one.
+    /// The stem, then the blocks of the stages, then the head if there is one; of a detector the extra blocks come last.
     pub blocks: Vec<Block>,
-    /// The classifier.
-    pub classifier: Layer,
+    /// What comes after the blocks.
+    pub end: End,
+}
+
+/// What makes a network's outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The global average pool, then this layer. The output is `logits`: `[N, classes, 1, 1]`.
+    Classifier(Layer),
+    /// A detector's heads on feature maps of several sizes. The outputs are `scores`, `[N, priors, classes, 1]`, and `boxes`,
+    /// `[N, priors, 4, 1]`. Priors are in the order level, row, column, prior in the cell.
+    Detector(Vec<Level>),
+}
+
+/// A detector's heads on one feature map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Level {
+    /// Index in [`Network::blocks`] of the block that has the feature map.
+    pub block: usize,
+    /// Which of the block's layers makes the feature map. `None`: it is the block's output.
+    pub layer: Option<usize>,
+    /// Priors in each cell, i.e. pixel, of the feature map.
+    pub priors: usize,
+    /// The class head: a row of layers. Its output channel `prior * classes + class` is a row's number `class`.
+    pub scores: Block,
+    /// The box head, with 4 numbers a prior.
+    pub boxes: Block,
+}
+
+impl Level {
+    /// Both heads, the class head first.
+    fn heads(&self) -> [&Block; 2] {
+        [&self.scores, &self.boxes]
+    }
 }
 
 impl Layer {
@@ -169,10 +207,16 @@ impl Layer {
         self.weight_dims().iter().fold(1, |n: u64, &dim| n.saturating_mul(dim as u64))
     }
 
-    /// Trained parameters before folding: the weight, and the batch norm's scale and shift or else the bias.
+    /// Trained parameters before folding: the weight, the batch norm's scale and shift if it has one, and the bias if it has
+    /// one.
     pub fn parameters(&self) -> u64 {
-        let per_channel = if self.norm.is_some() { 2 } else { 1 };
+        let per_channel = if self.norm.is_some() { 2 } else { 0 } + u64::from(self.bias);
         self.weight_elements().saturating_add((self.cout as u64).saturating_mul(per_channel))
+    }
+
+    /// Whether its output is one of the network's. Only the classifier and the ends of a detector's heads have no batch norm.
+    pub(crate) fn makes_output(&self) -> bool {
+        self.norm.is_none()
     }
 
     /// Multiply-adds for an output of `h_out` x `w_out`. Those with the padding's zeros are counted.
@@ -187,7 +231,8 @@ impl Layer {
 pub struct PlacedLayer<'a> {
     /// Index in [`Network::layers`].
     pub index: usize,
-    /// Index of its block in [`Network::blocks`]. The classifier's is the number of blocks.
+    /// Index of its block in [`Network::blocks`]. The classifier's is the number of blocks. Those of a detector's heads count on
+    /// from there: the first level's class head, its box head, the second level's class head, and so on.
     pub block: usize,
     /// Whether it is the layer on the block's shortcut.
     pub projection: bool,
@@ -225,10 +270,31 @@ impl Network {
         NetworkBuilder::new(spec, limits).build()
     }
 
-    /// Every layer in the order of the weight file: block by block, and the classifier last. In a block the projection comes
-    /// after the row of layers.
+    /// Every layer in the order of the weight file: block by block, and the classifier or the heads last. In a block the
+    /// projection comes after the row of layers. Heads come level by level, each class head before its box head.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.blocks.iter().flat_map(Block::all_layers).chain([&self.classifier])
+        self.all_blocks().flat_map(Block::all_layers).chain(self.classifier())
+    }
+
+    /// The classifier, if the network ends with one.
+    pub fn classifier(&self) -> Option<&Layer> {
+        match &self.end {
+            End::Classifier(layer) => Some(layer),
+            End::Detector(_) => None,
+        }
+    }
+
+    /// The levels of a detector; a classifier has none.
+    pub fn levels(&self) -> &[Level] {
+        match &self.end {
+            End::Classifier(_) => &[],
+            End::Detector(levels) => levels,
+        }
+    }
+
+    /// The blocks, then a detector's heads, as [`PlacedLayer::block`] counts them.
+    pub(crate) fn all_blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().chain(self.levels().iter().flat_map(Level::heads))
     }
 
     /// Every layer in the order of [`layers`](Network::layers), with its sizes for an input of `h` x `w`. The classifier's
@@ -239,11 +305,15 @@ impl Network {
             placed.push(PlacedLayer { index: placed.len(), block, projection, layer, input, output });
         };
         let mut size = (h, w);
+        // Sizes of the blocks' outputs, and of each of their layers'.
+        let mut outputs = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
             let before = size;
+            let mut of_layers = Vec::new();
             for layer in &block.layers {
                 let input = size;
                 size = layer.output_size(input.0, input.1);
+                of_layers.push(size);
                 push(index, false, layer, input, size);
             }
             if let Some(layer) = &block.projection {
@@ -252,9 +322,50 @@ impl Network {
             if block.max_pool {
                 size = max_pool_size(size);
             }
+            outputs.push((size, of_layers));
         }
-        push(self.blocks.len(), false, &self.classifier, (1, 1), (1, 1));
+        if let Some(classifier) = self.classifier() {
+            push(self.blocks.len(), false, classifier, (1, 1), (1, 1));
+        }
+        for (number, level) in self.levels().iter().enumerate() {
+            let (of_block, of_layers) = &outputs[level.block];
+            let size = level.layer.map_or(*of_block, |layer| of_layers[layer]);
+            for (head, block) in level.heads().into_iter().enumerate() {
+                // Layers of heads keep the size.
+                block.layers.iter().for_each(|layer| push(outputs.len() + 2 * number + head, false, layer, size, size));
+            }
+        }
         placed.into_iter()
+    }
+
+    /// Height and width of each level's feature map for an input of `h` x `w`: what
+    /// [`DetectorSpec::priors`](crate::DetectorSpec::priors) asks for. A classifier has none.
+    ///
+    /// ```
+    /// # use mnx_graph::{Network, Spec};
+    /// let spec = Spec::family("ssdlite-mobilenext").unwrap();
+    /// let grids = Network::new(&spec)?.grids(320, 320);
+    /// assert_eq!(grids, [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]);
+    /// let priors = spec.detector.unwrap().priors(&grids, spec.resolution);
+    /// assert_eq!(priors.len(), 3234);
+    /// # Ok::<(), mnx_graph::Error>(())
+    /// ```
+    pub fn grids(&self, h: usize, w: usize) -> Vec<(usize, usize)> {
+        if self.levels().is_empty() {
+            return Vec::new();
+        }
+        // All layers of a head have the size of its level.
+        let mut heads: Vec<_> = self.place(h, w).filter(|layer| layer.block >= self.blocks.len()).collect();
+        heads.dedup_by_key(|layer| layer.block);
+        heads.iter().step_by(2).map(|layer| layer.output).collect()
+    }
+
+    /// Priors of all levels for an input of `h` x `w`, at most `u64::MAX`.
+    pub(crate) fn priors(&self, h: usize, w: usize) -> u64 {
+        let of = |(level, (h, w)): (&Level, (usize, usize))| {
+            (level.priors as u64).saturating_mul(h as u64).saturating_mul(w as u64)
+        };
+        self.levels().iter().zip(self.grids(h, w)).map(of).fold(0, u64::saturating_add)
     }
 
     /// Channels of the input.
@@ -267,7 +378,7 @@ impl Network {
         self.layers().map(Layer::parameters).fold(0, u64::saturating_add)
     }
 
-    /// Multiply-adds of all convolutions and the classifier for one picture of `h` x `w`.
+    /// Multiply-adds of all layers for one picture of `h` x `w`.
     pub fn macs(&self, h: usize, w: usize) -> u64 {
         self.place(h, w).map(|placed| placed.macs()).fold(0, u64::saturating_add)
     }

@@ -7,7 +7,12 @@ use mnx_tensor::TensorView;
 use crate::Error;
 use crate::run::Prepared;
 
-/// The outputs of a run, by name: of a classifier `logits`, `[N, classes, 1, 1]`. They are views into the session's memory.
+/// The outputs of a run, by name. They are views into the session's memory.
+///
+/// - A classifier has `logits`, `[N, classes, 1, 1]`.
+/// - A detector has `scores`, `[N, priors, classes, 1]`, and `boxes`, `[N, priors, 4, 1]`. Both are as the heads make them:
+///   before softmax or sigmoid, and before boxes are decoded. Priors are those of
+///   [`DetectorSpec::priors`](crate::DetectorSpec::priors).
 ///
 /// It stands for its first output, so that a network with one needs no name:
 ///
@@ -51,10 +56,11 @@ impl<'s> Outputs<'s> {
 /// Output number `index` of the plan.
 fn view(prepared: &Prepared, index: usize) -> Result<TensorView<'_>, Error> {
     let (batch, (_, value)) = (prepared.shape[0], prepared.plan.outputs[index]);
-    let (channels, start) = (prepared.plan.batch[value].channels, prepared.regions.batch[value]);
+    let (value, start) = (prepared.plan.batch[value], prepared.regions.batch[value]);
     // Rows of outputs follow each other without a gap.
-    let bytes = &prepared.memory[start..start + batch * channels * size_of::<f32>()];
-    Ok(TensorView::new([batch, channels, 1, 1], bytemuck::cast_slice(bytes))?)
+    let bytes = &prepared.memory[start..start + batch * value.elements() * size_of::<f32>()];
+    let [channels, height, width] = value.shape;
+    Ok(TensorView::new([batch, channels, height, width], bytemuck::cast_slice(bytes))?)
 }
 
 impl<'s> Deref for Outputs<'s> {

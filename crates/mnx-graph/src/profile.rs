@@ -17,7 +17,7 @@ use crate::{Error, Model, PlacedLayer, Session};
 #[non_exhaustive]
 pub struct LayerInfo {
     /// Name in a checkpoint, e.g. `features.1.conv.0`; `maxpool` or `pool` (the global average pool); `quantize` or
-    /// `dequantize` where f32 becomes u8 or the other way round.
+    /// `dequantize` where f32 becomes u8 or the other way round; `rows` where a head's planes become rows of a detector's output.
     pub name: String,
     /// What it computes with.
     pub arithmetic: Arithmetic,
@@ -29,7 +29,7 @@ pub struct LayerInfo {
     pub tile: (usize, usize),
     /// `[C, H, W]` of the input.
     pub input: [usize; 3],
-    /// `[C, H, W]` of the output.
+    /// `[C, H, W]` of the output. Of `rows`: priors, numbers of each, 1.
     pub output: [usize; 3],
     /// Trained parameters before batch norms are folded.
     pub parameters: u64,
@@ -46,7 +46,8 @@ pub struct LayerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepInfo {
-    /// The blocks that it is part of, e.g. `features.1`, joined by ` + `. Or `pool` or `classifier`.
+    /// The blocks that it is part of, e.g. `features.1`, joined by ` + `. Or `pool` or `classifier`, or a
+    /// detector's head, e.g. `cls_headers.0`.
     pub block: String,
     /// The layers, in order.
     pub layers: Vec<LayerInfo>,
@@ -227,20 +228,22 @@ impl<'a> Describe<'a> {
     }
 
     fn step(&self, step: &Step) -> StepInfo {
-        let offset = match step.dst {
-            Home::Input => 0,
-            Home::Workspace(slot) => slot.offset,
-            Home::Batch(index) => self.prepared.regions.batch[index],
+        let offset = match (step.dst, &step.kind) {
+            (Home::Input, _) => 0,
+            (Home::Workspace(slot), _) => slot.offset,
+            (Home::Batch(index), StepKind::Rows { offset, .. }) => self.prepared.regions.batch[index] + offset,
+            (Home::Batch(index), _) => self.prepared.regions.batch[index],
         };
         let network = self.model.network();
-        let of_step = || network.blocks.get(step.block).map_or_else(|| "pool".into(), |block| block.name.clone());
+        let of_step = || network.all_blocks().nth(step.block).map_or_else(|| "pool".into(), |block| block.name.clone());
         let (block, mut layers) = match &step.kind {
             StepKind::MaxPool(geometry) => {
                 let [channels, ..] = self.shape(step.dst);
                 (of_step(), vec![pool("maxpool", self.layers.max_pool(), geometry, channels)])
             }
             StepKind::Pool(geometry) => {
-                ("pool".into(), vec![pool("pool", Some(self.layers.pool()), geometry, network.classifier.cin)])
+                let [channels, ..] = self.shape(step.dst);
+                ("pool".into(), vec![pool("pool", self.layers.pool(), geometry, channels)])
             }
             StepKind::QuantizeInput => {
                 (of_step(), vec![border("quantize", self.layers.quantize(), self.shape(step.dst))])
@@ -248,6 +251,7 @@ impl<'a> Describe<'a> {
             StepKind::Quantize(_) => (of_step(), vec![border("quantize", None, self.shape(step.dst))]),
             StepKind::Dequantize(_) => (of_step(), vec![border("dequantize", None, self.shape(step.dst))]),
             StepKind::Linear(layer) => ("classifier".into(), vec![self.layer(layer.index)]),
+            StepKind::Rows { .. } => (of_step(), vec![self.rows(step)]),
             StepKind::Chain(_) | StepKind::Channels(..) => {
                 let convs = step.kind.convs();
                 (self.block(&convs), convs.iter().map(|conv| self.layer(conv.layer.index)).collect())
@@ -280,7 +284,7 @@ impl<'a> Describe<'a> {
         match home {
             Home::Input => [self.prepared.shape[1], self.prepared.shape[2], self.prepared.shape[3]],
             Home::Workspace(slot) => [slot.shape.channels, slot.shape.height, slot.shape.width],
-            Home::Batch(index) => [self.prepared.plan.batch[index].channels, 1, 1],
+            Home::Batch(index) => self.prepared.plan.batch[index].shape,
         }
     }
 
@@ -297,7 +301,15 @@ impl<'a> Describe<'a> {
                 blocks = *blocks.start().min(other.start())..=*blocks.end().max(other.end());
             }
         }
-        self.model.network().blocks[blocks].iter().map(|block| &*block.name).collect::<Vec<_>>().join(" + ")
+        let all = self.model.network().all_blocks().skip(*blocks.start()).take(1 + blocks.end() - blocks.start());
+        all.map(|block| &*block.name).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// The step that writes a head's planes as rows: each pixel becomes a row per prior.
+    fn rows(&self, step: &Step) -> LayerInfo {
+        let (input @ [channels, height, width], [_, numbers, _]) = (self.shape(step.src), self.shape(step.dst));
+        let output = [height * width * channels / numbers.max(1), numbers, 1];
+        LayerInfo { input, ..border("rows", None, output) }
     }
 
     fn layer(&self, index: usize) -> LayerInfo {
@@ -417,7 +429,7 @@ mod tests {
             let mut input = Tensor::zeros([batch, 3, 20, 20]).unwrap();
             input.data_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 103) as f32 / 50.0 - 1.0);
             let logits = session.run(input.view()).unwrap().data().to_vec();
-            let channels = model.network().classifier.cin;
+            let channels = model.network().classifier().unwrap().cin;
             let features = session.features(input.view()).unwrap();
             assert_eq!(features.shape(), [batch, channels, 1, 1]);
             let features = Tensor::from_slice(features.shape(), features.data()).unwrap();

@@ -236,8 +236,8 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on. Both are f32, whatever the layers
-    /// compute with.
+    /// Logits `[N, classes, 1, 1]` for an input `[N, 3, H, W]`, any N, H and W from 1 on; of a detector the raw
+    /// [outputs](Outputs) of its heads. All are f32, whatever the layers compute with.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -275,12 +275,15 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`run`](Session::run).
+    /// As [`run`](Session::run); and [`Error::Detector`] for a detector, which has no classifier.
     pub fn features(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
+        let Some(channels) = self.model.network().classifier().map(|layer| layer.cin) else {
+            return Err(Error::Detector { wanted: "features" });
+        };
         self.run_watched(input, Until::Features, &mut ())?;
-        let channels = self.model.network().classifier.cin;
-        let Some(p) = &mut self.prepared else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
-        let (batch, index) = (p.shape[0], p.plan.features);
+        let features = self.prepared.as_mut().and_then(|p| p.plan.features.map(|index| (p, index)));
+        let Some((p, index)) = features else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
+        let batch = p.shape[0];
         let (BatchValue { stride, quantization, .. }, start) = (p.plan.batch[index], p.regions.batch[index]);
         if let Some(quantization) = quantization {
             let rows = p.memory[start..].chunks_exact(stride).take(batch);
@@ -327,7 +330,7 @@ impl Session {
 
     /// As [`run_observed`](Session::run_observed), for every value of the network instead of every block's output: the output
     /// of each layer after its activation and shortcut, and those of the pools. A value that is kept as u8 is what its u8 stand
-    /// for. The logits are what it returns.
+    /// for. The outputs are what it returns.
     ///
     /// ```
     /// # fn main() -> Result<(), mnx_graph::Error> {
@@ -360,8 +363,7 @@ impl Session {
                 let Some(name) = &names[step] else { return };
                 observe(ValueOutput { name, picture, shape, values });
             };
-            // The steps of the batch make the outputs.
-            let wanted = (0..).zip(&names).map(|(step, name)| step < p.plan.picture_steps && name.is_some()).collect();
+            let wanted = names.iter().map(Option::is_some).collect();
             let mut watch = Observer { wanted, values: Vec::new(), observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }

@@ -268,7 +268,7 @@ pub struct Spec {
 }
 
 /// The error for a field of the spec.
-fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
+pub(crate) fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
     Error::Spec { field: field.into(), expected: expected.into(), found: found.to_string() }
 }
 
@@ -373,6 +373,9 @@ impl Spec {
 
     fn check_classes(&self, limits: &Limits) -> Result<(), Error> {
         expect_count("classes", self.classes)?;
+        if self.detector.is_some() && self.classes < 2 {
+            return Err(invalid("classes", "at least 2, the background among them", self.classes));
+        }
         if self.classes > limits.channels {
             return Err(Error::Limit {
                 what: "classes of the spec".into(),

@@ -43,6 +43,27 @@ pub(crate) fn wires(network: &Network) -> Vec<Wire> {
             (last.shortcut, last.activation) = (Some(shortcut), block.activation);
         }
     }
-    wires.push(Wire { src: Source::Pool, shortcut: None, activation: network.classifier.activation });
+    wires.extend(network.classifier().map(|layer| Wire {
+        src: Source::Pool,
+        shortcut: None,
+        activation: layer.activation,
+    }));
+    for level in network.levels() {
+        let map = Source::Layer(made_by(network, level.block, level.layer));
+        for head in [&level.scores, &level.boxes] {
+            value = map;
+            for layer in &head.layers {
+                wires.push(Wire { src: value, shortcut: None, activation: layer.activation });
+                value = Source::Layer(wires.len() - 1);
+            }
+        }
+    }
     wires
+}
+
+/// The index in [`Network::layers`] of a layer in the row of block number `block`: its last one, unless `layer` says which.
+pub(crate) fn made_by(network: &Network, block: usize, layer: Option<usize>) -> usize {
+    let before: usize = network.blocks.iter().take(block).map(|block| block.all_layers().count()).sum();
+    let row = network.blocks.get(block).map_or(0, |block| block.layers.len());
+    before + layer.unwrap_or(row.saturating_sub(1))
 }

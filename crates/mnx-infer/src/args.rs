@@ -124,8 +124,10 @@ pub(crate) struct Run {
     /// Input: f32, C order, N x 3 x H x W with any N, H and W from 1 on; already normalised. - is standard input
     #[arg(long, value_name = "X.npy")]
     pub(crate) input: PathBuf,
-    /// Where the logits go: f32, N x classes. - is standard output, which then has nothing else
-    #[arg(long, value_name = "Y.npy")]
+    /// Where the outputs go: f32. Of a classifier N x classes; of a detector N x priors x (classes + 4), raw scores and boxes side
+    /// by side. DIR/ gets a file for each: logits.npy, or scores.npy and boxes.npy. - is standard output, which then has
+    /// nothing else
+    #[arg(long, value_name = "Y.npy|DIR")]
     pub(crate) output: PathBuf,
     /// Also write each block's output, N x C x H x W, to DIR/NN.npy; 00 is the stem. Runs on one thread
     #[arg(long, value_name = "DIR")]
@@ -135,17 +137,18 @@ pub(crate) struct Run {
 /// Which network. What is not given is the architecture's default.
 #[derive(Args, Debug)]
 pub(crate) struct Network {
-    /// Name of a network (mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar, resnet18, resnet34, resnet50), or
-    /// a stage table of your own (FILE.json); `convert` also takes auto, its default
+    /// Name of a network (mobilenext, mobilenext-cifar, mobilenetv2, mobilenetv2-cifar, resnet18, resnet34, resnet50) or of a
+    /// detector (ssdlite-mobilenext, ssdlite-mobilenetv2, ssdlite300-mobilenetv2-tf), or a stage table of your own (FILE.json); `convert` also takes auto, its default
     #[arg(long, value_name = "ARCH", default_value = "auto", hide_default_value = true, value_parser = Arch::parse)]
     pub(crate) arch: Arch,
     /// Width multiplier; ResNets have none [default: 1, or the stage table's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = width)]
     pub(crate) width: Option<f64>,
-    /// Side of the network's pictures in pixels [default: 224, 32 for CIFAR networks]
+    /// Side of the network's pictures in pixels [default: 224, 32 for CIFAR networks; 320 and TensorFlow's 300 for detectors]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) resolution: Option<usize>,
-    /// Outputs of the classifier [default: 1000, 10 for CIFAR networks]
+    /// Outputs of the classifier, or a detector's classes with the background [default: 1000, 10 for CIFAR networks; 21 and
+    /// TensorFlow's 2 for detectors]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) classes: Option<usize>,
     /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]

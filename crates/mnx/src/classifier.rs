@@ -55,13 +55,12 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// [`Error::NoClassifier`] if the model is a detector; else as [`Session::with`], [`Session::prepare`] and
-    /// [`Preprocessor::new`].
+    /// [`mnx_graph::Error::Detector`] for a detector; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
-        let spec = model.spec();
-        if spec.detector.is_some() {
-            return Err(Error::NoClassifier);
+        if model.network().classifier().is_none() {
+            return Err(mnx_graph::Error::Detector { wanted: "classes" }.into());
         }
+        let spec = model.spec();
         let mut session = Session::with(model, options)?;
         // The model's limits come before memory for its input.
         session.prepare([1, 3, spec.resolution, spec.resolution])?;

@@ -83,9 +83,6 @@ pub enum Error {
         /// How many the buffer has.
         found: usize,
     },
-    /// A detector's weights, given to a [`Classifier`](crate::Classifier).
-    #[error("network: expected a classifier, found a detector, which needs a Detector")]
-    NoClassifier,
     /// A classifier's weights, given to a [`Detector`](crate::Detector).
     #[error("network: expected a detector, found a classifier, which needs a Classifier")]
     NoDetector,
@@ -133,7 +130,6 @@ impl Error {
             Error::Frame { .. }
             | Error::Preprocessing { .. }
             | Error::InputLength { .. }
-            | Error::NoClassifier
             | Error::NoDetector
             | Error::DetectOption { .. }
             | Error::Heads { .. } => ErrorKind::InvalidInput,

@@ -1,9 +1,14 @@
-//! The kinds of block that networks repeat, one file each. They are written alike, to be read side by side.
+//! The kinds of block that networks repeat, and those that detectors add, one file each. They are written alike, to be read side
+//! by side.
 
+mod extra;
+mod head;
 mod inverted_residual;
 mod residual;
 mod sandglass;
 
+pub(crate) use extra::extra;
+pub(crate) use head::head;
 pub(crate) use inverted_residual::inverted_residual;
 pub(crate) use residual::{basic, bottleneck};
 pub(crate) use sandglass::sandglass;
@@ -34,7 +39,7 @@ pub(crate) struct Site<'a> {
 
 /// A convolution of stride 1 without an activation.
 fn conv(kind: LayerKind, name: String, norm: String, cin: usize, cout: usize) -> Layer {
-    Layer { name, norm: Some(norm), kind, cin, cout, stride: 1, activation: Activation::Linear }
+    Layer { name, norm: Some(norm), bias: false, kind, cin, cout, stride: 1, activation: Activation::Linear }
 }
 
 /// The nearest multiple of `multiple`; halves go up. The result is never under 90 % of `value`, nor under `multiple`.

@@ -17,6 +17,9 @@ const LISTED: &[Listed] = &[
     ("resnet18", &[1.0]),
     ("resnet34", &[1.0]),
     ("resnet50", &[1.0]),
+    ("ssdlite-mobilenext", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.4]),
+    ("ssdlite-mobilenetv2", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
+    ("ssdlite300-mobilenetv2-tf", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
 ];
 
 /// What the names and shapes of a checkpoint tell about its network.
@@ -34,7 +37,7 @@ pub struct Detected {
     pub width: f64,
     /// Whether every convolution has exactly the shape that follows from family and width.
     pub exact: bool,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier. Of a detector: classes, the background included.
     pub classes: usize,
     /// Whose names the tensors have, and behind which prefix.
     pub naming: Naming,
@@ -69,8 +72,8 @@ impl fmt::Display for Detected {
 ///
 /// # Errors
 /// - [`CheckpointError::Format`] or [`Error::WrongKind`] if it is not a safetensors file.
-/// - [`CheckpointError::Unknown`] if less than half of every family's layers are there, or if the classifier does not tell the
-///   number of classes.
+/// - [`CheckpointError::Unknown`] if less than half of every family's layers are there, or if the classifier or the class heads
+///   do not tell the number of classes.
 /// - [`CheckpointError::SeveralNetworks`] if it has several networks.
 /// - [`CheckpointError::Problems`] if several layers could be the classifier.
 pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
@@ -133,8 +136,9 @@ impl Shapes {
         let width = nearest.map_or(1.0, |(_, width)| width);
         let network = Network::new(&Spec { width, ..spec_of(family) })?;
         let fits = |(layer, modules): (&Layer, &Modules)| self.weight(modules) == Some(&layer.weight_dims()[..]);
-        let exact = convolutions(&network).zip(&modules).all(fits);
-        let classes = modules.last().map_or(Ok(0), |classifier| self.classes(&classifier.conv))?;
+        let exact = convolutions(&network, &modules).all(fits);
+        let (counter, per_class) = counter(&network);
+        let classes = modules.get(counter).map_or(Ok(0), |modules| self.classes(&modules.conv, per_class))?;
         Ok(Detected { family, width, exact, classes, naming })
     }
 
@@ -147,22 +151,40 @@ impl Shapes {
         let channels = |(layer, modules): (&Layer, &Modules)| {
             self.weight(modules)?.first().map(|found| found.abs_diff(layer.cout))
         };
-        convolutions(network).zip(modules).filter_map(channels).fold(0, usize::saturating_add)
+        convolutions(network, modules).filter_map(channels).fold(0, usize::saturating_add)
     }
 
-    /// The number of classes: the length of the classifier's bias, or else the rows of its weight.
-    fn classes(&self, classifier: &str) -> Result<usize, Error> {
-        let [bias, weight] = ["bias", "weight"].map(|part| self.0.get(&format!("{classifier}.{part}")));
+    /// The number of classes: the length of a layer's bias, or else the rows of its weight, divided by `per_class`.
+    fn classes(&self, layer: &str, per_class: usize) -> Result<usize, Error> {
+        let [bias, weight] = ["bias", "weight"].map(|part| self.0.get(&format!("{layer}.{part}")));
         match (bias.map(Vec::as_slice), weight.map(Vec::as_slice)) {
-            (Some(&[classes]), _) | (_, Some(&[classes, _])) if classes > 0 => Ok(classes),
+            (Some(&[outputs]), _) | (_, Some(&[outputs, _] | &[outputs, _, 1, 1]))
+                if outputs > 0 && outputs.is_multiple_of(per_class) =>
+            {
+                Ok(outputs / per_class)
+            }
             (bias, weight) => {
                 let of = |shape: Option<&[usize]>| shape.map_or("none".into(), |shape| format!("{shape:?}"));
+                let (classes, rest) = match per_class {
+                    1 => ("classes".into(), ""),
+                    priors => (format!("{priors} x classes"), ", 1, 1"),
+                };
                 Err(Error::Checkpoint(CheckpointError::Unknown {
-                    expected: format!("`{classifier}.bias` [classes] or `{classifier}.weight` [classes, features]"),
+                    expected: format!("`{layer}.bias` [{classes}] or `{layer}.weight` [{classes}, features{rest}]"),
                     found: format!("{} and {}", of(bias), of(weight)),
                 }))
             }
         }
+    }
+}
+
+/// The layer that tells the number of classes, and how many outputs it has for each: the classifier, or the end of a detector's
+/// first class head.
+fn counter(network: &Network) -> (usize, usize) {
+    let blocks: usize = network.blocks.iter().map(|block| block.all_layers().count()).sum();
+    match network.levels().first() {
+        None => (blocks, 1),
+        Some(level) => (blocks + level.scores.layers.len() - 1, level.priors),
     }
 }
 
@@ -191,8 +213,9 @@ fn unknown(names: &Names<'_>) -> Error {
     })
 }
 
-fn convolutions(network: &Network) -> impl Iterator<Item = &Layer> {
-    network.layers().filter(|layer| layer.norm.is_some())
+/// Layers whose shapes do not depend on the number of classes, and their names.
+fn convolutions<'n>(network: &'n Network, modules: &'n [Modules]) -> impl Iterator<Item = (&'n Layer, &'n Modules)> {
+    network.layers().zip(modules).filter(|(layer, _)| layer.norm.is_some())
 }
 
 fn has_widths(family: &str) -> bool {

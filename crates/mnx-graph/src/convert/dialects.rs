@@ -1,5 +1,6 @@
 //! What other implementations call the layers of our networks, as a table. A new implementation is a new entry.
 
+use super::naming::Modules;
 use crate::{BlockKind, Layer, Network, Padding, Spec};
 
 /// How an implementation names its tensors, and what else is typical of networks that were trained with it.
@@ -7,7 +8,8 @@ use crate::{BlockKind, Layer, Network, Padding, Spec};
 #[non_exhaustive]
 pub struct Dialect {
     /// Whose names they are: `own` (those of [`Layer::name`]: the authors' of MobileNeXt, torchvision's of MobileNetV2 and
-    /// ResNet), `tonylins`, `timm`, `Hugging Face`, `OpenMMLab` or `Keras`.
+    /// ResNet), `tonylins`, `timm`, `Hugging Face`, `OpenMMLab` or `Keras`; of detectors `MobileNeXt's authors` or
+    /// `TensorFlow's SSDLite`.
     pub name: &'static str,
     /// What its batch norms add to variances.
     pub bn_eps: f64,
@@ -21,11 +23,20 @@ pub struct Dialect {
     pub first_shortcut: bool,
     /// It names networks that have only these kinds of block.
     kinds: &'static [BlockKind],
-    /// `None`: the names that [`Layer`] has itself.
-    names: Option<&'static Names>,
+    rule: Rule,
 }
 
-/// Names of a convolution and of its batch norm. Names in blocks have placeholders for numbers:
+/// How a dialect forms names.
+#[derive(Debug, PartialEq)]
+enum Rule {
+    /// The names that [`Layer`] has itself.
+    Own,
+    /// A detector's own names, those of backbone and extra blocks behind the first prefix and those of heads behind the second.
+    Behind(&'static str, &'static str),
+    Table(&'static Names),
+}
+
+/// Names of a convolution and of its batch norm, empty where there is none. Names in blocks have placeholders for numbers:
 ///
 /// | placeholder | number |
 /// | --- | --- |
@@ -33,6 +44,7 @@ pub struct Dialect {
 /// | `{n-1}`, `{n-2}` | one and two less |
 /// | `{s}`, `{s+1}` | the stage's, from 0 and from 1 |
 /// | `{b}` | the block's in its stage, from 0 |
+/// | `{i}` | the extra block's or the level's, from 0 |
 type Pair = (&'static str, &'static str);
 
 #[derive(Debug, PartialEq)]
@@ -43,8 +55,18 @@ struct Names {
     blocks: &'static [Block],
     /// The projection, as named in its block.
     projection: Option<Pair>,
-    /// The pointwise layer before the average pool. If there are several pairs, a file has one of them.
+    /// The pointwise layer after the stages. If there are several pairs, a file has one of them.
     head: &'static [Pair],
+    /// `None`: it has no names for detectors. Otherwise it has names for nothing else.
+    detector: Option<Detector>,
+}
+
+/// Names of what detectors add.
+#[derive(Debug, PartialEq)]
+struct Detector {
+    extra: Block,
+    scores: Block,
+    boxes: Block,
 }
 
 /// How all names of a block begin, and how they go on, layer by layer.
@@ -60,7 +82,7 @@ pub(super) const OWN: Dialect = Dialect {
     classes: None,
     first_shortcut: true,
     kinds: &[BlockKind::Sandglass, BlockKind::InvertedResidual, BlockKind::Basic, BlockKind::Bottleneck],
-    names: None,
+    rule: Rule::Own,
 };
 
 const MOBILENETV2: &[BlockKind] = &[BlockKind::InvertedResidual];
@@ -74,7 +96,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
     &Dialect {
         name: "tonylins",
         kinds: MOBILENETV2,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[("features.0.0", "features.0.1")],
             blocks: &[
                 Block("features.{n}.conv.", &[("0", "1"), ("3", "4")]),
@@ -82,13 +104,14 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: None,
             head: &[("features.{n}.0", "features.{n}.1"), ("conv.0", "conv.1")],
+            detector: None,
         }),
         ..OWN
     },
     &Dialect {
         name: "timm",
         kinds: MOBILENETV2,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[("conv_stem", "bn1")],
             blocks: &[
                 Block("blocks.{s}.{b}.", &[("conv_dw", "bn1"), ("conv_pw", "bn2")]),
@@ -96,6 +119,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: None,
             head: &[("conv_head", "bn2")],
+            detector: None,
         }),
         ..OWN
     },
@@ -108,7 +132,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
         classes: Some(1001),
         first_shortcut: false,
         kinds: MOBILENETV2,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[(
                 "mobilenet_v2.conv_stem.first_conv.convolution",
                 "mobilenet_v2.conv_stem.first_conv.normalization",
@@ -132,12 +156,13 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: None,
             head: &[("mobilenet_v2.conv_1x1.convolution", "mobilenet_v2.conv_1x1.normalization")],
+            detector: None,
         }),
     },
     &Dialect {
         name: "Hugging Face",
         kinds: RESNET,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[("resnet.embedder.embedder.convolution", "resnet.embedder.embedder.normalization")],
             blocks: &[
                 Block(
@@ -158,6 +183,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: Some(("shortcut.convolution", "shortcut.normalization")),
             head: &[],
+            detector: None,
         }),
         ..OWN
     },
@@ -165,7 +191,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
     &Dialect {
         name: "OpenMMLab",
         kinds: MOBILENETV2,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[("conv1.conv", "conv1.bn")],
             blocks: &[
                 Block("layer{s+1}.{b}.conv.", &[("0.conv", "0.bn"), ("1.conv", "1.bn")]),
@@ -173,6 +199,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: None,
             head: &[("conv2.conv", "conv2.bn")],
+            detector: None,
         }),
         ..OWN
     },
@@ -183,7 +210,7 @@ pub(super) const DIALECTS: &[&Dialect] = &[
         padding: Some(Padding::Tf),
         mean_std: Some((0.5, 0.5)),
         kinds: MOBILENETV2,
-        names: Some(&Names {
+        rule: Rule::Table(&Names {
             stem: &[("Conv1", "bn_Conv1")],
             blocks: &[
                 Block("expanded_conv_", &[("depthwise", "depthwise_BN"), ("project", "project_BN")]),
@@ -194,6 +221,43 @@ pub(super) const DIALECTS: &[&Dialect] = &[
             ],
             projection: None,
             head: &[("Conv_1", "Conv_1_bn")],
+            detector: None,
+        }),
+        ..OWN
+    },
+    // The state dict of their detectors; those that tools/train makes have the same names.
+    &Dialect {
+        name: "MobileNeXt's authors",
+        kinds: &[BlockKind::Sandglass, BlockKind::InvertedResidual],
+        rule: Rule::Behind("backbone.", "box_head.predictor."),
+        ..OWN
+    },
+    // TensorFlow's object detection API, as checkpoints that were taken out of its frozen graphs name its layers.
+    &Dialect {
+        name: "TensorFlow's SSDLite",
+        bn_eps: 1e-3,
+        padding: Some(Padding::Tf),
+        mean_std: Some((0.5, 0.5)),
+        kinds: MOBILENETV2,
+        rule: Rule::Table(&Names {
+            stem: &[("stem.conv", "stem.bn")],
+            blocks: &[
+                Block("blocks.{n-1}.", &[("depthwise.conv", "depthwise.bn"), ("project.conv", "project.bn")]),
+                Block(
+                    "blocks.{n-1}.",
+                    &[("expand.conv", "expand.bn"), ("depthwise.conv", "depthwise.bn"), ("project.conv", "project.bn")],
+                ),
+            ],
+            projection: None,
+            head: &[("last.conv", "last.bn")],
+            detector: Some(Detector {
+                extra: Block(
+                    "extras.{i}.",
+                    &[("reduce.conv", "reduce.bn"), ("depthwise.conv", "depthwise.bn"), ("expand.conv", "expand.bn")],
+                ),
+                scores: Block("heads.{i}.class.", &[("depthwise.conv", "depthwise.bn"), ("pointwise.conv", "")]),
+                boxes: Block("heads.{i}.box.", &[("depthwise.conv", "depthwise.bn"), ("pointwise.conv", "")]),
+            }),
         }),
         ..OWN
     },
@@ -217,8 +281,8 @@ pub(super) const CLASSIFIERS: &[&str] = &[
 /// Last parts of names of tensors that training and its tools leave behind. No network uses them.
 pub(super) const COUNTERS: &[&str] = &["num_batches_tracked", "n_averaged", "total_ops", "total_params"];
 
-/// The possible names of a layer with a batch norm: its convolution's and its norm's.
-pub(super) type Alternatives = Vec<(String, String)>;
+/// The possible names of a layer's tensors.
+pub(super) type Alternatives = Vec<Modules>;
 
 impl Dialect {
     /// Changes the spec to what networks with such names usually have: padding, mean and standard deviation, and whether there
@@ -238,46 +302,108 @@ impl Dialect {
         if !spec.stages.iter().all(|stage| self.kinds.contains(&stage.block)) {
             return None;
         }
-        let Some(names) = self.names else {
-            let own = network.blocks.iter().flat_map(|block| block.all_layers().map(own)).collect();
-            return Some(own);
+        let is_detector = network.classifier().is_none();
+        let names = match self.rule {
+            Rule::Own => return Some(prefixed(network, "", "")),
+            Rule::Behind(blocks, heads) => return is_detector.then(|| prefixed(network, blocks, heads)),
+            Rule::Table(names) => names,
         };
-        let mut places = spec.stages.iter().enumerate().flat_map(|(s, stage)| (0..stage.repeats).map(move |b| (s, b)));
-        let mut layers = Vec::new();
-        for (n, block) in network.blocks.iter().enumerate() {
-            let place = if n == 0 { None } else { places.next() };
-            let fill = |name: &str| filled(name, n, place.unwrap_or_default());
-            let several = |pairs: &[Pair]| pairs.iter().map(|(conv, norm)| (fill(conv), fill(norm))).collect();
-            match place {
-                None if n == 0 => layers.push(several(names.stem)),
-                None => layers.push(several(names.head)),
-                Some(_) => {
-                    let Block(start, pairs) = names.blocks.iter().find(|row| row.1.len() == block.layers.len())?;
-                    let projection = block.projection.as_ref().map(|_| names.projection);
-                    for pair in pairs.iter().copied().map(Some).chain(projection) {
-                        let (conv, norm) = pair?;
-                        layers.push(vec![(fill(&format!("{start}{conv}")), fill(&format!("{start}{norm}")))]);
-                    }
-                }
-            }
+        if names.detector.is_some() != is_detector {
+            return None;
+        }
+        let mut layers = names.backbone(spec, network)?;
+        if let Some(detector) = &names.detector {
+            layers.extend(detector.layers(spec, network)?);
         }
         layers.iter().all(|alternatives: &Alternatives| !alternatives.is_empty()).then_some(layers)
     }
 }
 
-fn own(layer: &Layer) -> Alternatives {
-    vec![(layer.name.clone(), layer.norm.clone().unwrap_or_default())]
+/// How many blocks come after the backbone.
+fn extras(spec: &Spec) -> usize {
+    spec.detector.as_ref().map_or(0, |detector| detector.extras.len())
 }
 
-/// The name with numbers for its placeholders. The block is number `n`, in stage `s` number `b`.
-fn filled(name: &str, n: usize, (s, b): (usize, usize)) -> String {
-    let numbers = [
-        ("{n}", n),
-        ("{n-1}", n.saturating_sub(1)),
-        ("{n-2}", n.saturating_sub(2)),
-        ("{s}", s),
-        ("{s+1}", s + 1),
-        ("{b}", b),
-    ];
-    numbers.iter().fold(name.to_owned(), |name, (placeholder, number)| name.replace(placeholder, &number.to_string()))
+/// Own names: those in blocks behind one prefix, those of heads behind another.
+fn prefixed(network: &Network, blocks: &str, heads: &str) -> Vec<Alternatives> {
+    let prefixes = (0..).map(|block| if block < network.blocks.len() { blocks } else { heads });
+    let of_block = |(block, prefix): (&crate::Block, &str)| {
+        let of_layer = |layer| vec![Modules::of(layer, &layer.name, layer.norm.as_deref().unwrap_or_default(), prefix)];
+        block.all_layers().map(of_layer).collect::<Vec<_>>()
+    };
+    network.all_blocks().zip(prefixes).flat_map(of_block).collect()
+}
+
+impl Names {
+    /// The stem, the blocks of the stages, and the head if there is one.
+    fn backbone(&self, spec: &Spec, network: &Network) -> Option<Vec<Alternatives>> {
+        let backbone = network.blocks.len() - extras(spec);
+        let mut places = spec.stages.iter().enumerate().flat_map(|(s, stage)| (0..stage.repeats).map(move |b| (s, b)));
+        let mut layers = Vec::new();
+        for (n, block) in network.blocks.iter().enumerate().take(backbone) {
+            let place = if n == 0 { None } else { places.next() };
+            let (s, b) = place.unwrap_or_default();
+            let numbers = [
+                ("{n}", n),
+                ("{n-1}", n.saturating_sub(1)),
+                ("{n-2}", n.saturating_sub(2)),
+                ("{s}", s),
+                ("{s+1}", s + 1),
+                ("{b}", b),
+            ];
+            let mut of_layers = block.layers.iter();
+            let mut several = |pairs: &[Pair]| {
+                let layer = of_layers.next()?;
+                Some(pairs.iter().map(|&pair| modules(layer, "", pair, &numbers)).collect())
+            };
+            match place {
+                None if n == 0 => layers.push(several(self.stem)?),
+                None => layers.push(several(self.head)?),
+                Some(_) => {
+                    let row @ Block(start, _) = self.blocks.iter().find(|row| row.1.len() == block.layers.len())?;
+                    layers.extend(row.layers(&block.layers, &numbers)?);
+                    if let Some(layer) = &block.projection {
+                        layers.push(vec![modules(layer, start, self.projection?, &numbers)]);
+                    }
+                }
+            }
+        }
+        Some(layers)
+    }
+}
+
+impl Detector {
+    /// The extra blocks and the heads.
+    fn layers(&self, spec: &Spec, network: &Network) -> Option<Vec<Alternatives>> {
+        let backbone = network.blocks.len() - extras(spec);
+        let mut layers = Vec::new();
+        for (i, block) in network.blocks[backbone..].iter().enumerate() {
+            layers.extend(self.extra.layers(&block.layers, &[("{i}", i)])?);
+        }
+        for (i, level) in network.levels().iter().enumerate() {
+            for (names, head) in [(&self.scores, &level.scores), (&self.boxes, &level.boxes)] {
+                layers.extend(names.layers(&head.layers, &[("{i}", i)])?);
+            }
+        }
+        Some(layers)
+    }
+}
+
+impl Block {
+    /// Names of a row of layers. `None` if there are not as many.
+    fn layers(&self, layers: &[Layer], numbers: &[(&str, usize)]) -> Option<Vec<Alternatives>> {
+        let Block(start, pairs) = self;
+        let names = layers.iter().zip(*pairs).map(|(layer, &pair)| vec![modules(layer, start, pair, numbers)]);
+        (layers.len() == pairs.len()).then(|| names.collect())
+    }
+}
+
+/// Names of a layer, with numbers for placeholders.
+fn modules(layer: &Layer, start: &str, (conv, norm): Pair, numbers: &[(&str, usize)]) -> Modules {
+    let filled = |name: &str| {
+        numbers
+            .iter()
+            .fold(name.to_owned(), |name, (placeholder, number)| name.replace(placeholder, &number.to_string()))
+    };
+    Modules::of(layer, &filled(conv), &filled(norm), &filled(start))
 }

@@ -65,10 +65,12 @@ pub(super) struct Names<'a> {
 }
 
 /// The names of a layer's convolution and batch norm in the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Modules {
     pub(super) conv: String,
     pub(super) norm: Option<String>,
+    /// Whether the convolution has a bias.
+    pub(super) bias: bool,
 }
 
 /// A network's layers as found in a checkpoint. Some may be missing.
@@ -129,7 +131,7 @@ impl<'a> Names<'a> {
         for dialect in DIALECTS {
             let Some(layers) = dialect.layers(spec, network) else { continue };
             for prefix in &self.prefixes {
-                let found = self.behind(prefix, dialect, &layers, &network.classifier);
+                let found = self.behind(prefix, dialect, &layers, network.classifier());
                 let most = best.as_ref().map_or(0, |best| best.tensors);
                 if best.is_none() || found.tensors > most {
                     rivals = vec![found.naming.prefix.clone()];
@@ -139,7 +141,7 @@ impl<'a> Names<'a> {
                 }
             }
         }
-        let own = || self.behind(&self.stripped, &OWN, &[], &network.classifier);
+        let own = || self.behind(&self.stripped, &OWN, &[], network.classifier());
         let mut found = best.unwrap_or_else(own);
         // Several prefixes do equally well. If each has more than half of the layers, there are several networks.
         if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
@@ -149,23 +151,26 @@ impl<'a> Names<'a> {
         Ok(found)
     }
 
-    fn behind(&self, prefix: &str, dialect: &'static Dialect, layers: &[Alternatives], classifier: &Layer) -> Found {
+    fn behind(
+        &self,
+        prefix: &str,
+        dialect: &'static Dialect,
+        layers: &[Alternatives],
+        classifier: Option<&Layer>,
+    ) -> Found {
         let naming = Naming { dialect, prefix: prefix.to_owned(), left_out: Vec::new() };
         let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, heads: None };
         let modules = layers.iter().map(|names| {
-            let modules = names
-                .iter()
-                .map(|(conv, norm)| Modules { conv: format!("{prefix}{conv}"), norm: Some(format!("{prefix}{norm}")) });
             // The names with the most tensors; among equals the first.
-            modules
-                .rev()
-                .max_by_key(|modules| self.there(modules))
-                .unwrap_or(Modules { conv: String::new(), norm: None })
+            let modules = names.iter().map(|modules| modules.behind(prefix)).rev();
+            modules.max_by_key(|modules| self.there(modules)).unwrap_or_default()
         });
         found.modules.extend(modules);
-        let (classifier, heads) = self.classifier(prefix, classifier);
-        found.modules.push(classifier);
-        found.heads = heads;
+        if let Some(classifier) = classifier {
+            let (classifier, heads) = self.classifier(prefix, classifier);
+            found.modules.push(classifier);
+            found.heads = heads;
+        }
         found.layers = found.modules.iter().filter(|modules| self.has(&modules.conv, "weight")).count();
         found.tensors = found.modules.iter().map(|modules| self.there(modules)).sum();
         found
@@ -184,12 +189,12 @@ impl<'a> Names<'a> {
             let mut names: Vec<_> = names.filter(|name| self.has(name, "weight") || self.has(name, "bias")).collect();
             if !names.is_empty() {
                 let heads = (names.len() > 1).then(|| Problem::Heads { found: names.clone() });
-                return (Modules { conv: names.swap_remove(0), norm: None }, heads);
+                return (Modules { conv: names.swap_remove(0), norm: None, bias: true }, heads);
             }
             let Some(inner) = outer.strip_suffix('.') else { break };
             outer = &outer[..inner.rfind('.').map_or(0, |dot| dot + 1)];
         }
-        (Modules { conv: format!("{prefix}{}", layer.name), norm: None }, None)
+        (Modules { conv: format!("{prefix}{}", layer.name), norm: None, bias: true }, None)
     }
 
     /// Tensors that lack the prefix that the user gave, and that are not used either.
@@ -204,12 +209,21 @@ impl<'a> Names<'a> {
 }
 
 impl Modules {
+    /// The names of a layer's convolution and of its batch norm, if it has one, both behind `start`.
+    pub(super) fn of(layer: &Layer, conv: &str, norm: &str, start: &str) -> Modules {
+        let norm = layer.norm.as_ref().map(|_| format!("{start}{norm}"));
+        Modules { conv: format!("{start}{conv}"), norm, bias: layer.bias }
+    }
+
+    fn behind(&self, prefix: &str) -> Modules {
+        let name = |name: &String| format!("{prefix}{name}");
+        Modules { conv: name(&self.conv), norm: self.norm.as_ref().map(name), bias: self.bias }
+    }
+
     /// The names of its tensors.
     fn tensors(&self) -> impl Iterator<Item = String> {
-        let (bias, norm) = match &self.norm {
-            None => (Some(format!("{}.bias", self.conv)), None),
-            Some(norm) => (None, Some(NORM.map(|part| format!("{norm}.{part}")))),
-        };
+        let bias = self.bias.then(|| format!("{}.bias", self.conv));
+        let norm = self.norm.as_ref().map(|norm| NORM.map(|part| format!("{norm}.{part}")));
         std::iter::once(format!("{}.weight", self.conv)).chain(bias).chain(norm.into_iter().flatten())
     }
 }
@@ -218,6 +232,12 @@ impl Modules {
 pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl Naming {
+    /// What batch norms of this network add to variances, unless somebody knows better: the family's epsilon if it has one of its
+    /// own, as TensorFlow's detector does, else the dialect's.
+    pub fn bn_eps(&self, spec: &Spec) -> f64 {
+        crate::families::bn_eps(&spec.family).unwrap_or(self.dialect.bn_eps)
+    }
+
     /// The problem with a tensor that is left over: a second copy of one of the network's, or a stranger.
     pub(super) fn left_over(&self, name: &str, found: Vec<usize>, used: &BTreeSet<String>) -> Problem {
         let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));

@@ -240,7 +240,7 @@ fn int8_packing(kind: LayerKind) -> Packing {
     }
 }
 
-/// Which values are u8: all that an int8 layer makes or reads, except the logits.
+/// Which values are u8: all that an int8 layer makes or reads, except the network's outputs.
 struct Quantized {
     input: bool,
     /// One per layer: its output.
@@ -262,8 +262,8 @@ impl Quantized {
                 } |= int8;
             }
         }
-        if let Some(logits) = quantized.outputs.last_mut() {
-            *logits = false;
+        for (output, layer) in quantized.outputs.iter_mut().zip(network.layers()) {
+            *output &= !layer.makes_output();
         }
         quantized
     }

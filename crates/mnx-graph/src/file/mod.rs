@@ -14,7 +14,7 @@
 //!
 //! The header is `{"spec": …, "tensors": […]}`. In version 2 there is `"arithmetic": […]` between the two.
 //!
-//! - `spec` is a [`Spec`].
+//! - `spec` is a [`Spec`]. Version 1 has no detectors.
 //! - `arithmetic` names an [`Arithmetic`](mnx_tensor::Arithmetic) for every layer in order of execution. (Version 1 is f32
 //!   throughout.)
 //! - `tensors` has a row for every tensor:
@@ -47,9 +47,9 @@ pub(crate) use read::{Front, check_payload, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
 
 const MAGIC: [u8; 4] = *b"MNXW";
-/// All layers are f32. Networks that fit it are written in it, so that earlier releases can read them.
+/// Classifiers whose layers are all f32. Networks that fit it are written in it, so that earlier releases can read them.
 const VERSION_1: u32 = 1;
-/// Each layer has an arithmetic of its own.
+/// Each layer has an arithmetic of its own; detectors.
 const VERSION_2: u32 = 2;
 /// The versions that are understood.
 const VERSIONS: &[u32] = &[VERSION_1, VERSION_2];

@@ -41,6 +41,10 @@ pub(crate) fn front<B: AsRef<[u8]>>(
 
     let header: Header =
         serde_json::from_slice(header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
+    if prefix.version == VERSION_1 && header.spec.detector.is_some() {
+        let message = "unknown field `spec.detector`, which version 1 lacks".into();
+        return Err(Error::File(FileError::Header { message }));
+    }
     let network = Network::new_with(&header.spec, limits)?;
     let arithmetic = arithmetic(prefix.version, header.arithmetic, &network)?;
     let mut layout = Layout::new(&network, &arithmetic, limits)?;

@@ -50,7 +50,7 @@ pub struct Quantization {
     pub zero_point: u8,
 }
 
-/// Writes the weight file of an f32 network, in version 1 of the format. `source` is called for each layer's weights, in
+/// Writes the weight file of an f32 network, in version 1 of the format; detectors are of version 2. `source` is called for each layer's weights, in
 /// order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
 ///
 /// ```
@@ -173,11 +173,8 @@ impl Draft {
 
     fn write(self, spec: &Spec, limits: &Limits, out: &mut impl Write) -> Result<(), Error> {
         let names = || self.arithmetic.iter().map(|arithmetic| arithmetic.name().into()).collect();
-        let (version, arithmetic) = if self.arithmetic.iter().all(|&a| a == Arithmetic::F32) {
-            (VERSION_1, None)
-        } else {
-            (VERSION_2, Some(names()))
-        };
+        let fits_version_1 = spec.detector.is_none() && self.arithmetic.iter().all(|&a| a == Arithmetic::F32);
+        let (version, arithmetic) = if fits_version_1 { (VERSION_1, None) } else { (VERSION_2, Some(names())) };
         let tensors = self.layout.tensors.iter().map(|tensor| tensor.entry()).collect();
         let header = Header { spec: spec.clone(), arithmetic, tensors };
         let header =

@@ -1,8 +1,10 @@
 //! Spells out a spec block by block and layer by layer, within limits.
 
 use crate::blocks::{self, Site, round_channels};
-use crate::network::{Activation, Block, Layer, LayerKind, Network};
+use crate::network::{Activation, Block, End, Layer, LayerKind, Network};
 use crate::{BlockKind, Error, Limits, Spec, Stem};
+
+mod detector;
 
 /// Appends blocks and refuses to exceed the limits.
 pub(super) struct NetworkBuilder<'a> {
@@ -28,9 +30,13 @@ impl<'a> NetworkBuilder<'a> {
         if let Some(channels) = self.spec.head {
             cin = self.head(channels, cin)?;
         }
+        if let Some(detector) = &self.spec.detector {
+            return self.detector(detector, cin);
+        }
         let classifier = Layer {
             name: if self.is_resnet() { "fc" } else { "classifier.1" }.into(),
             norm: None,
+            bias: true,
             kind: LayerKind::Linear,
             cin,
             cout: self.spec.classes,
@@ -38,7 +44,7 @@ impl<'a> NetworkBuilder<'a> {
             activation: Activation::Linear,
         };
         self.admit(&classifier)?;
-        Ok(Network { blocks: self.blocks, classifier })
+        Ok(Network { blocks: self.blocks, end: End::Classifier(classifier) })
     }
 
     /// Whether layers are named as in torchvision's ResNet. The others are named as in its MobileNetV2, as MobileNeXt's are.
@@ -58,7 +64,7 @@ impl<'a> NetworkBuilder<'a> {
         self.limit(scaled, || format!("`{}` times the width", field()))
     }
 
-    /// Channels before the classifier: they grow with a width above 1, but do not shrink with one below.
+    /// The last channels of the backbone: they grow with a width above 1, but do not shrink with one below.
     fn features(&self, channels: usize, field: impl Fn() -> String) -> Result<usize, Error> {
         if self.spec.width < 1.0 { self.limit(channels, field) } else { self.scaled(channels, field) }
     }
@@ -111,7 +117,7 @@ impl<'a> NetworkBuilder<'a> {
         Ok(cout)
     }
 
-    /// Adds the pointwise layer before the average pool and returns its output channels.
+    /// Adds the pointwise layer after the stages and returns its output channels.
     fn head(&mut self, channels: usize, cin: usize) -> Result<usize, Error> {
         let cout = self.features(channels, || "head".into())?;
         self.push(self.single(LayerKind::Pointwise, cin, cout, 1))?;
@@ -127,7 +133,8 @@ impl<'a> NetworkBuilder<'a> {
             let (name, norm) = (format!("{block}.0"), format!("{block}.1"));
             (block, name, norm)
         };
-        let layer = Layer { name, norm: Some(norm), kind, cin, cout, stride, activation: self.spec.activation };
+        let layer =
+            Layer { name, norm: Some(norm), bias: false, kind, cin, cout, stride, activation: self.spec.activation };
         Block { layers: vec![layer], ..Block::named(block) }
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn recognise(trace: &Trace, events: &[Event]) -> Result<Spec, Mismatc
 /// have.
 fn candidates(trace: &Trace, events: &[Event]) -> impl Iterator<Item = Spec> {
     let identities = identities(trace, events);
-    let named = families().filter_map(Spec::family).map(|spec| (spec, widths()));
+    let named = families().filter_map(Spec::family).filter(|spec| spec.detector.is_none()).map(|spec| (spec, widths()));
     let own = own::spec(trace, events).map(|spec| (spec, vec![1.0]));
     named.chain(own).flat_map(move |(spec, widths)| {
         let has = |kind| spec.stages.iter().any(|stage| stage.block == kind);

@@ -93,6 +93,8 @@ enum Wanted<'n> {
     Shortcut(&'n Block),
     MaxPool,
     Classifier(&'n Layer),
+    /// Of a detector: graphs of detectors are not understood.
+    Heads,
 }
 
 /// The steps of all convolutions in the order of [`Network::layers`].
@@ -139,11 +141,13 @@ pub(crate) fn fit(trace: &Trace, events: &[Event], network: &Network, least: usi
             }
         }
     }
-    let (last, at) = (&network.classifier, found.next());
-    if at.is_some() || (last.cin, last.cout) != (trace.classifier.features, trace.classifier.classes) {
-        return Err(mismatch(at, &Wanted::Classifier(last)));
+    let at = found.next();
+    let fits = |last: &&Layer| (last.cin, last.cout) == (trace.classifier.features, trace.classifier.classes);
+    match network.classifier() {
+        Some(last) if at.is_some() || !fits(&last) => Err(mismatch(at, &Wanted::Classifier(last))),
+        Some(_) => Ok(steps),
+        None => Err(mismatch(at, &Wanted::Heads)),
     }
-    Ok(steps)
 }
 
 /// The projection, if there is one, of a shortcut that is the block's.
@@ -194,6 +198,7 @@ impl fmt::Display for Wanted<'_> {
             }
             Wanted::MaxPool => f.write_str("a max pool"),
             Wanted::Classifier(layer) => f.write_str(&classifier(layer.cin, layer.cout)),
+            Wanted::Heads => f.write_str("the heads of a detector, whose graphs are not read"),
         }
     }
 }

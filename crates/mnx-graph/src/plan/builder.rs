@@ -82,6 +82,10 @@ impl<'a> PlanBuilder<'a> {
                     self.pool(node)?;
                     1
                 }
+                Work::Rows { first } => {
+                    self.rows(node, first)?;
+                    1
+                }
                 Work::Quantize(_) if first == 0 => {
                     self.quantize_input(node)?;
                     1
@@ -133,16 +137,16 @@ impl<'a> PlanBuilder<'a> {
     }
 
     /// Rows of the batch: one per picture.
-    fn batch(&mut self, channels: usize, stride: usize, quantization: Option<Quantization>) -> Home {
-        self.batch.push(BatchValue { channels, stride, quantization });
+    fn batch(&mut self, shape: [usize; 3], stride: usize, quantization: Option<Quantization>) -> Home {
+        self.batch.push(BatchValue { shape, stride, quantization });
         Home::Batch(self.batch.len() - 1)
     }
 
     /// Rows of features that a linear layer reads: of whole panels.
     fn features(&mut self, value: ValueId) -> Home {
-        let ([channels, ..], blocking) = (self.graph[value].shape, self.blocking(value));
-        let stride = channels.next_multiple_of(PANEL) * blocking.element.size();
-        self.batch(channels, stride, self.graph[value].quantization)
+        let (shape, blocking) = (self.graph[value].shape, self.blocking(value));
+        let stride = shape[0].next_multiple_of(PANEL) * blocking.element.size();
+        self.batch(shape, stride, self.graph[value].quantization)
     }
 
     /// How the channels of a value lie, if it is not the network's input.
@@ -287,9 +291,10 @@ impl<'a> PlanBuilder<'a> {
             check_average((height, width), input, output)?;
         }
         let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        self.needs_scratch(self.made.pool().scratch_bytes(&geometry));
+        let (scratch, lanes) = self.made.pool().map_or((0, 1), |layer| (layer.scratch_bytes(&geometry), layer.lanes()));
+        self.needs_scratch(scratch);
         let shape = self.home(node.src).slot().map(|slot| slot.shape);
-        let groups = channels.div_ceil(self.made.pool().lanes());
+        let groups = channels.div_ceil(lanes);
         let work = self.work_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
         let dst = self.features(node.dst);
         self.push(StepKind::Pool(geometry), work.by_size(), node, node.src, dst);
@@ -301,8 +306,27 @@ impl<'a> PlanBuilder<'a> {
         self.needs_scratch(self.made.get(placed.index).scratch_bytes(&Geometry::POINT));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
         let split = self.work_of((1, 1), layer.groups(), macs).by_size();
-        let dst = self.batch(layer.cout, layer.cout * size_of::<f32>(), None);
+        let dst = self.batch([layer.cout, 1, 1], layer.cout * size_of::<f32>(), None);
         self.push(StepKind::Linear(layer), split, node, node.src, dst);
+    }
+
+    /// A head's planes to their place in an output. The first step that writes to an output makes room for all of it.
+    fn rows(&mut self, node: &Node<'_>, first: usize) -> Result<(), Error> {
+        let shape @ [all, numbers, _] = self.graph[node.dst].shape;
+        let dst = match self.homes.get(&node.dst) {
+            Some(&home) => home,
+            None => {
+                let what = || format!("the output `{}`", self.graph[node.dst].name);
+                check_elements(self.limits, what, all, numbers, 1)?;
+                self.batch(shape, all * numbers * size_of::<f32>(), None)
+            }
+        };
+        let [channels, height, width] = self.graph[node.src].shape;
+        let blocks = channels.div_ceil(Blocking::F32.lanes);
+        let split = self.work_of((height, width), blocks, channels * height * width).by_size();
+        let kind = StepKind::Rows { offset: first * numbers * size_of::<f32>(), channels };
+        self.push(kind, split, node, node.src, dst);
+        Ok(())
     }
 
     /// The picture as u8.

@@ -28,8 +28,8 @@ pub(crate) struct Plan {
     pub(crate) scratch_bytes: usize,
     /// Values with a row for every picture of the batch.
     pub(crate) batch: Vec<BatchValue>,
-    /// Which of them the classifier reads.
-    pub(crate) features: usize,
+    /// Which of them the classifier reads, if there is one.
+    pub(crate) features: Option<usize>,
     /// The network's outputs: names and indices in `batch`.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
@@ -37,8 +37,8 @@ pub(crate) struct Plan {
 /// A value that has a row for every picture of the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchValue {
-    /// Channels of a row. Each is a single number: pooled features or logits.
-    pub(crate) channels: usize,
+    /// `[C, H, W]` of a row: pooled features, logits, or a detector's output.
+    pub(crate) shape: [usize; 3],
     /// Bytes from row to row.
     pub(crate) stride: usize,
     /// What its u8 numbers stand for. `None`: it is f32.
@@ -46,6 +46,11 @@ pub(crate) struct BatchValue {
 }
 
 impl BatchValue {
+    /// Numbers in a row.
+    pub(crate) fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// How a row lies in memory, as planes of one pixel.
     pub(crate) fn blocking(&self) -> Blocking {
         if self.quantization.is_some() { Blocking::U8 } else { Blocking::F32 }
@@ -118,6 +123,9 @@ pub(crate) enum StepKind {
     Pool(Geometry),
     /// A linear layer on the rows of the batch.
     Linear(LayerRef),
+    /// A head's planes of `channels` channels to its place in a row, `offset` bytes from the row's start: pixel by pixel, all
+    /// channels of each.
+    Rows { offset: usize, channels: usize },
 }
 
 /// One layer or more, and where their strips lie in a thread's scratch. Offsets are in bytes from its start.
@@ -273,10 +281,10 @@ impl Plan {
         let mut builder = PlanBuilder::new(graph, layers, padding, limits, threads);
         builder.steps(keep)?;
         let picture_steps = builder.steps.iter().filter(|step| !matches!(step.kind, StepKind::Linear(_))).count();
-        // The classifier is the only step of the batch.
+        // The classifier is the only step of the batch. A detector has none.
         let classifier = builder.steps.get(picture_steps).map(|step| step.src);
         let mut plan = Plan {
-            features: if let Some(Home::Batch(index)) = classifier { index } else { 0 },
+            features: if let Some(Home::Batch(index)) = classifier { Some(index) } else { None },
             scratch_bytes: builder.scratch_bytes,
             steps: builder.steps,
             picture_steps,

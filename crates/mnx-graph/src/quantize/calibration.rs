@@ -43,7 +43,7 @@ impl Calibration {
     /// A calibration that has not seen anything yet.
     ///
     /// # Errors
-    /// [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
+    /// [`QuantizeError::Detector`] for a detector; [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
     pub fn new(model: &Model) -> Result<Calibration, Error> {
         super::check_f32(model)?;
         let flow = Flow::new(model.network(), (1, 1));

@@ -60,6 +60,8 @@ impl Flow {
                     output
                 }
                 Work::MaxPool => values[input].scale_of,
+                // It makes no value of a scale of its own: the rows are a head's numbers.
+                Work::Rows { .. } => continue,
                 // Only networks with int8 layers have these.
                 Work::Quantize(_) | Work::Dequantize(_) => output,
                 Work::Pool => output,

@@ -92,9 +92,9 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
         (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
         (args.padding.is_none() && !spec.stem.max_pool, names::padding(spec)),
         (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
-        (args.mean.is_none(), names::mean_std(dialect)),
-        (args.bn_eps.is_none(), names::bn_eps(dialect)),
-        (args.interpolation.is_none(), "bilinear resizing (--interpolation)".into()),
+        (args.mean.is_none(), names::mean_std(dialect, spec)),
+        (args.bn_eps.is_none(), names::bn_eps(&detected.naming, spec)),
+        (args.interpolation.is_none(), names::interpolation(spec)),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
     let naming = names::found(&detected.naming);

@@ -88,7 +88,8 @@ fn refused_names(network: &Network, error: &GraphError) -> Error {
         None => {
             let first = network.blocks.first().map_or("", |block| &block.name);
             let last = network.blocks.last().map_or("", |block| &block.name);
-            format!("they begin with {first} to {last} or {}, see mnx-infer inspect", network.classifier.name)
+            let classifier = network.classifier().map_or("", |layer| &layer.name);
+            format!("they begin with {first} to {last} or {classifier}, see mnx-infer inspect")
         }
     };
     let name = printable(name);

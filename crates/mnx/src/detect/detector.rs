@@ -83,7 +83,8 @@ impl Detector {
         session.prepare([1, 3, spec.resolution, spec.resolution])?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
         let input = vec![0.0; preprocessor.elements()];
-        let priors = detector.priors(&[], spec.resolution);
+        let grids = model.network().grids(spec.resolution, spec.resolution);
+        let priors = detector.priors(&grids, spec.resolution);
         let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
         Ok(Detector { session, preprocessor, input, post })
     }

@@ -161,17 +161,18 @@ fn what_is_missing_has_the_name_of_its_dialect() {
         let layers = dialect.layers(&spec, &network).unwrap();
         let mut tensors = Shapes::new();
         for (layer, names) in network.layers().zip(&layers) {
-            let (conv, norm) = names.last().unwrap();
+            let Modules { conv, norm, .. } = names.last().unwrap();
+            let norm = norm.as_ref().unwrap();
             tensors.insert(format!("net.{conv}.weight"), layer.weight_dims());
             tensors.extend(NORM.map(|part| (format!("net.{norm}.{part}"), vec![layer.cout])));
         }
-        tensors.insert("net.classifier.weight".into(), network.classifier.weight_dims());
+        tensors.insert("net.classifier.weight".into(), network.classifier().unwrap().weight_dims());
         tensors.insert("net.classifier.bias".into(), vec![3]);
         let (naming, converted) = found(&tensors, &spec, &ConvertOptions::new());
         assert_eq!((naming.dialect, naming.prefix.as_str(), converted), (*dialect, "net.", Ok(())));
 
         // Names of another dialect among them: each is listed.
-        let [conv, norm] = [&layers[7][0].0, &layers[9][0].1];
+        let [conv, norm] = [&layers[7][0].conv, layers[9][0].norm.as_ref().unwrap()];
         tensors.remove(&format!("net.{conv}.weight"));
         tensors.remove(&format!("net.{norm}.running_var"));
         tensors.insert("net.strange.weight".into(), vec![1]);

@@ -98,7 +98,7 @@ pub(super) fn export(spec: &Spec, style: Style) -> (Model, Vec<u8>) {
     for block in &network.blocks {
         x = writer.block(spec, block, &mut placed, x);
     }
-    let logits = writer.head(&network.classifier, x);
+    let logits = writer.head(network.classifier().unwrap(), x);
     writer.graph.output = vec![ValueInfo { name: logits, r#type: None }];
     let mut expected = writer.expected.into_iter();
     let source = |_: &Layer| {

@@ -1,8 +1,9 @@
 //! What `convert` learns from the names of a checkpoint's tensors, and what it reports about them.
 
-use mnx::{CheckpointError, Dialect, GraphError, Naming, Problem, Spec};
+use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, Spec};
 
 use crate::args::Convert;
+use crate::commands::channels;
 use crate::error::printable;
 use crate::values::Arch;
 
@@ -48,9 +49,9 @@ pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) ->
     let dialect = naming.dialect;
     let named = matches!(args.network.arch, Arch::Family(_));
     let rows = [
-        (args.bn_eps.is_none() && dialect.bn_eps != OWN_EPS, bn_eps(dialect)),
+        (args.bn_eps.is_none() && naming.bn_eps(spec) != OWN_EPS, bn_eps(naming, spec)),
         (args.padding.is_none() && dialect.padding.is_some() && named, padding(spec)),
-        (args.mean.is_none() && dialect.mean_std.is_some() && named, mean_std(dialect)),
+        (args.mean.is_none() && dialect.mean_std.is_some() && named, mean_std(dialect, spec)),
         (
             args.network.classes.is_none() && dialect.classes.is_some() && named,
             format!("{} classes (--classes)", spec.classes),
@@ -95,13 +96,21 @@ pub(super) fn padding(spec: &Spec) -> String {
     format!("padding {} (--padding)", spec.padding.name())
 }
 
-pub(super) fn mean_std(dialect: &Dialect) -> String {
+pub(super) fn interpolation(spec: &Spec) -> String {
+    let plain = spec.preprocessing.interpolation == Interpolation::Bilinear;
+    format!("bilinear resizing{} (--interpolation)", if plain { " without antialiasing" } else { "" })
+}
+
+pub(super) fn mean_std(dialect: &Dialect, spec: &Spec) -> String {
     match dialect.mean_std {
+        None if spec.detector.is_some() => {
+            format!("mean {} (--mean, --std)", channels(spec.preprocessing.mean))
+        }
         None => "ImageNet's mean and std (--mean, --std)".into(),
         Some((mean, std)) => format!("mean {mean} and std {std} (--mean, --std)"),
     }
 }
 
-pub(super) fn bn_eps(dialect: &Dialect) -> String {
-    format!("batch-norm epsilon {:e} (--bn-eps)", dialect.bn_eps)
+pub(super) fn bn_eps(naming: &Naming, spec: &Spec) -> String {
+    format!("batch-norm epsilon {:e} (--bn-eps)", naming.bn_eps(spec))
 }
