@@ -15,7 +15,7 @@ pub(crate) use self::detect::{Detect, Thresholds};
 pub(crate) use self::eval::{Eval, Truth};
 pub(crate) use self::global::{DotProducts, Format, Global};
 pub(crate) use self::quantize::{MethodChoice, Quantize, Switch};
-pub(crate) use self::weights::{DetectorWeights, NeededWeights, Weights};
+pub(crate) use self::weights::{NeededWeights, Weights};
 use crate::embedded::Embedded;
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
 

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use mnx::{DetectOptions, Isa, Model, PostProcessor, Session, SessionOptions, Spec, Tensor};
+use mnx::{DetectOptions, Detector, Frame, Isa, Model, PostProcessor, Session, SessionOptions, Spec, Tensor};
 
 #[path = "../../mnx-graph/src/testing.rs"]
 mod random;
@@ -89,4 +89,21 @@ fn boxes_are_found_without_allocating() {
             }
         }
     }
+}
+
+/// Preprocessing, inference and boxes together.
+#[test]
+fn a_warm_detector_allocates_nothing() {
+    let mut spec = Spec::family("ssdlite-mobilenext").unwrap();
+    spec.width = 0.1;
+    spec.set_resolution(64);
+    let model = Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
+    let mut detector = Detector::with(&model, SessionOptions::new().threads(1)).unwrap();
+    let pixels = vec![128; 90 * 70 * 3];
+    let mut detect = || {
+        let frame = Frame::rgb8(&pixels, 90, 70, 270).unwrap();
+        calls(|| assert!(detector.detect(frame).is_ok_and(|found| found.count() > 0)))
+    };
+    detect();
+    assert_eq!(detect(), 0);
 }

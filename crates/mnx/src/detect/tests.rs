@@ -152,7 +152,7 @@ fn boxes_are_in_pixels_of_the_picture_and_clipped_if_asked() {
     // The first prior, moved to the right by 0.4 · 0.4 and up by as much, and 1.5 times as high.
     let boxes = [4.0, -4.0, 0.0, 5.0 * 1.5_f32.ln(), 0.0, 0.0, 0.0, 0.0];
     let scores = [0.0, 3.0, 0.0, -30.0];
-    let mut corners = |post: &mut PostProcessor, width, height| {
+    let corners = |post: &mut PostProcessor, width, height| {
         let found = post.process(&scores, &boxes, width, height).unwrap();
         assert_eq!(found.len(), 1);
         [found[0].xmin, found[0].ymin, found[0].xmax, found[0].ymax].map(|corner| (corner * 100.0).round() / 100.0)
@@ -161,7 +161,7 @@ fn boxes_are_in_pixels_of_the_picture_and_clipped_if_asked() {
     assert_eq!(corners(&mut post, 10_000, 10), [4600.0, 0.4, 8600.0, 6.4]);
     assert_eq!(corners(&mut post, 1, 1), [0.46, 0.04, 0.86, 0.64]);
     let boxes = [8.0, -4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-    let mut corners = |post: &mut PostProcessor| {
+    let corners = |post: &mut PostProcessor| {
         let found = post.process(&scores, &boxes, 100, 100).unwrap();
         [found[0].xmin, found[0].xmax].map(|corner| corner.round())
     };
