@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mnx_graph::{
-    Activation, Arithmetic, Int8Weights, Layer, LayerWeights, Limits, Network, Quantization, Spec, Weights,
+    Activation, Arithmetic, Int8Weights, Layer, LayerKind, LayerWeights, Limits, Network, Quantization, Spec, Weights,
     write_quantized,
 };
 
@@ -66,18 +66,37 @@ impl RandomNetwork {
                 }
             }
         }
-        let last = values[&value];
-        let pool = Quantization { scale: last.scale * 0.5, zero_point: last.zero_point / 2 + 3 };
-        values.insert("pool.output".into(), pool);
-        let logits = Quantization { scale: 0.05, zero_point: 128 };
-        let weights = random_layer(&mut random, &network.classifier, pool, logits);
-        made.push(weights, pool, arithmetic(index, &network.classifier));
+        // What the network puts out is f32, but its numbers are about as large as if it were this.
+        let output = Quantization { scale: 0.05, zero_point: 128 };
+        if let Some(classifier) = network.classifier() {
+            let last = values[&value];
+            let pool = Quantization { scale: last.scale * 0.5, zero_point: last.zero_point / 2 + 3 };
+            values.insert("pool.output".into(), pool);
+            let weights = random_layer(&mut random, classifier, pool, output);
+            made.push(weights, pool, arithmetic(index, classifier));
+        }
+        for level in network.levels() {
+            let block = &network.blocks[level.block];
+            let made_by = level.layer.map_or(block.layers.last(), |layer| block.layers.get(layer));
+            let map = format!("{}.output", made_by.expect("a layer").name);
+            for head in [&level.scores, &level.boxes] {
+                let mut input = values[&map];
+                for layer in &head.layers {
+                    let made_of = input;
+                    input = if layer.norm.is_some() { random_value(&mut random, layer.activation) } else { output };
+                    values.insert(format!("{}.output", layer.name), input);
+                    let weights = random_layer(&mut random, layer, made_of, input);
+                    made.push(weights, made_of, arithmetic(index, layer));
+                    index += 1;
+                }
+            }
+        }
         RandomNetwork { values, ..made }
     }
 
-    /// All layers in int8.
+    /// All layers in int8 that can be.
     pub fn int8(spec: &Spec, seed: u64) -> RandomNetwork {
-        RandomNetwork::new(spec, seed, |_, _| Arithmetic::Int8)
+        RandomNetwork::new(spec, seed, |_, layer| if ends_head(layer) { Arithmetic::F32 } else { Arithmetic::Int8 })
     }
 
     fn push(&mut self, weights: Int8Weights, input: Quantization, arithmetic: Arithmetic) {
@@ -99,6 +118,11 @@ impl RandomNetwork {
         write_quantized(&self.spec, &Limits::default(), &self.layers, value, &mut file).expect("a weight file");
         file
     }
+}
+
+/// Whether it is the last layer of a detector's head, which has no int8 kernel.
+pub fn ends_head(layer: &Layer) -> bool {
+    layer.norm.is_none() && layer.kind == LayerKind::Pointwise
 }
 
 fn random_value(random: &mut Random, activation: Activation) -> Quantization {

@@ -6,11 +6,11 @@ mod random;
 #[path = "common/walk.rs"]
 mod walk;
 
-use mnx_graph::{Arithmetic, Layer, Model, Session, SessionOptions, Spec};
+use mnx_graph::{Arithmetic, Error, Layer, Model, Outputs, Session, SessionOptions, Spec};
 use mnx_tensor::naive::Rounding;
 use mnx_tensor::{Cpu, Tensor, TensorView};
 
-use random::{Random, RandomNetwork, random_input};
+use random::{Random, RandomNetwork, ends_head, random_input};
 use walk::{Walked, walk};
 
 /// A family with fewer channels, so that the oracle is quick.
@@ -24,7 +24,15 @@ fn small(family: &str) -> Spec {
         spec.stem.channels = 12;
     } else {
         spec.width = 0.1;
-        spec.stages.iter_mut().for_each(|stage| stage.repeats = stage.repeats.min(2));
+        match &mut spec.detector {
+            None => spec.stages.iter_mut().for_each(|stage| stage.repeats = stage.repeats.min(2)),
+            // Taps are where they are; the last stage or the head is narrow as well.
+            Some(detector) => {
+                detector.extras.iter_mut().for_each(|extra| (extra.hidden, extra.channels) = (9, 20));
+                spec.head = spec.head.map(|_| 36);
+                spec.stages.last_mut().unwrap().channels = 40;
+            }
+        }
     }
     spec
 }
@@ -59,26 +67,37 @@ impl Case {
         self.input.view()
     }
 
-    fn logits(&self) -> Vec<u32> {
-        self.expected.iter().flat_map(|picture| bits(&picture.logits)).collect()
+    /// The outputs by name, each with the rows of all pictures.
+    fn outputs(&self) -> Vec<(&str, Vec<u32>)> {
+        let names = self.expected[0].outputs.iter().map(|output| output.0);
+        let all = |at: usize| self.expected.iter().flat_map(move |picture| bits(&picture.outputs[at].1)).collect();
+        names.enumerate().map(|(at, name)| (name, all(at))).collect()
     }
 
-    fn features(&self) -> Vec<u32> {
-        self.expected.iter().flat_map(|picture| bits(&picture.features)).collect()
+    fn features(&self) -> Option<Vec<u32>> {
+        let of = |picture: &Walked| picture.features.as_deref().map(bits);
+        self.expected.iter().map(of).collect::<Option<Vec<_>>>().map(|pictures| pictures.concat())
     }
 
     /// Everything that a session can be asked for.
     fn check(&self, session: &mut Session, what: &str) {
-        assert_eq!(bits(session.run(self.view()).unwrap().data()), self.logits(), "{what}");
-        assert_eq!(bits(session.features(self.view()).unwrap().data()), self.features(), "{what}");
+        let found = |outputs: &Outputs<'_>| {
+            outputs.iter().map(|(name, view)| (name.to_owned(), bits(view.data()))).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = self.outputs().into_iter().map(|(name, bits)| (name.to_owned(), bits)).collect();
+        assert_eq!(found(&session.run(self.view()).unwrap()), expected, "{what}");
+        match self.features() {
+            Some(features) => assert_eq!(bits(session.features(self.view()).unwrap().data()), features, "{what}"),
+            None => assert!(matches!(session.features(self.view()), Err(Error::Detector { .. })), "{what}"),
+        }
         let mut seen = 0;
         let observe = |output: mnx_graph::BlockOutput<'_>| {
             let expected = &self.expected[output.picture].blocks[output.block];
             assert_eq!(bits(output.values), bits(expected), "{what}: {}", output.name);
             seen += 1;
         };
-        let logits = bits(session.run_observed(self.view(), observe).unwrap().data());
-        assert_eq!(logits, self.logits(), "{what}, observed");
+        let observed = found(&session.run_observed(self.view(), observe).unwrap());
+        assert_eq!(observed, expected, "{what}, observed");
         assert_eq!(seen, self.expected.iter().map(|picture| picture.blocks.len()).sum::<usize>(), "{what}");
     }
 }
@@ -118,7 +137,7 @@ fn assert_lively(net: &RandomNetwork, size: (usize, usize)) {
         let expected = 20.min(values.len() / 8);
         assert!(distinct(values) >= expected, "{}: {} numbers", block.name, distinct(values));
     }
-    assert!(distinct(&walked.logits) > 3);
+    walked.outputs.iter().for_each(|(name, values)| assert!(distinct(values) > 3, "{name}"));
 }
 
 #[test]
@@ -132,7 +151,7 @@ fn every_family_gives_the_bits_of_the_oracle() {
 
 #[test]
 fn threads_and_batches_change_no_bit() {
-    for family in ["mobilenext", "mobilenetv2", "resnet50"] {
+    for family in ["mobilenext", "mobilenetv2", "resnet50", "ssdlite-mobilenext"] {
         let net = RandomNetwork::int8(&small(family), 4);
         check(&net, &[1, 2, 3], (37, 53), &[1, 2, 3, 7], family);
     }
@@ -140,7 +159,7 @@ fn threads_and_batches_change_no_bit() {
 
 #[test]
 fn pictures_of_any_size_are_taken() {
-    for family in ["mobilenext", "mobilenetv2-cifar", "resnet18"] {
+    for family in ["mobilenext", "mobilenetv2-cifar", "resnet18", "ssdlite-mobilenetv2"] {
         if !mnx_graph::families().any(|name| name == family) {
             continue;
         }
@@ -178,17 +197,36 @@ fn zeros_go_where_tensorflow_puts_them() {
     check(&RandomNetwork::int8(&spec, 8), &[1], (34, 41), &[1, 2], "tf");
 }
 
+/// Feature maps are read by heads and by the backbone, and fused layers must leave them whole.
+#[test]
+fn detectors_in_f32_give_the_bits_of_the_oracle() {
+    for family in ["ssdlite-mobilenext", "ssdlite-mobilenetv2", "ssdlite300-mobilenetv2-tf"] {
+        let net = RandomNetwork::new(&small(family), 13, |_, _| Arithmetic::F32);
+        check(&net, &[1, 2, 3], (40, 33), &[1, 2, 3, 4], family);
+        check(&net, &[1], (1, 1), &[1, 2], family);
+        check(&net, &[1], (130, 97), &[1, 2], family);
+    }
+}
+
 /// Every layer in either arithmetic, by chance: the borders lie everywhere.
 #[test]
 fn layers_of_both_arithmetics_go_together() {
-    for (family, seeds) in [("mobilenext", 0..6), ("mobilenetv2", 6..10), ("resnet18", 10..16), ("resnet50", 16..20)] {
+    for (family, seeds) in [
+        ("mobilenext", 0..6),
+        ("mobilenetv2", 6..10),
+        ("resnet18", 10..16),
+        ("resnet50", 16..20),
+        ("ssdlite-mobilenext", 20..23),
+        ("ssdlite300-mobilenetv2-tf", 23..26),
+    ] {
         for seed in seeds {
             // Mostly one or mostly the other.
             let share = [0.5, 0.15, 0.85][seed as usize % 3];
-            let chosen = |index: usize, _: &Layer| {
+            let chosen = |index: usize, layer: &Layer| {
                 let mut random = Random(seed * 1000 + index as u64);
                 random.bits();
-                if random.unit() < share { Arithmetic::Int8 } else { Arithmetic::F32 }
+                let int8 = random.unit() < share && !ends_head(layer);
+                if int8 { Arithmetic::Int8 } else { Arithmetic::F32 }
             };
             let net = RandomNetwork::new(&small(family), seed, chosen);
             check(&net, &[1, 2], (40, 33), &[1, 2], &format!("{family}, seed {seed}"));
@@ -221,7 +259,7 @@ fn what_is_no_number_is_quantised_too() {
     let expected = walk(&net, &values, (20, 21), Rounding::Fused);
     for cpu in Cpu::available() {
         let mut session = session(&model, cpu, 1);
-        assert_eq!(bits(session.run(input.view()).unwrap().data()), bits(&expected.logits), "{cpu:?}");
+        assert_eq!(bits(session.run(input.view()).unwrap().data()), bits(&expected.outputs[0].1), "{cpu:?}");
     }
 }
 

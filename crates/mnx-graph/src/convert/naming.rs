@@ -220,8 +220,8 @@ impl Modules {
         Modules { conv: name(&self.conv), norm: self.norm.as_ref().map(name), bias: self.bias }
     }
 
-    /// The names of its tensors.
-    fn tensors(&self) -> impl Iterator<Item = String> {
+    /// The names of its tensors, the weight's first.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = String> {
         let bias = self.bias.then(|| format!("{}.bias", self.conv));
         let norm = self.norm.as_ref().map(|norm| NORM.map(|part| format!("{norm}.{part}")));
         std::iter::once(format!("{}.weight", self.conv)).chain(bias).chain(norm.into_iter().flatten())

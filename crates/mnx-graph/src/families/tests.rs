@@ -1,5 +1,5 @@
 use super::*;
-use crate::Network;
+use crate::{Network, PriorBoxes};
 
 /// The least that a stage table may say.
 const SMALL: &str = r#"{
@@ -14,12 +14,24 @@ const SMALL: &str = r#"{
 fn families_have_their_defaults() {
     assert_eq!(
         families().collect::<Vec<_>>(),
-        ["mobilenext", "mobilenext-cifar", "mobilenetv2", "mobilenetv2-cifar", "resnet18", "resnet34", "resnet50"]
+        [
+            "mobilenext",
+            "mobilenext-cifar",
+            "mobilenetv2",
+            "mobilenetv2-cifar",
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "ssdlite-mobilenext",
+            "ssdlite-mobilenetv2",
+            "ssdlite300-mobilenetv2-tf"
+        ]
     );
     for name in families() {
         let spec = Spec::family(name).unwrap();
         assert_eq!((spec.family.as_str(), spec.width, spec.identity), (name, 1.0, 1.0));
-        assert_eq!((spec.channels, spec.padding, &spec.labels), (3, Padding::Torch, &None));
+        let padding = if name.ends_with("-tf") { Padding::Tf } else { Padding::Torch };
+        assert_eq!((spec.channels, spec.padding, &spec.labels), (3, padding, &None));
         Network::new(&spec).unwrap();
     }
     let imagenet = Spec::family("mobilenext").unwrap();
@@ -120,4 +132,40 @@ proptest::proptest! {
     fn no_text_panics(text in r#"([{}\[\]:,"\\é\n 0-9.e-]|"width"|"stem"|null){0,40}"#) {
         let _ = Spec::from_json(&text);
     }
+}
+
+#[test]
+fn detectors_have_their_defaults() {
+    let spec = Spec::family("ssdlite-mobilenext").unwrap();
+    assert_eq!((spec.classes, spec.resolution), (21, 320));
+    let Preprocessing { resize, fit, interpolation, mean, std, .. } = spec.preprocessing;
+    assert_eq!((resize, fit, interpolation), (320, Fit::Squash, Interpolation::Bilinear));
+    assert_eq!(mean.map(|mean| mean * 255.0), [123.0, 117.0, 104.0]);
+    assert_eq!(std, [0.229, 0.224, 0.225]);
+    let detector = spec.detector.unwrap();
+    assert_eq!((detector.score, detector.iou, detector.top), (0.01, 0.45, 100));
+    let spec = Spec::family("ssdlite300-mobilenetv2-tf").unwrap();
+    assert_eq!((spec.classes, spec.resolution, spec.preprocessing.resize), (2, 300, 300));
+    assert_eq!(spec.preprocessing.interpolation, Interpolation::BilinearAntialiased);
+    let detector = spec.detector.unwrap();
+    assert_eq!((detector.score, detector.iou, detector.top), (0.4, 0.6, 100));
+}
+
+/// A network of one's own with a detector has the defaults of the first detector.
+#[test]
+fn a_stage_table_may_have_a_detector() {
+    let detector = r#"{"taps": [{"block": 3}], "extras": [{"block": "inverted_residual", "hidden": 8, "channels": 12}],
+        "priors": [{"scales": [[0.1, 1.0]]}, {"sizes": {"stride": 16, "min": 40, "max": 80, "ratios": [2]}}],
+        "coder": {"centre": 0.1, "size": 0.2}, "scores": "softmax", "score": 0.1, "iou": 0.5, "top": 10}"#;
+    let table = SMALL.replacen('{', &format!("{{\"detector\": {detector}, "), 1);
+    let mut spec = Spec::from_json(&table).unwrap();
+    assert_eq!((spec.classes, spec.resolution, spec.preprocessing.resize), (21, 320, 320));
+    assert_eq!((spec.preprocessing.fit, spec.preprocessing.interpolation), (Fit::Squash, Interpolation::Bilinear));
+    let network = Network::new(&spec).unwrap();
+    assert_eq!(network.grids(320, 200), [(80, 50), (40, 25)]);
+    assert_eq!(network.priors(320, 200), 80 * 50 + 40 * 25 * 4);
+    spec.set_resolution(160);
+    assert_eq!(spec.preprocessing.resize, 160);
+    let sizes = &spec.detector.unwrap().priors[1];
+    assert_eq!(sizes, &PriorBoxes::Sizes { stride: 8.0, min: 20.0, max: 40.0, ratios: vec![2.0] });
 }

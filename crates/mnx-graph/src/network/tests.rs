@@ -201,3 +201,81 @@ fn limits_include_their_bound() {
     let limits = Limits { tensors: 150, channels: 1280, elements: 1280 * 1000, ..Limits::default() };
     Network::new_with(&spec("mobilenext", 1.0), &limits).unwrap();
 }
+
+/// Numbers are those of the reference: the sum of the parameters of the PyTorch model, and of TensorFlow's checkpoint.
+#[test]
+fn detectors_have_as_many_parameters_as_the_reference() {
+    for (family, classes, parameters) in [
+        ("ssdlite-mobilenext", 21, 3_476_308),
+        ("ssdlite-mobilenetv2", 21, 3_425_988),
+        ("ssdlite300-mobilenetv2-tf", 2, 3_045_126),
+    ] {
+        let spec = Spec { classes, ..spec(family, 1.0) };
+        assert_eq!(Network::new(&spec).unwrap().parameters(), parameters, "{family}");
+    }
+}
+
+#[test]
+fn levels_are_taps_and_extra_blocks() {
+    let priors = |family: &str, side| {
+        let network = Network::new(&spec(family, 1.0)).unwrap();
+        (network.grids(side, side).iter().map(|grid| grid.0).collect::<Vec<_>>(), network.priors(side, side))
+    };
+    let reference = [20, 10, 5, 3, 2, 1];
+    assert_eq!(priors("ssdlite-mobilenext", 320), (reference.into(), 3234));
+    assert_eq!(priors("ssdlite-mobilenetv2", 320), (reference.into(), 3234));
+    assert_eq!(priors("ssdlite300-mobilenetv2-tf", 300), (vec![19, 10, 5, 3, 2, 1], 1917));
+    let network = Network::new(&spec("ssdlite-mobilenext", 0.35)).unwrap();
+    // The width scales the backbone alone.
+    let inputs: Vec<_> = network.levels().iter().map(|level| level.scores.layers[0].cin).collect();
+    assert_eq!(inputs, [200, 1280, 512, 256, 256, 128]);
+    let first = &network.levels()[0];
+    let tapped = &network.blocks[first.block].layers[first.layer.unwrap()];
+    assert_eq!((first.block, &*tapped.name, tapped.cout), (13, "features.13.conv.2", 200));
+    let [depthwise, last] = &first.scores.layers[..] else { panic!("two layers") };
+    assert_eq!((&*depthwise.name, depthwise.norm.as_deref()), ("cls_headers.0.conv.0", Some("cls_headers.0.conv.1")));
+    assert!(depthwise.bias && last.bias && last.norm.is_none());
+    assert_eq!((&*last.name, last.cout, first.priors), ("cls_headers.0.conv.3", 6 * 21, 6));
+    assert_eq!(network.levels()[5].boxes.layers[0].name, "reg_headers.5");
+    let placed: Vec<_> = network.place(320, 320).collect();
+    assert!(placed.iter().enumerate().all(|(index, layer)| layer.index == index));
+    assert_eq!(placed.last().map(|layer| (layer.block, layer.output)), Some((network.blocks.len() + 11, (1, 1))));
+}
+
+#[test]
+fn taps_that_no_detector_can_have_are_refused() {
+    let refused = |change: fn(&mut crate::DetectorSpec)| {
+        let mut spec = spec("ssdlite-mobilenext", 1.0);
+        change(spec.detector.as_mut().unwrap());
+        Network::new(&spec).unwrap_err().to_string()
+    };
+    let cases: [(fn(&mut crate::DetectorSpec), &str); 4] = [
+        (|d| d.taps[1].block = 21, "`detector.taps[1].block` to be a block of the backbone, 0 to 20, found 21"),
+        (
+            |d| d.taps[1].block = 13,
+            "`detector.taps[1]` to be after the tap before it, in order of execution, found block 13",
+        ),
+        (
+            |d| d.taps[0].block = 0,
+            "`detector.taps[0].at` to be output in `features.0`, in which no depthwise layer follows",
+        ),
+        (
+            |d| d.priors[0] = crate::PriorBoxes::Scales(vec![[1.0, 1.0]; 4000]),
+            "output channels of `cls_headers.0.conv.3`",
+        ),
+    ];
+    for (change, expected) in cases {
+        let error = refused(change);
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut few = spec("ssdlite-mobilenext", 1.0);
+    few.classes = 1;
+    assert!(Network::new(&few).unwrap_err().to_string().contains("at least 2, the background among them"));
+    // As many priors as a picture of this size has are refused before anybody makes them.
+    let mut large = spec("ssdlite-mobilenext", 1.0);
+    large.set_resolution(26_000);
+    large.classes = 100;
+    large.detector.as_mut().unwrap().priors[0] = crate::PriorBoxes::Scales(vec![[1.0, 1.0]; 600]);
+    let error = Network::new(&large).unwrap_err();
+    assert!(matches!(&error, Error::Limit { what, .. } if what.contains("heads of a picture of 26000")), "{error}");
+}

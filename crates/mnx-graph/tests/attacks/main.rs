@@ -18,6 +18,7 @@ macro_rules! assert_refused {
     )+};
 }
 
+mod detector;
 mod int8;
 
 /// Opens with default options; a success is a failed test.

@@ -13,8 +13,10 @@ use super::random::RandomNetwork;
 /// What a network makes of one picture.
 pub struct Walked {
     pub blocks: Vec<Vec<f32>>,
-    pub features: Vec<f32>,
-    pub logits: Vec<f32>,
+    /// Of a classifier.
+    pub features: Option<Vec<f32>>,
+    /// By name: logits, or scores and boxes.
+    pub outputs: Vec<(&'static str, Vec<f32>)>,
 }
 
 #[derive(Clone)]
@@ -61,7 +63,10 @@ pub fn walk(net: &RandomNetwork, picture: &[f32], (height, width): (usize, usize
     let walk = Walk { net, quantized: quantized(net), rounding };
     let mut value = walk.kept("input", height, width, picture.to_vec());
     let (mut index, mut blocks) = (0, Vec::new());
+    // What detectors read: the blocks' outputs, and those of their layers.
+    let mut maps = Vec::new();
     for block in &net.network.blocks {
+        let mut of_layers = Vec::new();
         let block_input = value.clone();
         let row = index..index + block.layers.len();
         let projection = row.end;
@@ -78,15 +83,38 @@ pub fn walk(net: &RandomNetwork, picture: &[f32], (height, width): (usize, usize
                 activation: block.activation,
             });
             value = walk.layer(at, layer, &value, shortcut);
+            of_layers.push(value.clone());
         }
         if block.max_pool {
             value = max_pool(&value, block.layers.last().unwrap().cout);
         }
         blocks.push(value.real());
+        maps.push((value.clone(), of_layers));
     }
-    let pooled = walk.pool(&value);
-    let logits = walk.layer(index, &net.network.classifier, &pooled, None).real();
-    Walked { blocks, features: pooled.real(), logits }
+    if let Some(classifier) = net.network.classifier() {
+        let pooled = walk.pool(&value);
+        let logits = walk.layer(index, classifier, &pooled, None).real();
+        return Walked { blocks, features: Some(pooled.real()), outputs: vec![("logits", logits)] };
+    }
+    let (mut scores, mut boxes) = (Vec::new(), Vec::new());
+    for level in net.network.levels() {
+        let (of_block, of_layers) = &maps[level.block];
+        for (head, rows) in [(&level.scores, &mut scores), (&level.boxes, &mut boxes)] {
+            value = level.layer.map_or(of_block, |layer| &of_layers[layer]).clone();
+            for layer in &head.layers {
+                value = walk.layer(index, layer, &value, None);
+                index += 1;
+            }
+            let (planes, pixels) = (value.real(), value.height * value.width);
+            let channels = planes.len() / pixels;
+            rows.extend(
+                (0..pixels)
+                    .flat_map(|pixel| (0..channels).map(move |c| (c, pixel)))
+                    .map(|(c, pixel)| planes[c * pixels + pixel]),
+            );
+        }
+    }
+    Walked { blocks, features: None, outputs: vec![("scores", scores), ("boxes", boxes)] }
 }
 
 /// Names of the values that an int8 layer makes or reads.

@@ -10,11 +10,9 @@ fn shapes(spec: &Spec) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     for layer in Network::new(spec).unwrap().layers() {
         shapes.insert(format!("{}.weight", layer.name), layer.weight_dims());
-        let (module, parts) = match &layer.norm {
-            None => (&layer.name, &["bias"][..]),
-            Some(norm) => (norm, &["weight", "bias", "running_mean", "running_var"][..]),
-        };
-        shapes.extend(parts.iter().map(|part| (format!("{module}.{part}"), vec![layer.cout])));
+        // After its weight come those with a number per channel.
+        let names = Modules::of(layer, &layer.name, layer.norm.as_deref().unwrap_or_default(), "");
+        shapes.extend(names.tensors().skip(1).map(|name| (name, vec![layer.cout])));
     }
     shapes
 }

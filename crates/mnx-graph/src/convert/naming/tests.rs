@@ -11,10 +11,8 @@ fn shapes(spec: &Spec) -> Shapes {
     let mut shapes = Shapes::new();
     for layer in Network::new(spec).unwrap().layers() {
         shapes.insert(format!("{}.weight", layer.name), layer.weight_dims());
-        match &layer.norm {
-            None => _ = shapes.insert(format!("{}.bias", layer.name), vec![layer.cout]),
-            Some(norm) => shapes.extend(NORM.map(|part| (format!("{norm}.{part}"), vec![layer.cout]))),
-        }
+        let names = Modules::of(layer, &layer.name, layer.norm.as_deref().unwrap_or_default(), "");
+        shapes.extend(names.tensors().skip(1).map(|name| (name, vec![layer.cout])));
     }
     shapes
 }
@@ -191,4 +189,38 @@ fn hostile_names_are_counted_in_no_time() {
     let names: Vec<String> = (0..200_000).map(|i| format!("a.b.c.d.e.f.g.h.i.j.k.{i}.conv1.weight")).collect();
     let names = Names::new(names.iter().map(String::as_str), &ConvertOptions::new()).unwrap();
     assert_eq!(names.prefixes.len(), 1 + DEEPEST);
+}
+
+/// Whose names a detector's tensors have, behind any prefix; a missing tensor is listed by its name there.
+#[test]
+fn detectors_have_names_of_their_own() {
+    let cases = [
+        ("ssdlite-mobilenext", "own", "cls_headers.3.conv.0.bias"),
+        ("ssdlite-mobilenext", "MobileNeXt's authors", "box_head.predictor.cls_headers.3.conv.0.bias"),
+        ("ssdlite-mobilenetv2", "MobileNeXt's authors", "backbone.extras.1.conv.1.0.weight"),
+        ("ssdlite300-mobilenetv2-tf", "TensorFlow's SSDLite", "heads.5.box.pointwise.bias"),
+        ("ssdlite300-mobilenetv2-tf", "TensorFlow's SSDLite", "blocks.13.expand.bn.weight"),
+    ];
+    for (family, name, missing) in cases {
+        let spec = Spec { width: 0.1, classes: 3, ..Spec::family(family).unwrap() };
+        let network = Network::new(&spec).unwrap();
+        let of_dialect = DIALECTS.iter().filter(|dialect| dialect.name == name);
+        let layers = of_dialect.filter_map(|dialect| dialect.layers(&spec, &network)).next().unwrap();
+        let mut tensors = Shapes::new();
+        for (layer, names) in network.layers().zip(&layers) {
+            let mut names = names[0].tensors();
+            tensors.insert(format!("module.{}", names.next().unwrap()), layer.weight_dims());
+            tensors.extend(names.map(|name| (format!("module.{name}"), vec![layer.cout])));
+        }
+        let (naming, converted) = found(&tensors, &spec, &ConvertOptions::new());
+        assert_eq!((naming.dialect.name, naming.prefix.as_str(), converted), (name, "module.", Ok(())), "{family}");
+        let eps = if family.ends_with("-tf") { 1e-3 } else { 1e-5 };
+        assert_eq!(naming.bn_eps(&spec), eps);
+        assert!(tensors.remove(&format!("module.{missing}")).is_some(), "{missing}");
+        let (_, converted) = found(&tensors, &spec, &ConvertOptions::new());
+        let lines = converted.unwrap_err();
+        let lines: Vec<_> = lines.lines().skip(1).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(&format!("  module.{missing}: missing, expected shape")), "{lines:?}");
+    }
 }
