@@ -71,15 +71,23 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["folder", "class_map", "sorted_folders", "list"])]
     pub(crate) voc: Option<PathBuf>,
     /// Which pictures: those in ImageSets/Main/NAME.txt [default: test, else val, else the only one there is]
-    #[arg(long, value_name = "NAME", requires = "voc")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) thresholds: Thresholds,
     /// Draw precision against recall for each class
-    #[arg(long, value_name = "OUT.svg", requires = "voc")]
+    #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
     /// Fail if a picture in a class's folder or in the list cannot be read, or with --voc, if anything is wrong with the
     /// data set (answers are still given)
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+impl Eval {
+    /// The first of the flags that was given and that needs `--voc`.
+    pub(crate) fn voc_flag(&self) -> Option<&'static str> {
+        let split = self.split.as_ref().map(|_| "--split");
+        split.or(self.plot.as_ref().map(|_| "--plot")).or(self.thresholds.given())
+    }
 }

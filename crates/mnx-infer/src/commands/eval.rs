@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
 }
 
 fn run_folders(args: &Eval, folder: &Path, context: &Context) -> Result<(), Error> {
-    if let Some(flag) = args.thresholds.given() {
+    if let Some(flag) = args.voc_flag() {
         return Err(Error::Usage(format!("{flag}: expected --voc DIR beside it, found a folder of pictures")));
     }
     let source = Source::new(&args.weights)?;
