@@ -1,7 +1,8 @@
 //! From pixels to the network's input: resize, crop and normalise, as torchvision does it.
 //!
 //! The result is that of `Compose([Resize(resize, interpolation), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
-//! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`.
+//! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`. [`Interpolation::Bilinear`] alone is
+//! PyTorch's `interpolate` on floating-point pixels, rounded to bytes.
 
 use mnx_graph::{Fit, Interpolation, Preprocessing};
 
@@ -42,7 +43,7 @@ impl Preprocessor {
     ///
     /// # Errors
     /// [`Error::Preprocessing`] if the resolution is 0, if the resized side is less than the resolution or above 26,754, if a
-    /// mean is not finite, or if a deviation is not finite and above 0; for [`Interpolation::Bilinear`], which is not there yet.
+    /// mean is not finite, or if a deviation is not finite and above 0.
     pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
         let &Preprocessing { resize, fit, interpolation, mean, std, .. } = preprocessing;
         let wrong = |field, expected: &str, found: String| {
@@ -60,13 +61,6 @@ impl Preprocessor {
         }
         if let Some(value) = std.iter().find(|&&value| !(value.is_finite() && value > 0.0)) {
             return wrong("std", "finite and above 0", value.to_string());
-        }
-        if interpolation == Interpolation::Bilinear {
-            return wrong(
-                "interpolation",
-                "bilinear-antialiased or bicubic",
-                "bilinear, which is not there yet".into(),
-            );
         }
         let values = std::array::from_fn(|channel| {
             // As in torchvision, the division, the difference and the quotient are rounded once each.
