@@ -67,7 +67,7 @@ def arguments() -> argparse.Namespace:
     run.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
     run.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe: over twice as fast on CPUs with AMX")
     run.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
-    run.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt with the same recipe")
+    run.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
     run.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
     return parser.parse_args()
 
@@ -100,12 +100,13 @@ def natural(text: str) -> int:
     return value
 
 
-# What a resumed run may have otherwise than the first one. With other `epochs` the rate follows the new schedule from there on.
-FREE = {"data", "out", "resume", "evaluate", "bfloat16", "epochs", "freeze", "measure_every", "half", "start", "classes", "test"}
+# What a resumed run must have as the first one, and what its checkpoint does not know. All else is the recipe: it may change.
+FIXED = ("backbone", "width", "size", "train", "seed", "workers")
+UNKNOWN = {"data", "out", "classes", "test", "start", "measure_every", "half", "resume", "evaluate"}
 
 
 def recipe_of(options: argparse.Namespace) -> dict:
-    return {name: value for name, value in vars(options).items() if name not in FREE}
+    return {name: value for name, value in vars(options).items() if name not in UNKNOWN}
 
 
 @dataclasses.dataclass
@@ -194,6 +195,10 @@ def mean(values: dict[str, float]) -> float:
     """Over the classes that the split has."""
     known = [value for value in values.values() if not math.isnan(value)]
     return sum(known) / len(known) if known else float("nan")
+
+
+def summary(precision: dict[str, float]) -> str:
+    return ", ".join(f"AP {name} {value:.4f}" for name, value in precision.items()) + f", mAP {mean(precision):.4f}"
 
 
 def initialise(model) -> None:
@@ -289,8 +294,11 @@ class Training:
         path = self.options.out / "checkpoint.pt"
         state = files.load_checkpoint(path)
         for name, value in recipe_of(self.options).items():
-            if state["recipe"].get(name) != value:
-                raise Bad(f"{path}: {name} is {state['recipe'].get(name)} there and {value} now: --resume takes the same recipe")
+            before = state["recipe"].get(name)
+            if before != value and name in FIXED:
+                raise Bad(f"{path}: {name} is {before} there and {value} now: --resume goes on with the same network and data")
+            if before != value:
+                print(f"resume: {name} was {before}, is {value} from here on", flush=True)
         if state["names"] != self.names:
             raise Bad(f"{path}: its classes are {', '.join(state['names'])}, the data's are {', '.join(self.names)}")
         self.model.load_state_dict(state["model"])
@@ -383,18 +391,17 @@ def train(options, data: Split, test: Split, names: list[str]) -> None:
         training.log.append(row)
         files.save_log(options.out, names, training.log)
         training.save()
-        print(f"\repoch {training.epoch} of {options.epochs}: loss {row['loss']:.4f}, {row['seconds']:.1f} s{measured}", flush=True)
-    if not training.log:
-        return
-    last = training.log[-1]
-    print(", ".join(f"AP {name} {last[f'AP {name}']:.4f}" for name in names) + f", mAP {last['mAP']:.4f}")
+        progress = f"epoch {training.epoch} of {options.epochs}"
+        print(f"\r{progress}: loss {row['loss']:.4f}, {row['seconds']:.1f} s{measured}", flush=True)
+    if "mAP" in training.log[-1]:
+        print(summary({name: training.log[-1][f"AP {name}"] for name in names}))
 
 
 def evaluate(options, test: Split) -> None:
     model, names = files.load_model(options.out)
     check_classes(test, names)
     precision = measure(model, test, names, model.priors())
-    print(", ".join(f"AP {name} {value:.4f}" for name, value in precision.items()) + f", mAP {mean(precision):.4f}")
+    print(summary(precision))
 
 
 def main() -> None:

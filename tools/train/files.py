@@ -16,6 +16,7 @@ import networks
 from voc import Bad
 
 FORMAT = "mnx detector 1"
+CHECKPOINT = {"recipe", "names", "epoch", "log", "model", "optimiser", "average", "steps"}
 
 
 def make_folder(path: Path) -> None:
@@ -44,7 +45,10 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 def load_checkpoint(path: Path) -> dict:
     try:
-        return torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True)
+        if not isinstance(state, dict) or not CHECKPOINT <= state.keys():
+            raise ValueError("other entries than a detector's training writes")
+        return state
     except OSError as error:
         raise Bad(f"{path}: cannot read the checkpoint: {error.strerror}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
