@@ -1,0 +1,433 @@
+#!/usr/bin/env python3
+"""Trains an SSDLite detector on a folder in VOC's form: Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt.
+
+    tools/train/detect.py DATA OUT --width 0.35 --train trainval --test test
+    tools/train/detect.py DATA OUT --resume
+    tools/train/detect.py DATA OUT --evaluate --test test
+
+OUT gets model.safetensors, which `mnx-infer convert` takes, model.json and labels.txt, which say what network it is, log.csv, plot.png, and
+checkpoint.pt, from which --resume goes on. All are written anew as training goes, each at once, so an interrupted run leaves whole files.
+"""
+
+import argparse
+import copy
+import dataclasses
+import math
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+try:
+    import numpy as np
+    import torch
+    import torchvision
+except ImportError as error:
+    sys.exit(f"detect.py: {error}: see tools/train/requirements.txt")
+
+import files
+import networks
+from augment import augmented, prepare
+from average_precision import average_precision
+from objective import loss, match
+from voc import Bad, Split, check_classes, class_names, read_split
+
+# As the released detector: which boxes an evaluation sees.
+SCORE, IOU, TOP = 0.01, 0.45, 100
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA", help="the data set's folder")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder that results go to")
+    parser.add_argument("--train", default="trainval", metavar="SPLIT", help="pictures to learn from (default: trainval)")
+    parser.add_argument("--test", default="test", metavar="SPLIT", help="pictures to measure on (default: test)")
+    parser.add_argument("--classes", metavar="A,B,C", help="classes and their order (default: those of the training split, by the alphabet)")
+    network = parser.add_argument_group("network")
+    network.add_argument("--backbone", choices=("mobilenext", "mobilenetv2"), default="mobilenext")
+    network.add_argument("--width", type=positive, default=1.0, help="width multiplier of the backbone (default: 1.0)")
+    network.add_argument("--size", type=whole, default=320, help="pictures are squashed to SIZE x SIZE (default: 320)")
+    network.add_argument("--from", dest="start", type=Path, metavar="FILE", help="safetensors of a classifier or detector to start from; its heads are left out")
+    network.add_argument("--freeze", type=natural, default=0, metavar="N", help="the first N blocks of the backbone, the stem among them, stay as they are (default: 0)")
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument("--epochs", type=whole, default=150)
+    recipe.add_argument("--batch", type=whole, default=8)
+    recipe.add_argument("--workers", type=whole, default=2, help="threads; each takes a part of every batch and its statistics (default: 2)")
+    recipe.add_argument("--rate", type=positive, default=1e-3, help="highest learning rate of AdamW (default: 0.001)")
+    recipe.add_argument("--decay", type=share, default=0.02, help="weight decay (default: 0.02)")
+    recipe.add_argument("--warm-up", type=positive, default=3.0, metavar="EPOCHS", help="the rate rises for so long, then falls as a cosine (default: 3)")
+    recipe.add_argument("--average", type=share, default=0.998, help="decay of the weights' moving average, which is what counts; 0: none (default: 0.998)")
+    recipe.add_argument("--expand", type=positive, default=4.0, help="pictures shrink to 1/EXPAND at most; 1: never (default: 4)")
+    recipe.add_argument("--no-crop", dest="crop", action="store_false", help="no random parts of pictures")
+    recipe.add_argument("--vertical-mirror", action="store_true", help="also mirror top to bottom, where pictures have no up")
+    recipe.add_argument("--least-priors", type=whole, default=1, metavar="N", help="every box gets its N best priors, whatever their overlap (default: 1)")
+    recipe.add_argument("--seed", type=int, default=0)
+    run = parser.add_argument_group("run")
+    run.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
+    run.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe: over twice as fast on CPUs with AMX")
+    run.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
+    run.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
+    run.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
+    return parser.parse_args()
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected 0 or more and less than 1, found {text}")
+    return value
+
+
+def whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    return value
+
+
+def natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
+    return value
+
+
+# What a resumed run must have as the first one, and what its checkpoint does not know. All else is the recipe: it may change.
+FIXED = ("backbone", "width", "size", "train", "seed", "workers")
+UNKNOWN = {"data", "out", "classes", "test", "start", "measure_every", "half", "resume", "evaluate"}
+
+
+def recipe_of(options: argparse.Namespace) -> dict:
+    return {name: value for name, value in vars(options).items() if name not in UNKNOWN}
+
+
+@dataclasses.dataclass
+class Example:
+    """A picture to learn from: bytes, boxes in pixels, classes."""
+
+    pixels: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+
+
+def examples(split: Split, names: list[str]) -> list[Example]:
+    """Without difficult and empty boxes; those that stick out are cut, and left out if nothing remains."""
+    result = []
+    for sample in split.samples:
+        height, width = sample.pixels.shape[:2]
+        kept = [(box.corners, names.index(box.label) + 1) for box in sample.boxes if not box.difficult and not box.empty]
+        boxes = np.array([corners for corners, _ in kept], float).reshape(-1, 4).clip(0, (width, height, width, height))
+        classes = np.array([label for _, label in kept], np.int64)
+        whole_boxes = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        result.append(Example(sample.pixels, boxes[whole_boxes], classes[whole_boxes]))
+    return result
+
+
+def batches(count: int, epoch: int, options) -> list[list[int]]:
+    """Which pictures are in which batch of an epoch. The same for the same seed and epoch.
+
+    An incomplete batch is left out: one picture alone has no statistics on the last level's single cell.
+    """
+    order = list(range(count))
+    Random(f"{options.seed} {epoch}").shuffle(order)
+    size = min(options.batch, count)
+    return [order[start : start + size] for start in range(0, count - size + 1, size)]
+
+
+def learn_from(data: list[Example], numbers: list[int], epoch: int, table, options):
+    """A batch, changed at random: pictures, and what their priors should say: classes and offsets."""
+    pictures, labels, offsets = [], [], []
+    for number in numbers:
+        example = data[number]
+        random = Random(f"{options.seed} {epoch} {number}")
+        picture, boxes, classes = augmented(example.pixels, example.boxes, example.classes, options.size, options, random)
+        # A box cut to a sliver has no size to learn.
+        kept = ((boxes[:, 2:] - boxes[:, :2]) * options.size > 1).all(1)
+        label, offset = match(torch.from_numpy(boxes[kept]).float(), torch.from_numpy(classes[kept]), table, least=options.least_priors)
+        pictures.append(picture)
+        labels.append(label)
+        offsets.append(offset)
+    return torch.stack(pictures), torch.stack(labels), torch.stack(offsets)
+
+
+def detections(scores, boxes, table, width: int, height: int) -> list[np.ndarray]:
+    """Per class, without the background: M x 5, score and box in pixels of the picture. `scores` and `boxes` are one picture's."""
+    probabilities = scores.softmax(-1)
+    corners = networks.decode(boxes, table) * torch.tensor((width, height, width, height))
+    inside = networks.decode(boxes, table)
+    result, rows = [], []
+    for label in range(1, scores.shape[1]):
+        chosen = torch.nonzero(probabilities[:, label] > SCORE).flatten()
+        kept = chosen[torchvision.ops.nms(inside[chosen], probabilities[chosen, label], IOU)]
+        result.append(torch.cat((probabilities[kept, label : label + 1], corners[kept]), 1).numpy())
+        rows += [(-float(row[0]), label, place) for place, row in enumerate(result[-1])]
+    best = {(label, place) for _, label, place in sorted(rows)[:TOP]}
+    return [rows[[(label, place) in best for place in range(len(rows))]] for label, rows in enumerate(result, 1)]
+
+
+@torch.inference_mode()
+def measure(model, split: Split, names: list[str], table) -> dict[str, float]:
+    """Average precision at IoU 0.5 per class."""
+    model.eval()
+    found: list[list] = [[] for _ in names]
+    for sample in split.samples:
+        height, width = sample.pixels.shape[:2]
+        scores, boxes = model(prepare(sample.pixels, model.size)[None])
+        for rows, all_rows in zip(detections(scores[0], boxes[0], table, width, height), found):
+            all_rows.append(rows)
+    result = {}
+    for name, rows in zip(names, found):
+        boxes = [[box for box in sample.boxes if box.label == name] for sample in split.samples]
+        truths = [np.array([box.corners for box in picture], float).reshape(-1, 4) for picture in boxes]
+        result[name] = average_precision(truths, [[box.difficult for box in picture] for picture in boxes], rows)
+    return result
+
+
+def mean(values: dict[str, float]) -> float:
+    """Over the classes that the split has."""
+    known = [value for value in values.values() if not math.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def summary(precision: dict[str, float]) -> str:
+    return ", ".join(f"AP {name} {value:.4f}" for name, value in precision.items()) + f", mAP {mean(precision):.4f}"
+
+
+def initialise(model) -> None:
+    """Convolutions as MobileNetV2's, the heads' last layers small."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            if layer.bias is not None and layer.groups == 1:
+                torch.nn.init.normal_(layer.weight, std=0.01)
+            else:
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
+
+
+def optimiser(model, options):
+    """AdamW; norms and biases do not decay."""
+    decaying = [weight for weight in model.parameters() if weight.dim() > 1]
+    others = [weight for weight in model.parameters() if weight.dim() <= 1]
+    groups = [{"params": decaying, "weight_decay": options.decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=options.rate)
+
+
+def rate(step: float, steps: int, warm_up: float) -> float:
+    """The share of the highest learning rate at this step."""
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up))
+
+
+class Average:
+    """A moving average of weights and statistics. Early on it follows faster."""
+
+    def __init__(self, model, decay: float):
+        self.decay, self.steps = decay, 0
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+class Training:
+    """A run: model, average, optimiser, log. It can be written to and read from a checkpoint after any epoch."""
+
+    def __init__(self, options, names: list[str]):
+        self.options, self.names = options, names
+        torch.manual_seed(options.seed)
+        self.model = networks.ssdlite(options.backbone, options.width, len(names) + 1, options.size)
+        initialise(self.model)
+        self.table = self.model.priors()
+        self.model = self.model.to(memory_format=torch.channels_last)
+        for block in self.model.backbone.features[: options.freeze]:
+            block.requires_grad_(False)
+        self.replicas = [self.model, *(self.replica() for _ in range(options.workers - 1))]
+        self.pool = ThreadPoolExecutor(options.workers)
+        self.optimiser = optimiser(self.model, options)
+        self.average = Average(self.model, options.average)
+        self.epoch, self.log = 0, []
+
+    def replica(self):
+        """The model once more, with the same weights in memory, and gradients and statistics of its own."""
+        twin = copy.deepcopy(self.model)
+        for other, own in zip(twin.parameters(), self.model.parameters()):
+            other.data = own.data
+        return twin
+
+    def start_from(self, path: Path) -> None:
+        files.load_backbone(self.model, path)
+        self.average = Average(self.model, self.options.average)
+
+    def save(self) -> None:
+        files.save_checkpoint(
+            self.options.out / "checkpoint.pt",
+            dict(
+                recipe=recipe_of(self.options),
+                names=self.names,
+                epoch=self.epoch,
+                log=self.log,
+                model=self.model.state_dict(),
+                optimiser=self.optimiser.state_dict(),
+                average=self.average.state,
+                steps=self.average.steps,
+            ),
+        )
+
+    def resume(self) -> None:
+        path = self.options.out / "checkpoint.pt"
+        state = files.load_checkpoint(path)
+        for name, value in recipe_of(self.options).items():
+            before = state["recipe"].get(name)
+            if before != value and name in FIXED:
+                raise Bad(f"{path}: {name} is {before} there and {value} now: --resume goes on with the same network and data")
+            if before != value:
+                print(f"resume: {name} was {before}, is {value} from here on", flush=True)
+        if state["names"] != self.names:
+            raise Bad(f"{path}: its classes are {', '.join(state['names'])}, the data's are {', '.join(self.names)}")
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.state, self.average.steps = state["average"], state["steps"]
+        self.epoch, self.log = state["epoch"], state["log"]
+
+    def run_epoch(self, data: list[Example]) -> dict:
+        """One pass over the data. Returns the log's row."""
+        options, started = self.options, time.monotonic()
+        plan = batches(len(data), self.epoch, options)
+        losses = []
+        for count, numbers in enumerate(plan):
+            step = self.epoch * len(plan) + count
+            now = options.rate * rate(step, options.epochs * len(plan), options.warm_up * len(plan))
+            for group in self.optimiser.param_groups:
+                group["lr"] = now
+            losses.append(self.step(data, numbers))
+            if sys.stderr.isatty():
+                print(f"\repoch {self.epoch + 1}: {count + 1} of {len(plan)} ", end="", file=sys.stderr, flush=True)
+        self.epoch += 1
+        class_loss, box_loss = (sum(part) / len(losses) for part in zip(*losses))
+        return dict(
+            epoch=self.epoch,
+            rate=now,
+            loss=class_loss + box_loss,
+            class_loss=class_loss,
+            box_loss=box_loss,
+            seconds=time.monotonic() - started,
+        )
+
+    def step(self, data: list[Example], numbers: list[int]) -> tuple[float, float]:
+        """Learns from a batch, its parts side by side. Returns class loss and box loss."""
+        parts = [part for part in (numbers[worker :: len(self.replicas)] for worker in range(len(self.replicas))) if part]
+        jobs = [self.pool.submit(self.gradients, replica, data, part) for replica, part in zip(self.replicas, parts)]
+        losses = [job.result() for job in jobs]
+        with torch.no_grad():
+            trained = ((weight for weight in replica.parameters() if weight.requires_grad) for replica in self.replicas)
+            for own, *others in zip(*list(trained)[: len(parts)]):
+                for other in others:
+                    own.grad += other.grad
+                own.grad /= len(parts)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optimiser.step()
+        self.average.update(self.model)
+        return tuple(sum(values) / len(parts) for values in zip(*losses))
+
+    def gradients(self, replica, data: list[Example], numbers: list[int]) -> tuple[float, float]:
+        """Leaves the gradients of a part of a batch in a replica. Returns class loss and box loss."""
+        options = self.options
+        torch.set_num_threads(1)
+        replica.train()
+        for block in replica.backbone.features[: options.freeze]:
+            block.eval()
+        pictures, labels, offsets = learn_from(data, numbers, self.epoch, self.table, options)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            scores, boxes = replica(pictures.contiguous(memory_format=torch.channels_last))
+        class_loss, box_loss = loss(scores.float(), boxes.float(), labels, offsets)
+        total = class_loss + box_loss
+        if not torch.isfinite(total):
+            raise Bad(f"epoch {self.epoch + 1}: the loss is {float(total)}: try a lower --rate")
+        replica.zero_grad(set_to_none=True)
+        total.backward()
+        return float(class_loss.detach()), float(box_loss.detach())
+
+    def result(self):
+        """The network of the averaged weights, rounded as the file has them."""
+        model = networks.ssdlite(self.options.backbone, self.options.width, len(self.names) + 1, self.options.size)
+        state = files.as_written(self.average.state, self.options.half)
+        model.load_state_dict({name: value.to(self.average.state[name].dtype) for name, value in state.items()})
+        return model.eval(), state
+
+
+def train(options, data: Split, test: Split, names: list[str]) -> None:
+    training = Training(options, names)
+    if options.resume:
+        training.resume()
+    elif options.start is not None:
+        training.start_from(options.start)
+    learned = examples(data, names)
+    while training.epoch < options.epochs:
+        row = training.run_epoch(learned)
+        measured = ""
+        if training.epoch % options.measure_every == 0 or training.epoch == options.epochs:
+            model, state = training.result()
+            precision = measure(model, test, names, training.table)
+            row |= {f"AP {name}": value for name, value in precision.items()} | {"mAP": mean(precision)}
+            measured = f", mAP {row['mAP']:.4f}"
+            files.save_model(options, names, state)
+        training.log.append(row)
+        files.save_log(options.out, names, training.log)
+        training.save()
+        progress = f"epoch {training.epoch} of {options.epochs}"
+        print(f"\r{progress}: loss {row['loss']:.4f}, {row['seconds']:.1f} s{measured}", flush=True)
+    if "mAP" in training.log[-1]:
+        print(summary({name: training.log[-1][f"AP {name}"] for name in names}))
+
+
+def evaluate(options, test: Split) -> None:
+    model, names = files.load_model(options.out)
+    check_classes(test, names)
+    precision = measure(model, test, names, model.priors())
+    print(summary(precision))
+
+
+def main() -> None:
+    options = arguments()
+    try:
+        test = read_split(options.data, options.test)
+        print(test.report(), flush=True)
+        if options.evaluate:
+            evaluate(options, test)
+            return
+        data = read_split(options.data, options.train)
+        print(data.report(), flush=True)
+        if len(data.samples) < 2:
+            raise Bad(f"split {data.name}: 1 picture is too few to train on")
+        names = class_names(data, options.classes.split(",") if options.classes else None)
+        for split in (data, test):
+            check_classes(split, names)
+        files.make_folder(options.out)
+        if not options.resume and (options.out / "checkpoint.pt").exists():
+            raise Bad(f"{options.out}: there is a run in it: --resume goes on with it, another folder begins anew")
+        train(options, data, test, names)
+    except Bad as bad:
+        sys.exit(f"detect.py: {bad}")
+    except KeyboardInterrupt:
+        sys.exit("detect.py: interrupted; --resume goes on after the last whole epoch")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Data sets in VOC's form: Annotations/NAME.xml, JPEGImages/NAME.*, ImageSets/Main/SPLIT.txt."""
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class Bad(Exception):
+    """What is wrong with the input, in one line."""
+
+
+@dataclass
+class Box:
+    """A box as annotated, in pixels of the picture. `empty`: it has no area, or its corners are the wrong way round."""
+
+    label: str
+    corners: tuple[float, float, float, float]
+    difficult: bool
+
+    @property
+    def empty(self) -> bool:
+        x0, y0, x1, y1 = self.corners
+        return not (x1 > x0 and y1 > y0)
+
+
+@dataclass
+class Sample:
+    """A picture, H x W x 3 in bytes, and its boxes."""
+
+    name: str
+    pixels: np.ndarray
+    boxes: list[Box]
+
+
+@dataclass
+class Split:
+    """The samples of a split, and how many boxes in it are not as they should be."""
+
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+    oddities: Counter = field(default_factory=Counter)
+
+    def labels(self) -> Counter:
+        """How many boxes there are with each label, in the labels' order."""
+        count = Counter(box.label for sample in self.samples for box in sample.boxes)
+        return Counter({label: count[label] for label in sorted(count)})
+
+    def report(self) -> str:
+        """One line about pictures, boxes, and boxes that are not used."""
+        boxes = ", ".join(f"{count} {label}" for label, count in self.labels().items())
+        odd = "".join(f"; {count} {what}" for what, count in sorted(self.oddities.items()))
+        return f"{self.name}: {len(self.samples)} pictures; {boxes or 'no boxes'}{odd}"
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """All pictures and annotations of a split, in memory.
+
+    An empty box stays in the list, for an evaluation counts it as one that nobody finds. Training leaves it out.
+    """
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        if not (folder / part).is_dir():
+            raise Bad(f"{folder}: not a data set in VOC's form, there is no folder {part}")
+    path = folder / "ImageSets/Main" / f"{split}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise Bad(f"{path}: cannot read the split: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Bad(f"{path}: the split is not text") from None
+    names = [line.split()[0] for line in lines if line.strip()]
+    if not names:
+        raise Bad(f"{path}: the split names no picture")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise Bad(f"{path}: the split names {repeated[0]} twice")
+    result = Split(split)
+    for name in names:
+        if Path(name).name != name:
+            raise Bad(f"{path}: {name!r} is not a picture's name")
+        pixels = read_picture(folder, name)
+        boxes = read_annotation(folder / "Annotations" / f"{name}.xml")
+        height, width = pixels.shape[:2]
+        for box in boxes:
+            x0, y0, x1, y1 = box.corners
+            if box.empty:
+                result.oddities["empty or inverted boxes left out"] += 1
+            elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+                result.oddities["boxes that stick out of the picture, cut"] += 1
+        result.samples.append(Sample(name, pixels, boxes))
+    return result
+
+
+def read_picture(folder: Path, name: str) -> np.ndarray:
+    """The picture of this name, RGB."""
+    path = next((p for p in (folder / "JPEGImages" / (name + ending) for ending in PICTURES) if p.is_file()), None)
+    if path is None:
+        raise Bad(f"{folder / 'JPEGImages' / name}: no such picture ({', '.join(PICTURES[:3])})")
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Bad(f"{path}: cannot read the picture: {error}") from None
+
+
+def read_annotation(path: Path) -> list[Box]:
+    """The boxes of an annotation file."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise Bad(f"{path}: cannot read the annotation: {error.strerror}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise Bad(f"{path}: not XML: {error}") from None
+    return [read_box(path, number, element) for number, element in enumerate(root.findall("object"), 1)]
+
+
+def read_box(path: Path, number: int, element: ElementTree.Element) -> Box:
+    label = (element.findtext("name") or "").strip()
+    if not label:
+        raise Bad(f"{path}: object {number} has no name")
+    corners = []
+    for corner in CORNERS:
+        text = (element.findtext(f"bndbox/{corner}") or "").strip()
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise Bad(f"{path}: object {number} ({label}): {corner} is {text!r}, expected a number")
+        corners.append(value)
+    difficult = (element.findtext("difficult") or "0").strip() not in ("", "0")
+    return Box(label, tuple(corners), difficult)
+
+
+def class_names(train: Split, wanted: list[str] | None) -> list[str]:
+    """The classes, without the background: those asked for, or those that `train` has, by the alphabet."""
+    found = train.labels()
+    names = list(found) if wanted is None else wanted
+    if not names:
+        raise Bad(f"split {train.name}: no box to learn from")
+    for name in names:
+        if names.count(name) > 1:
+            raise Bad(f"class {name} is named twice")
+        if not found[name]:
+            raise Bad(f"split {train.name}: no box of class {name}, its classes are {', '.join(found)}")
+    return names
+
+
+def check_classes(split: Split, names: list[str]) -> None:
+    """Refuses boxes of other classes."""
+    for sample in split.samples:
+        for box in sample.boxes:
+            if box.label not in names:
+                raise Bad(f"split {split.name}, {sample.name}: unknown class {box.label!r}, expected {', '.join(names)}")
