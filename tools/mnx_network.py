@@ -123,6 +123,8 @@ def build(spec):
 
 
 def spell_out(spec):
+    if spec.get("detector") is not None:
+        raise Bad("spec: expected a classifier, found a detector, which these scripts do not know")
     stem, stages, width = spec["stem"], spec["stages"], spec["width"]
     activation, head = spec.get("activation", RELU6), spec.get("head")
     kinds = [stage.get("block", "sandglass") for stage in stages]

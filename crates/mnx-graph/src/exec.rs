@@ -2,13 +2,13 @@
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
-use mnx_tensor::{AlignedBytes, Operation, Part, TensorView};
+use mnx_tensor::{AlignedBytes, Blocking, Operation, Part, TensorView};
 
 use crate::arena::{LINE, Slot};
 use crate::border;
 use crate::int8::dequantize;
 use crate::layers::Layers;
-use crate::plan::{BatchValue, Conv, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
+use crate::plan::{BatchValue, Conv, Head, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
 use crate::rows;
 
 /// How a session's memory is divided, in bytes.
@@ -146,6 +146,10 @@ impl<'a> Exec<'a> {
                     let row = dst.block::<u8>(picture).wrapping_add(*offset);
                     rows::write(src, row.cast(), *numbers, pixels, channels);
                 }
+                StepKind::Head(head) => {
+                    let row = dst.block::<u8>(picture).wrapping_add(head.offset);
+                    self.head(head, Part { dst: PlanesMut { ptr: row, ..dst }, ..part });
+                }
                 StepKind::Linear(layer) => {
                     let pixels = (0..self.input.shape()[0]).into();
                     self.layers.get(layer.index).run(&Part { pixels, ..part });
@@ -188,6 +192,28 @@ impl<'a> Exec<'a> {
                 part.src = copied(conv, part, scratch);
             }
             self.layer(conv, Part { scratch: scratch.kernels, ..part });
+        }
+    }
+
+    /// Runs the last layer of a head on a part of its pixels. The output begins at `part.dst`.
+    ///
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn head(&self, head: &Head, part: Part) {
+        let layer = self.layers.get(head.layer.index);
+        let (cin, cout) = (head.blocks() * Blocking::U8.pixel_bytes(), head.layer.cout * size_of::<f32>());
+        let src = Planes { ptr: part.scratch, stride: cin };
+        let scratch = part.scratch.wrapping_add(head.kernels);
+        let channels = (0..head.layer.groups()).into();
+        for start in (part.pixels.start..part.pixels.end).step_by(Head::PIXELS) {
+            let count = (part.pixels.end - start).min(Head::PIXELS);
+            let dst = PlanesMut { ptr: part.dst.ptr.wrapping_add(start * cout), stride: cout };
+            let pixels = (0..count).into();
+            // SAFETY: the plan made room in scratch for so many pixels and for the kernel. The rest is the caller's promise.
+            unsafe {
+                rows::gather(part.src, (start..start + count).into(), head.blocks(), part.scratch);
+                layer.run(&Part { src, dst, residual: None, geometry: Geometry::POINT, scratch, pixels, channels });
+            }
         }
     }
 

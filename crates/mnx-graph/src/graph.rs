@@ -39,6 +39,8 @@ pub(crate) enum Work<'n> {
     Pool,
     /// A head's planes as rows of an output, which several of these write: row `first` is the first cell's first prior.
     Rows { first: usize },
+    /// The last layer of a head in int8, which writes rows of an output itself, from row `first` on.
+    Head { layer: PlacedLayer<'n>, first: usize },
     /// f32 to u8: of the network's input, or between an f32 operation and an int8 one.
     Quantize(Quantization),
     /// u8 to f32.
@@ -151,11 +153,14 @@ impl<'n> Graph<'n> {
         for (level, (&map, rows)) in maps.iter().zip(rows).enumerate() {
             for (head, (_, output)) in outputs.into_iter().enumerate() {
                 let block = network.blocks.len() + 2 * level + head;
-                let mut value = map;
-                for layer in of_block(placed, block) {
+                let (mut value, mut layers) = (map, of_block(placed, block));
+                let is_int8 = |layer: &mut PlacedLayer<'_>| numbers.arithmetic[layer.index] == Arithmetic::Int8;
+                let int8 = layers.pop_if(is_int8);
+                for layer in layers {
                     value = self.layer(layer, numbers, value, None);
                 }
-                self.push(Work::Rows { first }, block, value, None, output);
+                let work = int8.map_or(Work::Rows { first }, |layer| Work::Head { layer, first });
+                self.push(work, block, value, None, output);
             }
             first = first.saturating_add(rows);
         }
@@ -226,10 +231,12 @@ impl<'n> Graph<'n> {
         dst
     }
 
-    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` for outputs,
-    /// and for the value of that name in another form: before it was quantised, or after it was dequantised.
+    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` for outputs
+    /// and heads' planes, which are outputs in another form, and for the value of that name in another form: before it was
+    /// quantised, or after it was dequantised.
     pub(crate) fn file_name(&self, value: ValueId) -> Option<String> {
-        if self.outputs.iter().any(|output| output.1 == value) {
+        let is_head = |node: &Node<'_>| matches!(node.work, Work::Rows { .. }) && node.src == value;
+        if self.outputs.iter().any(|output| output.1 == value) || self.nodes.iter().any(is_head) {
             return None;
         }
         let node = self.nodes.iter().find(|node| node.dst == value)?;

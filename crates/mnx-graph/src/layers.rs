@@ -36,7 +36,7 @@ impl Layers {
                 // No layer leaves this type with a lifetime longer than the type's own.
                 let weight: &'static [i8] = unsafe { &*std::ptr::from_ref(packed.weight) };
                 let (factors, requantize) = (&constants.factors, constants.requantize);
-                let (operation, channels) = (layer.operation(), channels(layer));
+                let (operation, channels) = (int8_operation(layer), channels(layer));
                 int8.push(Int8Weights::new(cpu, operation, channels, weight, packed.bias, factors, requantize)?);
             }
         }
@@ -102,6 +102,12 @@ impl Layers {
     pub(crate) fn quantize(&self) -> Option<&mnx_tensor::Layer<'_>> {
         self.quantize.as_ref()
     }
+}
+
+/// What an int8 layer's kernel computes. The end of a detector's head makes f32, as the classifier does and with weights in the
+/// same order.
+fn int8_operation(layer: &Layer) -> Operation {
+    if layer.makes_output() { Operation::Linear } else { layer.operation() }
 }
 
 fn channels(layer: &Layer) -> [usize; 2] {

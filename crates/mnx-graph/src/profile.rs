@@ -7,7 +7,7 @@ use mnx_tensor::{Arithmetic, Element, Isa, TensorView};
 
 use crate::exec::Exec;
 use crate::layers::Layers;
-use crate::plan::{Conv, Home, Shortcut, Step, StepKind};
+use crate::plan::{Conv, Head, Home, Shortcut, Step, StepKind};
 use crate::run::{Prepared, Until};
 use crate::threads::Watch;
 use crate::{Error, Model, PlacedLayer, Session};
@@ -231,7 +231,9 @@ impl<'a> Describe<'a> {
         let offset = match (step.dst, &step.kind) {
             (Home::Input, _) => 0,
             (Home::Workspace(slot), _) => slot.offset,
-            (Home::Batch(index), StepKind::Rows { offset, .. }) => self.prepared.regions.batch[index] + offset,
+            (Home::Batch(index), StepKind::Rows { offset, .. } | StepKind::Head(Head { offset, .. })) => {
+                self.prepared.regions.batch[index] + offset
+            }
             (Home::Batch(index), _) => self.prepared.regions.batch[index],
         };
         let network = self.model.network();
@@ -252,6 +254,7 @@ impl<'a> Describe<'a> {
             StepKind::Dequantize(_) => (of_step(), vec![border("dequantize", None, self.shape(step.dst))]),
             StepKind::Linear(layer) => ("classifier".into(), vec![self.layer(layer.index)]),
             StepKind::Rows { .. } => (of_step(), vec![self.rows(step)]),
+            StepKind::Head(head) => (of_step(), vec![self.layer(head.layer.index)]),
             StepKind::Chain(_) | StepKind::Channels(..) => {
                 let convs = step.kind.convs();
                 (self.block(&convs), convs.iter().map(|conv| self.layer(conv.layer.index)).collect())

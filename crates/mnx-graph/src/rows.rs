@@ -1,4 +1,4 @@
-//! From a head's planes to the rows of a detector's output.
+//! Between the planes of a detector's head, in which the channels of a pixel lie apart, and rows, in which they follow each other.
 
 use mnx_tensor::Blocking;
 use mnx_tensor::part::{Planes, Span};
@@ -21,6 +21,22 @@ pub(crate) unsafe fn write(src: Planes, output: *mut f32, channels: usize, pixel
             let to = output.wrapping_add(pixel * channels + first);
             // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(from, to, count) };
+        }
+    }
+}
+
+/// Copies all `blocks` blocks of u8 channels of some pixels: one pixel after the other to `to`.
+///
+/// # Safety
+/// `src` is readable for these pixels, `to` is writable for as many, and the two do not overlap.
+pub(crate) unsafe fn gather(src: Planes, pixels: Span, blocks: usize, to: *mut u8) {
+    let lanes = Blocking::U8.lanes;
+    for block in 0..blocks {
+        let plane = src.block::<u8>(block);
+        for (row, pixel) in (pixels.start..pixels.end).enumerate() {
+            let from = plane.wrapping_add(pixel * lanes);
+            // SAFETY: the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(from, to.wrapping_add((row * blocks + block) * lanes), lanes) };
         }
     }
 }

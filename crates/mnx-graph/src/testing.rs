@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mnx_graph::{
-    Activation, Arithmetic, Int8Weights, Layer, LayerKind, LayerWeights, Limits, Network, Quantization, Spec, Weights,
+    Activation, Arithmetic, Int8Weights, Layer, LayerWeights, Limits, Network, Quantization, Spec, Weights,
     write_quantized,
 };
 
@@ -94,9 +94,9 @@ impl RandomNetwork {
         RandomNetwork { values, ..made }
     }
 
-    /// All layers in int8 that can be.
+    /// All layers in int8.
     pub fn int8(spec: &Spec, seed: u64) -> RandomNetwork {
-        RandomNetwork::new(spec, seed, |_, layer| if ends_head(layer) { Arithmetic::F32 } else { Arithmetic::Int8 })
+        RandomNetwork::new(spec, seed, |_, _| Arithmetic::Int8)
     }
 
     fn push(&mut self, weights: Int8Weights, input: Quantization, arithmetic: Arithmetic) {
@@ -118,11 +118,6 @@ impl RandomNetwork {
         write_quantized(&self.spec, &Limits::default(), &self.layers, value, &mut file).expect("a weight file");
         file
     }
-}
-
-/// Whether it is the last layer of a detector's head, which has no int8 kernel.
-pub fn ends_head(layer: &Layer) -> bool {
-    layer.norm.is_none() && layer.kind == LayerKind::Pointwise
 }
 
 fn random_value(random: &mut Random, activation: Activation) -> Quantization {

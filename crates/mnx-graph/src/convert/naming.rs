@@ -136,7 +136,10 @@ impl<'a> Names<'a> {
                 if best.is_none() || found.tensors > most {
                     rivals = vec![found.naming.prefix.clone()];
                     best = Some(found);
-                } else if found.tensors == most && !rivals.contains(prefix) {
+                } else if found.tensors == most
+                    && !rivals.contains(prefix)
+                    && !best.as_ref().is_some_and(|best| self.share(best, &found))
+                {
                     rivals.push(prefix.clone());
                 }
             }
@@ -174,6 +177,15 @@ impl<'a> Names<'a> {
         found.layers = found.modules.iter().filter(|modules| self.has(&modules.conv, "weight")).count();
         found.tensors = found.modules.iter().map(|modules| self.there(modules)).sum();
         found
+    }
+
+    /// Whether two findings have a layer in common: then they are the same network, by names with and without the prefix.
+    fn share(&self, a: &Found, b: &Found) -> bool {
+        let there = |found: &'_ Found| -> BTreeSet<String> {
+            let names = found.modules.iter().map(|modules| modules.conv.clone());
+            names.filter(|name| self.has(name, "weight")).collect()
+        };
+        !there(a).is_disjoint(&there(b))
     }
 
     /// How many of a layer's tensors the checkpoint has.

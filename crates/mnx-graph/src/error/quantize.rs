@@ -6,9 +6,6 @@ use mnx_tensor::ErrorKind;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// A detector: its heads have no int8 kernels.
-    #[error("quantize: expected a classifier, found a detector, which cannot be quantised yet")]
-    Detector,
     /// A model that is quantised already. Its f32 weights are lost.
     #[error("quantize: expected an f32 network, found layer {layer} already int8: quantise the file it was made of")]
     AlreadyInt8 {

@@ -153,17 +153,12 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// `arithmetic` has one entry per layer. The ends of a detector's heads are f32, or it is refused.
+    /// `arithmetic` has one entry per layer.
     pub(super) fn new(network: &Network, arithmetic: &[Arithmetic], limits: &Limits) -> Result<Layout, Error> {
         let mut layout = Layout { tensors: Vec::new(), layers: Vec::new(), values: Vec::new(), payload_len: 0 };
         let quantized = Quantized::of(network, arithmetic);
         layout.value("input", quantized.input, limits)?;
         for ((layer, &arithmetic), &output) in network.layers().zip(arithmetic).zip(&quantized.outputs) {
-            // No int8 kernel of pointwise layers makes f32.
-            if layer.makes_output() && layer.kind == LayerKind::Pointwise && arithmetic != Arithmetic::F32 {
-                let (layer, found) = (layer.name.clone(), arithmetic.name().into());
-                return Err(Error::File(FileError::Arithmetic { layer, understood: &[Arithmetic::F32], found }));
-            }
             if layer.kind == LayerKind::Linear {
                 layout.value("pool.output", quantized.pool, limits)?;
             }

@@ -142,7 +142,7 @@ fn places_follow_one_another() {
             size = placed.output;
         }
         let last = net.place(h, w).last().unwrap();
-        assert_eq!((last.block, last.layer, last.output), (21, &net.classifier, (1, 1)));
+        assert_eq!((last.block, last.layer, last.output), (21, net.classifier().unwrap(), (1, 1)));
     }
 }
 

@@ -99,7 +99,7 @@ fn check(spec: &Spec, style: Style) {
 
 #[test]
 fn every_family_is_found_at_its_widths() {
-    for family in families() {
+    for family in families().filter(|family| !family.starts_with("ssdlite")) {
         let widths: &[f64] = match family {
             _ if family.starts_with("resnet") => &[],
             _ if family.starts_with("mobilenext") => &[0.1, 0.13, 0.35, 0.5],

@@ -6,7 +6,7 @@ use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning};
 
 use super::split::{Task, keeps_rows};
-use super::{BatchValue, Chain, Conv, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
+use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
 use crate::graph::{Addend, Graph, Node, ValueId, Work};
 use crate::int8::check_average;
@@ -84,6 +84,10 @@ impl<'a> PlanBuilder<'a> {
                 }
                 Work::Rows { first } => {
                     self.rows(node, first)?;
+                    1
+                }
+                Work::Head { layer, first } => {
+                    self.head(node, &layer, first)?;
                     1
                 }
                 Work::Quantize(_) if first == 0 => {
@@ -310,22 +314,44 @@ impl<'a> PlanBuilder<'a> {
         self.push(StepKind::Linear(layer), split, node, node.src, dst);
     }
 
-    /// A head's planes to their place in an output. The first step that writes to an output makes room for all of it.
+    /// A detector's output. The first step that writes to it makes room for all of it.
+    fn output(&mut self, value: ValueId) -> Result<Home, Error> {
+        if let Some(&home) = self.homes.get(&value) {
+            return Ok(home);
+        }
+        let shape @ [rows, numbers, _] = self.graph[value].shape;
+        check_elements(self.limits, || format!("the output `{}`", self.graph[value].name), rows, numbers, 1)?;
+        Ok(self.batch(shape, rows * numbers * size_of::<f32>(), None))
+    }
+
+    /// Bytes up to row `first` of an output.
+    fn offset(&self, value: ValueId, first: usize) -> usize {
+        let [_, numbers, _] = self.graph[value].shape;
+        first * numbers * size_of::<f32>()
+    }
+
+    /// A head's planes to their place in an output.
     fn rows(&mut self, node: &Node<'_>, first: usize) -> Result<(), Error> {
-        let shape @ [all, numbers, _] = self.graph[node.dst].shape;
-        let dst = match self.homes.get(&node.dst) {
-            Some(&home) => home,
-            None => {
-                let what = || format!("the output `{}`", self.graph[node.dst].name);
-                check_elements(self.limits, what, all, numbers, 1)?;
-                self.batch(shape, all * numbers * size_of::<f32>(), None)
-            }
-        };
+        let dst = self.output(node.dst)?;
         let [channels, height, width] = self.graph[node.src].shape;
         let blocks = channels.div_ceil(Blocking::F32.lanes);
         let split = self.work_of((height, width), blocks, channels * height * width).by_size();
-        let kind = StepKind::Rows { offset: first * numbers * size_of::<f32>(), channels };
+        let kind = StepKind::Rows { offset: self.offset(node.dst, first), channels };
         self.push(kind, split, node, node.src, dst);
+        Ok(())
+    }
+
+    /// The last layer of a head in int8.
+    fn head(&mut self, node: &Node<'_>, placed: &PlacedLayer<'_>, first: usize) -> Result<(), Error> {
+        let dst = self.output(node.dst)?;
+        let offset = self.offset(node.dst, first);
+        let mut head = Head { layer: LayerRef::new(placed.layer, placed.index, self.made), offset, kernels: 0 };
+        head.kernels = head.blocks().saturating_mul(Blocking::U8.pixel_bytes() * Head::PIXELS).next_multiple_of(LINE);
+        let of_kernel = self.made.get(placed.index).scratch_bytes(&Geometry::POINT);
+        self.needs_scratch(head.kernels.saturating_add(of_kernel));
+        let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
+        let split = self.work_of(placed.output, 1, macs).by_pixels(1);
+        self.push(StepKind::Head(head), split, node, node.src, dst);
         Ok(())
     }
 

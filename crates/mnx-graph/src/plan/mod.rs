@@ -126,6 +126,8 @@ pub(crate) enum StepKind {
     /// A head's planes of `channels` channels to its place in a row, `offset` bytes from the row's start: pixel by pixel, all
     /// channels of each.
     Rows { offset: usize, channels: usize },
+    /// The last layer of a head in int8, with its outputs as rows in the same way.
+    Head(Head),
 }
 
 /// One layer or more, and where their strips lie in a thread's scratch. Offsets are in bytes from its start.
@@ -150,6 +152,27 @@ pub(crate) struct Pair {
     pub(crate) plane: usize,
     /// Where the kernels' own scratch begins.
     pub(crate) kernels: usize,
+}
+
+/// A pointwise layer in int8 that runs as the classifier does, pixels being its rows. A unit copies some pixels' channels, which lie
+/// blocks apart, to the start of its thread's scratch, and computes all outputs of them.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) layer: LayerRef,
+    /// Where its outputs begin, in bytes from the start of the row.
+    pub(crate) offset: usize,
+    /// Where the kernel's own scratch begins.
+    pub(crate) kernels: usize,
+}
+
+impl Head {
+    /// How many pixels are copied at a time.
+    pub(crate) const PIXELS: usize = 64;
+
+    /// Blocks of input channels.
+    pub(crate) fn blocks(&self) -> usize {
+        self.layer.cin.div_ceil(Blocking::U8.lanes)
+    }
 }
 
 /// A layer of a chain, and the strip that holds its output for the next layer.

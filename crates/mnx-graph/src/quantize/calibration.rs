@@ -43,7 +43,7 @@ impl Calibration {
     /// A calibration that has not seen anything yet.
     ///
     /// # Errors
-    /// [`QuantizeError::Detector`] for a detector; [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
+    /// [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
     pub fn new(model: &Model) -> Result<Calibration, Error> {
         super::check_f32(model)?;
         let flow = Flow::new(model.network(), (1, 1));
@@ -83,11 +83,17 @@ impl Calibration {
             if let Some(error) = failed {
                 return Err(error);
             }
-            let logits = part.values.len() - 1;
-            if part.values[logits].low.len() != outputs.shape()[1] {
-                return Err(other_network(&part.values[logits].name));
+            // The outputs are the last values. A detector's numbers are no planes: they count as one channel.
+            let count = outputs.iter().count();
+            let first = part.values.len().saturating_sub(count);
+            for (i, (name, output)) in (first..).zip(outputs.iter()) {
+                let channels = if count == 1 { output.shape()[1] } else { 1 };
+                match part.values.get(i) {
+                    Some(known) if known.fits(name, channels) => (),
+                    known => return Err(other_network(known.map_or(name, |known| &known.name))),
+                }
+                part.add(i, output.data()).map_err(|(index, found)| not_finite(name, picture, index, found))?;
             }
-            part.add(logits, outputs.data()).map_err(|(index, found)| not_finite("logits", picture, index, found))?;
             part.pictures = 1;
             if self.pictures == 0 {
                 *self = part;

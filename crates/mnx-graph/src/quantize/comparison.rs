@@ -51,10 +51,11 @@ impl Comparison {
         for picture in 0..batch {
             let input = TensorView::new([1, channels, height, width], input.picture(picture))?;
             let mut expected: Vec<(String, Vec<f32>)> = vec![("input".into(), input.data().to_vec())];
-            let logits = reference.run_observing_values(input, |value| {
+            let outputs = reference.run_observing_values(input, |value| {
                 expected.push((value.name.into(), value.values.to_vec()));
             })?;
-            expected.push(("logits".into(), logits.data().to_vec()));
+            let logits = outputs.get("logits").map(|logits| logits.data().to_vec());
+            expected.extend(outputs.iter().map(|(name, output)| (name.into(), output.data().to_vec())));
             let mut part = Comparison { pictures: 1, ..Comparison::new() };
             let mut add = |name: &str, found: &[f32]| {
                 let same = expected.iter().find(|(known, values)| known == name && values.len() == found.len());
@@ -64,12 +65,13 @@ impl Comparison {
                 }
             };
             let found = quantized.run_observing_values(input, |value| add(value.name, value.values))?;
-            add("logits", found.data());
+            found.iter().for_each(|(name, output)| add(name, output.data()));
             // An f32 network does not quantise its input.
             if let Some((missing, _)) = expected[1..].iter().find(|(name, _)| part.value(name).is_none()) {
                 return Err(QuantizeError::OtherNetwork { value: missing.clone() }.into());
             }
-            part.same_class = u64::from(best(&expected[expected.len() - 1].1) == best(found.data()));
+            // Detectors have boxes, not a class.
+            part.same_class = u64::from(logits.is_some_and(|logits| best(&logits) == best(found.data())));
             self.merge(&part)?;
         }
         Ok(())

@@ -1,21 +1,24 @@
 //! Which values a network's layers read and make, by the names that weight files have for them.
 
-use crate::graph::{Graph, Work};
+use crate::graph::{Graph, ValueId, Work};
 use crate::int8::Numbers;
-use crate::{Network, Padding};
+use crate::{LayerKind, Network, Padding};
 
 /// A network's values and layers.
 pub(super) struct Flow {
-    /// The input, then what each layer and pool makes, in order of execution.
+    /// The input, then what each layer and pool makes, in order of execution; the outputs come last.
     pub(super) values: Vec<Value>,
+    /// How many of them are outputs: `logits`, or a detector's `scores` and `boxes`, each of all levels together.
+    pub(super) outputs: usize,
     /// In the order of [`Network::layers`].
     pub(super) layers: Vec<LayerFlow>,
 }
 
 /// A value between layers.
 pub(super) struct Value {
-    /// `input`, `logits`, or the name of what makes it and `.output`.
+    /// `input`, the name of an output, or the name of what makes it and `.output`.
     pub(super) name: String,
+    /// 1 of a detector's outputs.
     pub(super) channels: usize,
     /// Index of the value whose scale and zero point it has: its own, but a max pool's output has those of its input.
     pub(super) scale_of: usize,
@@ -42,6 +45,8 @@ impl Flow {
         let mut layers = vec![None; network.layers().count()];
         // A value's number is its place: every node makes one, after those that it reads.
         let mut ids = Vec::new();
+        // The last layers of a detector's heads, with the planes that they make.
+        let mut ends = Vec::new();
         for node in &graph.nodes {
             if ids.is_empty() {
                 ids.push(node.src);
@@ -49,6 +54,12 @@ impl Flow {
                 values.push(Value { name: value.name.clone(), channels: value.shape[0], scale_of: 0, readers: 0 });
             }
             let number = |id| ids.iter().position(|&known| known == id).expect("nodes read what was made before");
+            if let Work::Rows { .. } = node.work {
+                // What the layer before it makes is part of this output.
+                let of_node = |end: &&mut (usize, _, ValueId)| end.2 == node.src;
+                ends.iter_mut().filter(of_node).for_each(|end| end.2 = node.dst);
+                continue;
+            }
             let (input, output) = (number(node.src), values.len());
             let shortcut = node.shortcut.map(|addend| number(addend.value));
             for read in [Some(input), shortcut].into_iter().flatten() {
@@ -56,14 +67,17 @@ impl Flow {
             }
             let scale_of = match node.work {
                 Work::Layer(placed) => {
-                    layers[placed.index] = Some(LayerFlow { input, output, shortcut, size: placed.input });
+                    let flow = LayerFlow { input, output, shortcut, size: placed.input };
+                    if placed.layer.makes_output() && placed.layer.kind != LayerKind::Linear {
+                        ends.push((placed.index, flow, node.dst));
+                        continue;
+                    }
+                    layers[placed.index] = Some(flow);
                     output
                 }
                 Work::MaxPool => values[input].scale_of,
-                // It makes no value of a scale of its own: the rows are a head's numbers.
-                Work::Rows { .. } => continue,
                 // Only networks with int8 layers have these.
-                Work::Quantize(_) | Work::Dequantize(_) => output,
+                Work::Quantize(_) | Work::Dequantize(_) | Work::Rows { .. } | Work::Head { .. } => output,
                 Work::Pool => output,
             };
             let value = &graph[node.dst];
@@ -72,7 +86,21 @@ impl Flow {
             values.push(Value { name, channels: value.shape[0], scale_of, readers: 0 });
             ids.push(node.dst);
         }
-        Flow { values, layers: layers.into_iter().flatten().collect() }
+        if !ends.is_empty() {
+            let first = values.len();
+            for (index, flow, output) in ends {
+                let of_end = graph.outputs.iter().position(|known| known.1 == output);
+                layers[index] = Some(LayerFlow { output: first + of_end.unwrap_or(0), ..flow });
+            }
+            let outputs = graph.outputs.iter().enumerate();
+            values.extend(outputs.map(|(at, (name, _))| Value {
+                name: (*name).into(),
+                channels: 1,
+                scale_of: first + at,
+                readers: 0,
+            }));
+        }
+        Flow { values, outputs: graph.outputs.len(), layers: layers.into_iter().flatten().collect() }
     }
 }
 

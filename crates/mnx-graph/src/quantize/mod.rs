@@ -100,7 +100,6 @@ impl Quantized {
 /// `calibration` saw. Weights become i8, symmetric, with a scale per output channel. Layers in `options.keep` stay f32.
 ///
 /// # Errors
-/// - [`QuantizeError::Detector`] for a detector.
 /// - [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
 /// - [`QuantizeError::NoPictures`] or [`QuantizeError::OtherNetwork`] for a calibration that says nothing about the model.
 /// - [`QuantizeError::Keep`] or [`QuantizeError::NothingLeft`] for names of layers.
@@ -137,11 +136,8 @@ pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> 
     Ok(Quantized { file, layers: reports })
 }
 
-/// Refuses a detector, and a model that has an int8 layer.
+/// Refuses a model that has an int8 layer.
 fn check_f32(model: &Model) -> Result<(), Error> {
-    if model.network().classifier().is_none() {
-        return Err(QuantizeError::Detector.into());
-    }
     match model.tensors().find(|tensor| tensor.element == Element::I8) {
         None => Ok(()),
         Some(tensor) => {

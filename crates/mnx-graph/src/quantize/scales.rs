@@ -94,13 +94,13 @@ fn added(flow: &Flow, kept: &[bool], pixels: usize) -> Vec<Added> {
             added.push(Added { from: flow.values[shortcut].scale_of, to: layer.output, divisor: 1.0 });
         }
     }
-    if let Some([before, classifier]) = flow.layers.last_chunk() {
+    if let Some([before, classifier]) = flow.layers.last_chunk().filter(|_| flow.outputs == 1) {
         added.push(Added { from: before.output, to: classifier.input, divisor: pixels as f64 });
     }
     added
 }
 
-/// Which values are u8: those that an int8 layer makes or reads, except the logits, as in a weight file. A max pool's output
+/// Which values are u8: those that an int8 layer makes or reads, except the outputs, as in a weight file. A max pool's output
 /// counts for its input.
 fn quantized(flow: &Flow, kept: &[bool]) -> Vec<bool> {
     let mut quantized = vec![false; flow.values.len()];
@@ -109,9 +109,7 @@ fn quantized(flow: &Flow, kept: &[bool]) -> Vec<bool> {
             quantized[flow.values[value].scale_of] = true;
         }
     }
-    if let Some(logits) = quantized.last_mut() {
-        *logits = false;
-    }
+    quantized.iter_mut().rev().take(flow.outputs).for_each(|output| *output = false);
     quantized
 }
 

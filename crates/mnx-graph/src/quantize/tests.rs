@@ -392,3 +392,38 @@ fn the_int8_network_computes_nearly_what_the_f32_network_does() {
         assert!(matches!(refused, Err(Error::Quantize(QuantizeError::AlreadyInt8 { .. }))), "{refused:?}");
     }
 }
+
+/// Heads are in int8 as everything else is; what they make stays f32 and is near to what it was.
+#[test]
+fn detectors_are_quantised_with_their_heads() {
+    for family in ["ssdlite-mobilenext", "ssdlite-mobilenetv2", "ssdlite300-mobilenetv2-tf"] {
+        let mut spec = Spec::family(family).unwrap();
+        (spec.width, spec.classes) = (0.1, 3);
+        let model = Model::from_bytes(crate::init(&spec, 2).unwrap()).unwrap();
+        let mut session = Session::new(&model).unwrap();
+        let numbers: Vec<f32> = (0..2 * 3 * 64 * 64).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let pictures = mnx_tensor::Tensor::from_slice([2, 3, 64, 64], &numbers).unwrap();
+        let mut calibration = Calibration::new(&model).unwrap();
+        calibration.observe(&mut session, pictures.view()).unwrap();
+        assert!(calibration.observed("scores").is_some() && calibration.observed("boxes").is_some());
+        let mut quantized = quantize(&model, &calibration, &Options::new()).unwrap();
+        assert_eq!(quantized.f32_layers(), 0, "{family}");
+        let int8 = Model::from_bytes(quantized.file.clone()).unwrap();
+        assert!(int8.arithmetic().iter().all(|&arithmetic| arithmetic == Arithmetic::Int8));
+        let mut comparison = Comparison::new();
+        comparison.observe(&mut session, &mut Session::new(&int8).unwrap(), pictures.view()).unwrap();
+        for output in ["scores", "boxes"] {
+            assert!(comparison.snr(output).unwrap() > 12.0, "{family} {output}: {:?}", comparison.snr(output));
+        }
+        quantized.measured(&comparison);
+        let of = |name: &str| quantized.layers.iter().find(|layer| layer.name == name).unwrap();
+        assert_eq!(of("cls_headers.0.conv.3").value, "scores");
+        assert_eq!(of("reg_headers.0.conv.3").output_snr, comparison.snr("boxes"));
+
+        // Some heads may stay f32.
+        let options = Options::new().keep(["cls_headers.0", "reg_headers.1"]);
+        let kept = quantize(&model, &calibration, &options).unwrap();
+        assert_eq!(kept.f32_layers(), 4, "{family}");
+        Model::from_bytes(kept.file).unwrap();
+    }
+}

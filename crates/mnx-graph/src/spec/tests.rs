@@ -115,7 +115,7 @@ fn only_an_unusual_fit_and_interpolation_are_written() {
     let json = serde_json::to_string(&spec.preprocessing).unwrap();
     assert!(json.contains(r#""fit":"squash","interpolation":"bicubic""#), "{json}");
     assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), spec.preprocessing);
-    let error = serde_json::from_str::<Preprocessing>(&json.replace("bicubic", "bilinear")).unwrap_err();
+    let error = serde_json::from_str::<Preprocessing>(&json.replace("bicubic", "nearest")).unwrap_err();
     assert!(error.to_string().contains("bilinear-antialiased"), "{error}");
 }
 

@@ -143,8 +143,23 @@ fn quantized(net: &RandomNetwork) -> HashSet<String> {
             names.insert(added);
         }
     }
-    if is_int8(index) {
+    if net.network.classifier().is_some() && is_int8(index) {
         names.insert("pool.output".into());
+    }
+    for level in net.network.levels() {
+        let block = &net.network.blocks[level.block];
+        let map = level.layer.map_or(block.layers.last(), |layer| block.layers.get(layer)).unwrap();
+        for head in [&level.scores, &level.boxes] {
+            value = format!("{}.output", map.name);
+            for layer in &head.layers {
+                let output = format!("{}.output", layer.name);
+                if is_int8(index) {
+                    names.insert(value);
+                    names.extend(layer.norm.is_some().then(|| output.clone()));
+                }
+                (value, index) = (output, index + 1);
+            }
+        }
     }
     names
 }
@@ -214,9 +229,11 @@ impl Walk<'_> {
         let (x, input) = src.bytes();
         let sums = int8::sums(operation, &shape, x, &weights.weight, &weights.bias, input.zero_point);
         let exact = |scale: f32| f64::from(input.scale) * f64::from(scale);
-        if layer.kind == LayerKind::Linear {
-            let logits = sums.iter().zip(&weights.scale).map(|(&sum, &scale)| sum as f32 * exact(scale) as f32);
-            return Value { name, height, width, numbers: Numbers::F32(logits.collect()) };
+        if layer.norm.is_none() {
+            // One of the network's outputs.
+            let pixels = height * width;
+            let numbers = sums.iter().enumerate().map(|(i, &sum)| sum as f32 * exact(weights.scale[i / pixels]) as f32);
+            return Value { name, height, width, numbers: Numbers::F32(numbers.collect()) };
         }
         let output = self.net.values[&name];
         let factors = weights.scale.iter().map(|&scale| (exact(scale) / f64::from(output.scale)) as f32);

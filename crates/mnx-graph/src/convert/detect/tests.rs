@@ -107,7 +107,8 @@ fn what_contradicts_the_spec_is_listed_before_the_tensors() {
 #[test]
 fn what_is_no_known_network_is_one_line() {
     assert!(matches!(detect(b"no checkpoint"), Err(Error::Checkpoint(CheckpointError::Format { .. }))));
-    let networks = "tensors named as in mobilenext, mobilenetv2, resnet18, resnet34, resnet50";
+    let networks = "tensors named as in mobilenext, mobilenetv2, resnet18, resnet34, resnet50, ssdlite-mobilenext, \
+                    ssdlite-mobilenetv2, ssdlite300-mobilenetv2-tf";
     let strange = |names: &[&str]| detected(&names.iter().map(|name| ((*name).to_owned(), vec![1])).collect());
     assert_eq!(strange(&[]), format!("checkpoint: expected {networks}, found none"));
     let names = ["a\nb\u{1b}[2J", "b", "c", "d"];

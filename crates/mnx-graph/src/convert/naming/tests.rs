@@ -198,7 +198,7 @@ fn detectors_have_names_of_their_own() {
         ("ssdlite-mobilenext", "own", "cls_headers.3.conv.0.bias"),
         ("ssdlite-mobilenext", "MobileNeXt's authors", "box_head.predictor.cls_headers.3.conv.0.bias"),
         ("ssdlite-mobilenetv2", "MobileNeXt's authors", "backbone.extras.1.conv.1.0.weight"),
-        ("ssdlite300-mobilenetv2-tf", "TensorFlow's SSDLite", "heads.5.box.pointwise.bias"),
+        ("ssdlite300-mobilenetv2-tf", "TensorFlow's SSDLite", "heads.5.box.pointwise.conv.bias"),
         ("ssdlite300-mobilenetv2-tf", "TensorFlow's SSDLite", "blocks.13.expand.bn.weight"),
     ];
     for (family, name, missing) in cases {

@@ -47,6 +47,11 @@ pub(super) struct Report {
     /// Signal to noise of the logits, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     logits_snr_db: Option<f64>,
+    /// Of a detector's raw scores and boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores_snr_db: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boxes_snr_db: Option<f64>,
     /// Likewise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) layers: Vec<Row>,
@@ -99,8 +104,10 @@ impl Report {
             f32_layers: quantized.f32_layers(),
             bytes: quantized.file.len(),
             f32_bytes: model.tensors().map(|tensor| tensor.bytes.len()).sum(),
-            same_class: comparison.map(Comparison::same_class),
+            same_class: comparison.filter(|_| model.spec().detector.is_none()).map(Comparison::same_class),
             logits_snr_db: comparison.and_then(|comparison| comparison.snr("logits")),
+            scores_snr_db: comparison.and_then(|comparison| comparison.snr("scores")),
+            boxes_snr_db: comparison.and_then(|comparison| comparison.snr("boxes")),
             layers: if wanted { quantized.layers.iter().map(Row::new).collect() } else { Vec::new() },
         }
     }
@@ -132,6 +139,9 @@ impl Report {
             let (same, pictures) = (grouped(same), grouped(self.pictures));
             text +=
                 &format!("same class as f32 on {same} of {pictures} pictures, logits {} dB\n", db(self.logits_snr_db));
+        }
+        if self.scores_snr_db.is_some() || self.boxes_snr_db.is_some() {
+            text += &format!("scores {} dB, boxes {} dB\n", db(self.scores_snr_db), db(self.boxes_snr_db));
         }
         if args.report {
             text += &format!("\n{}\n{LEGEND}", self.table());
