@@ -32,6 +32,9 @@ pub struct DetectorSpec {
     pub coder: BoxCoder,
     /// How numbers of the class heads become scores.
     pub scores: ScoreKind,
+    /// Whether boxes are cut off at the picture's edges, unless the caller says otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clip_boxes: bool,
     /// Boxes count if their score is above this, unless the caller says otherwise; 0…1.
     pub score: f32,
     /// A box is dropped if its intersection over union with a better one of its class is above this, unless the caller says
