@@ -1,7 +1,8 @@
 //! From pixels to the network's input: resize, crop and normalise, as torchvision does it.
 //!
 //! The result is that of `Compose([Resize(resize, interpolation), CenterCrop(resolution), ToTensor(), Normalize(mean, std)])`
-//! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`.
+//! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`. [`Interpolation::Bilinear`] alone is
+//! PyTorch's `interpolate` on floating-point pixels, rounded to bytes.
 
 use mnx_graph::{Fit, Interpolation, Preprocessing};
 
@@ -13,6 +14,17 @@ mod tests;
 
 /// Largest side of the resized square. Its three planes then have at most 2³¹ elements, the engine's default limit.
 const MAX_SIDE: usize = 26_754;
+
+/// Where the network's input lies in a picture. Both are across and down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    /// Pixels of the picture per pixel of the input.
+    pub(crate) scale: [f64; 2],
+    /// What a crop cuts off, in pixels of the input.
+    pub(crate) offset: [f64; 2],
+    /// Width and height of the picture.
+    pub(crate) size: [usize; 2],
+}
 
 /// Prepares pictures for one network. Buffers are kept from picture to picture.
 ///
@@ -42,7 +54,7 @@ impl Preprocessor {
     ///
     /// # Errors
     /// [`Error::Preprocessing`] if the resolution is 0, if the resized side is less than the resolution or above 26,754, if a
-    /// mean is not finite, or if a deviation is not finite and above 0; for [`Interpolation::Bilinear`], which is not there yet.
+    /// mean is not finite, or if a deviation is not finite and above 0.
     pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
         let &Preprocessing { resize, fit, interpolation, mean, std, .. } = preprocessing;
         let wrong = |field, expected: &str, found: String| {
@@ -60,13 +72,6 @@ impl Preprocessor {
         }
         if let Some(value) = std.iter().find(|&&value| !(value.is_finite() && value > 0.0)) {
             return wrong("std", "finite and above 0", value.to_string());
-        }
-        if interpolation == Interpolation::Bilinear {
-            return wrong(
-                "interpolation",
-                "bilinear-antialiased or bicubic",
-                "bilinear, which is not there yet".into(),
-            );
         }
         let values = std::array::from_fn(|channel| {
             // As in torchvision, the division, the difference and the quotient are rounded once each.
@@ -116,6 +121,13 @@ impl Preprocessor {
             normalise(&self.values, square.chunks_exact(3 * resolution), 3, output);
         }
         Ok(())
+    }
+
+    /// Where the network's input lies in a picture of this width and height.
+    pub(crate) fn placement(&self, width: usize, height: usize) -> Placement {
+        let axes = self.axes(width, height);
+        let [scale, offset] = [axes.each_ref().map(|axis| axis.scale), axes.map(|axis| axis.offset as f64)];
+        Placement { scale, offset, size: [width, height] }
     }
 
     /// Both axes of a picture. The short side becomes `resize`. The long side is in proportion, truncated, or becomes `resize`

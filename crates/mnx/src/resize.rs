@@ -1,4 +1,5 @@
-//! Antialiased resizing of 8-bit pixels, bilinear or bicubic. It has Pillow's arithmetic and computes only what a crop keeps.
+//! Resizing of 8-bit pixels, bilinear or bicubic. Only what a crop keeps is computed. Here is antialiased resizing with Pillow's
+//! arithmetic; plain bilinear resizing is in `bilinear`.
 //!
 //! Pillow resizes along rows, rounds to bytes, and resizes along columns. Its filter is as wide as the coarser of the two grids
 //! requires; weights are integers with 22 fraction bits. A picture that loses more than twice as much height as width is
@@ -12,6 +13,8 @@
 //! for each row in reach of the crop:     narrow[row][x] = round(sum of weight(x, i) * source[row][i])
 //! for each row of the crop:              square[y][x]   = round(sum of weight(y, j) * narrow[j][x])
 //! ```
+
+mod bilinear;
 
 use std::ops::Range;
 
@@ -37,7 +40,7 @@ pub(crate) struct Axis {
     size: usize,
     resized: usize,
     /// Source pixels per resized pixel.
-    scale: f64,
+    pub(crate) scale: f64,
     kept: usize,
     interpolation: Interpolation,
 }
@@ -156,13 +159,17 @@ pub(crate) struct Resizer {
     square: Vec<u8>,
     /// One row of sums, for the pass along columns.
     sums: Vec<i32>,
+    /// Of plain bilinear resizing.
+    nearest: bilinear::Nearest,
 }
 
 impl Resizer {
     /// Resizes and crops a frame. Returns red, green and blue bytes, in rows without gaps. The axes are those of the frame's
     /// width and height.
     pub(crate) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> &[u8] {
-        if y.loss() > 0 && y.loss() > 2 * x.loss() {
+        if x.interpolation == Interpolation::Bilinear {
+            self.nearest.resize(frame, x, y, &mut self.square);
+        } else if y.loss() > 0 && y.loss() > 2 * x.loss() {
             self.columns_first(frame, x, y);
         } else {
             self.rows_first(frame, x, y);
@@ -171,7 +178,7 @@ impl Resizer {
     }
 
     fn rows_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) {
-        let Resizer { weights, narrow, square, sums } = self;
+        let Resizer { weights, narrow, square, sums, .. } = self;
         weights.compute(x);
         let (rows, row_bytes) = (y.source(), x.kept * CHANNELS);
         narrow.resize(rows.len() * row_bytes, 0);
@@ -184,7 +191,7 @@ impl Resizer {
     }
 
     fn columns_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) {
-        let Resizer { weights, narrow, square, sums } = self;
+        let Resizer { weights, narrow, square, sums, .. } = self;
         weights.compute(y);
         let (pixels, bytes) = (x.source(), frame.format().bytes());
         let row_bytes = pixels.len() * bytes;

@@ -70,7 +70,7 @@ proptest! {
     #[test]
     fn any_frame(
         width in 1usize..70, height in 1usize..70, gap in 0usize..6, alpha: bool,
-        resolution in 1usize..40, more in 0usize..10, seed: u8, squash: bool, bicubic: bool,
+        resolution in 1usize..40, more in 0usize..10, seed: u8, squash: bool, interpolation in 0usize..3,
     ) {
         let bytes = if alpha { 4 } else { 3 };
         let stride = width * bytes + gap;
@@ -78,7 +78,8 @@ proptest! {
         let make = if alpha { Frame::rgba8 } else { Frame::rgb8 };
         let mut spec = Preprocessing::new(resolution + more, [0.0; 3], [1.0; 3]);
         spec.fit = if squash { Fit::Squash } else { Fit::Crop };
-        spec.interpolation = if bicubic { Interpolation::Bicubic } else { Interpolation::BilinearAntialiased };
+        let all = [Interpolation::BilinearAntialiased, Interpolation::Bilinear, Interpolation::Bicubic];
+        spec.interpolation = all[interpolation];
         let mut preprocessor = Preprocessor::new(resolution, &spec).unwrap();
         let output = preprocessor.process(make(&pixels, width, height, stride).unwrap()).unwrap();
         prop_assert_eq!(output.len(), 3 * resolution * resolution);
