@@ -83,6 +83,27 @@ pub enum Error {
         /// How many the buffer has.
         found: usize,
     },
+    /// A classifier's weights, given to a [`Detector`](crate::Detector).
+    #[error("network: expected a detector, found a classifier, which needs a Classifier")]
+    NoDetector,
+    /// An option of a detector that is out of range.
+    #[error("detector: expected `{option}` to be {expected}, found {found}")]
+    DetectOption {
+        /// Name of the option.
+        option: &'static str,
+        /// Which values are allowed.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// Outputs of a detector whose sizes contradict its priors and classes.
+    #[error("detector's outputs: expected {expected}, found {found}")]
+    Heads {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// A file of labels without one name per class.
     #[error("labels: expected {expected}, found {found}")]
     Labels {
@@ -106,7 +127,12 @@ impl Error {
             Error::ReadPicture { source, .. } => source.into(),
             Error::PictureBytes { .. } | Error::PicturePixels { .. } => ErrorKind::Limit,
             Error::NoPicture { .. } | Error::BadPicture { .. } | Error::Labels { .. } => ErrorKind::InvalidFile,
-            Error::Frame { .. } | Error::Preprocessing { .. } | Error::InputLength { .. } => ErrorKind::InvalidInput,
+            Error::Frame { .. }
+            | Error::Preprocessing { .. }
+            | Error::InputLength { .. }
+            | Error::NoDetector
+            | Error::DetectOption { .. }
+            | Error::Heads { .. } => ErrorKind::InvalidInput,
         }
     }
 }

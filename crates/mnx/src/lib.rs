@@ -22,7 +22,8 @@
 //! - [`Model`]: an immutable weight file (`.mnx`), read, memory-mapped or [embedded](include_model!); `Send + Sync` and cheap to clone.
 //! - [`Session`]: the memory of one stream of inferences; raw tensors `[N, 3, H, W]` in, logits out. Any N, H and W from 1 on.
 //! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB8, RGBA8) resized, cropped and normalised as torchvision does.
-//! - [`Classifier`]: the three together.
+//! - [`Classifier`]: the three together. [`Detector`]: the same for networks that say where things are, with a
+//!   [`PostProcessor`], which makes boxes of raw outputs.
 //! - [`ops`]: single layers on plain tensors, without any network; [`unstable::pack`] orders their weights once for many calls.
 //! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
 //!   weight files.
@@ -143,6 +144,7 @@
 //! | `plot` | no | pictures of profiles, comparisons and quantisation's losses (SVG) |
 
 mod classifier;
+mod detect;
 mod error;
 mod labels;
 mod picture;
@@ -153,6 +155,7 @@ mod resize;
 mod topk;
 
 pub use classifier::{Classifier, Prediction};
+pub use detect::{DetectOptions, Detection, Detections, Detector, PostProcessor, ScoredBox};
 pub use error::Error;
 pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]

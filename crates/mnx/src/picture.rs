@@ -191,6 +191,11 @@ impl Picture {
         &self.pixels
     }
 
+    /// The bytes of [`pixels`](Self::pixels), to change them.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
     /// The picture as a borrowed frame.
     pub fn frame(&self) -> Frame<'_> {
         let Picture { width, height, ref pixels } = *self;

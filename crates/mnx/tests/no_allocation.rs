@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use mnx::{Isa, Model, Session, SessionOptions, Spec, Tensor};
+use mnx::{DetectOptions, Detector, Frame, Isa, Model, PostProcessor, Session, SessionOptions, Spec, Tensor};
 
 #[path = "../../mnx-graph/src/testing.rs"]
 mod random;
@@ -75,4 +75,44 @@ fn a_warm_run_on_one_thread_allocates_nothing() {
             assert_eq!(features(), 0, "{arithmetic}, {isa}, batch {batch}: features");
         }
     }
+}
+
+/// Pictures differ: a few boxes in one, as many as there can be in the next.
+#[test]
+fn boxes_are_found_without_allocating() {
+    let spec = r#"{"taps": [{"block": 1}], "extras": [], "priors": [{"scales": [[0.4, 1.0], [0.4, 4.0]]}],
+        "coder": {"centre": 0.1, "size": 0.2}, "scores": "SCORES", "score": 0.01, "iou": 0.45, "top": 100}"#;
+    for scores in ["softmax", "sigmoid"] {
+        let spec: mnx::DetectorSpec = serde_json::from_str(&spec.replace("SCORES", scores)).unwrap();
+        let (classes, priors) = (21, spec.priors(&[(20, 20)], 320));
+        let rows = priors.len();
+        let mut post = PostProcessor::new(&spec, classes, priors, 320).unwrap();
+        for options in [DetectOptions::new(), DetectOptions::new().score(0.0).iou(1.0).top(usize::MAX)] {
+            post.set_options(options).unwrap();
+            for seen in [0, 1, 100, rows] {
+                let mut logits = vec![0.0; rows * classes];
+                logits.chunks_mut(classes).skip(seen).for_each(|row| row[0] = 30.0);
+                let boxes: Vec<f32> = (0..rows * 4).map(|i| (i % 7) as f32 - 3.0).collect();
+                let calls = calls(|| assert!(post.process(&logits, &boxes, 640, 480).is_ok()));
+                assert_eq!(calls, 0, "{scores}, {seen} of {rows}");
+            }
+        }
+    }
+}
+
+/// Preprocessing, inference and boxes together.
+#[test]
+fn a_warm_detector_allocates_nothing() {
+    let mut spec = Spec::family("ssdlite-mobilenext").unwrap();
+    spec.width = 0.1;
+    spec.set_resolution(64);
+    let model = Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
+    let mut detector = Detector::with(&model, SessionOptions::new().threads(1)).unwrap();
+    let pixels = vec![128; 90 * 70 * 3];
+    let mut detect = || {
+        let frame = Frame::rgb8(&pixels, 90, 70, 270).unwrap();
+        calls(|| assert!(detector.detect(frame).is_ok_and(|found| found.count() > 0)))
+    };
+    detect();
+    assert_eq!(detect(), 0);
 }

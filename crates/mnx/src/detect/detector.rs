@@ -1,0 +1,147 @@
+//! A picture in, boxes out.
+
+use std::iter::FusedIterator;
+use std::slice;
+
+use mnx_graph::{Model, Session, SessionOptions};
+use mnx_tensor::TensorView;
+
+use super::options::DetectOptions;
+use super::postprocess::{PostProcessor, ScoredBox};
+use crate::{Error, Frame, Preprocessor};
+
+/// Something that was found in a picture, and where.
+///
+/// Coordinates are pixels of the original picture: (0, 0) is its upper left corner, and (width, height) its lower right one.
+/// So a box around the whole picture is 0, 0, width, height.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Detection<'a> {
+    /// Index of the class, from 1 on: 0 is the background.
+    pub index: usize,
+    /// Its name, if the model has names.
+    pub label: Option<&'a str>,
+    /// Above the threshold, at most 1.
+    pub score: f32,
+    /// Left edge.
+    pub xmin: f32,
+    /// Upper edge.
+    pub ymin: f32,
+    /// Right edge.
+    pub xmax: f32,
+    /// Lower edge.
+    pub ymax: f32,
+}
+
+/// A [`Session`] of a detector, the [`Preprocessor`] of its model, and a [`PostProcessor`].
+///
+/// ```no_run
+/// use mnx::{DetectOptions, Detector, Model};
+///
+/// # #[cfg(feature = "image")]
+/// # fn main() -> Result<(), mnx::Error> {
+/// let model = Model::open("detector.mnx")?;
+/// let mut detector = Detector::new(&model)?;
+/// detector.set_options(DetectOptions::new().score(0.5))?;
+/// let picture = mnx::Picture::open("street.jpg")?;
+/// for found in detector.detect(&picture)? {
+///     let (label, percent) = (found.label.unwrap_or("?"), found.score * 100.0);
+///     println!("{label} {percent:.0} % from {:.0}, {:.0} to {:.0}, {:.0}", found.xmin, found.ymin, found.xmax, found.ymax);
+/// }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "image"))]
+/// # fn main() {}
+/// ```
+#[derive(Debug)]
+pub struct Detector {
+    session: Session,
+    preprocessor: Preprocessor,
+    input: Vec<f32>,
+    post: PostProcessor,
+}
+
+impl Detector {
+    /// With a session's default options.
+    ///
+    /// # Errors
+    /// As [`Detector::with`].
+    pub fn new(model: &Model) -> Result<Detector, Error> {
+        Detector::with(model, SessionOptions::default())
+    }
+
+    /// With these threads and this ISA, and with the model's own thresholds.
+    ///
+    /// # Errors
+    /// [`Error::NoDetector`] if the model is no detector; else as [`Session::with`], [`Session::prepare`] and
+    /// [`Preprocessor::new`].
+    pub fn with(model: &Model, options: SessionOptions) -> Result<Detector, Error> {
+        let spec = model.spec();
+        let Some(detector) = &spec.detector else { return Err(Error::NoDetector) };
+        let mut session = Session::with(model, options)?;
+        // The model's limits come before memory for its input.
+        session.prepare([1, 3, spec.resolution, spec.resolution])?;
+        let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
+        let input = vec![0.0; preprocessor.elements()];
+        let grids = model.network().grids(spec.resolution, spec.resolution);
+        let priors = detector.priors(&grids, spec.resolution);
+        let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
+        Ok(Detector { session, preprocessor, input, post })
+    }
+
+    /// Changes the thresholds. Those that are not set become the model's own.
+    ///
+    /// # Errors
+    /// [`Error::DetectOption`] for a threshold outside 0…1 and for no boxes at all; the thresholds stay as they were.
+    pub fn set_options(&mut self, options: DetectOptions) -> Result<(), Error> {
+        self.post.set_options(options)
+    }
+
+    /// What the network saw of the last picture: `[1, 3, H, W]`, zeros before the first.
+    pub fn input(&self) -> &[f32] {
+        &self.input
+    }
+
+    /// What is in a picture, the highest score first. [`PostProcessor`] has the rules.
+    ///
+    /// With one thread, nothing is allocated for a second picture of the same size.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::process_into`] and [`Session::run`].
+    pub fn detect<'p>(&mut self, picture: impl Into<Frame<'p>>) -> Result<Detections<'_>, Error> {
+        let frame = picture.into();
+        self.preprocessor.process_into(frame, &mut self.input)?;
+        let side = self.preprocessor.resolution();
+        let input = TensorView::new([1, 3, side, side], &self.input)?;
+        let outputs = self.session.run(input)?;
+        let numbers = |name| outputs.get(name).map(|output| output.data()).unwrap_or_default();
+        let placement = self.preprocessor.placement(frame.width(), frame.height());
+        let boxes = self.post.process_at(numbers("scores"), numbers("boxes"), &placement)?;
+        let labels = self.session.model().spec().labels.as_deref();
+        Ok(Detections { boxes: boxes.iter(), labels })
+    }
+}
+
+/// What was found in a picture, the highest score first.
+#[derive(Clone, Debug)]
+pub struct Detections<'a> {
+    boxes: slice::Iter<'a, ScoredBox>,
+    labels: Option<&'a [String]>,
+}
+
+impl<'a> Iterator for Detections<'a> {
+    type Item = Detection<'a>;
+
+    fn next(&mut self) -> Option<Detection<'a>> {
+        let &ScoredBox { class, score, xmin, ymin, xmax, ymax, .. } = self.boxes.next()?;
+        let label = self.labels.and_then(|labels| labels.get(class)).map(String::as_str);
+        Some(Detection { index: class, label, score, xmin, ymin, xmax, ymax })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.boxes.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Detections<'_> {}
+impl FusedIterator for Detections<'_> {}
