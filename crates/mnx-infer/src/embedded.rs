@@ -7,6 +7,9 @@ use crate::error::Error;
 /// The network that is taken where none is named.
 pub(crate) const DEFAULT: &str = "cifar";
 
+/// The detector that is taken where none is named.
+pub(crate) const DEFAULT_DETECTOR: &str = "bccd";
+
 /// A weight file inside this program.
 pub(crate) struct Embedded {
     /// What `--model` calls it.

@@ -1,5 +1,6 @@
 //! The command line of mnx. Exit codes: 0 fine, 1 failed, 2 wrong usage.
 
+mod annotate;
 mod args;
 mod commands;
 mod embedded;
@@ -42,6 +43,7 @@ fn dispatch(cli: Cli) -> Result<(), Error> {
     let context = Context::new(&cli.global, &cli.command)?;
     match cli.command {
         Command::Classify(args) => commands::classify::run(&args, &context),
+        Command::Detect(args) => commands::detect::run(&args, &context),
         Command::Run(args) => commands::run::run(&args, &context),
         Command::Convert(args) => commands::convert::run(&args, &context),
         Command::Init(args) => commands::init::run(&args, &context),

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use mnx::{Classifier, Model};
+use mnx::{Classifier, Model, SessionOptions};
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -30,19 +30,12 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline for this number of `pictures`. Answers have the `top` most probable classes. If there is one picture, all
-    /// threads work on it. If there are more, each thread has one of its own, which gives the same bits.
+    /// A pipeline for this number of `pictures`. Answers have the `top` most probable classes.
     ///
     /// # Errors
-    /// [`Error::Failed`] as [`Classifier::with`].
+    /// As [`workers`] and [`Classifier::with`].
     pub(crate) fn new(model: &Model, context: &Context, pictures: usize, top: usize) -> Result<Pipeline, Error> {
-        let classifiers = if pictures <= 1 {
-            vec![Classifier::with(model, context.options()).map_err(Error::passed_on)?]
-        } else {
-            let threads = context.threads(model)?.min(pictures);
-            let classifiers = (0..threads).map(|_| Classifier::with(model, context.lone_options()));
-            classifiers.collect::<Result<_, _>>().map_err(Error::passed_on)?
-        };
+        let classifiers = workers(model, context, pictures, |options| Classifier::with(model, options))?;
         Ok(Pipeline { classifiers, top, with_input: false })
     }
 
@@ -67,6 +60,24 @@ impl Pipeline {
         let work = |classifier: &mut Classifier, entry: &T| answer(classifier, entry.as_ref(), top, with_input);
         in_order(entries, self.classifiers, work, deliver)
     }
+}
+
+/// Makes workers for this number of `pictures`. If there is one picture, all threads work on it. If there are more, each
+/// thread has one of its own, which gives the same bits.
+///
+/// # Errors
+/// [`Error::Failed`] with what `make` says.
+pub(crate) fn workers<W>(
+    model: &Model,
+    context: &Context,
+    pictures: usize,
+    make: impl Fn(SessionOptions) -> Result<W, mnx::Error>,
+) -> Result<Vec<W>, Error> {
+    if pictures <= 1 {
+        return Ok(vec![make(context.options()).map_err(Error::passed_on)?]);
+    }
+    let threads = context.threads(model)?.min(pictures);
+    (0..threads).map(|_| make(context.lone_options()).map_err(Error::passed_on)).collect()
 }
 
 /// Reads and classifies one picture.

@@ -107,6 +107,11 @@ pub(crate) fn identity(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
 }
 
+/// A score, or a share of something.
+pub(crate) fn share(text: &str) -> Result<f32, String> {
+    number(text, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v)).map(|v| v as f32)
+}
+
 pub(crate) fn eps(text: &str) -> Result<f64, String> {
     number(text, "a finite number from 0 on", |v| v >= 0.0)
 }
@@ -141,7 +146,7 @@ mod tests {
             assert!(width(text).is_err(), "{text}");
         }
         for text in ["nan", "-0.1", "1.1", "inf"] {
-            assert!(identity(text).is_err(), "{text}");
+            assert!(identity(text).is_err() && share(text).is_err(), "{text}");
         }
         for text in ["nan", "-1e-9", "inf"] {
             assert!(eps(text).is_err(), "{text}");

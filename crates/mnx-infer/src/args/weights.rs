@@ -22,6 +22,20 @@ pub(crate) struct Weights {
     pub(crate) model: Option<&'static Embedded>,
 }
 
+/// Which detector: a weight file, an embedded one, or where neither is named, the default.
+#[derive(Args, Debug)]
+#[group(id = "network", multiple = false)]
+pub(crate) struct DetectorWeights {
+    /// Weight file of a detector [default: the embedded network bccd]
+    ///
+    /// The file must not change while the program runs, because it is mapped into memory.
+    #[arg(long, value_name = "D.mnx")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Detector inside this program, instead of a weight file; `inspect --models` lists them
+    #[arg(long, value_name = "NAME", value_parser = embedded_parser(), hide = Embedded::all().is_empty())]
+    pub(crate) model: Option<&'static Embedded>,
+}
+
 /// Which network, for commands without a default.
 #[derive(Args, Debug)]
 #[group(id = "network", required = true, multiple = false)]

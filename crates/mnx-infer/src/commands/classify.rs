@@ -50,7 +50,9 @@ struct Guess<'a> {
 }
 
 pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
-    let model = Source::new(&args.weights)?.open()?;
+    let source = Source::new(&args.weights)?;
+    let model = source.open()?;
+    source.expect_classifier(&model)?;
     let entries = pictures::expand(&args.images, stdout::note)?;
     if let Some(dump) = &args.dump_input {
         let pictures = entries.iter().map(|entry| &*entry.path);
@@ -84,7 +86,7 @@ pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
 }
 
 /// A bar where there is something to wait for and the answers themselves do not show how far it is.
-fn progress_of(pictures: usize) -> ProgressBar {
+pub(super) fn progress_of(pictures: usize) -> ProgressBar {
     if pictures > A_FEW && !io::stdout().is_terminal() { progress::pictures(pictures) } else { ProgressBar::hidden() }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod classify;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod detect;
 pub(crate) mod eval;
 pub(crate) mod init;
 pub(crate) mod inspect;
@@ -117,6 +118,19 @@ impl Source {
         }
     }
 
+    /// What was named, else the default detector.
+    fn detector(weights: Option<&Path>, model: Option<&'static Embedded>) -> Result<Source, Error> {
+        match (weights, model.or_else(|| Embedded::find(embedded::DEFAULT_DETECTOR))) {
+            (Some(path), _) => Ok(Source::File(path.into())),
+            (None, Some(embedded)) => Ok(Source::Embedded(embedded)),
+            (None, None) => {
+                let name = embedded::DEFAULT_DETECTOR;
+                let message = format!("--weights D.mnx is needed: this program was built without the detector {name}");
+                Err(Error::Usage(message))
+            }
+        }
+    }
+
     /// What was named.
     fn needed(weights: &NeededWeights) -> Result<Source, Error> {
         match (&weights.weights, weights.model) {
@@ -139,6 +153,24 @@ impl Source {
         match self {
             Source::File(path) => Error::file(path, message),
             Source::Embedded(embedded) => embedded.error(message),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::File`] or [`Error::Failed`] for a detector.
+    fn expect_classifier(&self, model: &Model) -> Result<(), Error> {
+        match model.spec().detector {
+            None => Ok(()),
+            Some(_) => Err(self.error("expected a classifier, found a detector (use detect, or eval --voc)")),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::File`] or [`Error::Failed`] for a classifier.
+    fn expect_detector(&self, model: &Model) -> Result<(), Error> {
+        match model.spec().detector {
+            Some(_) => Ok(()),
+            None => Err(self.error("expected a detector, found a classifier (use classify, or eval DIR)")),
         }
     }
 

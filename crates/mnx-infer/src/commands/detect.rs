@@ -1,0 +1,190 @@
+//! `detect`: pictures in, boxes out.
+
+mod copies;
+
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use mnx::{Detector, Model};
+use serde::Serialize;
+
+use self::copies::Copies;
+use super::classify::{label, progress_of, shown_class};
+use super::{Context, Source, bar, plain_table};
+use crate::annotate::{Marked, annotate};
+use crate::args::Detect;
+use crate::error::{Error, printable, shown};
+use crate::json_path::bytes_unless_utf8;
+use crate::pictures::{self, Entry};
+use crate::pipeline::{in_order, workers};
+use crate::stdout;
+
+/// What is said of one picture.
+#[derive(Serialize)]
+struct Answer<'a> {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
+    /// The copy with the boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotated: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotated_bytes: Option<Vec<u8>>,
+    #[serde(flatten)]
+    outcome: Outcome<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome<'a> {
+    Boxes(Vec<Boxed<'a>>),
+    Error(String),
+}
+
+/// What was found, and where.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Boxed<'a> {
+    pub(super) label: Option<&'a str>,
+    pub(super) index: usize,
+    pub(super) score: f32,
+    pub(super) xmin: f32,
+    pub(super) ymin: f32,
+    pub(super) xmax: f32,
+    pub(super) ymax: f32,
+}
+
+/// What the network says about one picture, and a PNG file of it where that was asked for.
+struct Seen<'a> {
+    boxes: Vec<Boxed<'a>>,
+    copy: Vec<u8>,
+}
+
+pub(crate) fn run(args: &Detect, context: &Context) -> Result<(), Error> {
+    let source = Source::detector(args.weights.weights.as_deref(), args.weights.model)?;
+    let model = source.open()?;
+    source.expect_detector(&model)?;
+    let entries = pictures::expand(&args.images, stdout::note)?;
+    let mut copies = match &args.annotate {
+        Some(path) => Some(Copies::new(path, &args.images, &entries, args.weights.weights.as_deref())?),
+        None => None,
+    };
+    let detectors = detectors(&model, context, entries.len(), args.thresholds.options())?;
+    let progress = progress_of(entries.len());
+    let (mut failed, mut answers) = (false, Vec::new());
+    let with_copy = copies.is_some();
+    let work = |detector: &mut Detector, entry: &Entry| seen(&model, detector, entry, with_copy);
+    let ran = in_order(&entries, detectors, work, |entry, seen| {
+        progress.inc(1);
+        let answer = told(entry, seen, copies.as_mut(), &progress)?;
+        failed |= matches!(answer.outcome, Outcome::Error(_));
+        if context.is_json() {
+            answers.push(answer);
+            return Ok(());
+        }
+        stdout::print(&text(&entry.path, &answer))
+    });
+    progress.finish_and_clear();
+    let finished = ran.and_then(|()| if context.is_json() { stdout::print_json(&answers) } else { Ok(()) });
+    match finished {
+        Ok(()) | Err(Error::Closed) if failed => Err(Error::Reported),
+        finished => finished,
+    }
+}
+
+/// As many detectors as there are threads to work for them.
+pub(super) fn detectors(
+    model: &Model,
+    context: &Context,
+    pictures: usize,
+    thresholds: mnx::DetectOptions,
+) -> Result<Vec<Detector>, Error> {
+    workers(model, context, pictures, |options| {
+        let mut detector = Detector::with(model, options)?;
+        detector.set_options(thresholds)?;
+        Ok(detector)
+    })
+}
+
+/// What a detector finds in a picture, which is named in errors.
+pub(super) fn boxes_in<'a>(
+    model: &'a Model,
+    detector: &mut Detector,
+    path: &Path,
+    picture: &mnx::Picture,
+) -> Result<Vec<Boxed<'a>>, Error> {
+    let found = detector.detect(picture).map_err(|e| Error::file(path, e))?;
+    let boxes = found.map(|found| Boxed {
+        label: label(model, found.index),
+        index: found.index,
+        score: found.score,
+        xmin: found.xmin,
+        ymin: found.ymin,
+        xmax: found.xmax,
+        ymax: found.ymax,
+    });
+    Ok(boxes.collect())
+}
+
+/// Reads one picture, finds what is in it, and draws the copy.
+fn seen<'a>(model: &'a Model, detector: &mut Detector, entry: &Entry, with_copy: bool) -> Result<Seen<'a>, Error> {
+    let picture = entry.open()?;
+    let boxes = boxes_in(model, detector, &entry.path, &picture)?;
+    let copy = if with_copy { annotate(picture, &boxes.iter().map(marked).collect::<Vec<_>>())? } else { Vec::new() };
+    Ok(Seen { boxes, copy })
+}
+
+fn marked(boxed: &Boxed) -> Marked {
+    let class = shown_class(boxed.index, boxed.label);
+    let corners = [boxed.xmin, boxed.ymin, boxed.xmax, boxed.ymax];
+    // The background, class 0, needs no colour.
+    Marked { class: boxed.index.saturating_sub(1), text: format!("{class} {:.0} %", 100.0 * boxed.score), corners }
+}
+
+/// Writes the copy, complains of what is wrong.
+fn told<'a>(
+    entry: &Entry,
+    seen: Result<Seen<'a>, Error>,
+    copies: Option<&mut Copies>,
+    progress: &ProgressBar,
+) -> Result<Answer<'a>, Error> {
+    let mut annotated = None;
+    let outcome = match seen {
+        Ok(seen) => {
+            if let Some(copies) = copies {
+                annotated = Some(copies.write(&entry.path, &seen.copy)?);
+            }
+            Outcome::Boxes(seen.boxes)
+        }
+        Err(e) => {
+            // One line for each picture, whatever its name holds.
+            let message = printable(&e.to_string());
+            progress.suspend(|| stdout::complain(&message));
+            Outcome::Error(message)
+        }
+    };
+    Ok(Answer {
+        file: entry.path.to_string_lossy().into(),
+        file_bytes: bytes_unless_utf8(&entry.path),
+        annotated_bytes: annotated.as_deref().and_then(bytes_unless_utf8),
+        annotated: annotated.map(|path| path.to_string_lossy().into()),
+        outcome,
+    })
+}
+
+/// The file's name and a line per box; nothing for a picture whose error has been told.
+fn text(path: &Path, answer: &Answer) -> String {
+    let Outcome::Boxes(boxes) = &answer.outcome else {
+        return String::new();
+    };
+    if boxes.is_empty() {
+        return format!("{}\n  nothing found\n", shown(path));
+    }
+    let rows = boxes.iter().map(|found| {
+        let corners = [found.xmin, found.ymin, found.xmax, found.ymax].map(|corner| format!("{corner:.1}"));
+        let [xmin, ymin, xmax, ymax] = corners;
+        let class = format!("  {}", shown_class(found.index, found.label));
+        vec![class, format!("{:.1} %", 100.0 * found.score), xmin, ymin, xmax, ymax, bar(found.score)]
+    });
+    let heads = ["", "score", "xmin", "ymin", "xmax", "ymax", ""];
+    format!("{}\n{}", shown(path), plain_table("lrrrrrl", &heads, rows))
+}

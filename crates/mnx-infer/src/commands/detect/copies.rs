@@ -1,0 +1,141 @@
+//! Where the pictures go on which boxes are drawn.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, shown};
+use crate::output::{OutputFile, check_apart, is_standard};
+use crate::pictures::Entry;
+
+/// Where standard input's copy goes in a folder.
+const STANDARD_INPUT: &str = "stdin";
+
+/// The files to write.
+pub(super) enum Copies {
+    /// One, begun so that an error comes before the work.
+    File { path: PathBuf, output: Option<OutputFile> },
+    /// Names in a folder, by picture.
+    Folder { names: HashMap<PathBuf, Vec<PathBuf>> },
+}
+
+impl Copies {
+    /// Checks that the copies of `entries`, which `images` name, can be written to `path`, and that none of them is an input.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a path that is neither a folder nor, for a single picture, a name that ends in `.png`, and for a
+    /// copy that is an input; [`Error::File`] if it cannot be written.
+    pub(super) fn new(
+        path: &Path,
+        images: &[PathBuf],
+        entries: &[Entry],
+        weights: Option<&Path>,
+    ) -> Result<Copies, Error> {
+        let inputs = || entries.iter().map(|entry| &*entry.path).chain(weights);
+        if is_folder(path) {
+            return Copies::in_folder(path, entries, inputs());
+        }
+        let is_png = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png"));
+        let one = images.len() == 1 && !images[0].is_dir();
+        match (one, is_png) {
+            (true, true) => {
+                check_apart(path, inputs())?;
+                Ok(Copies::File { path: path.into(), output: Some(OutputFile::create(path)?) })
+            }
+            (false, false) if !path.exists() => Copies::in_folder(path, entries, inputs()),
+            (true, false) => Err(unfit(path, "a name that ends in .png, or a folder")),
+            (false, _) => Err(unfit(path, "a folder for several pictures")),
+        }
+    }
+
+    fn in_folder<'a>(
+        folder: &Path,
+        entries: &[Entry],
+        inputs: impl Iterator<Item = &'a Path>,
+    ) -> Result<Copies, Error> {
+        let cannot = |e| Error::file(folder, format_args!("cannot be written: {e}"));
+        fs::create_dir_all(folder).map_err(cannot)?;
+        tempfile::tempfile_in(folder).map_err(cannot)?;
+        // A copy is renamed to its name, so that another name of the same file would keep the old content. Only the name
+        // itself, with links followed, must not be an input's.
+        let inputs: HashSet<PathBuf> = inputs.filter_map(|input| fs::canonicalize(input).ok()).collect();
+        let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
+        let mut taken = HashSet::new();
+        for entry in entries {
+            let copy = folder.join(name_of(&entry.path, &mut taken));
+            if fs::canonicalize(&copy).is_ok_and(|copy| inputs.contains(&copy)) {
+                return Err(unfit(&copy, "an output that is no input"));
+            }
+            names.entry(entry.path.clone()).or_default().push(copy);
+        }
+        // They are taken from the end.
+        names.values_mut().for_each(|copies| copies.reverse());
+        Ok(Copies::Folder { names })
+    }
+
+    /// Writes the copy of a picture, and says where.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn write(&mut self, picture: &Path, copy: &[u8]) -> Result<PathBuf, Error> {
+        let lost = || Error::file(picture, "has no annotated copy left");
+        let (path, mut output) = match self {
+            Copies::File { path, output } => (path.clone(), output.take().ok_or_else(lost)?),
+            Copies::Folder { names } => {
+                let path = names.get_mut(picture).and_then(Vec::pop).ok_or_else(lost)?;
+                let output = OutputFile::create(&path)?;
+                (path, output)
+            }
+        };
+        output.write(copy)?;
+        output.finish()?;
+        Ok(path)
+    }
+}
+
+fn unfit(path: &Path, expected: &str) -> Error {
+    Error::Usage(format!("--annotate: expected {expected}, found {}", shown(path)))
+}
+
+/// Whether a path is that of a folder, or of one to make.
+fn is_folder(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    path.is_dir() || !path.exists() && text.last().is_some_and(|&byte| std::path::is_separator(byte.into()))
+}
+
+/// The picture's name with the suffix `.png`, and with a number if that is taken. Upper and lower case are the same name,
+/// as they are on some systems.
+fn name_of(picture: &Path, taken: &mut HashSet<OsString>) -> OsString {
+    let stem = match picture.file_stem() {
+        Some(stem) if !is_standard(picture) => stem,
+        _ => STANDARD_INPUT.as_ref(),
+    };
+    let mut number = 1;
+    loop {
+        let mut name = stem.to_owned();
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        name.push(".png");
+        let folded = name.to_str().map_or_else(|| name.clone(), |name| name.to_lowercase().into());
+        if taken.insert(folded) {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_different() {
+        let mut taken = HashSet::new();
+        let names = ["a/cat.jpg", "b/cat.png", "CAT.gif", "cat-2.jpg", "-", "x/stdin.png", "dog.tar.gz", "dog.tar"];
+        let names = names.map(|name| name_of(Path::new(name), &mut taken).into_string().unwrap());
+        let expected = ["cat", "cat-2", "CAT-3", "cat-2-2", "stdin", "stdin-2", "dog.tar", "dog"];
+        assert_eq!(names, expected.map(|name| format!("{name}.png")));
+    }
+}
