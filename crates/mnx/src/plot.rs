@@ -1,11 +1,13 @@
 //! Draws profiles, comparisons and losses of quantisation as SVG.
 
+mod curves;
 mod scatter;
 mod signal;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+pub use curves::{Curve, CurveChart, curves};
 pub use scatter::{Chart, Point, Series, scatter};
 pub use signal::{SignalBar, SignalPanel, signal};
 

@@ -7,6 +7,7 @@ mod list;
 mod numbering;
 mod report;
 mod tally;
+mod voc;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,15 +31,28 @@ pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {
-    let model = Source::new(&args.weights)?.read()?;
-    let evaluation = Evaluation::find(&model, &args.folder, &args.truth)?;
+    match (&args.voc, &args.folder) {
+        (Some(folder), _) => voc::run(args, folder, context),
+        (None, Some(folder)) => run_folders(args, folder, context),
+        (None, None) => Err(Error::Usage("DIR or --voc DIR is needed".into())),
+    }
+}
+
+fn run_folders(args: &Eval, folder: &Path, context: &Context) -> Result<(), Error> {
+    if let Some(flag) = args.voc_flag() {
+        return Err(Error::Usage(format!("{flag}: expected --voc DIR beside it, found a folder of pictures")));
+    }
+    let source = Source::new(&args.weights)?;
+    let model = source.read()?;
+    source.expect_classifier(&model)?;
+    let evaluation = Evaluation::find(&model, folder, &args.truth)?;
     let dataset = &evaluation.dataset;
     let pipeline = Pipeline::new(&model, context, dataset.candidates.len(), TOP)?;
     let start = Instant::now();
     let tally = evaluation.run(pipeline, |_, _| ())?;
     let report = Report::new(&model, dataset, &tally, start.elapsed());
-    let told = if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text(&args.folder)) };
-    match (told, failure(args, dataset, &tally)) {
+    let told = if context.is_json() { stdout::print_json(&report) } else { stdout::print(&report.text(folder)) };
+    match (told, failure(folder, args.strict, dataset, &tally)) {
         (Ok(()) | Err(Error::Closed), Some(failure)) => Err(failure),
         (told, _) => told,
     }
@@ -157,13 +171,13 @@ fn nothing(folder: &Path, dataset: &Dataset) -> Error {
 }
 
 /// Why the command fails although the answers are there.
-fn failure(args: &Eval, dataset: &Dataset, tally: &Tally) -> Option<Error> {
+fn failure(folder: &Path, strict: bool, dataset: &Dataset, tally: &Tally) -> Option<Error> {
     let (files, unreadable) = (dataset.files(), tally.unreadable.len());
     if tally.pictures() == 0 {
-        Some(nothing(&args.folder, dataset))
-    } else if args.strict && unreadable > 0 {
+        Some(nothing(folder, dataset))
+    } else if strict && unreadable > 0 {
         let found = format!("{unreadable} of {files} that cannot");
-        Some(Error::expected(&args.folder, "only files that can be read (--strict)", found))
+        Some(Error::expected(folder, "only files that can be read (--strict)", found))
     } else {
         None
     }

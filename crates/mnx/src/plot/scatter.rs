@@ -23,7 +23,7 @@ const LOGARITHMIC: f64 = 8.0;
 const LARGEST: f64 = 1e300;
 
 /// Colours of lines, dark enough for a white background. With the shapes of markers they tell 24 lines apart.
-const COLORS: [RGBColor; 6] = [
+pub(super) const COLORS: [RGBColor; 6] = [
     RGBColor(0xc2, 0x41, 0x0c),
     RGBColor(0x1d, 0x4e, 0xd8),
     RGBColor(0x15, 0x80, 0x3d),

@@ -166,3 +166,18 @@ fn every_layer_has_a_bar_and_marks() {
     assert_well_formed(&signal(&[panel(Vec::new()), panel(Vec::new())]));
     assert_well_formed(&signal(&[]));
 }
+
+#[test]
+fn curves_join_their_points() {
+    let curve = |name: &str, points: &[(f64, f64)]| Curve { name: name.into(), points: points.to_vec() };
+    let hostile = curve("<&\u{1b}", &[(f64::NAN, 0.5), (0.5, 1.5), (-1.0, 0.5), (0.5, f64::INFINITY), (0.25, 0.75)]);
+    let curves_of_chart = vec![curve("cat", &[(0.0, 1.0), (0.5, 1.0), (1.0, 0.0)]), hostile, curve("none", &[])];
+    let chart = CurveChart { title: "a title".into(), curves: curves_of_chart, ..CurveChart::default() };
+    let svg = curves(&[chart.clone(), chart, CurveChart::default()]);
+    assert_well_formed(&svg);
+    // The field begins at 84 and ends at 880.
+    let line = svg.lines().find(|line| line.starts_with("<polyline") && line.matches(',').count() == 3).unwrap();
+    assert!(line.contains("points=\"84,88 482,88 880,508 \""), "{line}");
+    assert_eq!(svg.matches("<circle").count(), 2);
+    assert!(svg.contains("&lt;&amp;") && svg.contains("0.5"));
+}

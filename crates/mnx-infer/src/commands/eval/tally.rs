@@ -30,6 +30,12 @@ pub(in crate::commands) struct Unreadable {
     pub(in crate::commands) error: String,
 }
 
+impl Unreadable {
+    pub(super) fn new(path: &Path, error: &str) -> Unreadable {
+        Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error: printable(error) }
+    }
+}
+
 /// What is kept of all answers: as much as there are classes, pairs of them that were confused, and unreadable files.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -56,11 +62,7 @@ impl Tally {
 
     /// Counts a file that gave no answer.
     pub(super) fn add_unreadable(&mut self, path: &Path, error: &str) {
-        self.unreadable.push(Unreadable {
-            file: path.to_string_lossy().into(),
-            file_bytes: bytes_unless_utf8(path),
-            error: printable(error),
-        });
+        self.unreadable.push(Unreadable::new(path, error));
     }
 
     /// Pictures that were classified.

@@ -1,0 +1,104 @@
+//! Collects what should be found and what was, class by class.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::annotation::Annotation;
+use super::classes::Classes;
+use super::metric::{Found, Truth};
+use crate::commands::detect::Boxed;
+use crate::commands::eval::Unreadable;
+use crate::error::{Error, printable};
+use crate::json_path::bytes_unless_utf8;
+
+/// Something about a data set that is not as it should be.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
+    pub(super) kind: &'static str,
+    pub(super) error: String,
+}
+
+/// Boxes and detections of one class.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    pub(super) truths: Vec<Truth>,
+    pub(super) found: Vec<Found>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Tally<'a> {
+    pub(super) names: Classes<'a>,
+    /// By index; those without a box and without a detection are left out.
+    pub(super) classes: BTreeMap<usize, Class>,
+    /// Pictures that were read.
+    pub(super) pictures: usize,
+    pub(super) unreadable: Vec<Unreadable>,
+    pub(super) problems: Vec<Problem>,
+    /// Names that are no class, and how many boxes have them.
+    pub(super) unknown: BTreeMap<String, usize>,
+}
+
+impl<'a> Tally<'a> {
+    pub(super) fn new(names: Classes<'a>) -> Tally<'a> {
+        let (classes, unknown) = (BTreeMap::new(), BTreeMap::new());
+        Tally { names, classes, pictures: 0, unreadable: Vec::new(), problems: Vec::new(), unknown }
+    }
+
+    /// Counts a picture of this width and height. `path` is the annotation's.
+    pub(super) fn add(&mut self, path: &Path, annotation: &Annotation, size: (usize, usize), boxes: &[Boxed]) {
+        let picture = self.pictures;
+        self.pictures += 1;
+        match annotation.size {
+            None => self.add_problem(path, "size", "expected a size, found none"),
+            Some(told) if told != size => {
+                let shown = |(width, height)| format!("{width} x {height}");
+                let (told, size) = (shown(told), shown(size));
+                self.add_problem(path, "size", &format!("expected a size of {size}, the picture's, found {told}"));
+            }
+            Some(_) => (),
+        }
+        for message in &annotation.broken {
+            self.add_problem(path, "object", message);
+        }
+        for object in &annotation.objects {
+            if let Some((kind, message)) = object.oddity(size) {
+                self.add_problem(path, kind, &message);
+            }
+            let Some(class) = self.names.find(&object.name) else {
+                *self.unknown.entry(object.name.clone()).or_default() += 1;
+                continue;
+            };
+            let truth = Truth { picture, edges: object.edges(), difficult: object.difficult };
+            self.classes.entry(class).or_default().truths.push(truth);
+        }
+        for found in boxes {
+            let edges = [found.xmin, found.ymin, found.xmax, found.ymax].map(f64::from);
+            let class = self.classes.entry(found.index).or_default();
+            class.found.push(Found { picture, edges, score: found.score });
+        }
+    }
+
+    /// Counts a picture that cannot be judged, because it or its annotation cannot be read. The error names the file.
+    pub(super) fn add_unreadable(&mut self, picture: &Path, error: &Error) {
+        let path = match error {
+            Error::File { path, .. } => path,
+            _ => picture,
+        };
+        self.unreadable.push(Unreadable::new(path, &error.to_string()));
+    }
+
+    pub(super) fn add_problem(&mut self, path: &Path, kind: &'static str, message: &str) {
+        self.problems.push(Problem {
+            file: path.to_string_lossy().into(),
+            file_bytes: bytes_unless_utf8(path),
+            kind,
+            error: printable(&Error::file(path, message).to_string()),
+        });
+    }
+}
