@@ -15,6 +15,17 @@ mod tests;
 /// Largest side of the resized square. Its three planes then have at most 2³¹ elements, the engine's default limit.
 const MAX_SIDE: usize = 26_754;
 
+/// Where the network's input lies in a picture. Both are across and down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    /// Pixels of the picture per pixel of the input.
+    pub(crate) scale: [f64; 2],
+    /// What a crop cuts off, in pixels of the input.
+    pub(crate) offset: [f64; 2],
+    /// Width and height of the picture.
+    pub(crate) size: [usize; 2],
+}
+
 /// Prepares pictures for one network. Buffers are kept from picture to picture.
 ///
 /// ```
@@ -110,6 +121,13 @@ impl Preprocessor {
             normalise(&self.values, square.chunks_exact(3 * resolution), 3, output);
         }
         Ok(())
+    }
+
+    /// Where the network's input lies in a picture of this width and height.
+    pub(crate) fn placement(&self, width: usize, height: usize) -> Placement {
+        let axes = self.axes(width, height);
+        let [scale, offset] = [axes.each_ref().map(|axis| axis.scale), axes.map(|axis| axis.offset as f64)];
+        Placement { scale, offset, size: [width, height] }
     }
 
     /// Both axes of a picture. The short side becomes `resize`. The long side is in proportion, truncated, or becomes `resize`

@@ -40,7 +40,7 @@ pub(crate) struct Axis {
     size: usize,
     resized: usize,
     /// Source pixels per resized pixel.
-    scale: f64,
+    pub(crate) scale: f64,
     kept: usize,
     interpolation: Interpolation,
 }

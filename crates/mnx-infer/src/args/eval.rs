@@ -68,6 +68,9 @@ pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) truth: Truth,
     /// Judge a detector on a data set in VOC's form instead: a folder with Annotations, JPEGImages and ImageSets/Main
+    ///
+    /// Without --weights and --model it is the embedded detector bccd. Scores count above 0.01, unless --score says
+    /// otherwise: average precision needs unsure boxes, too.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["folder", "class_map", "sorted_folders", "list"])]
     pub(crate) voc: Option<PathBuf>,
     /// Which pictures: those in ImageSets/Main/NAME.txt [default: test, else val, else the only one there is]

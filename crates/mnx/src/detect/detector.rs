@@ -115,7 +115,8 @@ impl Detector {
         let input = TensorView::new([1, 3, side, side], &self.input)?;
         let outputs = self.session.run(input)?;
         let numbers = |name| outputs.get(name).map(|output| output.data()).unwrap_or_default();
-        let boxes = self.post.process(numbers("scores"), numbers("boxes"), frame.width(), frame.height())?;
+        let placement = self.preprocessor.placement(frame.width(), frame.height());
+        let boxes = self.post.process_at(numbers("scores"), numbers("boxes"), &placement)?;
         let labels = self.session.model().spec().labels.as_deref();
         Ok(Detections { boxes: boxes.iter(), labels })
     }

@@ -6,6 +6,7 @@ use super::boxes::{Corners, area, decode, iou};
 use super::options::DetectOptions;
 use super::scores::{Candidate, Collector, Scorer};
 use crate::Error;
+use crate::preprocess::Placement;
 
 /// Memory for so many candidates or boxes is there from the start, and for more from when they first come.
 const RESERVED: usize = 1 << 20;
@@ -163,7 +164,8 @@ impl PostProcessor {
     }
 
     /// The boxes of one picture, the best first. `scores` and `boxes` are the network's outputs, a row for each prior;
-    /// `width` and `height` are the original picture's, in pixels.
+    /// `width` and `height` are those of the original picture, in pixels, which was squashed into the network's input as a
+    /// whole.
     ///
     /// # Errors
     /// [`Error::Heads`] if there are not as many numbers as priors and classes ask for.
@@ -174,6 +176,17 @@ impl PostProcessor {
         width: usize,
         height: usize,
     ) -> Result<&[ScoredBox], Error> {
+        let scale = [width, height].map(|pixels| pixels as f64 / f64::from(self.side));
+        self.process_at(scores, boxes, &Placement { scale, offset: [0.0; 2], size: [width, height] })
+    }
+
+    /// As [`process`](Self::process), where the input is any part of the picture.
+    pub(crate) fn process_at(
+        &mut self,
+        scores: &[f32],
+        boxes: &[f32],
+        placement: &Placement,
+    ) -> Result<&[ScoredBox], Error> {
         let priors = self.priors.len();
         let (expected, found) = ((priors * self.classes, priors * 4), (scores.len(), boxes.len()));
         if expected != found {
@@ -181,14 +194,13 @@ impl PostProcessor {
             return Err(Error::Heads { expected: numbers(expected), found: numbers(found) });
         }
         self.forget();
-        let scale = [width, height, width, height].map(|pixels| pixels as f64 / f64::from(self.side));
         // The best are enough, except where most of them lie on top of each other.
-        let left = self.keep_best(scores, boxes.as_chunks::<4>().0, scale, None);
+        let left = self.keep_best(scores, boxes.as_chunks::<4>().0, placement, None);
         if left.is_some() && self.kept.len() < self.settings.top {
-            self.keep_best(scores, boxes.as_chunks::<4>().0, scale, left);
+            self.keep_best(scores, boxes.as_chunks::<4>().0, placement, left);
         }
         if self.settings.clip {
-            let (right, bottom) = (width as f32, height as f32);
+            let [right, bottom] = placement.size.map(|pixels| pixels as f32);
             for found in &mut self.found {
                 (found.xmin, found.xmax) = (found.xmin.clamp(0.0, right), found.xmax.clamp(0.0, right));
                 (found.ymin, found.ymax) = (found.ymin.clamp(0.0, bottom), found.ymax.clamp(0.0, bottom));
@@ -213,7 +225,7 @@ impl PostProcessor {
         &mut self,
         scores: &[f32],
         boxes: &[[f32; 4]],
-        scale: [f64; 4],
+        placement: &Placement,
         after: Option<Candidate>,
     ) -> Option<Candidate> {
         let top = self.settings.top;
@@ -232,7 +244,7 @@ impl PostProcessor {
             best.sort_unstable_by(|a, b| b.cmp(a));
             for candidate in best {
                 if self.kept.len() < top {
-                    self.consider(*candidate, boxes, scale);
+                    self.consider(*candidate, boxes, placement);
                 }
             }
             (candidates, portion) = (rest, portion.saturating_mul(2));
@@ -242,11 +254,12 @@ impl PostProcessor {
     }
 
     /// Keeps a box unless a better one of its class has too much in common with it.
-    fn consider(&mut self, candidate: Candidate, boxes: &[[f32; 4]], scale: [f64; 4]) {
+    fn consider(&mut self, candidate: Candidate, boxes: &[[f32; 4]], placement: &Placement) {
         let place = candidate.place() as usize;
         let (class, prior) = (place / self.priors.len(), place % self.priors.len());
         let corners = decode(&self.coder, boxes[prior], self.priors[prior], self.side);
-        let pixels: [f32; 4] = std::array::from_fn(|i| (f64::from(corners[i]) * scale[i]) as f32);
+        let Placement { scale, offset, .. } = placement;
+        let pixels: [f32; 4] = std::array::from_fn(|i| ((f64::from(corners[i]) + offset[i % 2]) * scale[i % 2]) as f32);
         if !corners.iter().chain(&pixels).all(|corner| corner.is_finite()) {
             return;
         }

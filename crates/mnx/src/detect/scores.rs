@@ -162,8 +162,9 @@ fn sum(numbers: &[f32]) -> f32 {
 fn softmax(row: &[f32], powers: &mut [f32], least: f32, least_score: f32, mut found: impl FnMut(u32, f32)) {
     let Some((&background, others)) = row.split_first() else { return };
     let best = largest(others);
-    // In most rows the background is far ahead. A NaN there is not above anything either.
-    if !(best - background > least) {
+    // In most rows the background is far ahead.
+    let ahead = best - background;
+    if ahead <= least || ahead.is_nan() {
         return;
     }
     let most = if best > background { best } else { background };

@@ -43,10 +43,11 @@ fn plain(spec: &DetectorSpec, classes: usize, priors: &[[f32; 4]], scores: &[f32
         .zip(priors)
         .map(|(numbers, &prior)| decode(&spec.coder, numbers.try_into().unwrap(), prior, SIDE as f32))
         .collect();
+    let score = |prior: usize, class: usize| scored[prior][class];
     let mut found = Vec::new();
     for class in 1..classes {
-        let mut above: Vec<usize> = (0..priors.len()).filter(|&prior| scored[prior][class] > spec.score).collect();
-        above.sort_by(|&a, &b| scored[b][class].total_cmp(&scored[a][class]));
+        let mut above: Vec<usize> = (0..priors.len()).filter(|&prior| score(prior, class) > spec.score).collect();
+        above.sort_by(|&a, &b| score(b, class).total_cmp(&score(a, class)));
         let mut kept: Vec<usize> = Vec::new();
         for prior in above {
             let overlap =
@@ -58,7 +59,7 @@ fn plain(spec: &DetectorSpec, classes: usize, priors: &[[f32; 4]], scores: &[f32
         }
         found.extend(kept.into_iter().map(|prior| {
             let [xmin, ymin, xmax, ymax] = corners[prior];
-            ScoredBox { class, prior, score: scored[prior][class], xmin, ymin, xmax, ymax }
+            ScoredBox { class, prior, score: score(prior, class), xmin, ymin, xmax, ymax }
         }));
     }
     found.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -150,7 +150,7 @@ fn judge(
 fn iou(a: &[f64; 4], b: &[f64; 4]) -> f64 {
     let (width, height) = (a[2].min(b[2]) - a[0].max(b[0]), a[3].min(b[3]) - a[1].max(b[1]));
     // An inverted box would have a negative area.
-    if !(width > 0.0 && height > 0.0) {
+    if width <= 0.0 || height <= 0.0 {
         return 0.0;
     }
     let area = |edges: &[f64; 4]| (edges[2] - edges[0]) * (edges[3] - edges[1]);
