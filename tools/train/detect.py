@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
     recipe.add_argument("--seed", type=int, default=0)
     run = parser.add_argument_group("run")
     run.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
-    run.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe: over twice as fast on CPUs with AMX")
+    run.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe; measure whether it is faster on your CPU")
     run.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
     run.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
     run.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
