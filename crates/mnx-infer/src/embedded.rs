@@ -42,6 +42,14 @@ static ALL: &[Embedded] = &[
         source: "google-coral/test_data, mobilenet_v2_1.0_224_quant.tflite",
         bytes: mnx::include_model!("../model/imagenet/mobilenetv2-1.0-imagenet-int8.mnx"),
     },
+    #[cfg(feature = "embedded-bccd")]
+    Embedded {
+        name: "bccd",
+        about: "SSDLite-MobileNeXt 0.35 for three kinds of blood cells, int8",
+        licence: "MIT OR Apache-2.0",
+        source: "trained for this project on BCCD (MIT)",
+        bytes: mnx::include_model!("../model/bccd/ssdlite-mobilenext-0.35-bccd-int8.mnx"),
+    },
 ];
 
 impl Embedded {
