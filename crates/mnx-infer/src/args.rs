@@ -154,6 +154,9 @@ pub(crate) struct Network {
     /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = identity)]
     pub(crate) identity: Option<f64>,
+    /// What `detect` takes where it is not told otherwise; of detectors only.
+    #[command(flatten, next_help_heading = "Detectors: which boxes count by default")]
+    pub(crate) thresholds: Thresholds,
 }
 
 /// `convert`.

@@ -64,6 +64,13 @@ impl Thresholds {
         self.top.map_or(options, |top| options.top(top))
     }
 
+    /// Makes them a network's own.
+    pub(crate) fn apply(self, detector: &mut mnx::DetectorSpec) {
+        detector.score = self.score.unwrap_or(detector.score);
+        detector.iou = self.iou.unwrap_or(detector.iou);
+        detector.top = self.top.unwrap_or(detector.top);
+    }
+
     /// The first of the flags that was given.
     pub(crate) fn given(self) -> Option<&'static str> {
         let flags = [("--score", self.score.is_some()), ("--iou", self.iou.is_some()), ("--top", self.top.is_some())];

@@ -104,7 +104,7 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
 /// The network with what the flags change.
 pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
     let mut spec = base;
-    network::apply(&args.network, &mut spec);
+    network::apply(&args.network, &mut spec)?;
     if let Some(path) = &args.labels {
         spec.labels = Some(labels(path, spec.classes)?);
     }

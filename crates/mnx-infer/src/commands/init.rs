@@ -8,7 +8,7 @@ use crate::output::{OutputFile, check_apart};
 pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
     check_apart(&args.output, args.network.arch.file())?;
     let mut spec = network::base(&args.network.arch)?;
-    network::apply(&args.network, &mut spec);
+    network::apply(&args.network, &mut spec)?;
     network::check(&spec)?;
     let output = OutputFile::create(&args.output)?;
     let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;

@@ -40,7 +40,10 @@ pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
 }
 
 /// What both commands can change.
-pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) {
+///
+/// # Errors
+/// [`Error::Usage`] for a detector's flags and a network that is none.
+pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) -> Result<(), Error> {
     if let Some(width) = flags.width {
         spec.width = width;
     }
@@ -53,6 +56,15 @@ pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) {
     if let Some(resolution) = flags.resolution {
         spec.set_resolution(resolution);
     }
+    match (&mut spec.detector, flags.thresholds.given()) {
+        (_, None) => {}
+        (Some(detector), Some(_)) => flags.thresholds.apply(detector),
+        (None, Some(flag)) => {
+            let found = printable(&spec.family);
+            return Err(Error::Usage(format!("{flag}: expected a detector, found {found}, which classifies")));
+        }
+    }
+    Ok(())
 }
 
 /// The error for flags that make no network. The network was fine without them, so a flag's value is wrong.
