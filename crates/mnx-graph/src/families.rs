@@ -23,6 +23,7 @@ struct Family {
     fit: Fit,
     interpolation: Interpolation,
     /// What batch norms add to variances, if that does not follow from the names in a checkpoint.
+    #[cfg_attr(not(feature = "convert"), expect(dead_code, reason = "only checkpoints have batch norms"))]
     bn_eps: Option<f64>,
     detector: Option<fn() -> DetectorSpec>,
 }

@@ -75,7 +75,10 @@ fn inspect_and_bench_show_heads() {
         }
         let blocks: Vec<_> = layers.iter().map(|layer| layer["block"].as_str().unwrap()).collect();
         assert!(blocks.contains(&"cls_headers.0") && blocks.contains(&"reg_headers.5"), "{blocks:?}");
-        assert!(succeed(args!["inspect", "--weights", weights]).contains("reg_headers.5"));
+        let priors = if arch.ends_with("-tf") { 96 } else { 144 };
+        assert_eq!((&report["priors"], &report["detector"]["top"]), (&priors.into(), &100.into()), "{arch}");
+        let text = succeed(args!["inspect", "--weights", weights]);
+        assert!(text.contains("reg_headers.5") && text.contains("6 levels, "), "{text}");
     }
     let (weights, _) = detector(&folder, "ssdlite-mobilenext");
     let report = json(args![

@@ -60,6 +60,11 @@ struct Shown<'a> {
     padding: mnx::Padding,
     preprocessing: &'a mnx::Preprocessing,
     labels: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detector: Option<&'a mnx::DetectorSpec>,
+    /// Of a detector, for a picture of the resolution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priors: Option<u64>,
 }
 
 /// A layer at its place in the plan.
@@ -100,7 +105,7 @@ impl<'a> Report<'a> {
         let count = |of| model.arithmetic().iter().filter(|&&arithmetic| arithmetic == of).count();
         let total = |of: fn(&Layer) -> u64| layers.iter().map(of).fold(0, u64::saturating_add);
         Ok(Report {
-            spec: Shown::new(spec),
+            spec: Shown::new(model),
             isa: session.isa().name(),
             dot_products: session.dot_products(),
             threads: session.threads(),
@@ -162,7 +167,10 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(spec: &'a Spec) -> Shown<'a> {
+    fn new(model: &'a Model) -> Shown<'a> {
+        let (spec, network): (&Spec, _) = (model.spec(), model.network());
+        let grids = network.grids(spec.resolution, spec.resolution).into_iter().zip(network.levels());
+        let priors = grids.map(|((height, width), level)| (height * width * level.priors) as u64).sum();
         Shown {
             family: &spec.family,
             width: spec.width,
@@ -173,6 +181,8 @@ impl<'a> Shown<'a> {
             padding: spec.padding,
             preprocessing: &spec.preprocessing,
             labels: spec.labels.as_deref(),
+            detector: spec.detector.as_ref(),
+            priors: spec.detector.as_ref().map(|_| priors),
         }
     }
 
@@ -191,13 +201,22 @@ impl<'a> Shown<'a> {
             mnx::Padding::Tf => "as TensorFlow's SAME",
             other => other.name(),
         };
-        let rows = [
+        let mut rows = vec![
             ("network", format!("{} {:?}, identity {:?}", printable(self.family), self.width, self.identity)),
             ("input", format!("{} x {r} x {r}, padding {padding}", self.channels, r = self.resolution)),
             ("pictures", pictures(self.preprocessing)),
             ("classes", format!("{}, labels: {labels}", grouped(self.classes as u64))),
         ];
-        plain_table("ll", &[], rows.map(|(name, value)| vec![name.into(), value]))
+        if let Some((detector, priors)) = self.detector.zip(self.priors) {
+            let scores = match detector.scores {
+                mnx::ScoreKind::Sigmoid => "sigmoid",
+                _ => "softmax",
+            };
+            let defaults = format!("score {}, IoU {}, top {}", detector.score, detector.iou, detector.top);
+            let levels = detector.priors.len();
+            rows.push(("detector", format!("{levels} levels, {} priors, {scores}, {defaults}", grouped(priors))));
+        }
+        plain_table("ll", &[], rows.into_iter().map(|(name, value)| vec![name.into(), value]))
     }
 }
 
