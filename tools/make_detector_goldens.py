@@ -39,7 +39,7 @@ def table(family: str, stages: list, kind: str, taps: list, head: int | None, te
     block = "sandglass" if head is None else "inverted_residual"
     rows = [dict(zip(("ratio", "channels", "repeats", "stride"), row), block=block) for row in stages]
     if head is not None:
-        # As in the family: it begins without a shortcut, also where the width makes its channels equal.
+        # As in the family: its first block has none, also where the width makes its channels equal.
         rows[1]["first_shortcut"] = False
     detector = {
         "taps": [{"block": at, "at": where} for at, where in taps],
@@ -93,7 +93,7 @@ class TensorFlowDetector(nn.Module):
                 block.expand = Conv(channels, hidden) if expansion > 1 else None
                 block.depthwise = Conv(hidden, hidden, 3, step)
                 block.project = Conv(hidden, outputs, act=False)
-                block.shortcut = repeat > 0
+                block.shortcut = step == 1 and channels == outputs
                 self.blocks.append(block)
                 if len(self.blocks) == 14:
                     levels = [hidden]

@@ -242,8 +242,8 @@ impl Model {
         &self.inner.numbers.arithmetic
     }
 
-    /// Packed weight and bias (up to a multiple of 16) of an f32 layer, counted in order of execution, the classifier
-    /// last. Both are aligned to 64 bytes. In which order the weight is packed, its layer's kind says.
+    /// Packed weight and bias (up to a multiple of 16) of an f32 layer, counted in order of execution. Both are aligned to 64
+    /// bytes. In which order the weight is packed, its layer's kind says.
     ///
     /// # Panics
     /// When there is no such layer, or it is not in f32: see [`arithmetic`](Model::arithmetic) and

@@ -34,7 +34,8 @@ fn detector(folder: &Folder, arch: &str) -> (PathBuf, PathBuf) {
 }
 
 fn read(path: &Path) -> (Vec<u64>, Vec<f32>) {
-    let npy = NpyFile::new(&std::fs::read(path).unwrap()[..]).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let npy = NpyFile::new(&bytes[..]).unwrap();
     (npy.shape().to_vec(), npy.into_vec().unwrap())
 }
 

@@ -57,7 +57,8 @@ fn check(case: &Path, isa: &str) {
         "table.json" => checkpoint.with_file_name("table.json").into_os_string(),
         name => name.into(),
     };
-    succeed(args![
+    // It says whose names a detector's weights have.
+    let converted = run(args![
         "convert",
         "--arch",
         arch,
@@ -74,17 +75,18 @@ fn check(case: &Path, isa: &str) {
         "--output",
         weights
     ]);
-    let mut run =
+    assert!(converted.status.success(), "{}", text(&converted.stderr));
+    let mut command =
         args!["run", "--weights", weights, "--input", case.join("input.npy"), "--output", output, "--isa", isa]
             .to_vec();
-    succeed(&run);
+    succeed(&command);
     assert_agrees(&output, &case.join("output.npy"), &meta["f32_vs_f64"]);
     let Some(limits) = meta["blocks"].as_array() else { return };
 
     // The output is the same file with and without the blocks.
     let without = std::fs::read(&output).unwrap();
-    run.extend(args!["--dump-blocks", blocks]);
-    succeed(&run);
+    command.extend(args!["--dump-blocks", blocks]);
+    succeed(&command);
     assert!(std::fs::read(&output).unwrap() == without);
     for (i, limits) in limits.iter().enumerate() {
         let name = format!("{i:02}.npy");

@@ -169,3 +169,31 @@ fn a_stage_table_may_have_a_detector() {
     let sizes = &spec.detector.unwrap().priors[1];
     assert_eq!(sizes, &PriorBoxes::Sizes { stride: 8.0, min: 20.0, max: 40.0, ratios: vec![2.0] });
 }
+
+/// The reference's, rounded to f32 as it does, and those that TensorFlow's graph computes.
+#[test]
+fn priors_are_those_of_the_references() {
+    let priors = |family: &str| {
+        let spec = Spec::family(family).unwrap();
+        let grids = Network::new(&spec).unwrap().grids(spec.resolution, spec.resolution);
+        spec.detector.unwrap().priors(&grids, spec.resolution)
+    };
+    let sums = |priors: &[[f32; 4]]| [0, 1, 2, 3].map(|i| priors.iter().map(|prior| f64::from(prior[i])).sum::<f64>());
+    let near = |found: &[f64], expected: &[f64], most: f64| {
+        assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() <= most), "{found:?} {expected:?}");
+    };
+    let found = priors("ssdlite-mobilenext");
+    assert_eq!(found.len(), 3234);
+    assert_eq!(found[0], [0.025, 0.025, 0.140_625, 0.140_625]);
+    assert_eq!(found[5], [0.025, 0.025, 0.081_189_88, 0.243_569_64]);
+    assert_eq!(found[2400], [0.05, 0.05, 0.281_25, 0.281_25]);
+    assert_eq!(found[3233], [0.5, 0.5, 0.487_139_28, 1.0]);
+    near(&sums(&found), &[1_620.374_997_99, 1_620.374_997_99, 716.662_275_05, 716.662_275_05], 1e-7);
+    // TensorFlow computes in f32, and its columns are centre y, centre x, height, width.
+    let found = priors("ssdlite300-mobilenetv2-tf");
+    assert_eq!(found.len(), 1917);
+    let wide = found[1].map(f64::from);
+    near(&wide, &[0.026_315_79, 0.026_315_79, 0.282_842_73, 0.141_421_36], 3e-7);
+    near(&found[1916].map(f64::from), &[0.5, 0.5, 0.974_679_47, 0.974_679_47], 3e-7);
+    near(&sums(&found), &[958.500_021_49, 958.500_021_58, 568.561_136_69, 568.567_782_42], 2e-4);
+}

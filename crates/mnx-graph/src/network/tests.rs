@@ -244,12 +244,13 @@ fn levels_are_taps_and_extra_blocks() {
 
 #[test]
 fn taps_that_no_detector_can_have_are_refused() {
-    let refused = |change: fn(&mut crate::DetectorSpec)| {
+    type Change = fn(&mut crate::DetectorSpec);
+    let refused = |change: Change| {
         let mut spec = spec("ssdlite-mobilenext", 1.0);
         change(spec.detector.as_mut().unwrap());
         Network::new(&spec).unwrap_err().to_string()
     };
-    let cases: [(fn(&mut crate::DetectorSpec), &str); 4] = [
+    let cases: [(Change, &str); 4] = [
         (|d| d.taps[1].block = 21, "`detector.taps[1].block` to be a block of the backbone, 0 to 20, found 21"),
         (
             |d| d.taps[1].block = 13,

@@ -321,13 +321,14 @@ impl<'a> PlanBuilder<'a> {
         }
         let shape @ [rows, numbers, _] = self.graph[value].shape;
         check_elements(self.limits, || format!("the output `{}`", self.graph[value].name), rows, numbers, 1)?;
-        Ok(self.batch(shape, rows * numbers * size_of::<f32>(), None))
+        let bytes = rows.saturating_mul(numbers).saturating_mul(size_of::<f32>());
+        Ok(self.batch(shape, bytes, None))
     }
 
     /// Bytes up to row `first` of an output.
     fn offset(&self, value: ValueId, first: usize) -> usize {
         let [_, numbers, _] = self.graph[value].shape;
-        first * numbers * size_of::<f32>()
+        first.saturating_mul(numbers).saturating_mul(size_of::<f32>())
     }
 
     /// A head's planes to their place in an output.

@@ -104,7 +104,7 @@ impl Comparison {
         self.pictures
     }
 
-    /// For how many of them both networks have the same most probable class.
+    /// For how many of them both networks have the same most probable class. 0 for detectors.
     pub fn same_class(&self) -> u64 {
         self.same_class
     }

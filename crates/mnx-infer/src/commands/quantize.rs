@@ -88,8 +88,9 @@ fn refused_names(network: &Network, error: &GraphError) -> Error {
         None => {
             let first = network.blocks.first().map_or("", |block| &block.name);
             let last = network.blocks.last().map_or("", |block| &block.name);
-            let classifier = network.classifier().map_or("", |layer| &layer.name);
-            format!("they begin with {first} to {last} or {classifier}, see mnx-infer inspect")
+            // The classifier, or a detector's last head.
+            let end = network.layers().last().map_or("", |layer| &layer.name);
+            format!("they begin with {first} to {last} or {end}, see mnx-infer inspect")
         }
     };
     let name = printable(name);

@@ -62,7 +62,8 @@ pub fn count(model: &Model, input: &Tensor) -> (Count, Vec<f32>) {
     }
     let pixels = x.pixels();
     let pooled = x.values.chunks_exact(pixels).map(|plane| plane.iter().sum::<f32>() / pixels as f32).collect();
-    let logits = run.layer(&model.network().classifier, &Planes { height: 1, width: 1, values: pooled });
+    let classifier = model.network().classifier().expect("no detector");
+    let logits = run.layer(classifier, &Planes { height: 1, width: 1, values: pooled });
     (run.count, logits.values)
 }
 
