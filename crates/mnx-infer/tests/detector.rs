@@ -106,7 +106,7 @@ fn a_detector_is_no_classifier() {
     let (weights, _) = detector(&folder, "ssdlite-mobilenext");
     let picture = testdata("pictures").read_dir().unwrap().next().unwrap().unwrap().path();
     let said = fail(1, args!["classify", "--weights", weights, picture]);
-    assert!(said.contains("expected a classifier, found a detector: `detect` finds its boxes"), "{said}");
+    assert!(said.contains("expected a classifier, found a detector (use detect, or eval --voc)"), "{said}");
     let said = fail(1, args!["eval", "--weights", weights, testdata("pictures")]);
-    assert!(said.contains("expected a classifier, found a detector: `detect` finds its boxes"), "{said}");
+    assert!(said.contains("expected a classifier, found a detector (use detect, or eval --voc)"), "{said}");
 }

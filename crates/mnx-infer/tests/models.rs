@@ -4,6 +4,9 @@ mod common;
 
 use common::*;
 
+/// The detector among them.
+const DETECTOR: &str = "bccd";
+
 /// Those of this build, the default one first.
 fn names() -> Vec<String> {
     let listed = json(["inspect", "--models", "--format", "json"]);
@@ -13,7 +16,11 @@ fn names() -> Vec<String> {
 
 #[test]
 fn what_is_listed_is_what_was_built_in() {
-    let expected = [("cifar", cfg!(feature = "embedded-model")), ("imagenet", cfg!(feature = "embedded-imagenet"))];
+    let expected = [
+        ("cifar", cfg!(feature = "embedded-model")),
+        ("imagenet", cfg!(feature = "embedded-imagenet")),
+        (DETECTOR, cfg!(feature = "embedded-bccd")),
+    ];
     let expected: Vec<_> = expected.into_iter().filter(|&(_, built)| built).map(|(name, _)| name).collect();
     assert_eq!(names(), expected);
     let text = succeed(["inspect", "--models"]);
@@ -37,10 +44,17 @@ fn every_command_that_takes_weights_takes_a_name() {
     std::fs::create_dir_all(pictures.join("0")).unwrap();
     std::fs::copy(&chelsea, pictures.join("0/chelsea.png")).unwrap();
     for name in names() {
-        succeed(args!["classify", "--model", name, "--dump-input", input, chelsea]);
+        if name == DETECTOR {
+            succeed(args!["detect", "--model", name, chelsea]);
+            succeed(args!["eval", "--model", name, "--voc", testdata("bccd")]);
+            let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 64, 64), }\n";
+            std::fs::write(&input, npy(1, header, 3 * 64 * 64 * 4)).unwrap();
+        } else {
+            succeed(args!["classify", "--model", name, "--dump-input", input, chelsea]);
+            succeed(args!["eval", "--model", name, pictures]);
+        }
         succeed(args!["run", "--model", name, "--input", input, "--output", output]);
         succeed(args!["inspect", "--model", name]);
-        succeed(args!["eval", "--model", name, pictures]);
         succeed(args!["bench", "--model", name, "--iterations", "1", "--warmup", "0", "--threads", "1"]);
         let subject = format!("embedded:{name}");
         let compare = args!["compare", subject, "--iterations", "1", "--warmup", "0", "--format", "json"];
@@ -57,6 +71,7 @@ fn a_file_and_a_name_are_too_much_and_neither_may_be_too_little() {
     for name in names() {
         for args in [
             args!["classify", "--weights", weights(), "--model", name, chelsea].to_vec(),
+            args!["detect", "--weights", weights(), "--model", name, chelsea].to_vec(),
             args!["inspect", "--model", name, "--weights", weights()].to_vec(),
             args!["bench", "--model", name, "--weights", weights()].to_vec(),
             args!["eval", "--model", name, "--weights", weights(), "pictures"].to_vec(),
@@ -109,6 +124,21 @@ fn imagenet_knows_a_cat_and_a_rocket() {
     let report = json(["inspect", "--model", "imagenet", "--format", "json"]);
     assert_eq!((report["arithmetic"].as_str(), report["classes"].as_u64()), (Some("int8"), Some(1001)));
     assert_eq!(report["macs"].as_u64(), Some(300_775_552));
+}
+
+/// Without a name, too, `detect` finds the cells on three pictures that it was not trained with.
+#[cfg(feature = "embedded-bccd")]
+#[test]
+fn bccd_finds_blood_cells() {
+    let report = json(args!["eval", "--voc", testdata("bccd"), "--format", "json"]);
+    assert_eq!(report["pictures"].as_u64(), Some(3));
+    assert!(report["map"].as_f64().unwrap() > 0.7, "{report}");
+    let picture = testdata("bccd/JPEGImages/BloodImage_00031.jpg");
+    let answers = json(args!["detect", "--format", "json", picture]);
+    let boxes = answers[0]["boxes"].as_array().unwrap();
+    assert_eq!(boxes.iter().filter(|found| found["label"] == "WBC").count(), 2, "{answers}");
+    assert!(boxes.iter().all(|found| found["score"].as_f64().unwrap() > 0.4), "{answers}");
+    assert_eq!(answers, json(args!["detect", "--model", "bccd", "--format", "json", picture]));
 }
 
 #[cfg(all(feature = "embedded-model", feature = "embedded-imagenet"))]

@@ -123,19 +123,6 @@ fn what_is_written_is_said() {
     assert!(blocks.join("20.npy").exists() && !blocks.join("21.npy").exists());
 }
 
-/// An `.npy` file with this header and so many zero bytes.
-fn npy(version: u8, header: &str, data: usize) -> Vec<u8> {
-    let mut bytes = b"\x93NUMPY".to_vec();
-    bytes.extend([version, 0]);
-    match version {
-        1 => bytes.extend((header.len() as u16).to_le_bytes()),
-        _ => bytes.extend((header.len() as u32).to_le_bytes()),
-    }
-    bytes.extend(header.as_bytes());
-    bytes.resize(bytes.len() + data, 0);
-    bytes
-}
-
 fn header(descr: &str, fortran: &str, shape: &str) -> String {
     format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n")
 }

@@ -12,7 +12,9 @@ use crate::stdout;
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
-    /// Whether it is taken where none is named.
+    /// Whether it is a detector: for `detect` and `eval --voc`.
+    detector: bool,
+    /// Whether these, or else the other commands, take it where none is named.
     default: bool,
     about: &'static str,
     family: String,
@@ -32,7 +34,8 @@ impl Row {
         let spec = model.spec();
         Ok(Row {
             name: embedded.name,
-            default: embedded.name == embedded::DEFAULT,
+            detector: spec.detector.is_some(),
+            default: [embedded::DEFAULT, embedded::DEFAULT_DETECTOR].contains(&embedded.name),
             about: embedded.about,
             family: spec.family.clone(),
             width: spec.width,
@@ -46,7 +49,11 @@ impl Row {
     }
 
     fn cells(&self) -> Vec<String> {
-        let default = if self.default { " (default)" } else { "" };
+        let default = match (self.default, self.detector) {
+            (true, true) => " (default of detect)",
+            (true, false) => " (default)",
+            (false, _) => "",
+        };
         let size = grouped(self.size_bytes as u64);
         vec![format!("{}{default}", self.name), self.about.into(), size, self.licence.into(), self.source.into()]
     }
