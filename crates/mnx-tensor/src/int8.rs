@@ -10,9 +10,11 @@
 //!
 //! So every kernel gives the same bits on every ISA. Kernels add `weight · q` and have the zero point's share in their bias.
 
+mod sums;
+
 use std::borrow::Cow;
 
-pub use crate::kernels::int8::weight_sums;
+pub use sums::weight_sums;
 
 use crate::table::{self, Kernel};
 use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning};

@@ -11,7 +11,6 @@ mod interleaved;
 mod pointwise;
 mod pool;
 mod quantize;
-mod sums;
 
 pub(crate) use conv::{conv, dense};
 pub(crate) use depthwise_rows::depthwise_rows;
@@ -20,7 +19,6 @@ pub(crate) use interleaved::{by_width, interleaved};
 pub(crate) use pointwise::{linear, pw};
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
-pub use sums::weight_sums;
 
 use crate::Operation;
 use crate::int8::Products;
