@@ -11,21 +11,7 @@ use serde_json::Value;
 /// A small detector of three classes with random weights, of which every score is about a third.
 fn detector(folder: &Folder) -> PathBuf {
     let path = folder.path("d.mnx");
-    succeed(args![
-        "init",
-        "--arch",
-        "ssdlite-mobilenext",
-        "--width",
-        "0.1",
-        "--resolution",
-        "64",
-        "--classes",
-        "3",
-        "--seed",
-        "1",
-        "--output",
-        path,
-    ]);
+    init_detector("ssdlite-mobilenext", 3, &path);
     path
 }
 

@@ -10,21 +10,7 @@ use npyz::{NpyFile, WriterBuilder};
 /// A narrow detector with random weights, and an input of two pictures.
 fn detector(folder: &Folder, arch: &str) -> (PathBuf, PathBuf) {
     let path = folder.path("d.mnx");
-    succeed(args![
-        "init",
-        "--arch",
-        arch,
-        "--width",
-        "0.1",
-        "--classes",
-        "4",
-        "--resolution",
-        "64",
-        "--seed",
-        "1",
-        "--output",
-        path
-    ]);
+    init_detector(arch, 4, &path);
     let mut npy = Vec::new();
     let shape = [2, 3, 64, 64];
     let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut npy).begin_nd().unwrap();

@@ -25,21 +25,7 @@ impl Set {
             fs::create_dir_all(folder.path(name)).unwrap();
         }
         let weights = folder.path("d.mnx");
-        succeed(args![
-            "init",
-            "--arch",
-            "ssdlite-mobilenext",
-            "--width",
-            "0.1",
-            "--resolution",
-            "64",
-            "--classes",
-            "3",
-            "--seed",
-            "1",
-            "--output",
-            weights,
-        ]);
+        init_detector("ssdlite-mobilenext", 3, &weights);
         Set { folder, weights }
     }
 

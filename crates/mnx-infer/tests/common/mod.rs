@@ -111,3 +111,10 @@ pub fn npy(version: u8, header: &str, data: usize) -> Vec<u8> {
     bytes.resize(bytes.len() + data, 0);
     bytes
 }
+
+/// Makes a narrow detector for pictures of 64 x 64 with random weights: its classes are about equally probable everywhere.
+pub fn init_detector(arch: &str, classes: usize, output: &Path) {
+    let network =
+        args!["init", "--arch", arch, "--width", "0.1", "--classes", classes.to_string(), "--resolution", "64"];
+    succeed([&network[..], &args!["--seed", "1", "--output", output]].concat());
+}
