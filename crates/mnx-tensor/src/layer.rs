@@ -198,10 +198,12 @@ impl<'w> Layer<'w> {
                 return Err(Error::Length { what, expected, found });
             }
         }
-        let half_panel = operation == Operation::Pointwise && (1..=BLOCK).contains(&(cout % PANEL));
         let arithmetic = Arithmetic::F32;
         let (weights, bias) = (bytemuck::cast_slice(weights), bytemuck::cast_slice(bias));
         let kernel = table::select(operation, arithmetic, cpu)?;
+        // A tile of several panels takes a half-empty one along at no cost.
+        let whole_panels = kernel.tile.1 > PANEL && cout > PANEL;
+        let half_panel = operation == Operation::Pointwise && (1..=BLOCK).contains(&(cout % PANEL)) && !whole_panels;
         let half = if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, cpu)?) } else { None };
         let int8 = int8::Constants::NONE;
         Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning: cpu.tuning(), kernel, half })

@@ -234,9 +234,9 @@ rows! {
     pw8: PointwiseHalf, "pw8", 5 x 8 = kernels::pw8::<_, 5>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 6 x 16 = kernels::conv3x3::<_, 1, 3, 6>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 6 x 16 = kernels::conv3x3::<_, 2, 3, 6>;
-    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 6 x 16 = kernels::dense::<_, 3, 1, 6>;
-    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 6 x 16 = kernels::dense::<_, 3, 2, 6>;
-    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 6 x 16 = kernels::dense::<_, 7, 2, 6>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 6 x 16 = kernels::dense::<_, 3, 1, 6, 1>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 6 x 16 = kernels::dense::<_, 3, 2, 6, 1>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 6 x 16 = kernels::dense::<_, 7, 2, 6, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 6 x 64 = kernels::linear::<_, 6, 4>;
@@ -247,21 +247,27 @@ rows! {
 // of 7 (every plane of ResNet's divides by 7) + 1 weights = 15, with long sums that hide start and end. Depthwise
 // 14 sums (a row of 14, a quarter of one of 56) + 9 weights + 1 input = 24; at stride 2, where memory leaves nothing to win
 // with more, 8.
-// Two units of 512 bits ask for two operands a cycle: 8 pixels x 3 panels = 24 sums + 3 weights + 1 broadcast, which serves
-// three multiply-adds.
+// Two units of 512 bits ask for two operands a cycle, so each broadcast serves several panels: 8 pixels x 3 = 24 sums + 3 weights
+// + 1 broadcast, or 14 x 2 + 2 + 1 = 31. Depthwise layers fill their vectors with two blocks: 2 rows x 8 pixels + 9 weights
+// + 1 bias + 1 input + 2 bounds = 29.
 #[cfg(target_arch = "x86_64")]
 rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]] AVX512: crate::simd::Avx512, peak: 12,
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1", 14 x 8 = kernels::depthwise::<_, 1, 14>;
+    dw_s1_wide: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1", 16 x 16 for Wide = kernels::depthwise_wide::<_, 1, 8, 14>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2", 8 x 8 = kernels::depthwise::<_, 2, 8>;
+    dw_s2_wide: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2", 16 x 16 for Wide = kernels::depthwise_wide::<_, 2, 8, 8>;
     pw: Pointwise, "pw", 12 x 16 = kernels::pw::<_, 12>;
-    pw_wide: Pointwise, "pw", 8 x 48 for Wide = kernels::pw_wide::<_, 8, 3, 12>;
+    pw_wide: Pointwise, "pw", 8 x 48 for Wide = kernels::pw_wide::<_, 8, 14, 12>;
     pw8: PointwiseHalf, "pw8", 12 x 8 = kernels::pw8::<_, 12>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 14 x 16 = kernels::conv3x3::<_, 1, 7, 14>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 14 x 16 = kernels::conv3x3::<_, 2, 7, 14>;
-    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 8 x 16 = kernels::dense::<_, 3, 1, 8>;
-    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 8 x 16 = kernels::dense::<_, 3, 2, 8>;
-    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 8 x 16 = kernels::dense::<_, 7, 2, 8>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 8 x 16 = kernels::dense::<_, 3, 1, 8, 1>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 8 x 16 = kernels::dense::<_, 3, 2, 8, 1>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 8 x 16 = kernels::dense::<_, 7, 2, 8, 1>;
+    dense_s1_wide: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 8 x 32 for Wide = kernels::dense::<_, 3, 1, 8, 2>;
+    dense_s2_wide: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 8 x 32 for Wide = kernels::dense::<_, 3, 2, 8, 2>;
+    dense7_s2_wide: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 8 x 32 for Wide = kernels::dense::<_, 7, 2, 8, 2>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 6 x 64 = kernels::linear::<_, 6, 4>;
@@ -279,9 +285,9 @@ rows! {
     pw8: PointwiseHalf, "pw8", 8 x 8 = kernels::pw8::<_, 8>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 6 x 16 = kernels::conv3x3::<_, 1, 3, 6>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 6 x 16 = kernels::conv3x3::<_, 2, 3, 6>;
-    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 5 x 16 = kernels::dense::<_, 3, 1, 5>;
-    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 5 x 16 = kernels::dense::<_, 3, 2, 5>;
-    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 5 x 16 = kernels::dense::<_, 7, 2, 5>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 5 x 16 = kernels::dense::<_, 3, 1, 5, 1>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 5 x 16 = kernels::dense::<_, 3, 2, 5, 1>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 5 x 16 = kernels::dense::<_, 7, 2, 5, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 5 x 64 = kernels::linear::<_, 5, 4>;
@@ -298,9 +304,9 @@ rows! {
     pw8: PointwiseHalf, "pw8", 4 x 8 = kernels::pw8::<_, 4>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 2 x 16 = kernels::conv3x3::<_, 1, 1, 2>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 2 x 16 = kernels::conv3x3::<_, 2, 1, 2>;
-    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 2 x 16 = kernels::dense::<_, 3, 1, 2>;
-    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 2 x 16 = kernels::dense::<_, 3, 2, 2>;
-    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 2 x 16 = kernels::dense::<_, 7, 2, 2>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 2 x 16 = kernels::dense::<_, 3, 1, 2, 1>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 2 x 16 = kernels::dense::<_, 3, 2, 2, 1>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 2 x 16 = kernels::dense::<_, 7, 2, 2, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 2 x 16 = kernels::linear::<_, 2, 1>;
@@ -315,9 +321,9 @@ rows! {
     pw8: PointwiseHalf, "pw8", 4 x 8 = kernels::pw8::<_, 4>;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1", 4 x 16 = kernels::conv3x3::<_, 1, 2, 4>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2", 4 x 16 = kernels::conv3x3::<_, 2, 2, 4>;
-    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 4 x 16 = kernels::dense::<_, 3, 1, 4>;
-    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 4 x 16 = kernels::dense::<_, 3, 2, 4>;
-    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 4 x 16 = kernels::dense::<_, 7, 2, 4>;
+    dense_s1: Dense { kernel: 3, stride: 1 }, "dense3x3s1", 4 x 16 = kernels::dense::<_, 3, 1, 4, 1>;
+    dense_s2: Dense { kernel: 3, stride: 2 }, "dense3x3s2", 4 x 16 = kernels::dense::<_, 3, 2, 4, 1>;
+    dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 4 x 16 = kernels::dense::<_, 7, 2, 4, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 4 x 16 = kernels::linear::<_, 4, 1>;

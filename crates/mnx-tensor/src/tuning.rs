@@ -15,6 +15,9 @@ pub struct Tuning {
     /// Bytes that a unit of rows may put between fused layers: with what is read and written beside them they should fit
     /// into the L2 cache.
     pub rows_bytes: usize,
+    /// Bytes of a depthwise layer's output from which on it never exists whole: the pointwise layers before and after it are in
+    /// one step with it, whose units compute some rows of all three.
+    pub chain_bytes: usize,
     /// Bytes of a padded or sampled copy that a unit reads once per panel: they should stay in the L2 cache, beside a
     /// panel of weights.
     pub copy_bytes: usize,
@@ -28,14 +31,19 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Fits an L2 cache of 512 KiB; no CPU measured so far wants other values.
+    /// Fits an L2 cache of 512 KiB.
     pub const DEFAULT: Tuning = Tuning {
         pointwise_chunk_bytes: 192 << 10,
         channels_bytes: 48 << 10,
         rows_bytes: 192 << 10,
+        // Rows of three layers would crowd such a cache.
+        chain_bytes: usize::MAX,
         copy_bytes: 256 << 10,
         min_unit_macs: 100_000,
         min_height_for_rows: 28,
         rows_to_keep: 7..=14,
     };
+
+    /// Fits an L2 cache of 2 MiB whose L3 cache is slow.
+    pub const LARGE_L2: Tuning = Tuning { rows_bytes: 384 << 10, chain_bytes: 1_000_000, ..Tuning::DEFAULT };
 }

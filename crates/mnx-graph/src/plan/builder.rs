@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning};
+use mnx_tensor::{BlockedShape, Blocking, Element, Operation, PANEL, Tuning};
 
 use super::split::{Task, keeps_rows};
 use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
@@ -425,6 +425,11 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
         };
         layer(index).is_some_and(kept)
     };
+    let is_large = |index: usize| {
+        let value = &graph[graph.nodes[first + index].dst];
+        let size = if value.quantization.is_some() { Element::U8 } else { Element::F32 }.size();
+        value.shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n)) >= tuning.chain_bytes
+    };
     match [kind(0), kind(1), kind(2)] {
         // The stem and the first two layers of the next block.
         [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)] if same_block(1, 2) && private(2) => 3,
@@ -436,6 +441,7 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
             3
         }
         [Some(Pointwise), Some(Depthwise3x3), _] if reads_kept_rows(1) => 1,
+        [Some(Pointwise), Some(Depthwise3x3), Some(Pointwise)] if same_block(0, 1) && is_large(1) && private(2) => 3,
         [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _]
             if same_block(0, 1) && private(1) =>
         {

@@ -3,7 +3,7 @@
 //! ```text
 //! for each output row, for each tile of up to MAX output pixels:
 //!   if the tile touches the padding, copy its input with zeros around it     (the loop below knows no edges)
-//!   for each panel, input channel, row, column: sums += input · panel
+//!   for each group of panels, input channel, row, column: sums += input · panel
 //! ```
 
 use super::balanced;
@@ -13,12 +13,12 @@ use crate::simd::Simd;
 use crate::{Layer, Part};
 
 /// Kernels `dense3x3s1`, `dense3x3s2` and `dense7x7s2`, of size `K`: tiles of up to `MAX` pixels (at most
-/// [`MOST_DENSE_PIXELS`](crate::layer::MOST_DENSE_PIXELS)) times one panel.
+/// [`MOST_DENSE_PIXELS`](crate::layer::MOST_DENSE_PIXELS)) times `PANELS` panels, or one panel where fewer are left.
 ///
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize>(
+pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize, const PANELS: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
@@ -30,18 +30,22 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
             unsafe {
                 let window = window::<S, K, STRIDE>(s, layer, part, y, x, count);
                 prefetch::<S, K, STRIDE>(s, layer, part, y + 1, x);
-                for panel in part.channels.start..part.channels.end {
-                    let at = TileStart { pixel: y * width + x, panel };
-                    match count {
-                        1 => tile::<S, K, STRIDE, 1>(s, layer, part, window, at),
-                        2 => tile::<S, K, STRIDE, 2>(s, layer, part, window, at),
-                        3 => tile::<S, K, STRIDE, 3>(s, layer, part, window, at),
-                        4 => tile::<S, K, STRIDE, 4>(s, layer, part, window, at),
-                        5 if MAX >= 5 => tile::<S, K, STRIDE, 5>(s, layer, part, window, at),
-                        6 if MAX >= 6 => tile::<S, K, STRIDE, 6>(s, layer, part, window, at),
-                        7 if MAX >= 7 => tile::<S, K, STRIDE, 7>(s, layer, part, window, at),
-                        _ => tile::<S, K, STRIDE, MAX>(s, layer, part, window, at),
-                    }
+                macro_rules! of_size {
+                    ($at:ident, $panels:expr, $($size:literal)*) => {
+                        match count {
+                            $($size if MAX > $size => tile::<S, K, STRIDE, $size, $panels>(s, layer, part, window, $at),)*
+                            _ => tile::<S, K, STRIDE, MAX, $panels>(s, layer, part, window, $at),
+                        }
+                    };
+                }
+                let mut at = TileStart { pixel: y * width + x, panel: part.channels.start };
+                while PANELS > 1 && at.panel + PANELS <= part.channels.end {
+                    of_size!(at, PANELS, 1 2 3 4 5 6 7);
+                    at.panel += PANELS;
+                }
+                while at.panel < part.channels.end {
+                    of_size!(at, 1, 1 2 3 4 5 6 7);
+                    at.panel += 1;
                 }
             }
         }
@@ -60,6 +64,7 @@ struct Window {
 #[derive(Clone, Copy)]
 struct TileStart {
     pixel: usize,
+    /// The first of its panels.
     panel: usize,
 }
 
@@ -137,12 +142,12 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
     }
 }
 
-/// `PIXELS` output pixels times one panel.
+/// `PIXELS` output pixels times `PANELS` panels.
 ///
 /// # Safety
 /// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize>(
+unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize, const PANELS: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
@@ -151,22 +156,36 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
 ) {
     // SAFETY: the window holds K rows of every channel, for all taps of all pixels.
     unsafe {
-        let mut w = layer.weights_of::<f32>(at.panel, layer.cin * K * K * 16);
-        let mut sums = [s.load16(layer.bias_of(at.panel, 16)); PIXELS];
+        let panel_len = layer.cin * K * K * 16;
+        let mut w = layer.weights_of::<f32>(at.panel, panel_len);
+        let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); PIXELS]; PANELS];
+        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
+        }
         for channel in 0..layer.cin {
             let mut from = window.from.add(channel * window.channel);
             for _ in 0..K {
                 for k in 0..K {
-                    let taps = s.load16(w.add(k * 16));
-                    for (p, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.fma16_splat(from.add(p * STRIDE + k), taps, *sum);
+                    let mut taps = [s.load16(w.add(k * 16)); PANELS];
+                    for (n, taps) in taps.iter_mut().enumerate().skip(1) {
+                        *taps = s.load16(w.add(n * panel_len + k * 16));
                     }
-                    s.settle();
+                    for p in 0..PIXELS {
+                        for (sums, &taps) in sums.iter_mut().zip(&taps) {
+                            sums[p] = s.fma16_splat(from.add(p * STRIDE + k), taps, sums[p]);
+                        }
+                    }
+                    // With several panels each broadcast serves all of them, from a register.
+                    if PANELS == 1 {
+                        s.settle();
+                    }
                 }
                 (from, w) = (from.wrapping_add(window.row), w.wrapping_add(K * 16));
             }
         }
         let to = Panels::new(layer, part);
-        to.store(s, at.pixel, at.panel, &sums);
+        for (n, sums) in sums.iter().enumerate() {
+            to.store(s, at.pixel, at.panel + n, sums);
+        }
     }
 }

@@ -6,6 +6,8 @@
 mod conv;
 mod dense;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_wide;
 mod epilogue;
 pub(crate) mod int8;
 mod linear;
@@ -19,6 +21,8 @@ mod pool;
 pub(crate) use conv::conv3x3;
 pub(crate) use dense::dense;
 pub(crate) use depthwise::depthwise;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use depthwise_wide::depthwise_wide;
 pub(crate) use linear::linear;
 pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};

@@ -1,8 +1,8 @@
 //! Pointwise convolution with tiles of several panels, for cores that start two 512-bit multiply-adds a cycle.
 //!
 //! ```text
-//! for each chunk of pixels, for each group of panels:        16 output channels each
-//!   for each tile of up to MAX pixels:                       sums start at the bias, in registers
+//! for each chunk of pixels, for each group of two or three panels:     16 output channels each
+//!   for each tile of pixels:                                           sums start at the bias, in registers
 //!     for each input channel: load its weights, one vector a panel
 //!       for each pixel: one broadcast, a multiply-add for each panel
 //!     clamp, residual, store
@@ -21,45 +21,68 @@ use crate::{Layer, Part};
 /// Pixels of the smallest tile. Fewer are left to tiles of one panel.
 const FEWEST: usize = 4;
 
-/// Kernel `pw` with tiles of up to `MAX` pixels (8) times `PANELS` panels. Left-over panels are computed by tiles of up to
-/// `LONE` pixels times one panel.
+/// Kernel `pw` with tiles of up to `OF_THREE` pixels (8) times three panels. Where panels are left over, groups of two take them
+/// with tiles of up to `OF_TWO` pixels (14); a single panel is computed by tiles of up to `OF_ONE` pixels.
 ///
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn pw_wide<S: Simd, const MAX: usize, const PANELS: usize, const LONE: usize>(
+pub(crate) unsafe fn pw_wide<S: Simd, const OF_THREE: usize, const OF_TWO: usize, const OF_ONE: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
 ) {
-    let whole = if part.pixels.len() < FEWEST { 0 } else { part.channels.len() / PANELS * PANELS };
-    let groups: Span = (part.channels.start..part.channels.start + whole).into();
-    let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
+    if part.channels.len() < 2 || part.pixels.len() < FEWEST {
+        // SAFETY: the caller's promise.
+        return unsafe { pw::<S, OF_ONE>(s, layer, part) };
+    }
+    let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(OF_THREE);
     // Chunks of the same size, so that none is too small for a tile.
     let chunks = part.pixels.len().div_ceil(chunk);
     let end_of = |index: usize| part.pixels.start + part.pixels.len() * index / chunks;
     for index in 0..chunks {
         let pixels: Span = (end_of(index)..end_of(index + 1)).into();
-        for panel in (groups.start..groups.end).step_by(PANELS) {
-            for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
-                let at = TileStart { pixel, panel, turn };
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match count {
-                        4 => tile::<S, 4, PANELS>(s, layer, part, at),
-                        5 => tile::<S, 5, PANELS>(s, layer, part, at),
-                        6 => tile::<S, 6, PANELS>(s, layer, part, at),
-                        7 => tile::<S, 7, PANELS>(s, layer, part, at),
-                        _ => tile::<S, MAX, PANELS>(s, layer, part, at),
-                    }
+        let mut panel = part.channels.start;
+        while panel < part.channels.end {
+            // SAFETY: the caller's promise.
+            unsafe {
+                // Three and one are two and two, so that no panel is alone.
+                if matches!(part.channels.end - panel, 2 | 4) {
+                    tiles::<S, OF_TWO, 2>(s, layer, part, pixels, panel);
+                    panel += 2;
+                } else {
+                    tiles::<S, OF_THREE, 3>(s, layer, part, pixels, panel);
+                    panel += 3;
                 }
             }
         }
     }
-    if groups.end < part.channels.end {
-        let rest = Part { channels: (groups.end..part.channels.end).into(), ..*part };
-        // SAFETY: the caller's promise, for fewer panels.
-        unsafe { pw::<S, LONE>(s, layer, &rest) }
+}
+
+/// Some pixels of `PANELS` panels, in tiles of up to `MAX` pixels.
+///
+/// # Safety
+/// As [`Layer::run`], for pixels and panels that are part of it, [`FEWEST`] pixels at least.
+#[inline(always)]
+unsafe fn tiles<S: Simd, const MAX: usize, const PANELS: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+    pixels: Span,
+    panel: usize,
+) {
+    macro_rules! of_size {
+        ($count:ident, $at:ident, $($size:literal)*) => {
+            match $count {
+                $($size if MAX > $size => tile::<S, $size, PANELS>(s, layer, part, $at),)*
+                _ => tile::<S, MAX, PANELS>(s, layer, part, $at),
+            }
+        };
+    }
+    for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
+        let at = TileStart { pixel, panel, turn };
+        // SAFETY: the caller's promise.
+        unsafe { of_size!(count, at, 4 5 6 7 8 9 10 11 12 13) }
     }
 }
 

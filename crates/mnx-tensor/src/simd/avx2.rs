@@ -141,6 +141,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn join(self, first: __m256, second: __m256) -> [__m256; 2] {
+        [first, second]
+    }
+
+    #[inline(always)]
     fn settle(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }

@@ -139,6 +139,12 @@ impl Simd for Avx512 {
         unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
     }
 
+    #[inline(always)]
+    fn join(self, first: __m256, second: __m256) -> __m512 {
+        // SAFETY: `self` proves AVX-512 F and DQ.
+        unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(first), second) }
+    }
+
     /// Here it keeps broadcasts in the multiply-adds, which take them from memory for free: taps of neighbouring pixels
     /// would share one in a register.
     #[inline(always)]

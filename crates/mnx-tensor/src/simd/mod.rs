@@ -148,6 +148,9 @@ pub trait Simd: Copy + sealed::Sealed {
     /// Lanes 0…7 and 8…15.
     fn halves(self, x: Self::P16) -> (Self::C8, Self::C8);
 
+    /// Sixteen lanes of two halves: the reverse of [`halves`](Simd::halves).
+    fn join(self, first: Self::C8, second: Self::C8) -> Self::P16;
+
     /// Stands between two weights in a tile that fills the registers. Without it the compiler would load for the second weight
     /// early, or keep an input for both, and put a sum on the stack to make room.
     #[inline(always)]

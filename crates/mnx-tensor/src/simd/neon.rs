@@ -201,6 +201,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn join(self, first: [float32x4_t; 2], second: [float32x4_t; 2]) -> [float32x4_t; 4] {
+        [first[0], first[1], second[0], second[1]]
+    }
+
+    #[inline(always)]
     fn settle(self) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     }

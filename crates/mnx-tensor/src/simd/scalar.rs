@@ -130,5 +130,10 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn join(self, first: [f32; 8], second: [f32; 8]) -> [f32; 16] {
+        std::array::from_fn(|i| if i < 8 { first[i] } else { second[i - 8] })
+    }
+
+    #[inline(always)]
     fn prefetch(self, _from: *const f32) {}
 }

@@ -153,5 +153,10 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    fn join(self, first: [v128; 2], second: [v128; 2]) -> [v128; 4] {
+        [first[0], first[1], second[0], second[1]]
+    }
+
+    #[inline(always)]
     fn prefetch(self, _from: *const f32) {}
 }
