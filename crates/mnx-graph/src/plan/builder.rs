@@ -409,7 +409,8 @@ impl Conv {
     }
 }
 
-/// How many nodes from `first` on make one step. All are layers, and nobody else reads what lies between them.
+/// How many nodes from `first` on make one step. All are layers, nobody else reads what lies between them, and only to the last
+/// one's output a shortcut is added.
 fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuning: &Tuning) -> usize {
     use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
     let layer = |index: usize| match graph.nodes.get(first + index).map(|node| node.work) {
@@ -418,7 +419,10 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
     };
     let kind = |index: usize| layer(index).map(|layer| layer.layer.kind);
     let same_block = |a: usize, b: usize| graph.nodes[first + a].block == graph.nodes[first + b].block;
-    let private = |count: usize| (0..count).all(|index| graph.is_between(first + index, keep));
+    let private = |count: usize| {
+        let mut nodes = first..first + count;
+        nodes.all(|node| graph.is_between(node, keep) && graph.nodes[node].shortcut.is_none())
+    };
     let reads_kept_rows = |index: usize| {
         let kept = |l: PlacedLayer<'_>| {
             l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads, tuning)

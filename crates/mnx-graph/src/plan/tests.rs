@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use mnx_tensor::{Arithmetic, Cpu};
+use mnx_tensor::{Arithmetic, Cpu, TunedFor};
 
 use super::*;
 use crate::testing::RandomNetwork;
@@ -19,8 +19,12 @@ fn plan_of(family: &str, width: f64, size: (usize, usize), threads: usize) -> Pl
 
 /// A plan for layers that are all in one arithmetic. ResNets have a quarter of their channels.
 fn plan_in(arithmetic: Arithmetic, family: &str, width: f64, size: (usize, usize), threads: usize) -> Plan {
-    let model = model(arithmetic, family, width);
-    let layers = Layers::new(&model, Cpu::choose(None, None).unwrap()).unwrap();
+    plan_for(None, &model(arithmetic, family, width), size, threads)
+}
+
+/// A plan for some kind of core, or for this one.
+fn plan_for(tuned_for: Option<TunedFor>, model: &Model, size: (usize, usize), threads: usize) -> Plan {
+    let layers = Layers::new(model, Cpu::choose(None, tuned_for).unwrap()).unwrap();
     let graph = Graph::new(model.network(), model.numbers(), size);
     Plan::new(&graph, &layers, &[], model.spec().padding, &Limits::default(), threads).unwrap()
 }
@@ -68,12 +72,35 @@ fn values_that_are_needed_at_once_do_not_overlap() {
 
 #[test]
 fn the_arena_is_no_larger_than_what_is_whole_at_once() {
-    // The input and the output of the second half of features.2, at 56 x 56.
-    let bytes = plan(1.0, (224, 224), 1).workspace_bytes;
-    let pair = 4 * (32 + 144) * 56 * 56;
-    assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
-    let int8 = plan_in(Arithmetic::Int8, "mobilenext", 1.0, (224, 224), 1);
-    assert!((pair / 4..pair / 4 + pair / 100).contains(&int8.workspace_bytes), "{} bytes", int8.workspace_bytes);
+    // The input and the output of the second half of features.2, at 56 x 56. Where L2 caches are large, that output never exists
+    // whole; then it is the input of features.1, 16 channels at 112 x 112, and its output.
+    for (tuned_for, channels) in [(TunedFor::Any, 32 + 144), (TunedFor::Wide, 4 * 16 + 96)] {
+        let of = |arithmetic| plan_for(Some(tuned_for), &model(arithmetic, "mobilenext", 1.0), (224, 224), 1);
+        let (pair, bytes) = (4 * channels * 56 * 56, of(Arithmetic::F32).workspace_bytes);
+        assert!((pair..pair + pair / 100).contains(&bytes), "{bytes} bytes, the pair has {pair}");
+    }
+    let int8 = plan_in(Arithmetic::Int8, "mobilenext", 1.0, (224, 224), 1).workspace_bytes;
+    let pair = (32 + 144) * 56 * 56;
+    assert!((pair..pair + pair / 100).contains(&int8), "{int8} bytes, the pair has {pair}");
+}
+
+/// A shortcut is added where a step ends.
+#[test]
+fn no_shortcut_is_fused_away() {
+    for (family, threads) in
+        ["mobilenext", "mobilenetv2", "ssdlite-mobilenext"].into_iter().flat_map(|f| [(f, 1), (f, 2)])
+    {
+        let model = model(Arithmetic::F32, family, 1.0);
+        for &tuned_for in TunedFor::ALL {
+            for size in [(224, 224), (320, 320), (512, 384)] {
+                let graph = Graph::new(model.network(), model.numbers(), size);
+                let expected = graph.nodes.iter().filter(|node| node.shortcut.is_some()).count();
+                let plan = plan_for(Some(tuned_for), &model, size, threads);
+                let found = plan.steps.iter().filter(|step| step.shortcut.is_some()).count();
+                assert_eq!(found, expected, "{family} at {size:?} on {threads} threads, {tuned_for}");
+            }
+        }
+    }
 }
 
 #[test]
