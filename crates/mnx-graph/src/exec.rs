@@ -27,8 +27,8 @@ impl Regions {
     /// Regions for `workspaces` pictures at a time, `workers` threads and `batch` pictures in all. `None` if the sizes
     /// overflow.
     pub(crate) fn new(plan: &Plan, workspaces: usize, workers: usize, batch: usize) -> Option<Regions> {
-        let workspace = plan.workspace_bytes.next_multiple_of(LINE);
-        let scratch = plan.scratch_bytes.next_multiple_of(LINE);
+        let workspace = plan.workspace_bytes.checked_next_multiple_of(LINE)?;
+        let scratch = plan.scratch_bytes.checked_next_multiple_of(LINE)?;
         let scratch_start = workspace.checked_mul(workspaces)?;
         let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let mut starts = Vec::with_capacity(plan.batch.len());

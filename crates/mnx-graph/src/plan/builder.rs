@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning};
+use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning, memory};
 
 use super::split::{Task, keeps_rows};
 use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
@@ -136,8 +136,17 @@ impl<'a> PlanBuilder<'a> {
     }
 
     /// A slot of the workspace for the output of the next step.
-    fn workspace(&mut self, shape: BlockedShape) -> Home {
-        Home::Workspace(self.layout.value(shape, self.steps.len()))
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for one that is larger than an arena may be: nothing that is made for its rows is larger than it is.
+    fn workspace(&mut self, shape: BlockedShape) -> Result<Home, Error> {
+        let (limit, found) = (self.limits.arena_bytes, shape.bytes() as u64);
+        if found > limit {
+            let BlockedShape { channels, height, width, .. } = shape;
+            let what = format!("bytes of an activation of {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit, found });
+        }
+        Ok(Home::Workspace(self.layout.value(shape, self.steps.len())))
     }
 
     /// Rows of the batch: one per picture.
@@ -177,7 +186,7 @@ impl<'a> PlanBuilder<'a> {
         });
         let convs = placed.map(|(name, layer)| self.conv(name, layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
-        let dst = self.workspace(shape);
+        let dst = self.workspace(shape)?;
         let (kind, split) = match *convs {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
@@ -231,7 +240,7 @@ impl<'a> PlanBuilder<'a> {
             _ => work.by_pixels(parts),
         };
         // Strips are sized from the last layer back to the first, for the unit that needs the most pixels of each.
-        let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
+        let mut pixels: Vec<Span> = memory::collect(split.all().map(|(pixels, _)| pixels), split.units())?;
         let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
         let mut scratch_bytes = 0;
         for (conv, next) in between.iter().zip(&convs[1..]).rev() {
@@ -259,7 +268,7 @@ impl<'a> PlanBuilder<'a> {
         let Geometry { height, width, .. } = second.geometry;
         let LayerRef { lanes, output, .. } = first.layer;
         let panels = first.layer.groups();
-        let panel_bytes = height * width * lanes * output.element.size();
+        let panel_bytes = (height * width).saturating_mul(lanes * output.element.size());
         let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
         let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
         let split = self.work(&[first, second], panels).by_channels(rows, group);
@@ -283,8 +292,8 @@ impl<'a> PlanBuilder<'a> {
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
         self.needs_scratch(self.made.max_pool().map_or(0, |layer| layer.scratch_bytes(&geometry)));
         // Nine comparisons per output; one costs about half a multiply-add.
-        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
-        let dst = self.workspace(shape);
+        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
+        let dst = self.workspace(shape)?;
         self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
         Ok(())
     }
@@ -361,7 +370,7 @@ impl<'a> PlanBuilder<'a> {
         let [channels, height, width] = self.graph[node.dst].shape;
         let shape = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
         let split = self.work_of((height, width), shape.blocks(), shape.len()).by_rows(1);
-        let dst = self.workspace(shape);
+        let dst = self.workspace(shape)?;
         self.push(StepKind::QuantizeInput, split, node, node.src, dst);
         Ok(())
     }
@@ -373,7 +382,7 @@ impl<'a> PlanBuilder<'a> {
         let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size();
         let dst = match self.home(node.src) {
             Home::Batch(_) => self.features(node.dst),
-            _ => self.workspace(shape),
+            _ => self.workspace(shape)?,
         };
         self.push(kind, split, node, node.src, dst);
         Ok(())

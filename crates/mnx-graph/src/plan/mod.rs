@@ -319,6 +319,16 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Elements of the largest value that a step writes.
+    pub(crate) fn largest_value(&self) -> usize {
+        let of_step = |step: &Step| match step.dst {
+            Home::Input => 0,
+            Home::Workspace(Slot { shape, .. }) => shape.channels * shape.height * shape.width,
+            Home::Batch(index) => self.batch[index].elements(),
+        };
+        self.steps.iter().map(of_step).max().unwrap_or(0)
+    }
+
     /// Sets a slot's offset wherever the plan mentions it.
     fn move_slot(&mut self, id: usize, offset: usize) {
         for step in &mut self.steps {
