@@ -5,8 +5,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Debug;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mnx_graph::quantize::{Calibration, Comparison, Options, quantize};
 use mnx_graph::{Error, Model, OpenOptions, Session, SessionOptions, Spec, init};
@@ -16,7 +16,7 @@ use mnx_tensor::{ErrorKind, Tensor};
 struct Limited;
 
 /// Requests of so many bytes or fewer are not refused.
-const SMALL: usize = 32 << 10;
+const SMALL: usize = 64 << 10;
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -77,10 +77,14 @@ static ALLOCATOR: Limited = Limited;
 /// The limit is the process's: one case at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
+fn one() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs `case` with less and less memory. It must work with all that it takes, and each time before either work or say that
 /// there is too little.
 fn with_less<T: Debug>(name: &str, case: impl Fn() -> Result<T, Error>) {
-    const STEPS: usize = 24;
+    const STEPS: usize = 12;
     let before = LARGE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     drop(case().unwrap());
@@ -109,34 +113,34 @@ fn spec(family: &str, width: f64) -> Spec {
 
 #[test]
 fn init_says_so() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     with_less("init", || init(&spec("mobilenext", 0.5), 1).map(|file| file.len()));
 }
 
 #[test]
 fn opening_says_so() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
+    // On Linux a file is read onto huge pages, which are not the allocator's. Bytes that are not aligned are copied.
     let file = init(&spec("mobilenetv2", 0.5), 1).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.mnx");
-    std::fs::write(&path, &file).unwrap();
-    with_less("open", || Model::open(&path));
-    // A copy is made where the bytes are not aligned.
-    let aligned = (file.as_ptr() as usize + 1).next_multiple_of(64) - file.as_ptr() as usize;
-    let padded: &'static [u8] = Vec::leak([&vec![0; aligned + 4][..], &file].concat());
-    let at = (padded.as_ptr() as usize).next_multiple_of(64) - padded.as_ptr() as usize;
-    let _ = at;
-    let shifted = &padded[aligned + 4..];
-    if !(shifted.as_ptr() as usize).is_multiple_of(64) {
-        with_less("a copy of a file", || Model::from_bytes(shifted));
-    }
+    let bytes: &'static mut [u8] = Vec::leak(vec![0; file.len() + 128]);
+    let start = (bytes.as_ptr() as usize).next_multiple_of(64) - bytes.as_ptr() as usize + 4;
+    let (_, bytes) = bytes.split_at_mut(start);
+    let bytes = &mut bytes[..file.len()];
+    bytes.copy_from_slice(&file);
+    let bytes: &'static [u8] = bytes;
+    assert!(!(bytes.as_ptr() as usize).is_multiple_of(64));
+    with_less("a copy of a file", || Model::from_bytes(bytes));
 }
 
 #[test]
 fn sessions_say_so() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     for family in ["mobilenext", "resnet18", "ssdlite-mobilenext"] {
-        let model = Model::from_bytes(init(&spec(family, 0.25), 1).unwrap()).unwrap();
+        let mut spec = spec(family, if family == "resnet18" { 1.0 } else { 0.25 });
+        if family == "resnet18" {
+            spec.stages.truncate(2);
+        }
+        let model = Model::from_bytes(init(&spec, 1).unwrap()).unwrap();
         for (threads, batch) in [(1, 1), (1, 3), (4, 2), (4, 9)] {
             if threads > 1 && !cfg!(feature = "rayon") {
                 continue;
@@ -155,7 +159,7 @@ fn sessions_say_so() {
 /// The session that could not get memory can be used again.
 #[test]
 fn a_session_lives_on() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     let model = Model::from_bytes(init(&spec("mobilenext", 0.25), 1).unwrap()).unwrap();
     let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
     let (small, large) = (Tensor::zeros([1, 3, 32, 32]).unwrap(), Tensor::zeros([1, 3, 320, 320]).unwrap());
@@ -171,7 +175,7 @@ fn a_session_lives_on() {
 /// With limits lifted, too, nothing is asked for that the arena alone would not be.
 #[test]
 fn plans_of_any_size_say_so() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     let file = init(&spec("mobilenext", 0.1), 1).unwrap();
     let mut options = OpenOptions::new();
     options.limits.elements = u64::MAX;
@@ -193,7 +197,7 @@ fn plans_of_any_size_say_so() {
 
 #[test]
 fn quantising_says_so() {
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     let model = Model::from_bytes(init(&spec("mobilenetv2", 0.35), 1).unwrap()).unwrap();
     let input =
         Tensor::from_slice([1, 3, 64, 64], &(0..3 * 64 * 64).map(|i| (i % 97) as f32 / 50.0 - 1.0).collect::<Vec<_>>());
@@ -220,7 +224,7 @@ fn converting_says_so() {
     use mnx_graph::{Network, convert};
     use safetensors::tensor::{Dtype, TensorView, serialize};
 
-    let _one = ONE.lock().unwrap();
+    let _one = one();
     let spec = spec("mobilenetv2", 0.5);
     let mut stored: Vec<(String, Vec<usize>)> = Vec::new();
     for layer in Network::new(&spec).unwrap().layers() {

@@ -239,6 +239,7 @@ impl<'a> PlanBuilder<'a> {
             // The pixels are those of the last layer. The depthwise layer before it computes the rows that contain them.
             _ => work.by_pixels(parts),
         };
+        check_units(split, &convs[convs.len() - 1].geometry)?;
         // Strips are sized from the last layer back to the first, for the unit that needs the most pixels of each.
         let mut pixels: Vec<Span> = memory::collect(split.all().map(|(pixels, _)| pixels), split.units())?;
         let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
@@ -272,6 +273,7 @@ impl<'a> PlanBuilder<'a> {
         let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
         let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
         let split = self.work(&[first, second], panels).by_channels(rows, group);
+        check_units(split, &second.geometry)?;
         let mut most = (0, 0);
         for (pixels, panels) in split.all() {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
@@ -452,6 +454,18 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
         }
         _ => 1,
     }
+}
+
+/// Every unit is looked at, so they must not be too many: where nothing else is limited, either. Each of them stands for some
+/// 100 KB between layers, so that no plane that fits a machine's memory has so many.
+fn check_units(split: Split, geometry: &Geometry) -> Result<(), Error> {
+    const MOST: u64 = 1 << 24;
+    let found = split.units() as u64;
+    if found <= MOST {
+        return Ok(());
+    }
+    let what = format!("parts of a plane of {} x {}", geometry.out_height, geometry.out_width);
+    Err(Error::Limit { what, limit: MOST, found })
 }
 
 fn check_elements(
