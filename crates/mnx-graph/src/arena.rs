@@ -30,6 +30,7 @@ pub(crate) struct Layout {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "guarded", allow(dead_code, reason = "nothing shares memory there"))]
 struct Life {
     bytes: usize,
     first: usize,
@@ -56,6 +57,7 @@ impl Layout {
     /// The largest values come first. Each goes as low as it can without overlapping a value that is needed at the same time.
     /// For a chain of layers the total is that of the largest pair of neighbours: the least that is possible. `usize::MAX` stands
     /// for one that cannot be counted.
+    #[cfg(not(feature = "guarded"))]
     pub(crate) fn place(&self, mut set: impl FnMut(usize, usize)) -> usize {
         let mut order: Vec<usize> = (0..self.lives.len()).collect();
         order.sort_by_key(|&i| (usize::MAX - self.lives[i].bytes, i));
@@ -75,5 +77,15 @@ impl Layout {
             set(id, offset);
         }
         placed.iter().map(|(offset, life)| offset.saturating_add(life.bytes)).max().unwrap_or(0)
+    }
+
+    /// Places every value apart from all others, between two pages of its own.
+    #[cfg(feature = "guarded")]
+    pub(crate) fn place_apart(&self, mut set: impl FnMut(usize, usize)) -> Option<crate::guarded::Places> {
+        let mut places = crate::guarded::Places::new();
+        for (id, life) in self.lives.iter().enumerate() {
+            set(id, places.add(life.bytes, LINE)?);
+        }
+        Some(places)
     }
 }

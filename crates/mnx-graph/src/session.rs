@@ -1,6 +1,6 @@
 //! The mutable state of one stream of inferences.
 
-use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor, memory};
+use mnx_tensor::{Cpu, Isa, TensorView, TunedFor, memory};
 
 use crate::exec::{Exec, Regions};
 use crate::graph::{Graph, ValueId};
@@ -231,7 +231,7 @@ impl Session {
             return Err(Error::Limit { what, limit, found: bytes });
         };
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
-        let memory = AlignedBytes::try_zeroed(regions.end)?;
+        let memory = regions.memory()?;
         self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });
         Ok(())
     }

@@ -26,6 +26,9 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_bytes: usize,
+    /// Bytes of scratch that the next step needs.
+    #[cfg(feature = "guarded")]
+    step_scratch: usize,
     pub(super) batch: Vec<BatchValue>,
     pub(super) outputs: Vec<(&'static str, usize)>,
 }
@@ -49,6 +52,8 @@ impl<'a> PlanBuilder<'a> {
             steps: Vec::new(),
             layout: Layout::default(),
             scratch_bytes: 0,
+            #[cfg(feature = "guarded")]
+            step_scratch: 0,
             batch: Vec::new(),
             outputs: Vec::new(),
         }
@@ -125,7 +130,18 @@ impl<'a> PlanBuilder<'a> {
         }
         self.homes.insert(node.dst, dst);
         let (value, quantization) = (node.dst, self.graph[node.dst].quantization);
-        self.steps.push(Step { kind, src, dst, shortcut, split, value, quantization, block: node.block });
+        self.steps.push(Step {
+            kind,
+            src,
+            dst,
+            shortcut,
+            split,
+            value,
+            quantization,
+            block: node.block,
+            #[cfg(feature = "guarded")]
+            scratch: std::mem::take(&mut self.step_scratch),
+        });
     }
 
     fn home(&self, value: ValueId) -> Home {
@@ -170,6 +186,10 @@ impl<'a> PlanBuilder<'a> {
     /// Notes that a step needs so much of each thread's scratch.
     fn needs_scratch(&mut self, bytes: usize) {
         self.scratch_bytes = self.scratch_bytes.max(bytes);
+        #[cfg(feature = "guarded")]
+        {
+            self.step_scratch = self.step_scratch.max(bytes);
+        }
     }
 
     /// Bytes of scratch that the kernel of one of these layers needs at the most.
