@@ -1,5 +1,7 @@
 //! Batch norm into weight and bias.
 
+use mnx_tensor::memory;
+
 use crate::{Error, Fault, FaultList, Parameter, Rule, flush};
 
 /// A batch norm as it was trained: `y = (x − mean) / sqrt(var + eps) · gamma + beta`, per channel.
@@ -39,7 +41,7 @@ pub struct Folded {
 /// # Errors
 /// [`Error::Length`] when the slices do not fit each other or there is neither bias nor batch norm; [`Error::Epsilon`];
 /// [`Error::Fold`] with all parameters that have values which are not finite (after rounding, too), or negative
-/// variances.
+/// variances; [`mnx_tensor::Error::Memory`] when there is no memory for the result.
 pub fn fold(weight: &[f64], bias: Option<&[f64]>, norm: Option<&BatchNorm<'_>>) -> Result<Folded, Error> {
     let cout = check_lengths(weight, bias, norm)?;
     let mut faults = Vec::new();
@@ -51,7 +53,8 @@ pub fn fold(weight: &[f64], bias: Option<&[f64]>, norm: Option<&BatchNorm<'_>>) 
     refuse(faults)?;
 
     let depth = weight.len() / cout;
-    let (mut weight, mut bias) = (weight.to_vec(), bias.map_or_else(|| vec![0.0; cout], <[f64]>::to_vec));
+    let mut weight = memory::copy(weight)?;
+    let mut bias = bias.map_or_else(|| memory::zeros(cout), memory::copy)?;
     if let Some(norm) = norm {
         for (channel, row) in weight.chunks_exact_mut(depth).enumerate() {
             let scale = norm.gamma[channel] / (norm.var[channel] + norm.eps).sqrt();
@@ -63,8 +66,8 @@ pub fn fold(weight: &[f64], bias: Option<&[f64]>, norm: Option<&BatchNorm<'_>>) 
     let overflows = [(Parameter::FoldedWeight, &weight), (Parameter::FoldedBias, &bias)];
     refuse(overflows.into_iter().filter_map(|(parameter, values)| not_finite(parameter, values)).collect())?;
     let flushed = flush(&mut weight, &mut bias);
-    let round = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
-    Ok(Folded { weight: round(weight), bias: round(bias), flushed })
+    let round = |values: Vec<f64>| memory::collect(values.iter().map(|&v| v as f32), values.len());
+    Ok(Folded { weight: round(weight)?, bias: round(bias)?, flushed })
 }
 
 /// Cout, if all slices agree on it.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use mnx_tensor::ops::{self, Margins};
-use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, pack};
+use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, memory, pack};
 
 use crate::{BatchNorm, Error, Folded, fold};
 
@@ -62,7 +62,7 @@ impl<'w> FusedLayer<'w> {
     ) -> Result<FusedLayer<'static>, Error> {
         let Folded { weight, bias, .. } = fold(weight, bias, norm)?;
         let (weights, [_, cout]) = (operation.pack(&weight, channels)?, channels);
-        FusedLayer::new(operation, channels, weights.to_vec(), pack::bias(&bias, cout)?.to_vec(), clamp)
+        FusedLayer::new(operation, channels, memory::copy(&weights)?, memory::copy(&pack::bias(&bias, cout)?)?, clamp)
     }
 
     /// The layer with the kernels that suit `cpu`.

@@ -1,7 +1,7 @@
 //! The packings of a weight file, by name and dimensions.
 
 use bytemuck::Pod;
-use mnx_tensor::{AlignedBuf, BLOCK, PANEL};
+use mnx_tensor::{AlignedBuf, BLOCK, PANEL, memory};
 
 use crate::Error;
 
@@ -165,11 +165,11 @@ impl Packing {
     /// The reverse of [`pack_into`](Packing::pack_into).
     ///
     /// # Errors
-    /// As [`pack_into`](Packing::pack_into).
+    /// As [`pack_into`](Packing::pack_into); [`mnx_tensor::Error::Memory`] when there is no memory for the values.
     pub fn unpack<T: Pod>(self, packed: &[T], dims: &[usize]) -> Result<Vec<T>, Error> {
         let places = self.places(dims)?;
         check_len("packed values", places.packed, packed.len())?;
-        let mut values = Vec::with_capacity(places.outputs * places.inputs * places.taps);
+        let mut values = memory::room(places.outputs * places.inputs * places.taps)?;
         places.for_each(|_, at| values.push(packed[at]));
         Ok(values)
     }

@@ -30,6 +30,7 @@ pub(crate) struct Layout {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "guarded", allow(dead_code, reason = "nothing shares memory there"))]
 struct Life {
     bytes: usize,
     first: usize,
@@ -54,25 +55,37 @@ impl Layout {
     /// Places every value and returns the bytes needed in all; `set` is called with each value's id and offset.
     ///
     /// The largest values come first. Each goes as low as it can without overlapping a value that is needed at the same time.
-    /// For a chain of layers the total is that of the largest pair of neighbours: the least that is possible.
+    /// For a chain of layers the total is that of the largest pair of neighbours: the least that is possible. `usize::MAX` stands
+    /// for one that cannot be counted.
+    #[cfg(not(feature = "guarded"))]
     pub(crate) fn place(&self, mut set: impl FnMut(usize, usize)) -> usize {
         let mut order: Vec<usize> = (0..self.lives.len()).collect();
         order.sort_by_key(|&i| (usize::MAX - self.lives[i].bytes, i));
         let mut placed: Vec<(usize, Life)> = Vec::new();
         for id in order {
             let life = self.lives[id];
-            let mut offset = 0;
+            let mut offset = 0_usize;
             // `placed` is sorted by offset, so this finds the first gap that is large enough.
             for &(start, other) in placed.iter().filter(|(_, o)| o.first <= life.last && life.first <= o.last) {
-                if offset + life.bytes <= start {
+                if offset.saturating_add(life.bytes) <= start {
                     break;
                 }
-                offset = offset.max(start + other.bytes);
+                offset = offset.max(start.saturating_add(other.bytes));
             }
             let at = placed.partition_point(|&(start, _)| start <= offset);
             placed.insert(at, (offset, life));
             set(id, offset);
         }
-        placed.iter().map(|(offset, life)| offset + life.bytes).max().unwrap_or(0)
+        placed.iter().map(|(offset, life)| offset.saturating_add(life.bytes)).max().unwrap_or(0)
+    }
+
+    /// Places every value apart from all others, between two pages of its own.
+    #[cfg(feature = "guarded")]
+    pub(crate) fn place_apart(&self, mut set: impl FnMut(usize, usize)) -> Option<crate::guarded::Places> {
+        let mut places = crate::guarded::Places::new();
+        for (id, life) in self.lives.iter().enumerate() {
+            set(id, places.add(life.bytes, LINE)?);
+        }
+        Some(places)
     }
 }

@@ -7,6 +7,7 @@ mod naming;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
+use mnx_tensor::memory;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::converted::{Converted, write};
@@ -168,6 +169,7 @@ impl ConvertOptions {
 /// - [`CheckpointError::SeveralNetworks`] if it has several networks.
 /// - [`CheckpointError::Epsilon`] for an epsilon that is negative or not finite.
 /// - [`Error::PixelRange`] for a mean or deviation that is meant for pixels in 0…255.
+/// - [`Error::Tensor`] if there is no memory for folded weights.
 /// - As [`write_model`](crate::write_model).
 pub fn convert(checkpoint: &[u8], spec: &Spec, bn_eps: f64) -> Result<Converted, Error> {
     convert_with(checkpoint, spec, &ConvertOptions::new().bn_eps(bn_eps))
@@ -191,8 +193,10 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
     let bn_eps = options.bn_eps.unwrap_or_else(|| found.naming.bn_eps(spec));
 
     let mut unused = Checkpoint::new(&tensors, &found);
-    let layers = network.layers().zip(&found.modules);
-    let folded: Vec<_> = layers.filter_map(|(layer, modules)| unused.layer(layer, modules, bn_eps)).collect();
+    let mut folded = Vec::new();
+    for (layer, modules) in network.layers().zip(&found.modules) {
+        folded.extend(unused.layer(layer, modules, bn_eps)?);
+    }
     let mut problems = unused.finish(found);
     if !problems.is_empty() {
         if let Ok(detected) = detect_with(checkpoint, options) {
@@ -225,45 +229,55 @@ impl<'a> Checkpoint<'a> {
         Checkpoint { tensors, used: BTreeSet::new(), problems: Vec::new() }
     }
 
-    /// A layer's folded weight and bias. `None` after a problem, which is noted.
-    fn layer(&mut self, layer: &Layer, modules: &Modules, eps: f64) -> Option<Folded> {
+    /// A layer's folded weight and bias. `None` after a problem, which is noted; an error where there is no memory.
+    fn layer(&mut self, layer: &Layer, modules: &Modules, eps: f64) -> Result<Option<Folded>, Error> {
         let channels = [layer.cout];
-        let weight = self.take(&modules.conv, "weight", &layer.weight_dims());
+        let weight = self.take(&modules.conv, "weight", &layer.weight_dims())?;
         let result = match &modules.norm {
             Some(norm) => {
-                let bias = layer.bias.then(|| self.take(&modules.conv, "bias", &channels));
+                let with_bias = layer.bias;
+                let bias = if with_bias { self.take(&modules.conv, "bias", &channels)? } else { None };
                 // All four are looked up first, so that every missing one is noted.
-                let norm = NORM.map(|part| self.take(norm, part, &channels));
-                let [Some(gamma), Some(beta), Some(mean), Some(var)] = &norm else { return None };
-                let bias = bias.map_or(Some(None), |bias| bias.map(Some))?;
-                fold(&weight?, bias.as_deref(), Some(&BatchNorm { gamma, beta, mean, var, eps }))
+                let mut part = |index: usize| self.take(norm, NORM[index], &channels);
+                let norm = [part(0)?, part(1)?, part(2)?, part(3)?];
+                let [Some(gamma), Some(beta), Some(mean), Some(var)] = &norm else { return Ok(None) };
+                let (Some(weight), true) = (weight, bias.is_some() || !with_bias) else { return Ok(None) };
+                fold(&weight, bias.as_deref(), Some(&BatchNorm { gamma, beta, mean, var, eps }))
             }
             None => {
-                let bias = self.take(&modules.conv, "bias", &channels);
-                fold(&weight?, Some(&bias?), None)
+                let bias = self.take(&modules.conv, "bias", &channels)?;
+                let (Some(weight), Some(bias)) = (weight, bias) else { return Ok(None) };
+                fold(&weight, Some(&bias), None)
             }
         };
-        result.map_err(|error| self.refuse(modules, error)).ok()
+        match result {
+            Ok(folded) => Ok(Some(folded)),
+            Err(mnx_conv::Error::Tensor(error)) => Err(error.into()),
+            Err(error) => {
+                self.refuse(modules, error);
+                Ok(None)
+            }
+        }
     }
 
-    /// The exact values of a tensor. `None` after a problem, which is noted.
-    fn take(&mut self, module: &str, part: &str, expected: &[usize]) -> Option<Vec<f64>> {
+    /// The exact values of a tensor. `None` after a problem, which is noted; an error where there is no memory.
+    fn take(&mut self, module: &str, part: &str, expected: &[usize]) -> Result<Option<Vec<f64>>, Error> {
         let name = format!("{module}.{part}");
         let Some(tensor) = self.tensors.remove(&name) else {
             self.problems.push(Problem::Missing { name, expected: expected.to_vec() });
-            return None;
+            return Ok(None);
         };
         self.used.insert(name.clone());
         if tensor.shape() != expected {
             let (expected, found) = (expected.to_vec(), tensor.shape().to_vec());
             self.problems.push(Problem::Shape { name, expected, found });
-            return None;
+            return Ok(None);
         }
-        let values = exact(tensor.dtype(), tensor.data());
+        let values = exact(tensor.dtype(), tensor.data()).transpose()?;
         if values.is_none() {
             self.problems.push(Problem::Dtype { name, found: format!("{:?}", tensor.dtype()) });
         }
-        values
+        Ok(values)
     }
 
     fn refuse(&mut self, modules: &Modules, error: mnx_conv::Error) {
@@ -304,13 +318,13 @@ fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
 }
 
 /// Little-endian numbers as f64, which holds each of them exactly. `None` for other dtypes.
-fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor::Error>> {
     let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
     Some(match dtype {
-        Dtype::F16 => pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))).collect(),
-        Dtype::BF16 => pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))).collect(),
-        Dtype::F32 => fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-        Dtype::F64 => eights.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+        Dtype::F16 => memory::collect(pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))), pairs.len()),
+        Dtype::BF16 => memory::collect(pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))), pairs.len()),
+        Dtype::F32 => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
+        Dtype::F64 => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use mnx_conv::Folded;
 
-use crate::file::{LayerWeights, write_model};
+use crate::file::{LayerWeights, model_file};
 use crate::{Error, Limits, Spec};
 
 /// What a checkpoint or an ONNX model is made into.
@@ -21,10 +21,8 @@ pub(crate) fn write(spec: &Spec, limits: &Limits, folded: Vec<Folded>) -> Result
     let flushed = folded.iter().map(|layer| layer.flushed as u64).sum();
     let mut folded = folded.into_iter();
     let source = |_: &crate::Layer| match folded.next() {
-        Some(Folded { weight, bias, .. }) => LayerWeights { weight, bias },
-        None => LayerWeights::default(),
+        Some(Folded { weight, bias, .. }) => Ok(LayerWeights { weight, bias }),
+        None => Ok(LayerWeights::default()),
     };
-    let mut file = Vec::new();
-    write_model(spec, limits, source, &mut file)?;
-    Ok(Converted { file, flushed })
+    Ok(Converted { file: model_file(spec, limits, source)?, flushed })
 }

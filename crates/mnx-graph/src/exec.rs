@@ -2,7 +2,7 @@
 
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
-use mnx_tensor::{AlignedBytes, Blocking, Operation, Part, TensorView};
+use mnx_tensor::{Blocking, Operation, Part, TensorView};
 
 use crate::arena::{LINE, Slot};
 use crate::border;
@@ -21,14 +21,21 @@ pub(crate) struct Regions {
     /// Where each value of [`Plan::batch`] begins.
     pub(crate) batch: Vec<usize>,
     pub(crate) end: usize,
+    /// Where each step's scratch begins in that of a worker.
+    #[cfg(feature = "guarded")]
+    step_scratch: Vec<usize>,
+    /// What may be used of it all.
+    #[cfg(feature = "guarded")]
+    pub(crate) open: Vec<std::ops::Range<usize>>,
 }
 
 impl Regions {
     /// Regions for `workspaces` pictures at a time, `workers` threads and `batch` pictures in all. `None` if the sizes
     /// overflow.
+    #[cfg(not(feature = "guarded"))]
     pub(crate) fn new(plan: &Plan, workspaces: usize, workers: usize, batch: usize) -> Option<Regions> {
-        let workspace = plan.workspace_bytes.next_multiple_of(LINE);
-        let scratch = plan.scratch_bytes.next_multiple_of(LINE);
+        let workspace = plan.workspace_bytes.checked_next_multiple_of(LINE)?;
+        let scratch = plan.scratch_bytes.checked_next_multiple_of(LINE)?;
         let scratch_start = workspace.checked_mul(workspaces)?;
         let mut end = scratch_start.checked_add(scratch.checked_mul(workers)?)?;
         let mut starts = Vec::with_capacity(plan.batch.len());
@@ -39,7 +46,60 @@ impl Regions {
         }
         Some(Regions { workspace, scratch, scratch_start, batch: starts, end })
     }
+
+    /// The same with pages that fault around each value, each step's scratch, and the rows of each output.
+    #[cfg(feature = "guarded")]
+    pub(crate) fn new(plan: &Plan, workspaces: usize, workers: usize, batch: usize) -> Option<Regions> {
+        use crate::guarded::Places;
+
+        let mut open = Vec::new();
+        let mut end = 0_usize;
+        let mut add = |ranges: &[std::ops::Range<usize>], bytes: usize| {
+            let start = end;
+            open.extend(ranges.iter().map(|range| start + range.start..start + range.end));
+            end = end.checked_add(bytes)?;
+            Some(start)
+        };
+        for _ in 0..workspaces {
+            add(&plan.open, plan.workspace_bytes)?;
+        }
+        let mut scratch = Places::new();
+        let of_step = |step: &Step| scratch.add(step.scratch, LINE);
+        let step_scratch = plan.steps.iter().map(of_step).collect::<Option<Vec<_>>>()?;
+        for _ in 0..workers {
+            add(&scratch.open, scratch.bytes()?)?;
+        }
+        let mut rows = Places::new();
+        // Rows need no more than the alignment of their numbers.
+        let of_value = |value: &BatchValue| rows.add(value.stride.checked_mul(batch)?, size_of::<f32>());
+        let starts = plan.batch.iter().map(of_value).collect::<Option<Vec<_>>>()?;
+        let start = add(&rows.open, rows.bytes()?)?;
+        let scratch_start = plan.workspace_bytes.checked_mul(workspaces)?;
+        Some(Regions {
+            workspace: plan.workspace_bytes,
+            scratch: scratch.bytes()?,
+            scratch_start,
+            batch: starts.iter().map(|at| start + at).collect(),
+            end,
+            step_scratch,
+            open,
+        })
+    }
+
+    /// The memory for them, all zeros.
+    pub(crate) fn memory(&self) -> Result<Memory, crate::Error> {
+        #[cfg(not(feature = "guarded"))]
+        return Ok(Memory::try_zeroed(self.end)?);
+        #[cfg(feature = "guarded")]
+        return Memory::new(self.end, &self.open);
+    }
 }
+
+#[cfg(feature = "guarded")]
+pub(crate) use crate::guarded::Memory;
+/// The memory of a session.
+#[cfg(not(feature = "guarded"))]
+pub(crate) type Memory = mnx_tensor::AlignedBytes;
 
 /// Everything that the threads of one inference share.
 ///
@@ -64,7 +124,7 @@ impl<'a> Exec<'a> {
         layers: &'a Layers,
         plan: &'a Plan,
         input: TensorView<'a>,
-        memory: &'a mut AlignedBytes,
+        memory: &'a mut Memory,
         regions: &'a Regions,
     ) -> Self {
         assert!(memory.len() >= regions.end, "the session's memory holds all regions");
@@ -80,8 +140,10 @@ impl<'a> Exec<'a> {
     pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, workspace: usize, hand: &mut Hand) {
         let place = (picture, step, unit);
         let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
-        let step = &self.plan.steps[step];
         let Regions { workspace: workspace_bytes, scratch, scratch_start, .. } = *self.regions;
+        #[cfg(feature = "guarded")]
+        let scratch_start = scratch_start + self.regions.step_scratch[step];
+        let step = &self.plan.steps[step];
         let workspace = self.memory.wrapping_add(workspace * workspace_bytes);
         let scratch = self.memory.wrapping_add(scratch_start + hand.worker * scratch);
         let (pixels, channels) = step.split.unit(unit);

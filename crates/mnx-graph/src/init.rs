@@ -1,6 +1,8 @@
 //! Random weights, for benchmarks and tests.
 
-use crate::file::{LayerWeights, write_model};
+use mnx_tensor::memory;
+
+use crate::file::{LayerWeights, model_file};
 use crate::{Activation, Error, Layer, Limits, Network, Spec};
 
 /// Standard deviation of biases. They keep activations away from zero where little else does, e.g. on planes of one pixel,
@@ -24,22 +26,22 @@ const BIAS: f64 = 0.3;
 /// ```
 ///
 /// # Errors
-/// As [`write_model`].
+/// As [`write_model`](crate::write_model).
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
     let limits = Limits::default();
     let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
     let mut random = SplitMix64(seed);
-    let mut file = Vec::new();
     let source = |layer: &Layer| {
         let input = scales.next().unwrap_or(1.0);
         let fan_in: usize = layer.weight_dims()[1..].iter().product();
         let weight = 1.0 / ((fan_in as f64).sqrt() * input);
-        let mut normals =
-            |count: u64, deviation: f64| (0..count).map(|_| (random.normal() * deviation) as f32).collect();
-        LayerWeights { weight: normals(layer.weight_elements(), weight), bias: normals(layer.cout as u64, BIAS) }
+        let mut normals = |count: usize, deviation: f64| {
+            memory::collect((0..count).map(|_| (random.normal() * deviation) as f32), count)
+        };
+        let weights = usize::try_from(layer.weight_elements()).unwrap_or(usize::MAX);
+        Ok(LayerWeights { weight: normals(weights, weight)?, bias: normals(layer.cout, BIAS)? })
     };
-    write_model(spec, &limits, source, &mut file)?;
-    Ok(file)
+    model_file(spec, &limits, source)
 }
 
 /// Expected root mean square of each layer's input. Before the activation, every layer's output has variance 1 + BIAS².

@@ -19,6 +19,9 @@ mod exec;
 mod families;
 mod file;
 mod graph;
+#[cfg(feature = "guarded")]
+#[doc(hidden)]
+pub mod guarded;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 mod half;
 #[cfg(all(feature = "memmap2", target_os = "linux"))]

@@ -1,8 +1,8 @@
 //! What an inference needs, and its order on one thread.
 
-use mnx_tensor::{AlignedBytes, TensorView};
+use mnx_tensor::TensorView;
 
-use crate::exec::{Exec, Hand, Regions};
+use crate::exec::{Exec, Hand, Memory, Regions};
 use crate::graph::ValueId;
 use crate::layers::Layers;
 use crate::plan::Plan;
@@ -15,7 +15,7 @@ pub(crate) struct Prepared {
     /// Values that exist whole at the end of a step.
     pub(crate) keep: Vec<ValueId>,
     pub(crate) plan: Plan,
-    pub(crate) memory: AlignedBytes,
+    pub(crate) memory: Memory,
     pub(crate) regions: Regions,
     pub(crate) shares: Shares,
 }

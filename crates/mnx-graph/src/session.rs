@@ -1,6 +1,6 @@
 //! The mutable state of one stream of inferences.
 
-use mnx_tensor::{AlignedBytes, Cpu, Isa, TensorView, TunedFor};
+use mnx_tensor::{Cpu, Isa, TensorView, TunedFor, memory};
 
 use crate::exec::{Exec, Regions};
 use crate::graph::{Graph, ValueId};
@@ -231,7 +231,7 @@ impl Session {
             return Err(Error::Limit { what, limit, found: bytes });
         };
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
-        let memory = AlignedBytes::try_zeroed(regions.end)?;
+        let memory = regions.memory()?;
         self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });
         Ok(())
     }
@@ -288,6 +288,9 @@ impl Session {
         if let Some(quantization) = quantization {
             let rows = p.memory[start..].chunks_exact(stride).take(batch);
             self.features.clear();
+            let room = self.features.try_reserve_exact(batch * channels);
+            let bytes = (batch * channels * size_of::<f32>()) as u64;
+            room.map_err(|_| Error::Memory { what: "the features", bytes })?;
             self.features.extend(rows.flat_map(|row| row[..channels].iter().map(|&q| dequantize(q, quantization))));
             return Ok(TensorView::new([batch, channels, 1, 1], &self.features)?);
         }
@@ -322,7 +325,7 @@ impl Session {
                 observe(BlockOutput { block, name: &blocks[block].name, picture, shape, values });
             };
             let wanted = ends.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: Vec::new(), observe };
+            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }
         self.outputs()
@@ -364,7 +367,7 @@ impl Session {
                 observe(ValueOutput { name, picture, shape, values });
             };
             let wanted = names.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: Vec::new(), observe };
+            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
             p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
         }
         self.outputs()

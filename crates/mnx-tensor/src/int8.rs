@@ -17,7 +17,7 @@ use std::borrow::Cow;
 pub use sums::weight_sums;
 
 use crate::table::{self, Kernel};
-use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning};
+use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning, memory};
 
 /// Input channels that one dot product takes together.
 pub const GROUP: usize = 4;
@@ -123,7 +123,7 @@ impl Operation {
     /// of a depthwise layer `[⌈C/16⌉][K²][16]`.
     ///
     /// # Errors
-    /// [`Error::Length`] for another number of weights.
+    /// [`Error::Length`] for another number of weights; [`Error::Memory`] when there is no memory for the packed ones.
     pub fn pack_int8(self, weights: &[i8], [cin, cout]: [usize; 2]) -> Result<Vec<i8>, Error> {
         let taps = self.kernel() * self.kernel();
         let (depth, group) = if self.is_per_channel() { (1, 1) } else { (cin, GROUP) };
@@ -132,7 +132,7 @@ impl Operation {
         if weights.len() != expected {
             return Err(Error::Length { what: "weights", expected, found: weights.len() });
         }
-        let mut packed = vec![0; len];
+        let mut packed = memory::zeros(len)?;
         let per_panel = depth.div_ceil(group) * taps * PANEL * group;
         for (i, &weight) in weights.iter().enumerate() {
             let (output, input, tap) = (i / (depth * taps), i / taps % depth, i % taps);
@@ -223,7 +223,8 @@ impl<'w> Int8Weights<'w> {
         let [_, cout] = self.channels;
         let form = self.kernel.form();
         let shift = form.products.offset() - i32::from(self.requantize.zero_in);
-        let sums = if shift == 0 { vec![0; cout] } else { weight_sums(self.kernel.operation, self.channels, weights) };
+        let sums =
+            if shift == 0 { memory::zeros(cout)? } else { weight_sums(self.kernel.operation, self.channels, weights) };
         let lanes = cout.next_multiple_of(PANEL);
         let mut own_bias = AlignedBytes::try_zeroed(lanes * size_of::<i32>())?;
         let mut own_factors = AlignedBytes::try_zeroed(lanes * size_of::<f32>())?;

@@ -34,6 +34,7 @@ pub mod int8;
 mod isa;
 mod kernels;
 mod layer;
+pub mod memory;
 pub mod naive;
 pub mod ops;
 pub mod pack;

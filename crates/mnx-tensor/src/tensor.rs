@@ -35,10 +35,12 @@ impl Tensor {
     /// A copy of `values`, in NCHW order.
     ///
     /// # Errors
-    /// [`Error::Length`] when there are not exactly N·C·H·W of them.
+    /// [`Error::Length`] when there are not exactly N·C·H·W of them, [`Error::Memory`] when there is no memory for the copy.
     pub fn from_slice(shape: [usize; 4], values: &[f32]) -> Result<Tensor, Error> {
         check("tensor", shape, values.len())?;
-        Ok(Tensor { shape, data: values.into() })
+        let mut data = AlignedBuf::try_zeroed(values.len())?;
+        data.copy_from_slice(values);
+        Ok(Tensor { shape, data })
     }
 
     /// `[N, C, H, W]`.

@@ -55,17 +55,16 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// [`mnx_graph::Error::Detector`] for a detector; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
+    /// [`mnx_graph::Error::Detector`] for a detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
+    /// than the model's limit for the arena; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
         if model.network().classifier().is_none() {
             return Err(mnx_graph::Error::Detector { wanted: "classes" }.into());
         }
         let spec = model.spec();
         let mut session = Session::with(model, options)?;
-        // The model's limits come before memory for its input.
-        session.prepare([1, 3, spec.resolution, spec.resolution])?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
-        let input = vec![0.0; preprocessor.elements()];
+        let input = preprocessor.input_of(&mut session)?;
         Ok(Classifier { session, preprocessor, input })
     }
 

@@ -4,7 +4,8 @@
 //! on a Pillow picture. For squashed pictures it is that of `Resize((resize, resize), …)`. [`Interpolation::Bilinear`] alone is
 //! PyTorch's `interpolate` on floating-point pixels, rounded to bytes.
 
-use mnx_graph::{Fit, Interpolation, Preprocessing};
+use mnx_graph::{Fit, Interpolation, Preprocessing, Session};
+use mnx_tensor::memory;
 
 use crate::resize::{Axis, Resizer};
 use crate::{Error, Frame};
@@ -90,12 +91,34 @@ impl Preprocessor {
         3 * self.resolution * self.resolution
     }
 
+    /// The network's input for a session that has been prepared for it: zeros.
+    ///
+    /// # Errors
+    /// [`mnx_graph::Error::Limit`] when input, resized picture and arena together would be larger than the model's limit for
+    /// the arena; as [`Session::prepare`].
+    pub(crate) fn input_of(&self, session: &mut Session) -> Result<Vec<f32>, Error> {
+        let side = self.resolution;
+        let pixels = (side as u64).saturating_mul(side as u64);
+        // Three floats and three bytes of each pixel.
+        let own = pixels.saturating_mul(3 * (size_of::<f32>() as u64 + 1));
+        let limit = session.model().limits().arena_bytes;
+        let check = |arena: usize| {
+            let found = own.saturating_add(arena as u64);
+            let what = || format!("bytes of the arena and the input for {side} x {side}");
+            if found > limit { Err(mnx_graph::Error::Limit { what: what(), limit, found }) } else { Ok(()) }
+        };
+        check(0)?;
+        session.prepare([1, 3, side, side])?;
+        check(session.arena_bytes())?;
+        Ok(memory::zeros(self.elements())?)
+    }
+
     /// Prepares a frame or a `&Picture`. Returns three planes, red, green and blue, of resolution x resolution values each.
     ///
     /// # Errors
-    /// None: every frame that could be made can be prepared.
+    /// [`mnx_graph::Error::Tensor`] when there is no memory for it. Every frame that could be made can be prepared.
     pub fn process<'a>(&mut self, frame: impl Into<Frame<'a>>) -> Result<Vec<f32>, Error> {
-        let mut output = vec![0.0; self.elements()];
+        let mut output = memory::zeros(self.elements())?;
         self.process_into(frame, &mut output)?;
         Ok(output)
     }
@@ -103,7 +126,8 @@ impl Preprocessor {
     /// As [`process`](Self::process), but writes to the caller's slice, e.g. to one picture of a batch.
     ///
     /// # Errors
-    /// [`Error::InputLength`] if the slice does not have [`elements`](Self::elements) elements.
+    /// [`Error::InputLength`] if the slice does not have [`elements`](Self::elements) elements;
+    /// [`mnx_graph::Error::Tensor`] when there is no memory for the resized picture.
     pub fn process_into<'a>(&mut self, frame: impl Into<Frame<'a>>, output: &mut [f32]) -> Result<(), Error> {
         if output.len() != self.elements() {
             return Err(Error::InputLength { expected: self.elements(), found: output.len() });
@@ -117,7 +141,7 @@ impl Preprocessor {
             let rows = (y.offset..y.offset + resolution).map(|row| &frame.row(row)[columns.clone()]);
             normalise(&self.values, rows, bytes, output);
         } else {
-            let square = self.resizer.resize(frame, &x, &y);
+            let square = self.resizer.resize(frame, &x, &y)?;
             normalise(&self.values, square.chunks_exact(3 * resolution), 3, output);
         }
         Ok(())

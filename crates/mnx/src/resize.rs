@@ -19,6 +19,7 @@ mod bilinear;
 use std::ops::Range;
 
 use mnx_graph::Interpolation;
+use mnx_tensor::Error;
 
 use crate::Frame;
 use crate::picture::PixelFormat;
@@ -166,21 +167,26 @@ pub(crate) struct Resizer {
 impl Resizer {
     /// Resizes and crops a frame. Returns red, green and blue bytes, in rows without gaps. The axes are those of the frame's
     /// width and height.
-    pub(crate) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> &[u8] {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for them.
+    pub(crate) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<&[u8], Error> {
+        make_room(&mut self.square, y.kept * x.kept * CHANNELS)?;
         if x.interpolation == Interpolation::Bilinear {
             self.nearest.resize(frame, x, y, &mut self.square);
         } else if y.loss() > 0 && y.loss() > 2 * x.loss() {
-            self.columns_first(frame, x, y);
+            self.columns_first(frame, x, y)?;
         } else {
-            self.rows_first(frame, x, y);
+            self.rows_first(frame, x, y)?;
         }
-        &self.square
+        Ok(&self.square)
     }
 
-    fn rows_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) {
+    fn rows_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<(), Error> {
         let Resizer { weights, narrow, square, sums, .. } = self;
         weights.compute(x);
         let (rows, row_bytes) = (y.source(), x.kept * CHANNELS);
+        make_room(narrow, rows.len() * row_bytes)?;
         narrow.resize(rows.len() * row_bytes, 0);
         for (row, target) in rows.clone().zip(narrow.chunks_exact_mut(row_bytes)) {
             along_row(frame.format(), frame.row(row), 0, weights, target);
@@ -188,21 +194,31 @@ impl Resizer {
         weights.compute(y);
         let row = |row: usize| &narrow[(row - rows.start) * row_bytes..][..row_bytes];
         along_columns(row, row_bytes, weights, sums, square);
+        Ok(())
     }
 
-    fn columns_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) {
+    fn columns_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<(), Error> {
         let Resizer { weights, narrow, square, sums, .. } = self;
         weights.compute(y);
         let (pixels, bytes) = (x.source(), frame.format().bytes());
         let row_bytes = pixels.len() * bytes;
         let row = |row: usize| &frame.row(row)[pixels.start * bytes..][..row_bytes];
+        make_room(narrow, y.kept * row_bytes)?;
         along_columns(row, row_bytes, weights, sums, narrow);
         weights.compute(x);
         square.resize(y.kept * x.kept * CHANNELS, 0);
         for (row, target) in narrow.chunks_exact(row_bytes).zip(square.chunks_exact_mut(x.kept * CHANNELS)) {
             along_row(frame.format(), row, pixels.start, weights, target);
         }
+        Ok(())
     }
+}
+
+/// Lets a buffer become as long as this without asking for more memory. Buffers of one row or column are not asked for: they
+/// are no longer than the picture's.
+fn make_room(buffer: &mut Vec<u8>, len: usize) -> Result<(), Error> {
+    let more = len.saturating_sub(buffer.len());
+    buffer.try_reserve_exact(more).map_err(|_| Error::Memory { bytes: len })
 }
 
 /// The pass along columns: from rows of `row_bytes` bytes to `target`, whose rows have no gaps.
@@ -300,7 +316,7 @@ mod tests {
                         let axis = |size, resized| Axis::new(size, resized, kept, interpolation);
                         let (x, y) = (axis(width, w), axis(height, h));
                         let expected = exact(frame, &x, &y);
-                        let found = resizer.resize(frame, &x, &y);
+                        let found = resizer.resize(frame, &x, &y).unwrap();
                         assert_eq!(found.len(), expected.len());
                         for (found, expected) in found.iter().zip(&expected) {
                             let distance = (f64::from(*found) - expected).abs();

@@ -87,7 +87,7 @@ fn file(tensors: &Tensors) -> Vec<u8> {
 
 fn values(tensors: &Tensors, name: &str) -> Vec<f64> {
     let Stored(dtype, _, bytes) = &tensors[name];
-    exact(*dtype, bytes).unwrap()
+    exact(*dtype, bytes).unwrap().unwrap()
 }
 
 fn problems(tensors: &Tensors) -> Vec<String> {
@@ -132,7 +132,7 @@ fn in_their_place(spec: &Spec) {
 fn stored_as(spec: &Spec, dtype: Dtype, change: fn(f64) -> f64, bytes: fn(f64) -> Vec<u8>) -> Tensors {
     let mut tensors = checkpoint_of(spec);
     for Stored(d, _, b) in tensors.values_mut().filter(|t| t.0 == Dtype::F32) {
-        *b = exact(*d, b).unwrap().into_iter().flat_map(|v| bytes(change(v))).collect();
+        *b = exact(*d, b).unwrap().unwrap().into_iter().flat_map(|v| bytes(change(v))).collect();
         *d = dtype;
     }
     tensors
@@ -184,7 +184,10 @@ fn half_precision_is_read_exactly() {
     }
     assert!(f16_to_f64(0x8000).is_sign_negative());
     assert!(f16_to_f64(0x7e00).is_nan() && f16_to_f64(0xfc01).is_nan());
-    assert_eq!(exact(Dtype::BF16, &[0x80, 0x3f, 0x01, 0x80]).unwrap(), [1.0, f64::from(f32::from_bits(0x8001_0000))]);
+    assert_eq!(
+        exact(Dtype::BF16, &[0x80, 0x3f, 0x01, 0x80]).unwrap().unwrap(),
+        [1.0, f64::from(f32::from_bits(0x8001_0000))]
+    );
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub use layout::PackedInt8;
 pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
 pub(crate) use read::{Front, check_payload, front};
 pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
+pub(crate) use write::{model_file, quantized_file};
 
 const MAGIC: [u8; 4] = *b"MNXW";
 /// Classifiers whose layers are all f32. Networks that fit it are written in it, so that earlier releases can read them.

@@ -82,12 +82,19 @@ pub fn write_model(
     mut source: impl FnMut(&Layer) -> LayerWeights,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let network = Network::new_with(spec, limits)?;
-    let mut draft = Draft::new(&network, vec![Arithmetic::F32; network.layers().count()], limits)?;
-    for (index, layer) in network.layers().enumerate() {
-        draft.put_f32(index, &source(layer))?;
-    }
-    draft.write(spec, limits, out)
+    Draft::of(spec, limits, |layer| Ok(source(layer)))?.write(spec, limits, out)
+}
+
+/// The bytes of the weight file that [`write_model`] writes. `source` may fail.
+///
+/// # Errors
+/// As [`write_model`] and `source`.
+pub(crate) fn model_file(
+    spec: &Spec,
+    limits: &Limits,
+    source: impl FnMut(&Layer) -> Result<LayerWeights, Error>,
+) -> Result<Vec<u8>, Error> {
+    Draft::of(spec, limits, source)?.file(spec, limits)
 }
 
 /// Writes the weight file of a network with int8 layers, in version 2 of the format. Without int8 layers it writes the same
@@ -104,9 +111,31 @@ pub fn write_quantized(
     spec: &Spec,
     limits: &Limits,
     layers: &[Weights],
-    mut value: impl FnMut(&str) -> Quantization,
+    value: impl FnMut(&str) -> Quantization,
     out: &mut impl Write,
 ) -> Result<(), Error> {
+    quantized(spec, limits, layers, value)?.write(spec, limits, out)
+}
+
+/// The bytes of the weight file that [`write_quantized`] writes.
+///
+/// # Errors
+/// As [`write_quantized`].
+pub(crate) fn quantized_file(
+    spec: &Spec,
+    limits: &Limits,
+    layers: &[Weights],
+    value: impl FnMut(&str) -> Quantization,
+) -> Result<Vec<u8>, Error> {
+    quantized(spec, limits, layers, value)?.file(spec, limits)
+}
+
+fn quantized(
+    spec: &Spec,
+    limits: &Limits,
+    layers: &[Weights],
+    mut value: impl FnMut(&str) -> Quantization,
+) -> Result<Draft, Error> {
     let network = Network::new_with(spec, limits)?;
     let count = network.layers().count();
     if layers.len() != count {
@@ -128,7 +157,7 @@ pub fn write_quantized(
         draft.put(first, &[scale])?;
         draft.put(first + 1, &[zero_point])?;
     }
-    draft.write(spec, limits, out)
+    Ok(draft)
 }
 
 /// A file whose payload is being filled.
@@ -139,6 +168,20 @@ struct Draft {
 }
 
 impl Draft {
+    /// Of an f32 network.
+    fn of(
+        spec: &Spec,
+        limits: &Limits,
+        mut source: impl FnMut(&Layer) -> Result<LayerWeights, Error>,
+    ) -> Result<Draft, Error> {
+        let network = Network::new_with(spec, limits)?;
+        let mut draft = Draft::new(&network, vec![Arithmetic::F32; network.layers().count()], limits)?;
+        for (index, layer) in network.layers().enumerate() {
+            draft.put_f32(index, &source(layer)?)?;
+        }
+        Ok(draft)
+    }
+
     fn new(network: &Network, arithmetic: Vec<Arithmetic>, limits: &Limits) -> Result<Draft, Error> {
         let layout = Layout::new(network, &arithmetic, limits)?;
         let bytes = layout.payload_len;
@@ -172,6 +215,23 @@ impl Draft {
     }
 
     fn write(self, spec: &Spec, limits: &Limits, out: &mut impl Write) -> Result<(), Error> {
+        let (version, header) = self.header(spec, limits)?;
+        write(version, &header, self.payload.as_bytes(), out).map_err(Error::Io)
+    }
+
+    fn file(self, spec: &Spec, limits: &Limits) -> Result<Vec<u8>, Error> {
+        let (version, header) = self.header(spec, limits)?;
+        let payload = self.payload.as_bytes();
+        let bytes = (PREFIX_LEN + header.len()).next_multiple_of(ALIGNMENT) + payload.len();
+        let mut file = Vec::new();
+        let room = file.try_reserve_exact(bytes);
+        room.map_err(|_| Error::Memory { what: "the weight file", bytes: bytes as u64 })?;
+        write(version, &header, payload, &mut file)?;
+        Ok(file)
+    }
+
+    /// The version of the format and the header.
+    fn header(&self, spec: &Spec, limits: &Limits) -> Result<(u32, Vec<u8>), Error> {
         let names = || self.arithmetic.iter().map(|arithmetic| arithmetic.name().into()).collect();
         let fits_version_1 = spec.detector.is_none() && self.arithmetic.iter().all(|&a| a == Arithmetic::F32);
         let (version, arithmetic) = if fits_version_1 { (VERSION_1, None) } else { (VERSION_2, Some(names())) };
@@ -186,7 +246,7 @@ impl Draft {
                 found: header.len() as u64,
             });
         }
-        write(version, &header, self.payload.as_bytes(), out).map_err(Error::Io)
+        Ok((version, header))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
+use mnx_tensor::memory;
 use prost::bytes::{Buf, Bytes};
 use prost::encoding::decode_varint;
 
@@ -131,22 +132,22 @@ impl Constant {
     /// All values, each exactly.
     ///
     /// # Errors
-    /// Where they are not there, or are no floating-point numbers.
-    pub(crate) fn floats(&self) -> Result<Vec<f64>, Misfit> {
+    /// Where they are not there, or are no floating-point numbers, or too many for the memory.
+    pub(crate) fn floats(&self) -> Result<Vec<f64>, Unread> {
         let known = |scalars: Vec<Scalar>| -> Option<Vec<f64>> {
             let float = |scalar| if let Scalar::Float(v) = scalar { Some(v) } else { None };
             scalars.into_iter().map(float).collect()
         };
         let values = match &self.values {
             Values::Small(scalars) => known(scalars.clone()),
-            Values::Raw(data_type, raw) => raw_floats(*data_type, raw),
+            Values::Raw(data_type, raw) => raw_floats(*data_type, raw).transpose()?,
             Values::File { data_type, path, offset } => {
                 let size = size_of_element(*data_type).unwrap_or(0);
-                raw_floats(*data_type, &read(path, *offset, self.len().unwrap_or(0) * size)?)
+                raw_floats(*data_type, &read(path, *offset, self.len().unwrap_or(0) * size)?).transpose()?
             }
             Values::Varints(..) => self.scalars().and_then(known),
         };
-        values.map_or_else(|| misfit("floating-point values", "others"), Ok)
+        values.map_or_else(|| Ok(misfit("floating-point values", "others")?), Ok)
     }
 
     /// The values of a small tensor.
@@ -189,6 +190,27 @@ impl Constant {
     }
 }
 
+/// Why the values of a constant are not there.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// They are not what they must be.
+    Misfit(Misfit),
+    /// There is no memory for them.
+    Memory(mnx_tensor::Error),
+}
+
+impl From<Misfit> for Unread {
+    fn from(misfit: Misfit) -> Unread {
+        Unread::Misfit(misfit)
+    }
+}
+
+impl From<mnx_tensor::Error> for Unread {
+    fn from(error: mnx_tensor::Error) -> Unread {
+        Unread::Memory(error)
+    }
+}
+
 /// Where a tensor lies in another file, as the keys of its entry say.
 fn external(tensor: &message::Tensor, bytes: u64, folder: Option<&Path>) -> Result<Values, Misfit> {
     let key = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
@@ -219,24 +241,26 @@ fn external(tensor: &message::Tensor, bytes: u64, folder: Option<&Path>) -> Resu
     Ok(Values::File { data_type: tensor.data_type, path, offset })
 }
 
-fn read(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Misfit> {
-    let read = || {
+fn read(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Unread> {
+    let mut bytes = memory::zeros(length)?;
+    let mut read = || {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
+        file.read_exact(&mut bytes)
     };
-    read().or_else(|e| misfit(format!("{length} bytes in file `{}`", path.display()), e.to_string()))
+    match read() {
+        Ok(()) => Ok(bytes),
+        Err(e) => Ok(misfit(format!("{length} bytes in file `{}`", path.display()), e.to_string())?),
+    }
 }
 
-fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Vec<f64>> {
+fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor::Error>> {
     let (pairs, fours, eights) = (raw.as_chunks::<2>().0, raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
     Some(match data_type {
-        data_type::FLOAT => fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-        data_type::DOUBLE => eights.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-        data_type::FLOAT16 => pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))).collect(),
-        data_type::BFLOAT16 => pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))).collect(),
+        data_type::FLOAT => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
+        data_type::DOUBLE => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
+        data_type::FLOAT16 => memory::collect(pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))), pairs.len()),
+        data_type::BFLOAT16 => memory::collect(pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))), pairs.len()),
         _ => return None,
     })
 }
@@ -247,6 +271,6 @@ fn raw_scalars(data_type: i32, raw: &[u8]) -> Option<Vec<Scalar>> {
         data_type::INT64 => eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))).collect(),
         data_type::INT32 => fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())).collect(),
         data_type::BOOL => raw.iter().map(|&b| Scalar::Int(b.into())).collect(),
-        _ => raw_floats(data_type, raw)?.into_iter().map(Scalar::Float).collect(),
+        _ => raw_floats(data_type, raw)?.ok()?.into_iter().map(Scalar::Float).collect(),
     })
 }

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use super::constant::{Constant, Misfit, Scalar, elements, misfit};
+use mnx_tensor::memory;
+
+use super::constant::{Constant, Misfit, Scalar, Unread, elements, misfit};
 use super::message::{Attribute, Node, data_type};
 use crate::{Error, OnnxError};
 
@@ -54,6 +56,14 @@ impl<'a> Operation<'a> {
     /// The inputs that only tell a type or a shape: their values are not used.
     pub(crate) fn looks_only(self, input: usize) -> bool {
         self.kind() == "Shape" || (self.kind() == "CastLike" && input == 1)
+    }
+
+    /// A constant that is not there, or for which there is no memory.
+    pub(crate) fn unread(self, unread: Unread) -> Error {
+        match unread {
+            Unread::Misfit(misfit) => self.error(misfit),
+            Unread::Memory(error) => error.into(),
+        }
     }
 
     pub(crate) fn error(self, Misfit { expected, found }: Misfit) -> Error {
@@ -175,7 +185,7 @@ impl Evaluator<'_> {
         let values = from.scalars()?;
         let count = elements(&to).filter(|&n| n <= self.budget.get())?;
         match values[..] {
-            [value] if to.len() >= from.dims.len() => Some(Constant::small(to, vec![value; count])),
+            [value] if to.len() >= from.dims.len() => Some(Constant::small(to, memory::filled(value, count).ok()?)),
             // One dimension of those of length 1 wherever else.
             _ if Some(count) == from.len() => from.reshaped(to),
             _ => None,

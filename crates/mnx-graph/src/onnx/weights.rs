@@ -1,16 +1,17 @@
 //! Weights as a weight file needs them: everything that follows a layer is folded in.
 
 use mnx_conv::{BatchNorm, Folded, fold};
+use mnx_tensor::memory;
 
-use super::constant::{Constant, Misfit, misfit};
+use super::constant::{Constant, Unread, misfit};
 use super::operation::Operation;
 use super::step::{Classifier, Convolution, Norm};
 use crate::Error;
 
 /// A convolution's weight and bias, with all that follows taken in.
 pub(super) fn convolution(op: Operation, convolution: &Convolution, channels: usize) -> Result<Folded, Error> {
-    let read = |constant: &Constant| per_channel(constant, channels).map_err(|misfit| op.error(misfit));
-    let weight = convolution.weight.floats().map_err(|misfit| op.error(misfit))?;
+    let read = |constant: &Constant| per_channel(constant, channels).map_err(|unread| op.unread(unread));
+    let weight = convolution.weight.floats().map_err(|unread| op.unread(unread))?;
     let bias = convolution.bias.as_ref().map(read).transpose()?;
     let folded = match &convolution.norms[..] {
         [] => fold(&weight, Some(&bias.unwrap_or_else(|| vec![0.0; channels])), None),
@@ -23,7 +24,7 @@ pub(super) fn convolution(op: Operation, convolution: &Convolution, channels: us
             // One after the other: x · scale + shift.
             let (mut scale, mut shift) = (vec![1.0; channels], vec![0.0; channels]);
             for norm in norms {
-                let (by, and) = affine(norm, channels).map_err(|misfit| op.error(misfit))?;
+                let (by, and) = affine(norm, channels).map_err(|unread| op.unread(unread))?;
                 for channel in 0..channels {
                     scale[channel] *= by[channel];
                     shift[channel] = shift[channel] * by[channel] + and[channel];
@@ -38,7 +39,7 @@ pub(super) fn convolution(op: Operation, convolution: &Convolution, channels: us
 }
 
 /// What a norm multiplies by, and then adds.
-fn affine(norm: &Norm, channels: usize) -> Result<(Vec<f64>, Vec<f64>), Misfit> {
+fn affine(norm: &Norm, channels: usize) -> Result<(Vec<f64>, Vec<f64>), Unread> {
     let read = |constant| per_channel(constant, channels);
     Ok(match norm {
         Norm::Batch { gamma, beta, mean, var, eps } => {
@@ -57,26 +58,27 @@ fn affine(norm: &Norm, channels: usize) -> Result<(Vec<f64>, Vec<f64>), Misfit> 
 }
 
 /// A value for each channel, of as many or of one.
-fn per_channel(constant: &Constant, channels: usize) -> Result<Vec<f64>, Misfit> {
+fn per_channel(constant: &Constant, channels: usize) -> Result<Vec<f64>, Unread> {
     let values = constant.floats()?;
     match values[..] {
         [value] => Ok(vec![value; channels]),
         _ if values.len() == channels => Ok(values),
-        _ => misfit(format!("{channels} values"), values.len().to_string()),
+        _ => Ok(misfit(format!("{channels} values"), values.len().to_string())?),
     }
 }
 
 /// The classifier's matrix with a row per class.
 pub(super) fn classifier(op: Operation, classifier: &Classifier) -> Result<Folded, Error> {
     let (matrix, features, classes) = (&classifier.matrix, classifier.features, classifier.classes);
-    let stored = matrix.weight.floats().map_err(|misfit| op.error(misfit))?;
+    let stored = matrix.weight.floats().map_err(|unread| op.unread(unread))?;
     let at = |class: usize, feature: usize| {
         if matrix.features_first { feature * classes + class } else { class * features + feature }
     };
     let places = (0..classes).flat_map(|class| (0..features).map(move |feature| (class, feature)));
-    let weight: Vec<f64> = places.map(|(class, feature)| stored[at(class, feature)] * matrix.alpha).collect();
+    let turned = places.map(|(class, feature)| stored[at(class, feature)] * matrix.alpha);
+    let weight = memory::collect(turned, classes.saturating_mul(features))?;
     let bias = match &matrix.bias {
-        Some(bias) => per_channel(bias, classes).map_err(|misfit| op.error(misfit))?,
+        Some(bias) => per_channel(bias, classes).map_err(|unread| op.unread(unread))?,
         None => vec![0.0; classes],
     };
     let bias: Vec<f64> = bias.iter().map(|v| v * matrix.beta).collect();
@@ -84,5 +86,8 @@ pub(super) fn classifier(op: Operation, classifier: &Classifier) -> Result<Folde
 }
 
 fn refused(op: Operation, error: mnx_conv::Error) -> Error {
+    if let mnx_conv::Error::Tensor(error) = error {
+        return error.into();
+    }
     Error::Conv { tensor: format!("of ONNX operation {}, {} `{}`", op.index, op.kind(), op.node.name), error }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BlockedShape, Blocking, Element, Operation, PANEL, Tuning};
+use mnx_tensor::{BlockedShape, Blocking, Element, Operation, PANEL, Tuning, memory};
 
 use super::split::{Task, keeps_rows};
 use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
@@ -26,6 +26,9 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) layout: Layout,
     pub(super) scratch_bytes: usize,
+    /// Bytes of scratch that the next step needs.
+    #[cfg(feature = "guarded")]
+    step_scratch: usize,
     pub(super) batch: Vec<BatchValue>,
     pub(super) outputs: Vec<(&'static str, usize)>,
 }
@@ -49,6 +52,8 @@ impl<'a> PlanBuilder<'a> {
             steps: Vec::new(),
             layout: Layout::default(),
             scratch_bytes: 0,
+            #[cfg(feature = "guarded")]
+            step_scratch: 0,
             batch: Vec::new(),
             outputs: Vec::new(),
         }
@@ -125,7 +130,18 @@ impl<'a> PlanBuilder<'a> {
         }
         self.homes.insert(node.dst, dst);
         let (value, quantization) = (node.dst, self.graph[node.dst].quantization);
-        self.steps.push(Step { kind, src, dst, shortcut, split, value, quantization, block: node.block });
+        self.steps.push(Step {
+            kind,
+            src,
+            dst,
+            shortcut,
+            split,
+            value,
+            quantization,
+            block: node.block,
+            #[cfg(feature = "guarded")]
+            scratch: std::mem::take(&mut self.step_scratch),
+        });
     }
 
     fn home(&self, value: ValueId) -> Home {
@@ -136,8 +152,17 @@ impl<'a> PlanBuilder<'a> {
     }
 
     /// A slot of the workspace for the output of the next step.
-    fn workspace(&mut self, shape: BlockedShape) -> Home {
-        Home::Workspace(self.layout.value(shape, self.steps.len()))
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for one that is larger than an arena may be: nothing that is made for its rows is larger than it is.
+    fn workspace(&mut self, shape: BlockedShape) -> Result<Home, Error> {
+        let (limit, found) = (self.limits.arena_bytes, shape.bytes() as u64);
+        if found > limit {
+            let BlockedShape { channels, height, width, .. } = shape;
+            let what = format!("bytes of an activation of {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit, found });
+        }
+        Ok(Home::Workspace(self.layout.value(shape, self.steps.len())))
     }
 
     /// Rows of the batch: one per picture.
@@ -161,6 +186,10 @@ impl<'a> PlanBuilder<'a> {
     /// Notes that a step needs so much of each thread's scratch.
     fn needs_scratch(&mut self, bytes: usize) {
         self.scratch_bytes = self.scratch_bytes.max(bytes);
+        #[cfg(feature = "guarded")]
+        {
+            self.step_scratch = self.step_scratch.max(bytes);
+        }
     }
 
     /// Bytes of scratch that the kernel of one of these layers needs at the most.
@@ -177,7 +206,7 @@ impl<'a> PlanBuilder<'a> {
         });
         let convs = placed.map(|(name, layer)| self.conv(name, layer)).collect::<Result<Vec<_>, _>>()?;
         let shape = convs[convs.len() - 1].output()?;
-        let dst = self.workspace(shape);
+        let dst = self.workspace(shape)?;
         let (kind, split) = match *convs {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
@@ -230,8 +259,9 @@ impl<'a> PlanBuilder<'a> {
             // The pixels are those of the last layer. The depthwise layer before it computes the rows that contain them.
             _ => work.by_pixels(parts),
         };
+        check_units(split, &convs[convs.len() - 1].geometry)?;
         // Strips are sized from the last layer back to the first, for the unit that needs the most pixels of each.
-        let mut pixels: Vec<Span> = split.all().map(|(pixels, _)| pixels).collect();
+        let mut pixels: Vec<Span> = memory::collect(split.all().map(|(pixels, _)| pixels), split.units())?;
         let mut links = vec![Link { conv: convs[convs.len() - 1], offset: 0, plane: 0 }];
         let mut scratch_bytes = 0;
         for (conv, next) in between.iter().zip(&convs[1..]).rev() {
@@ -259,10 +289,11 @@ impl<'a> PlanBuilder<'a> {
         let Geometry { height, width, .. } = second.geometry;
         let LayerRef { lanes, output, .. } = first.layer;
         let panels = first.layer.groups();
-        let panel_bytes = height * width * lanes * output.element.size();
+        let panel_bytes = (height * width).saturating_mul(lanes * output.element.size());
         let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
         let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
         let split = self.work(&[first, second], panels).by_channels(rows, group);
+        check_units(split, &second.geometry)?;
         let mut most = (0, 0);
         for (pixels, panels) in split.all() {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
@@ -283,8 +314,8 @@ impl<'a> PlanBuilder<'a> {
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
         self.needs_scratch(self.made.max_pool().map_or(0, |layer| layer.scratch_bytes(&geometry)));
         // Nine comparisons per output; one costs about half a multiply-add.
-        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len() * 9 / 2);
-        let dst = self.workspace(shape);
+        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
+        let dst = self.workspace(shape)?;
         self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
         Ok(())
     }
@@ -361,7 +392,7 @@ impl<'a> PlanBuilder<'a> {
         let [channels, height, width] = self.graph[node.dst].shape;
         let shape = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
         let split = self.work_of((height, width), shape.blocks(), shape.len()).by_rows(1);
-        let dst = self.workspace(shape);
+        let dst = self.workspace(shape)?;
         self.push(StepKind::QuantizeInput, split, node, node.src, dst);
         Ok(())
     }
@@ -373,7 +404,7 @@ impl<'a> PlanBuilder<'a> {
         let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size();
         let dst = match self.home(node.src) {
             Home::Batch(_) => self.features(node.dst),
-            _ => self.workspace(shape),
+            _ => self.workspace(shape)?,
         };
         self.push(kind, split, node, node.src, dst);
         Ok(())
@@ -453,6 +484,18 @@ fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuni
         }
         _ => 1,
     }
+}
+
+/// Every unit is looked at, so they must not be too many: where nothing else is limited, either. Each of them stands for some
+/// 100 KB between layers, so that no plane that fits a machine's memory has so many.
+fn check_units(split: Split, geometry: &Geometry) -> Result<(), Error> {
+    const MOST: u64 = 1 << 24;
+    let found = split.units() as u64;
+    if found <= MOST {
+        return Ok(());
+    }
+    let what = format!("parts of a plane of {} x {}", geometry.out_height, geometry.out_width);
+    Err(Error::Limit { what, limit: MOST, found })
 }
 
 fn check_elements(

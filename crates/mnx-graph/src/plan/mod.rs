@@ -25,6 +25,7 @@ pub(crate) struct Plan {
     /// Bytes of one picture's activations.
     pub(crate) workspace_bytes: usize,
     /// Bytes of scratch that each thread needs.
+    #[cfg_attr(feature = "guarded", allow(dead_code, reason = "each step has scratch of its own there"))]
     pub(crate) scratch_bytes: usize,
     /// Values with a row for every picture of the batch.
     pub(crate) batch: Vec<BatchValue>,
@@ -32,6 +33,9 @@ pub(crate) struct Plan {
     pub(crate) features: Option<usize>,
     /// The network's outputs: names and indices in `batch`.
     pub(crate) outputs: Vec<(&'static str, usize)>,
+    /// What may be used of a workspace.
+    #[cfg(feature = "guarded")]
+    pub(crate) open: Vec<std::ops::Range<usize>>,
 }
 
 /// A value that has a row for every picture of the batch.
@@ -90,6 +94,9 @@ pub(crate) struct Step {
     pub(crate) quantization: Option<Quantization>,
     /// The block that its last operation is part of.
     pub(crate) block: usize,
+    /// Bytes of scratch that it needs of each thread.
+    #[cfg(feature = "guarded")]
+    pub(crate) scratch: usize,
 }
 
 /// What is added to a step's output.
@@ -314,9 +321,30 @@ impl Plan {
             workspace_bytes: 0,
             batch: builder.batch,
             outputs: builder.outputs,
+            #[cfg(feature = "guarded")]
+            open: Vec::new(),
         };
-        plan.workspace_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        #[cfg(not(feature = "guarded"))]
+        {
+            plan.workspace_bytes = builder.layout.place(|slot, offset| plan.move_slot(slot, offset));
+        }
+        #[cfg(feature = "guarded")]
+        {
+            let places = builder.layout.place_apart(|slot, offset| plan.move_slot(slot, offset));
+            plan.workspace_bytes = places.as_ref().and_then(|places| places.bytes()).unwrap_or(usize::MAX);
+            plan.open = places.map(|places| places.open).unwrap_or_default();
+        }
         Ok(plan)
+    }
+
+    /// Elements of the largest value that a step writes.
+    pub(crate) fn largest_value(&self) -> usize {
+        let of_step = |step: &Step| match step.dst {
+            Home::Input => 0,
+            Home::Workspace(Slot { shape, .. }) => shape.channels * shape.height * shape.width,
+            Home::Batch(index) => self.batch[index].elements(),
+        };
+        self.steps.iter().map(of_step).max().unwrap_or(0)
     }
 
     /// Sets a slot's offset wherever the plan mentions it.

@@ -111,7 +111,7 @@ impl Task {
 impl Split {
     /// The number of units.
     pub(crate) fn units(&self) -> usize {
-        self.area.parts * self.channels.parts
+        self.area.parts.saturating_mul(self.channels.parts)
     }
 
     /// Output pixels and groups of channels of unit `unit`. Units with the same pixels follow each other, because what they

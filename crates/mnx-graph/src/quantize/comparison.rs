@@ -1,6 +1,6 @@
 //! Two networks side by side.
 
-use mnx_tensor::TensorView;
+use mnx_tensor::{TensorView, memory};
 
 use super::report::decibels;
 use crate::{Error, QuantizeError, Session};
@@ -50,12 +50,20 @@ impl Comparison {
         let [batch, channels, height, width] = input.shape();
         for picture in 0..batch {
             let input = TensorView::new([1, channels, height, width], input.picture(picture))?;
-            let mut expected: Vec<(String, Vec<f32>)> = vec![("input".into(), input.data().to_vec())];
-            let outputs = reference.run_observing_values(input, |value| {
-                expected.push((value.name.into(), value.values.to_vec()));
+            let mut expected: Vec<(String, Vec<f32>)> = vec![("input".into(), memory::copy(input.data())?)];
+            let mut short = None;
+            let outputs = reference.run_observing_values(input, |value| match memory::copy(value.values) {
+                Ok(values) if short.is_none() => expected.push((value.name.into(), values)),
+                Ok(_) => (),
+                Err(error) => short = Some(error),
             })?;
-            let logits = outputs.get("logits").map(|logits| logits.data().to_vec());
-            expected.extend(outputs.iter().map(|(name, output)| (name.into(), output.data().to_vec())));
+            if let Some(error) = short {
+                return Err(error.into());
+            }
+            let logits = outputs.get("logits").map(|logits| memory::copy(logits.data())).transpose()?;
+            for (name, output) in outputs.iter() {
+                expected.push((name.into(), memory::copy(output.data())?));
+            }
             let mut part = Comparison { pictures: 1, ..Comparison::new() };
             let mut add = |name: &str, found: &[f32]| {
                 let same = expected.iter().find(|(known, values)| known == name && values.len() == found.len());

@@ -56,7 +56,9 @@ pub use report::LayerReport;
 
 use std::collections::HashMap;
 
-use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, write_quantized};
+use mnx_tensor::memory;
+
+use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, quantized_file};
 use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError, StoredTensor};
 use flow::{Flow, LayerFlow, tap_shares};
 use range::Loss;
@@ -104,7 +106,7 @@ impl Quantized {
 /// - [`QuantizeError::NoPictures`] or [`QuantizeError::OtherNetwork`] for a calibration that says nothing about the model.
 /// - [`QuantizeError::Keep`] or [`QuantizeError::NothingLeft`] for names of layers.
 /// - [`QuantizeError::TooLarge`] for weights or activations that no scale is large enough for.
-/// - [`Error::Limit`] or [`Error::Memory`] as [`write_quantized`].
+/// - [`Error::Limit`] or [`Error::Memory`] as [`write_quantized`](crate::write_quantized).
 pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> Result<Quantized, Error> {
     check_f32(model)?;
     if calibration.pictures() == 0 {
@@ -131,8 +133,7 @@ pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> 
         let value = flow.values.iter().position(|value| value.name == name);
         value.and_then(|value| scales.get(value)).unwrap_or(scales::ALWAYS_ZERO)
     };
-    let mut file = Vec::new();
-    write_quantized(spec, model.limits(), &layers, quantization, &mut file)?;
+    let file = quantized_file(spec, model.limits(), &layers, quantization)?;
     Ok(Quantized { file, layers: reports })
 }
 
@@ -174,12 +175,12 @@ impl<'a> Maker<'a> {
         let LayerFlow { input, output, .. } = self.flow.layers[index];
         let mut report = self.report(&layer.name, output);
         report.arithmetic = Some(if keep { Arithmetic::F32 } else { Arithmetic::Int8 });
-        let weights = self.unpacked(layer);
+        let weights = self.unpacked(layer)?;
         let Some(input) = self.scales.get(input).filter(|_| !keep) else {
             return Ok((Weights::F32(weights), report));
         };
         let output_scale = report.quantization.map_or(1.0, |output| output.scale);
-        let quantized = self.quantized(index, layer, &weights, Surroundings { input, output_scale });
+        let quantized = self.quantized(index, layer, &weights, Surroundings { input, output_scale })?;
         let quantized = quantized
             .ok_or_else(|| QuantizeError::TooLarge { what: format!("the weights of layer {}", layer.name) })?;
         let (signal, noise) = weights::signal_and_noise(&weights, &quantized);
@@ -193,29 +194,32 @@ impl<'a> Maker<'a> {
         layer: &Layer,
         weights: &LayerWeights,
         around: Surroundings,
-    ) -> Option<Int8Weights> {
-        let quantized = weights::quantize(weights, around)?;
+    ) -> Result<Option<Int8Weights>, Error> {
+        let Some(quantized) = weights::quantize(weights, around)? else { return Ok(None) };
         if !self.options.bias_correction {
-            return Some(quantized);
+            return Ok(Some(quantized));
         }
         let LayerFlow { input, size, .. } = self.flow.layers[index];
         let operation = layer.operation();
         let taps = tap_shares(self.model.spec().padding, operation.kernel(), layer.stride, size);
         let means: Vec<f64> = self.calibration.value(input).means().collect();
-        let mut corrected = weights.clone();
+        let mut corrected = LayerWeights { weight: memory::copy(&weights.weight)?, bias: memory::copy(&weights.bias)? };
         weights::correct_bias(&mut corrected, &quantized, operation.is_per_channel(), &means, &taps);
-        weights::quantize(&corrected, around)
+        Ok(weights::quantize(&corrected, around)?)
     }
 
     /// A layer's f32 weights in the order of [`Layer::weight_dims`].
-    fn unpacked(&self, layer: &Layer) -> LayerWeights {
+    ///
+    /// # Errors
+    /// Where there is no memory for them: every layer has both, of the right size, as was checked when the model was opened.
+    fn unpacked(&self, layer: &Layer) -> Result<LayerWeights, Error> {
         let unpacked = |part: &str| {
-            let tensor = self.tensors.get(&*format!("{}.{part}", layer.name));
-            // Every layer has both, of the right size: that was checked when the model was opened.
-            let values = tensor.and_then(|of| of.packing.unpack(bytemuck::cast_slice(of.bytes), of.dims).ok());
-            values.unwrap_or_default()
+            let name = format!("{}.{part}", layer.name);
+            let Some(of) = self.tensors.get(&*name) else { return Ok(Vec::new()) };
+            let values = of.packing.unpack(bytemuck::cast_slice(of.bytes), of.dims);
+            values.map_err(|error| Error::Conv { tensor: name, error })
         };
-        LayerWeights { weight: unpacked("weight"), bias: unpacked("bias") }
+        Ok(LayerWeights { weight: unpacked("weight")?, bias: unpacked("bias")? })
     }
 
     /// What became of a value. `name` is the name of what makes it.

@@ -1,5 +1,7 @@
 //! Weights to i8, biases to i32.
 
+use mnx_tensor::{Error as TensorError, memory};
+
 use super::LARGEST_SCALE;
 use crate::{Int8Weights, LayerWeights, Quantization};
 
@@ -28,16 +30,24 @@ pub(super) struct Surroundings {
 /// The scale is larger where it must be:
 /// - its bias has at most 30 bits, and no sum can overflow 32;
 /// - scale and factor are normal numbers. So a channel whose weights are all zero has the smallest scale that is allowed.
-pub(super) fn quantize(weights: &LayerWeights, around: Surroundings) -> Option<Int8Weights> {
-    let depth = (weights.weight.len() / weights.bias.len().max(1)).max(1);
-    let mut quantized = Int8Weights::default();
+///
+/// # Errors
+/// Where there is no memory for them.
+pub(super) fn quantize(weights: &LayerWeights, around: Surroundings) -> Result<Option<Int8Weights>, TensorError> {
+    let channels = weights.bias.len();
+    let depth = (weights.weight.len() / channels.max(1)).max(1);
+    let mut quantized = Int8Weights {
+        weight: memory::room(weights.weight.len())?,
+        scale: memory::room(channels)?,
+        bias: memory::room(channels)?,
+    };
     let grid = grid(&weights.weight);
     for (row, &bias) in weights.weight.chunks_exact(depth).zip(&weights.bias) {
-        let (scale, bias) = channel(row, bias, grid, around, &mut quantized.weight)?;
+        let Some((scale, bias)) = channel(row, bias, grid, around, &mut quantized.weight) else { return Ok(None) };
         quantized.scale.push(scale);
         quantized.bias.push(bias);
     }
-    Some(quantized)
+    Ok(Some(quantized))
 }
 
 /// Appends the weights of one channel, and returns their scale and the bias.
@@ -156,7 +166,7 @@ mod tests {
     #[test]
     fn each_channel_has_a_scale_and_ties_go_to_even() {
         let weights = of(&[&[127.0, 0.5, 1.5, -2.5], &[-0.25, 0.125, 0.0, 0.1]], &[3.0, -1.5]);
-        let found = quantize(&weights, around(0.5, 0, 1.0)).unwrap();
+        let found = quantize(&weights, around(0.5, 0, 1.0)).unwrap().unwrap();
         assert_eq!(found.scale, [1.0, 0.25 / 127.0]);
         assert_eq!(found.weight, [127, 0, 2, -2, -127, 64, 0, 51]);
         assert_eq!(found.bias, [6, (-3.0_f64 / f64::from(0.25_f32 / 127.0)).round_ties_even() as i32]);
@@ -169,7 +179,7 @@ mod tests {
         // The second channel has too many steps for i8.
         let rows = [of_steps(&[1, -3, 40, 0]), of_steps(&[200, -1, 7, 100]), of_steps(&[127, -127, 2, 1])];
         let weights = of(&[&rows[0], &rows[1], &rows[2]], &[0.0; 3]);
-        let found = quantize(&weights, around(0.5, 0, 1.0)).unwrap();
+        let found = quantize(&weights, around(0.5, 0, 1.0)).unwrap().unwrap();
         assert_eq!(found.weight[..4], [1, -3, 40, 0]);
         assert_eq!(found.weight[8..], [127, -127, 2, 1]);
         assert_eq!(found.weight[4..8], [127, -1, 4, 64]);
@@ -177,7 +187,7 @@ mod tests {
         // Nearly on a grid is not on it.
         let mut bent = weights.clone();
         bent.weight[2] *= 1.001;
-        let found = quantize(&bent, around(0.5, 0, 1.0)).unwrap();
+        let found = quantize(&bent, around(0.5, 0, 1.0)).unwrap().unwrap();
         assert_eq!((found.weight[2], found.scale[0]), (127, (f64::from(bent.weight[2]) / 127.0) as f32));
         assert_eq!(grid(&[0.0; 5]), None);
     }
@@ -187,7 +197,7 @@ mod tests {
         let tiny = f32::from_bits(1);
         let rows: [&[f32]; 4] = [&[0.0; 3], &[0.0; 3], &[tiny, -tiny, 0.0], &[1e-38; 3]];
         for (s_in, s_out) in [(1.0, 1.0), (1e-3, 1e3), (1e3, 1e-3), (1e-18, 1.0), (1e-18, 1e19), (1e18, 1e-18)] {
-            let found = quantize(&of(&rows, &[0.0, 2.5, 0.0, -tiny]), around(s_in, 3, s_out)).unwrap();
+            let found = quantize(&of(&rows, &[0.0, 2.5, 0.0, -tiny]), around(s_in, 3, s_out)).unwrap().unwrap();
             for &scale in &found.scale {
                 let factor = (f64::from(s_in) * f64::from(scale) / f64::from(s_out)) as f32;
                 assert!(scale >= f32::MIN_POSITIVE && factor >= f32::MIN_POSITIVE, "{scale:e} {factor:e}");
@@ -201,9 +211,9 @@ mod tests {
 
     #[test]
     fn what_is_too_large_for_a_file_is_refused() {
-        assert!(quantize(&of(&[&[f32::MAX]], &[0.0]), around(1.0, 0, 1.0)).is_none());
-        assert!(quantize(&of(&[&[1e3]], &[0.0]), around(1e19, 0, 1.0)).is_none());
-        assert!(quantize(&of(&[&[1.0]], &[f32::MAX]), around(f32::MIN_POSITIVE, 0, 1.0)).is_none());
+        assert!(quantize(&of(&[&[f32::MAX]], &[0.0]), around(1.0, 0, 1.0)).unwrap().is_none());
+        assert!(quantize(&of(&[&[1e3]], &[0.0]), around(1e19, 0, 1.0)).unwrap().is_none());
+        assert!(quantize(&of(&[&[1.0]], &[f32::MAX]), around(f32::MIN_POSITIVE, 0, 1.0)).unwrap().is_none());
     }
 
     #[test]
@@ -211,7 +221,7 @@ mod tests {
         // The bias takes 30 bits, and 70,000 products of 127 and 255 more than the rest.
         let row = vec![1.0; 70_000];
         for (zero, bias) in [(0, 1e9), (128, 1e9), (0, 0.0), (255, -1e9), (0, 7e6)] {
-            let found = quantize(&of(&[&row], &[bias]), around(1.0, zero, 1.0)).unwrap();
+            let found = quantize(&of(&[&row], &[bias]), around(1.0, zero, 1.0)).unwrap().unwrap();
             let products: i64 = found.weight.iter().map(|&w| i64::from(w)).sum();
             let sum = i64::from(found.bias[0]).abs() + products * i64::from(zero.max(255 - zero));
             assert!(sum <= LARGEST_SUM, "{sum}");
@@ -223,7 +233,7 @@ mod tests {
     #[test]
     fn corrected_biases_keep_the_mean() {
         let weights = of(&[&[0.9, 127.0], &[0.3, -12.7]], &[1.0, -1.0]);
-        let quantized = quantize(&weights, around(1.0, 0, 1.0)).unwrap();
+        let quantized = quantize(&weights, around(1.0, 0, 1.0)).unwrap().unwrap();
         let mut corrected = weights.clone();
         correct_bias(&mut corrected, &quantized, false, &[10.0, 2.0], &[1.0]);
         // 0.9 became 1, which adds 0.1 times the mean of the first input.
@@ -238,7 +248,7 @@ mod tests {
     fn depthwise_filters_read_their_own_channel() {
         let row = |first: f32| [first, 0.0, 0.0, 0.0, 127.0, 0.0, 0.0, 0.0, 0.0];
         let weights = of(&[&row(0.25), &row(0.75)], &[0.0, 0.0]);
-        let quantized = quantize(&weights, around(1.0, 0, 1.0)).unwrap();
+        let quantized = quantize(&weights, around(1.0, 0, 1.0)).unwrap().unwrap();
         let mut corrected = weights.clone();
         let mut taps = [1.0; 9];
         taps[0] = 0.5;

@@ -1,5 +1,6 @@
 //! What a detector has instead of a classifier: SSDLite's taps, extra blocks, heads and priors.
 
+use mnx_tensor::memory;
 use serde::{Deserialize, Serialize};
 
 use super::{expect_count, invalid};
@@ -219,8 +220,23 @@ impl DetectorSpec {
     ///
     /// `grids` has the height and width of each level's feature map, `resolution` the side of the input in pixels. Computed in
     /// f64 and rounded once.
+    ///
+    /// # Panics
+    /// When there is no memory for them: [`try_priors`](Self::try_priors) is for grids that somebody else chose.
     pub fn priors(&self, grids: &[(usize, usize)], resolution: usize) -> Vec<[f32; 4]> {
-        let mut priors = Vec::new();
+        self.try_priors(grids, resolution).expect("memory for priors")
+    }
+
+    /// As [`priors`](Self::priors).
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when there is no memory for them.
+    pub fn try_priors(&self, grids: &[(usize, usize)], resolution: usize) -> Result<Vec<[f32; 4]>, Error> {
+        let of_level = |(boxes, grid): (&PriorBoxes, &(usize, usize))| {
+            grid.0.saturating_mul(grid.1).saturating_mul(boxes.per_cell())
+        };
+        let count = self.priors.iter().zip(grids).map(of_level).fold(0, usize::saturating_add);
+        let mut priors = memory::room(count)?;
         let side = resolution as f64;
         for (boxes, &(height, width)) in self.priors.iter().zip(grids) {
             let sizes = boxes.sizes(side);
@@ -237,7 +253,7 @@ impl DetectorSpec {
                 }));
             }
         }
-        priors
+        Ok(priors)
     }
 
     /// Checks every field by itself; the builder of the network checks taps.

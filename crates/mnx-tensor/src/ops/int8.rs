@@ -4,7 +4,9 @@ use crate::blocked::{block_bytes, unblock_bytes};
 use crate::int8::feature_bytes;
 use crate::ops::{Margins, geometry};
 use crate::part::{Planes, PlanesMut, Residual};
-use crate::{AlignedBytes, Arithmetic, BlockedShape, Blocking, Clamp, Error, Layer, Operation, Part, TensorView};
+use crate::{
+    AlignedBytes, Arithmetic, BlockedShape, Blocking, Clamp, Error, Layer, Operation, Part, TensorView, memory,
+};
 
 /// An int8 layer on `input`, `[N, Cin, H, W]`: bytes `[N, Cout, rows, columns]`. What `residual` holds, of the output's
 /// shape, is added to its first channels with the layer's shortcut factor. Not for linear layers: see [`linear`].
@@ -33,7 +35,7 @@ pub fn forward(
         length("residual", n * of_output, values.len())?;
         length("channels of the residual", layer.cout().min(covered), covered)?;
     }
-    let mut output = vec![0; n * of_output];
+    let mut output = memory::zeros(n * of_output)?;
     if output.is_empty() {
         return Ok(output);
     }
@@ -88,7 +90,7 @@ pub fn linear(layer: &Layer<'_>, input: &[u8], rows: usize) -> Result<Vec<f32>, 
         row.fill(77);
         row[..values.len()].copy_from_slice(values);
     }
-    let mut output = vec![0.0_f32; rows * layer.cout()];
+    let mut output = memory::zeros::<f32>(rows * layer.cout())?;
     let geometry = geometry(Operation::Linear, Margins::ZERO, 1, 1)?;
     let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
     let part = Part {
@@ -128,7 +130,7 @@ pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Err
     };
     // SAFETY: the picture and the blocks are whole.
     unsafe { layer.run(&part) }
-    let mut bytes = vec![0; channels * height * width];
+    let mut bytes = memory::zeros(channels * height * width)?;
     unblock_bytes(&to, &dst, &mut bytes);
     Ok(bytes)
 }

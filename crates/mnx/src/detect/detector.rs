@@ -73,18 +73,17 @@ impl Detector {
     /// With these threads and this ISA, and with the model's own thresholds.
     ///
     /// # Errors
-    /// [`Error::NoDetector`] if the model is no detector; else as [`Session::with`], [`Session::prepare`] and
+    /// [`Error::NoDetector`] if the model is no detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
+    /// than the model's limit for the arena; else as [`Session::with`], [`Session::prepare`] and
     /// [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Detector, Error> {
         let spec = model.spec();
         let Some(detector) = &spec.detector else { return Err(Error::NoDetector) };
         let mut session = Session::with(model, options)?;
-        // The model's limits come before memory for its input.
-        session.prepare([1, 3, spec.resolution, spec.resolution])?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
-        let input = vec![0.0; preprocessor.elements()];
+        let input = preprocessor.input_of(&mut session)?;
         let grids = model.network().grids(spec.resolution, spec.resolution);
-        let priors = detector.priors(&grids, spec.resolution);
+        let priors = detector.try_priors(&grids, spec.resolution)?;
         let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
         Ok(Detector { session, preprocessor, input, post })
     }

@@ -1,6 +1,7 @@
 //! Thresholds, suppression and the best boxes of a picture.
 
 use mnx_graph::{BoxCoder, DetectorSpec};
+use mnx_tensor::memory;
 
 use super::boxes::{Corners, area, decode, iou};
 use super::options::DetectOptions;
@@ -121,9 +122,9 @@ impl PostProcessor {
             side: resolution as f32,
             defaults,
             settings,
-            scorer: Scorer::new(spec.scores, classes),
-            candidates: Vec::with_capacity((priors.len() * (classes - 1)).min(RESERVED)),
-            last_of_class: vec![NONE; classes],
+            scorer: Scorer::new(spec.scores, classes)?,
+            candidates: memory::room((priors.len() * (classes - 1)).min(RESERVED))?,
+            last_of_class: memory::filled(NONE, classes)?,
             kept: Vec::new(),
             found: Vec::new(),
             priors,
@@ -148,8 +149,8 @@ impl PostProcessor {
         self.settings = Settings { score, iou, top, clip };
         self.forget();
         let most = top.min(self.priors.len() * (self.classes - 1)).min(RESERVED);
-        self.found.reserve(most);
-        self.kept.reserve(most);
+        reserve(&mut self.found, most)?;
+        reserve(&mut self.kept, most)?;
         Ok(())
     }
 
@@ -195,9 +196,9 @@ impl PostProcessor {
         }
         self.forget();
         // The best are enough, except where most of them lie on top of each other.
-        let left = self.keep_best(scores, boxes.as_chunks::<4>().0, placement, None);
+        let left = self.keep_best(scores, boxes.as_chunks::<4>().0, placement, None)?;
         if left.is_some() && self.kept.len() < self.settings.top {
-            self.keep_best(scores, boxes.as_chunks::<4>().0, placement, left);
+            self.keep_best(scores, boxes.as_chunks::<4>().0, placement, left)?;
         }
         if self.settings.clip {
             let [right, bottom] = placement.size.map(|pixels| pixels as f32);
@@ -227,13 +228,13 @@ impl PostProcessor {
         boxes: &[[f32; 4]],
         placement: &Placement,
         after: Option<Candidate>,
-    ) -> Option<Candidate> {
+    ) -> Result<Option<Candidate>, Error> {
         let top = self.settings.top;
         // The buffer is put back below.
         let mut list = std::mem::take(&mut self.candidates);
         let most = if after.is_some() { usize::MAX } else { top.saturating_mul(8).max(1024) };
         let mut collector = Collector::new(&mut list, self.settings.score, after, most);
-        self.scorer.find(scores, &mut collector);
+        self.scorer.find(scores, &mut collector)?;
         let left = collector.left();
         let (mut candidates, mut portion) = (&mut list[..], top.saturating_mul(4).max(256));
         while !candidates.is_empty() && self.kept.len() < top {
@@ -244,36 +245,45 @@ impl PostProcessor {
             best.sort_unstable_by(|a, b| b.cmp(a));
             for candidate in best {
                 if self.kept.len() < top {
-                    self.consider(*candidate, boxes, placement);
+                    self.consider(*candidate, boxes, placement)?;
                 }
             }
             (candidates, portion) = (rest, portion.saturating_mul(2));
         }
         self.candidates = list;
-        left
+        Ok(left)
     }
 
     /// Keeps a box unless a better one of its class has too much in common with it.
-    fn consider(&mut self, candidate: Candidate, boxes: &[[f32; 4]], placement: &Placement) {
+    fn consider(&mut self, candidate: Candidate, boxes: &[[f32; 4]], placement: &Placement) -> Result<(), Error> {
         let place = candidate.place() as usize;
         let (class, prior) = (place / self.priors.len(), place % self.priors.len());
         let corners = decode(&self.coder, boxes[prior], self.priors[prior], self.side);
         let Placement { scale, offset, .. } = placement;
         let pixels: [f32; 4] = std::array::from_fn(|i| ((f64::from(corners[i]) + offset[i % 2]) * scale[i % 2]) as f32);
         if !corners.iter().chain(&pixels).all(|corner| corner.is_finite()) {
-            return;
+            return Ok(());
         }
         let area = area(corners);
         let mut other = self.last_of_class[class];
         while let Some(better) = self.kept.get(other as usize) {
             if iou(better.corners, better.area, corners, area) > self.settings.iou {
-                return;
+                return Ok(());
             }
             other = better.previous;
         }
+        reserve(&mut self.kept, 1)?;
+        reserve(&mut self.found, 1)?;
         self.kept.push(Kept { corners, area, previous: self.last_of_class[class] });
         self.last_of_class[class] = (self.kept.len() - 1) as u32;
         let [xmin, ymin, xmax, ymax] = pixels;
         self.found.push(ScoredBox { class, prior, score: candidate.score(), xmin, ymin, xmax, ymax });
+        Ok(())
     }
+}
+
+/// Room for `more` elements.
+fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), mnx_tensor::Error> {
+    let no_memory = |_| mnx_tensor::Error::Memory { bytes: more.saturating_mul(size_of::<T>()) };
+    list.try_reserve(more).map_err(no_memory)
 }

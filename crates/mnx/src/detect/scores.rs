@@ -1,6 +1,7 @@
 //! Which priors and classes have a score above the threshold.
 
 use mnx_graph::ScoreKind;
+use mnx_tensor::{Error, memory};
 
 use super::exp::exp;
 
@@ -59,6 +60,12 @@ impl<'a> Collector<'a> {
         self.before.score()
     }
 
+    /// Room for more candidates.
+    fn reserve(&mut self, more: usize) -> Result<(), Error> {
+        let no_memory = |_| Error::Memory { bytes: (self.list.len() + more) * size_of::<Candidate>() };
+        self.list.try_reserve(more).map_err(no_memory)
+    }
+
     #[inline(always)]
     fn add(&mut self, score: f32, place: u32) {
         let candidate = Candidate::new(score, place);
@@ -95,18 +102,23 @@ pub(super) struct Scorer {
 }
 
 impl Scorer {
-    pub(super) fn new(kind: ScoreKind, classes: usize) -> Scorer {
-        Scorer { kind, classes, powers: vec![0.0; classes] }
+    pub(super) fn new(kind: ScoreKind, classes: usize) -> Result<Scorer, Error> {
+        Ok(Scorer { kind, classes, powers: memory::zeros(classes)? })
     }
 
     /// Passes on all classes of all rows that the collector wants.
-    pub(super) fn find(&mut self, logits: &[f32], collector: &mut Collector) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for them.
+    pub(super) fn find(&mut self, logits: &[f32], collector: &mut Collector) -> Result<(), Error> {
         if collector.least_score() >= 1.0 {
-            return;
+            return Ok(());
         }
         let priors = (logits.len() / self.classes) as u32;
         let mut least = least_logit(collector.least_score());
         for (prior, row) in (0..).zip(logits.chunks_exact(self.classes)) {
+            // Once for each row, so that adding need not ask.
+            collector.reserve(self.classes - 1)?;
             match self.kind {
                 ScoreKind::Sigmoid => sigmoid(row, least, |class, score| {
                     collector.add(score, class * priors + prior);
@@ -119,6 +131,7 @@ impl Scorer {
                 least = least_logit(collector.least_score());
             }
         }
+        Ok(())
     }
 }
 
@@ -201,7 +214,7 @@ mod tests {
     fn found(kind: ScoreKind, classes: usize, logits: &[f32], threshold: f32) -> Vec<(u32, u32, f32)> {
         let mut candidates = Vec::new();
         let mut collector = Collector::new(&mut candidates, threshold, None, usize::MAX);
-        Scorer::new(kind, classes).find(logits, &mut collector);
+        Scorer::new(kind, classes).unwrap().find(logits, &mut collector).unwrap();
         assert_eq!(collector.left(), None);
         candidates.sort_by(|a, b| b.cmp(a));
         let priors = (logits.len() / classes) as u32;
@@ -251,11 +264,11 @@ mod tests {
         for (kind, classes, most) in
             [(ScoreKind::Softmax, 3, 10), (ScoreKind::Sigmoid, 2, 100), (ScoreKind::Softmax, 6, 1)]
         {
-            let mut scorer = Scorer::new(kind, classes);
+            let mut scorer = Scorer::new(kind, classes).unwrap();
             let mut part = |after, most| {
                 let mut list = Vec::new();
                 let mut collector = Collector::new(&mut list, 0.01, after, most);
-                scorer.find(&logits, &mut collector);
+                scorer.find(&logits, &mut collector).unwrap();
                 let left = collector.left();
                 list.sort_by(|a, b| b.cmp(a));
                 (list, left)

@@ -83,7 +83,7 @@ mod tests {
 
     fn resized(frame: Frame<'_>, width: usize, height: usize) -> Vec<u8> {
         let (x, y) = (axis(frame.width(), width, width), axis(frame.height(), height, height));
-        Resizer::default().resize(frame, &x, &y).to_vec()
+        Resizer::default().resize(frame, &x, &y).unwrap().to_vec()
     }
 
     /// A grey picture, and the grey of the result.
@@ -143,7 +143,7 @@ mod tests {
                 for frame in frames {
                     let expected = exact(frame, &x, &y);
                     let mut resizer = Resizer::default();
-                    let found = resizer.resize(frame, &x, &y);
+                    let found = resizer.resize(frame, &x, &y).unwrap();
                     assert_eq!(found.len(), expected.len());
                     for (&found, expected) in found.iter().zip(expected) {
                         let distance = (f64::from(found) - expected).abs();

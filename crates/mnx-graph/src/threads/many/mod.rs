@@ -2,6 +2,7 @@
 
 mod cores;
 mod pool;
+mod sync;
 mod team;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mnx_tensor::TensorView;
 use rayon::ThreadPoolBuilder;
 
-use self::team::{Job, Phase, Team, work_through};
+use self::team::{Bell, Job, MOST_HELPERS, Phase, Team, work_through};
 use super::Watch;
 use crate::exec::{Exec, Hand};
 use crate::layers::Layers;
@@ -21,6 +22,7 @@ pub(crate) use self::cores::default_threads;
 
 /// Most threads of a session.
 pub(crate) const MOST: usize = MAX_THREADS;
+const _: () = assert!(MOST - 1 <= MOST_HELPERS);
 
 /// Threads that help sessions, for [`SessionOptions::pool`](crate::SessionOptions::pool). Clones are the same threads, which
 /// end with the last clone and the last session that has one.
@@ -38,7 +40,11 @@ pub(crate) const MOST: usize = MAX_THREADS;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ThreadPool(Arc<rayon::ThreadPool>);
+pub struct ThreadPool {
+    threads: Arc<rayon::ThreadPool>,
+    /// The process that has them.
+    process: u32,
+}
 
 impl ThreadPool {
     /// A pool of this many threads.
@@ -63,18 +69,39 @@ impl ThreadPool {
         let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("mnx-{index}"));
         let pool = builder.start_handler(start).build();
         let pool = pool.map_err(|error| Error::Pool { helpers: threads, source: error.into() })?;
-        Ok(ThreadPool(Arc::new(pool)))
+        Ok(thread_pool(Arc::new(pool)))
     }
 
     /// How many there are.
     pub fn threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.threads.current_num_threads()
     }
+
+    /// Whether this process has the threads. A fork of it has not: there is nobody to wake, and what they had locked at that
+    /// moment stays locked.
+    fn is_here(&self) -> bool {
+        self.process == process()
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        if !self.is_here() {
+            // Nobody ends threads that are not there.
+            std::mem::forget(Arc::clone(&self.threads));
+        }
+    }
+}
+
+/// The number of this process.
+fn process() -> u32 {
+    // Elsewhere processes do not fork, nor has each of them a number.
+    if cfg!(unix) { std::process::id() } else { 0 }
 }
 
 /// A pool that the program shares with sessions. The type is that of the version of rayon that mnx was built with.
 pub fn thread_pool(pool: Arc<rayon::ThreadPool>) -> ThreadPool {
-    ThreadPool(pool)
+    ThreadPool { threads: pool, process: process() }
 }
 
 /// How an inference is shared out.
@@ -88,15 +115,21 @@ impl Shares {
     /// For `batch` pictures on `threads` threads, of which each computes its share of `whole` pictures alone.
     ///
     /// # Errors
-    /// [`Error::Limit`] when they would take more than `limit` bytes.
+    /// [`Error::Limit`] when they would take more than `limit` bytes; [`Error::Memory`] when there is no memory for them.
     pub(crate) fn new(plan: &Plan, batch: usize, whole: usize, threads: usize, limit: u64) -> Result<Shares, Error> {
-        let phases = plan.steps.len() - plan.picture_steps + 1 + (batch - whole) * plan.picture_steps;
-        let found = Phase::bytes(threads).saturating_mul(phases as u64);
+        let of_pictures = (batch - whole).saturating_mul(plan.picture_steps);
+        let count = of_pictures.saturating_add(plan.steps.len() - plan.picture_steps + 1);
+        let found = Phase::bytes(threads).saturating_mul(count as u64);
         if found > limit {
             let what = format!("bytes in which {threads} threads share out {batch} pictures");
             return Err(Error::Limit { what, limit, found });
         }
-        let phases = std::iter::repeat_with(|| Phase::new(threads)).take(phases).collect();
+        let no_memory = || Error::Memory { what: "what threads share out", bytes: found };
+        let mut phases = Vec::new();
+        phases.try_reserve_exact(count).map_err(|_| no_memory())?;
+        for _ in 0..count {
+            phases.push(Phase::new(threads).ok_or_else(no_memory)?);
+        }
         Ok(Shares { whole, phases })
     }
 
@@ -131,7 +164,7 @@ impl Crew {
             None if threads > 1 => Some(pool::shared(threads - 1)?),
             pool => pool,
         };
-        Ok(Crew { threads, pool, team: Arc::default() })
+        Ok(Crew { threads, pool, team: Arc::new(Team::new(threads - 1)) })
     }
 
     /// Runs on as many threads as it has, or alone. `prepared` was made for `layers` and the input's shape.
@@ -143,26 +176,28 @@ impl Crew {
         until: Until,
         watch: &mut W,
     ) {
-        let Some(ThreadPool(pool)) = self.pool.as_ref().filter(|_| self.threads > 1) else {
+        // One thread can do everything that is laid out for several.
+        let Some(pool) = self.pool.as_ref().filter(|pool| self.threads > 1 && pool.is_here()) else {
             return prepared.run_alone(layers, input, until, watch);
         };
         let Prepared { shape, plan, memory, regions, shares, .. } = prepared;
         shares.reset(plan, until);
         // SAFETY: plan and regions were made for these layers and the input's shape.
         let exec = unsafe { Exec::new(layers, plan, input, memory, regions) };
-        let (exec, pictures, whole, phases) = (&exec, shape[0], shares.whole, &shares.phases);
+        let (exec, pictures, whole) = (&exec, shape[0], shares.whole);
+        let (phases, bell) = (&shares.phases, self.team.bell());
         let watch = Mutex::new(watch);
         // Only worker 0 asks for it: the lock is there to be shared, never waited for.
         let job = |worker: usize| {
             if worker == 0 {
                 let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut **watch }.work(phases);
+                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut **watch }.work(phases, bell);
             } else {
-                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut () }.work(phases);
+                Worker { exec, hand: Hand::new(worker), pictures, whole, watch: &mut () }.work(phases, bell);
             }
         };
         // SAFETY: `&mut self`: one run of this team at a time.
-        unsafe { self.team.run(self.threads - 1, |helper| pool.spawn(|| helper.run()), &job) }
+        unsafe { Team::run(&self.team, |helper| pool.threads.spawn(|| helper.run()), &job) }
     }
 }
 
@@ -186,8 +221,8 @@ enum Stage {
 }
 
 impl<W: Watch> Worker<'_, W> {
-    fn work(mut self, phases: &[Phase]) {
-        work_through(phases, self.hand.worker, &mut self);
+    fn work(mut self, phases: &[Phase], bell: &Bell) {
+        work_through(phases, bell, self.hand.worker, &mut self);
     }
 
     fn stage(&self, phase: usize) -> Stage {

@@ -2,10 +2,13 @@
 //!
 //! The calling thread could do the whole job alone: helpers claim units of the current phase, and nobody waits
 //! for a helper that has not started. A helper that comes late finds the gate closed and touches nothing.
+//!
+//! All that threads say to each other is in this file, and it is built of [`sync`](super::sync) alone: so `model-check/` can run
+//! it in every order that threads and memory allow.
 
-use std::cell::UnsafeCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::sync::{
+    Arc, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError, UnsafeCell, spin_until,
+};
 
 /// A part of a job whose units can run in any order; the next phase starts when all have finished.
 ///
@@ -14,13 +17,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Phase {
-    shares: Box<[Share]>,
+    shares: Vec<Share>,
     units: usize,
-    done: AtomicUsize,
+    /// How many have finished, and perhaps [`AWAITED`].
+    done: AtomicU64,
 }
 
 /// What is left of one worker's share. Alone in its cache lines: claiming one's own moves nothing between cores.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Share {
     next: AtomicUsize,
@@ -28,10 +32,12 @@ struct Share {
 }
 
 impl Phase {
-    /// For `workers` workers, without units.
-    pub(crate) fn new(workers: usize) -> Self {
-        let shares = std::iter::repeat_with(Share::default).take(workers).collect();
-        Phase { shares, units: 0, done: AtomicUsize::new(0) }
+    /// For `workers` workers, without units. `None` when there is no memory for it.
+    pub(crate) fn new(workers: usize) -> Option<Self> {
+        let mut shares = Vec::new();
+        shares.try_reserve_exact(workers).ok()?;
+        shares.extend(std::iter::repeat_with(|| Share { next: AtomicUsize::new(0), end: 0 }).take(workers));
+        Some(Phase { shares, units: 0, done: AtomicU64::new(0) })
     }
 
     /// Bytes that one takes.
@@ -43,9 +49,10 @@ impl Phase {
     pub(crate) fn reset(&mut self, units: usize) {
         let workers = self.shares.len();
         for (worker, share) in self.shares.iter_mut().enumerate() {
-            *share = Share { next: (units * worker / workers).into(), end: units * (worker + 1) / workers };
+            let next = AtomicUsize::new(units * worker / workers);
+            *share = Share { next, end: units * (worker + 1) / workers };
         }
-        (self.units, self.done) = (units, AtomicUsize::new(0));
+        (self.units, self.done) = (units, AtomicU64::new(0));
     }
 
     /// The next unit for `worker`: of its own share, then of what others have not begun.
@@ -56,6 +63,14 @@ impl Phase {
             let left = share.next.load(Ordering::Relaxed) < share.end;
             left.then(|| share.next.fetch_add(1, Ordering::Relaxed)).filter(|&unit| unit < share.end)
         })
+    }
+
+    /// Counts units as finished. What they wrote is seen by whoever sees the count.
+    fn finish(&self, units: usize, bell: &Bell) {
+        let before = self.done.fetch_add(units as u64, Ordering::Release);
+        if before & AWAITED != 0 && (before & !AWAITED) + units as u64 == self.units as u64 {
+            bell.ring();
+        }
     }
 }
 
@@ -69,8 +84,8 @@ pub(crate) trait Job {
     fn complete(&mut self, _phase: usize) {}
 }
 
-/// Works through `phases` as number `worker`, together with everybody else who calls this.
-pub(crate) fn work_through(phases: &[Phase], worker: usize, job: &mut impl Job) {
+/// Works through `phases` as number `worker`, together with everybody else who calls this with the same bell.
+pub(crate) fn work_through(phases: &[Phase], bell: &Bell, worker: usize, job: &mut impl Job) {
     for (index, phase) in phases.iter().enumerate() {
         let mut finished = 0;
         while let Some(unit) = phase.claim(worker) {
@@ -80,11 +95,10 @@ pub(crate) fn work_through(phases: &[Phase], worker: usize, job: &mut impl Job) 
             finished += 1;
         }
         if finished > 0 {
-            // What these units wrote is seen by whoever sees the count.
-            phase.done.fetch_add(finished, Ordering::Release);
+            phase.finish(finished, bell);
         }
         job.waiting();
-        wait_until(|| phase.done.load(Ordering::Acquire) >= phase.units);
+        bell.wait_until(&phase.done, |done| done >= phase.units as u64);
         job.complete(index);
     }
 }
@@ -98,17 +112,41 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// Waits for threads that are running: briefly by spinning, then leaving the core to others.
-fn wait_until(ready: impl Fn() -> bool) {
-    const SPINS: u32 = 2_000;
-    let mut spins = 0;
-    while !ready() {
-        if spins < SPINS {
-            spins += 1;
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
+/// In a word that threads wait for: somebody sleeps until it changes.
+const AWAITED: u64 = 1 << 63;
+
+/// Wakes those who have waited so long that they sleep.
+pub(crate) struct Bell {
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    fn new() -> Self {
+        Bell { lock: Mutex::new(()), rung: Condvar::new() }
+    }
+
+    /// Waits until `word` is as it should be, spinning for a while. Who makes it so must [`ring`](Bell::ring) if it was
+    /// [`AWAITED`] before.
+    fn wait_until(&self, word: &AtomicU64, ready: impl Fn(u64) -> bool) {
+        if spin_until(|| ready(word.load(Ordering::Acquire) & !AWAITED)) {
+            return;
         }
+        let mut guard = self.locked();
+        // Who changes the word from here on sees the mark. It rings with the lock, so not before this thread sleeps.
+        while !ready(word.fetch_or(AWAITED, Ordering::Acquire) & !AWAITED) {
+            guard = self.rung.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn ring(&self) {
+        let guard = self.locked();
+        self.rung.notify_all();
+        drop(guard);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,19 +154,35 @@ fn wait_until(ready: impl Fn() -> bool) {
 type Entry = dyn Fn(usize) + Sync;
 
 /// The meeting point of a session's threads.
-#[derive(Default)]
 pub(crate) struct Team {
-    /// Run number in the upper bits, [`OPEN`], and how many helpers are inside.
+    /// Most helpers of a run.
+    helpers: u64,
+    /// Counts of helpers in units of [`INSIDE`], [`TAKEN`] and [`QUEUED`]; [`OPEN`]; and perhaps [`AWAITED`].
+    ///
+    /// One word for all of it: a helper leaves the queue and enters a run, or finds that there is none, in one step.
     gate: AtomicU64,
     /// The job of the current run, while the gate is open or somebody is inside.
     job: UnsafeCell<Option<*const Entry>>,
+    bell: Bell,
 }
 
-/// Under the run number; below it there is room for 2,047 helpers. A number comes again after 2⁵² runs, when no
-/// helper of the first can be left.
-const OPEN: u64 = 1 << 11;
-const NUMBER_SHIFT: u32 = 12;
-const _: () = assert!(crate::MAX_THREADS < OPEN as usize);
+/// Most helpers that a team can count.
+pub(crate) const MOST_HELPERS: usize = FIELD as usize;
+/// The largest count of the gate.
+const FIELD: u64 = (1 << 11) - 1;
+/// A helper that works now.
+const INSIDE: u64 = 1;
+/// A helper that came into the current run; it may have left.
+const TAKEN: u64 = 1 << 11;
+/// A helper that the pool was given and has not started.
+const QUEUED: u64 = 1 << 22;
+/// A run goes on.
+const OPEN: u64 = 1 << 33;
+
+/// How many of `what` the gate counts.
+fn count(gate: u64, what: u64) -> u64 {
+    gate / what & FIELD
+}
 
 // SAFETY: `job` is written only by `run`, when the gate is closed and nobody is inside; there is one `run` at
 // a time. Helpers read it inside an open gate only. The job itself is `Sync`.
@@ -137,63 +191,76 @@ unsafe impl Sync for Team {}
 unsafe impl Send for Team {}
 
 impl Team {
-    /// Runs `job(0)` here and `job(1)`… on those of `helpers` pool threads that start before it ends.
-    /// `spawn` hands a helper to the pool.
+    /// For runs with at most `helpers` helpers, which are no more than [`MOST_HELPERS`].
+    pub(crate) fn new(helpers: usize) -> Self {
+        let helpers = helpers.min(MOST_HELPERS) as u64;
+        Team { helpers, gate: AtomicU64::new(0), job: UnsafeCell::new(None), bell: Bell::new() }
+    }
+
+    /// What the workers of a run wait at.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Runs `job(0)` here and `job(1)`… on those helpers that start before it ends, each with a number of its own. `spawn` hands
+    /// a helper to the pool.
+    ///
+    /// Helpers of earlier runs that the pool has not started yet do as well as new ones, so no more than the team's helpers are
+    /// ever queued, however busy the pool is.
     ///
     /// # Safety
     /// No other `run` of this team is going on.
-    pub(crate) unsafe fn run(self: &Arc<Self>, helpers: usize, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
+    pub(crate) unsafe fn run(team: &Arc<Team>, spawn: impl Fn(Helper), job: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. The pointer is used by helpers inside the gate, and this
         // function does not return or unwind before the gate is closed and they have left (`Closing`).
-        let job_pointer: *const Entry = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Entry>(job) };
+        let pointer: *const Entry = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Entry>(job) };
         // SAFETY: the gate is closed and nobody is inside: the previous run saw to it.
-        unsafe { *self.job.get() = Some(job_pointer) };
-        let number = ((self.gate.load(Ordering::Relaxed) >> NUMBER_SHIFT) + 1) & (u64::MAX >> NUMBER_SHIFT);
-        self.gate.store(number << NUMBER_SHIFT | OPEN, Ordering::Release);
-        let closing = Closing(self);
-        for worker in 1..=helpers {
-            spawn(Helper { team: Arc::clone(self), number, worker });
+        team.job.with_mut(|shared| unsafe { *shared = Some(pointer) });
+        let open = |gate: u64| Some(OPEN | count(gate, QUEUED) * QUEUED);
+        let (Ok(before) | Err(before)) = team.gate.fetch_update(Ordering::Release, Ordering::Relaxed, open);
+        let closing = Closing(team);
+        for _ in count(before, QUEUED)..team.helpers {
+            team.gate.fetch_add(QUEUED, Ordering::Relaxed);
+            spawn(Helper(Arc::clone(team)));
         }
         job(0);
         drop(closing);
     }
 
-    /// A helper of run `number`, if that is still going on.
-    fn help(&self, number: u64, worker: usize) {
-        let enter = |gate: u64| (gate >> NUMBER_SHIFT == number && gate & OPEN != 0).then_some(gate + 1);
-        if self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
+    /// A helper that the pool has started. It works in the current run, if there is one that lacks a helper.
+    fn help(&self) {
+        let lacks_one = |gate: u64| gate & OPEN != 0 && count(gate, TAKEN) < self.helpers;
+        let start = |gate: u64| Some(gate - QUEUED + if lacks_one(gate) { TAKEN + INSIDE } else { 0 });
+        let (Ok(before) | Err(before)) = self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, start);
+        if !lacks_one(before) {
             return;
         }
         let _leaving = Leaving(self);
         // SAFETY: inside the open gate the job is set and stays until everybody has left.
-        if let Some(job) = unsafe { *self.job.get() } {
+        if let Some(job) = self.job.with(|job| unsafe { *job }) {
             // SAFETY: as above: the closure lives as long as somebody is inside.
-            unsafe { (*job)(worker) };
+            unsafe { (*job)(count(before, TAKEN) as usize + 1) };
         }
     }
 }
 
-/// A place in the team for one run, to be taken up on another thread, or not at all.
-pub(crate) struct Helper {
-    team: Arc<Team>,
-    number: u64,
-    worker: usize,
-}
+/// A place in the team's queue. It owns what it touches: the session may be gone when the pool starts it.
+pub(crate) struct Helper(Arc<Team>);
 
 impl Helper {
-    /// Works with the others until the run ends; returns at once if it has.
+    /// Works with the others until the run ends; returns at once if there is none.
     pub(crate) fn run(self) {
-        self.team.help(self.number, self.worker);
+        self.0.help();
     }
 }
 
-/// Shuts the gate and waits until it is empty.
+/// Shuts the gate and waits until nobody is inside.
 struct Closing<'a>(&'a Team);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.gate.fetch_and(!OPEN, Ordering::Relaxed);
-        wait_until(|| self.0.gate.load(Ordering::Acquire) & (OPEN - 1) == 0);
+        self.0.bell.wait_until(&self.0.gate, |gate| count(gate, INSIDE) == 0);
     }
 }
 
@@ -201,64 +268,14 @@ struct Leaving<'a>(&'a Team);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.gate.fetch_sub(1, Ordering::Release);
+        let before = self.0.gate.fetch_sub(INSIDE, Ordering::Release);
+        if before & AWAITED != 0 && count(before, INSIDE) == 1 {
+            self.0.bell.ring();
+        }
     }
 }
 
+// With its path, because `model-check/` has this file as a module of another name's folder.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    impl<F: FnMut(usize, usize)> Job for F {
-        fn unit(&mut self, phase: usize, unit: usize) {
-            self(phase, unit);
-        }
-    }
-
-    fn phases(workers: usize, units: &[usize]) -> Vec<Phase> {
-        let ready = |&units: &usize| {
-            let mut phase = Phase::new(workers);
-            phase.reset(units);
-            phase
-        };
-        units.iter().map(ready).collect()
-    }
-
-    #[test]
-    fn every_unit_runs_once_and_phases_keep_their_order() {
-        let team = Arc::new(Team::default());
-        for run in 0..200 {
-            let helpers = run % 4;
-            let phases = phases(helpers + 1, &[3, 1, 0, 8, 2]);
-            let seen = Mutex::new(Vec::new());
-            let spawn = |helper: Helper| drop(std::thread::spawn(|| helper.run()));
-            let job = |worker| work_through(&phases, worker, &mut |p, u| seen.lock().unwrap().push((p, u)));
-            // SAFETY: one run at a time.
-            unsafe { team.run(helpers, spawn, &job) };
-            let mut seen = seen.into_inner().unwrap();
-            assert!(seen.is_sorted_by_key(|s| s.0));
-            seen.sort_unstable();
-            let all = [3, 1, 0, 8, 2].iter().enumerate().flat_map(|(p, &n)| (0..n).map(move |u| (p, u)));
-            assert_eq!(seen, all.collect::<Vec<_>>());
-        }
-    }
-
-    /// A pool whose threads are all busy: nothing is waited for.
-    #[test]
-    fn helpers_that_never_start_are_not_missed() {
-        let team = Arc::new(Team::default());
-        let late = Mutex::new(Vec::new());
-        let phases = phases(4, &[4, 4]);
-        let job = |worker| work_through(&phases, worker, &mut |_, _| assert_eq!(worker, 0));
-        // SAFETY: one run at a time.
-        unsafe { team.run(3, |f| late.lock().unwrap().push(f), &job) };
-        drop(phases);
-        // They come when the job is gone, and during a later run that is not theirs.
-        let late = late.into_inner().unwrap();
-        assert_eq!(late.len(), 3);
-        // SAFETY: one run at a time.
-        unsafe { team.run(0, |_| (), &|worker| assert_eq!(worker, 0, "a helper of an earlier run came in")) };
-        late.into_iter().for_each(Helper::run);
-    }
-}
+#[path = "team/tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! Where there is too little memory, everything that a file or a caller makes large is an error, and nothing ends the process.
+//!
+//! The allocator refuses whatever would take more than a limit, except small requests: what has a size of its own, as names
+//! and lists of layers have, is small. Each case runs with room for everything and then, again and again, with less.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mnx_graph::quantize::{Calibration, Comparison, Options, quantize};
+use mnx_graph::{Error, Model, OpenOptions, Session, SessionOptions, Spec, init};
+use mnx_tensor::{ErrorKind, Tensor};
+
+/// The system's allocator, which refuses large requests beyond a limit.
+struct Limited;
+
+/// Requests of so many bytes or fewer are not refused.
+const SMALL: usize = 64 << 10;
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+static LARGE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+impl Limited {
+    /// Counts a request, unless there is no room for it.
+    fn take(bytes: usize) -> bool {
+        if bytes <= SMALL {
+            return true;
+        }
+        let all = LARGE.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > LIMIT.load(Ordering::Relaxed) {
+            LARGE.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        PEAK.fetch_max(all, Ordering::Relaxed);
+        true
+    }
+
+    fn give(bytes: usize) {
+        if bytes > SMALL {
+            LARGE.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: passes on to the system's allocator what it does not refuse.
+unsafe impl GlobalAlloc for Limited {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        if Limited::take(layout.size()) { unsafe { System.alloc(layout) } } else { std::ptr::null_mut() }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        if Limited::take(layout.size()) { unsafe { System.alloc_zeroed(layout) } } else { std::ptr::null_mut() }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        Limited::give(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !Limited::take(size) {
+            return std::ptr::null_mut();
+        }
+        Limited::give(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Limited = Limited;
+
+/// The limit is the process's: one case at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn one() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `case` with less and less memory. It must work with all that it takes, and each time before either work or say that
+/// there is too little.
+fn with_less<T: Debug>(name: &str, case: impl Fn() -> Result<T, Error>) {
+    const STEPS: usize = 12;
+    let before = LARGE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    drop(case().unwrap());
+    let taken = PEAK.load(Ordering::Relaxed) - before;
+    assert!(taken > 0, "{name} takes no memory that could be refused");
+    let mut refused = 0;
+    for step in 0..STEPS {
+        LIMIT.store(before + taken * step / STEPS, Ordering::Relaxed);
+        let result = case();
+        LIMIT.store(usize::MAX, Ordering::Relaxed);
+        if let Err(error) = result {
+            assert_eq!(error.kind(), ErrorKind::Memory, "{name}: {error}");
+            refused += 1;
+        }
+        assert_eq!(LARGE.load(Ordering::Relaxed), before, "{name} kept something");
+    }
+    assert!(refused > 0, "{name} never lacked memory");
+}
+
+fn spec(family: &str, width: f64) -> Spec {
+    let mut spec = Spec::family(family).unwrap();
+    spec.width = width;
+    spec.classes = 400;
+    spec
+}
+
+#[test]
+fn init_says_so() {
+    let _one = one();
+    with_less("init", || init(&spec("mobilenext", 0.5), 1).map(|file| file.len()));
+}
+
+#[test]
+fn opening_says_so() {
+    let _one = one();
+    // On Linux a file is read onto huge pages, which are not the allocator's. Bytes that are not aligned are copied.
+    let file = init(&spec("mobilenetv2", 0.5), 1).unwrap();
+    let bytes: &'static mut [u8] = Vec::leak(vec![0; file.len() + 128]);
+    let start = (bytes.as_ptr() as usize).next_multiple_of(64) - bytes.as_ptr() as usize + 4;
+    let (_, bytes) = bytes.split_at_mut(start);
+    let bytes = &mut bytes[..file.len()];
+    bytes.copy_from_slice(&file);
+    let bytes: &'static [u8] = bytes;
+    assert!(!(bytes.as_ptr() as usize).is_multiple_of(64));
+    with_less("a copy of a file", || Model::from_bytes(bytes));
+}
+
+#[test]
+fn sessions_say_so() {
+    let _one = one();
+    for family in ["mobilenext", "resnet18", "ssdlite-mobilenext"] {
+        let mut spec = spec(family, if family == "resnet18" { 1.0 } else { 0.25 });
+        if family == "resnet18" {
+            spec.stages.truncate(2);
+        }
+        let model = Model::from_bytes(init(&spec, 1).unwrap()).unwrap();
+        for (threads, batch) in [(1, 1), (1, 3), (4, 2), (4, 9)] {
+            if threads > 1 && !cfg!(feature = "rayon") {
+                continue;
+            }
+            let input = Tensor::zeros([batch, 3, 96, 80]).unwrap();
+            let session = || Session::with(&model, SessionOptions::new().threads(threads)).unwrap();
+            // What threads share is there already.
+            drop(session());
+            let name = format!("{family}, {threads} threads, {batch} pictures");
+            with_less(&name, || session().run(input.view()).map(|outputs| outputs.data().len()));
+            with_less(&name, || session().run_observed(input.view(), |_| ()).map(|outputs| outputs.data().len()));
+        }
+    }
+}
+
+/// The session that could not get memory can be used again.
+#[test]
+fn a_session_lives_on() {
+    let _one = one();
+    let model = Model::from_bytes(init(&spec("mobilenext", 0.25), 1).unwrap()).unwrap();
+    let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
+    let (small, large) = (Tensor::zeros([1, 3, 32, 32]).unwrap(), Tensor::zeros([1, 3, 320, 320]).unwrap());
+    let expected = session.run(small.view()).unwrap().data().to_vec();
+    LIMIT.store(LARGE.load(Ordering::Relaxed) + (1 << 20), Ordering::Relaxed);
+    let error = session.run(large.view()).unwrap_err();
+    let found = session.run(small.view()).map(|logits| logits.data().to_vec());
+    LIMIT.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+    assert_eq!(found.unwrap(), expected);
+}
+
+/// With limits lifted, too, nothing is asked for that the arena alone would not be.
+#[test]
+fn plans_of_any_size_say_so() {
+    let _one = one();
+    let file = init(&spec("mobilenext", 0.1), 1).unwrap();
+    let mut options = OpenOptions::new();
+    options.limits.elements = u64::MAX;
+    for arena in [u64::MAX, 1 << 30] {
+        options.limits.arena_bytes = arena;
+        let model = Model::from_bytes_with(file.clone(), &options).unwrap();
+        LIMIT.store(LARGE.load(Ordering::Relaxed) + (1 << 30), Ordering::Relaxed);
+        for (height, width) in [(1 << 37, 1), (1 << 37, 8), (1, 1 << 37), (1 << 20, 1 << 20), (usize::MAX / 2, 3)] {
+            if height.checked_mul(width).is_none() || usize::BITS < 64 {
+                continue;
+            }
+            let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
+            let error = session.prepare([1, 3, height, width]).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Memory | ErrorKind::Limit), "{height} x {width}: {error}");
+        }
+        LIMIT.store(usize::MAX, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn quantising_says_so() {
+    let _one = one();
+    let model = Model::from_bytes(init(&spec("mobilenetv2", 0.35), 1).unwrap()).unwrap();
+    let input =
+        Tensor::from_slice([1, 3, 64, 64], &(0..3 * 64 * 64).map(|i| (i % 97) as f32 / 50.0 - 1.0).collect::<Vec<_>>());
+    let input = input.unwrap();
+    let session = |model: &Model| Session::with(model, SessionOptions::new().threads(1)).unwrap();
+    let observed = || {
+        let mut calibration = Calibration::new(&model)?;
+        calibration.observe(&mut session(&model), input.view())?;
+        Ok(calibration)
+    };
+    let calibration = observed().unwrap();
+    with_less("calibration", || observed().map(drop));
+    with_less("quantize", || quantize(&model, &calibration, &Options::new()).map(drop));
+    let int8 = Model::from_bytes(quantize(&model, &calibration, &Options::new()).unwrap().file).unwrap();
+    with_less("int8", || session(&int8).run(input.view()).map(|logits| logits.data().len()));
+    with_less("int8 features", || session(&int8).features(input.view()).map(|features| features.data().len()));
+    let compare = || Comparison::new().observe(&mut session(&model), &mut session(&int8), input.view());
+    with_less("comparison", compare);
+}
+
+#[cfg(feature = "convert")]
+#[test]
+fn converting_says_so() {
+    use mnx_graph::{Network, convert};
+    use safetensors::tensor::{Dtype, TensorView, serialize};
+
+    let _one = one();
+    let spec = spec("mobilenetv2", 0.5);
+    let mut stored: Vec<(String, Vec<usize>)> = Vec::new();
+    for layer in Network::new(&spec).unwrap().layers() {
+        stored.push((format!("{}.weight", layer.name), layer.weight_dims()));
+        match &layer.norm {
+            None => stored.push((format!("{}.bias", layer.name), vec![layer.cout])),
+            Some(norm) => {
+                let parts = ["weight", "bias", "running_mean", "running_var"];
+                stored.extend(parts.map(|part| (format!("{norm}.{part}"), vec![layer.cout])));
+            }
+        }
+    }
+    let ones = 1.0_f32.to_le_bytes().repeat(1 << 22);
+    let views = stored.iter().map(|(name, dims)| {
+        let bytes = 4 * dims.iter().product::<usize>();
+        (name, TensorView::new(Dtype::F32, dims.clone(), &ones[..bytes]).unwrap())
+    });
+    let checkpoint = serialize(views, None).unwrap();
+    with_less("convert", || convert(&checkpoint, &spec, 1e-5).map(|converted| converted.file.len()));
+}
