@@ -3,13 +3,19 @@
 #![cfg(feature = "rayon")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mnx_graph::unstable::thread_pool;
 use mnx_graph::{Model, Session, SessionOptions, Spec, ThreadPool, init};
 use mnx_tensor::Tensor;
+
+/// One test at a time: some measure the process's memory.
+fn one() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn model() -> Model {
     let mut spec = Spec::family("mobilenext-cifar").unwrap();
@@ -45,6 +51,7 @@ fn resident() -> Option<usize> {
 
 #[test]
 fn observers_may_panic() {
+    let _one = one();
     let (model, input) = (model(), input(2));
     let expected = alone(&model, &input);
     let mut session = Session::with(&model, SessionOptions::new().threads(3)).unwrap();
@@ -65,6 +72,7 @@ fn observers_may_panic() {
 
 #[test]
 fn jobs_of_a_pool_may_panic() {
+    let _one = one();
     let panics = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&panics);
     let handler = move |_| {
@@ -86,6 +94,7 @@ fn jobs_of_a_pool_may_panic() {
 /// Helpers that a busy pool does not start do not pile up; the session goes before they do.
 #[test]
 fn busy_pools_are_not_filled() {
+    let _one = one();
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
     let (model, input) = (model(), Tensor::zeros([1, 3, 4, 4]).unwrap());
     let expected = alone(&model, &input);
@@ -100,10 +109,10 @@ fn busy_pools_are_not_filled() {
     let mut runs = |count: usize| (0..count).for_each(|_| assert_eq!(bits(&mut session, &input), expected));
     runs(100);
     let before = resident();
-    // Each took half a kilobyte once: these would be 5 MB.
-    runs(10_000);
+    // Each took half a kilobyte once: these would be 10 MB.
+    runs(20_000);
     if let (Some(before), Some(after)) = (before, resident()) {
-        assert!(after < before + (2 << 20), "{before} bytes grew to {after}");
+        assert!(after < before + (4 << 20), "{before} bytes grew to {after}");
     }
     drop(session);
     free.store(true, Ordering::Relaxed);
@@ -113,6 +122,7 @@ fn busy_pools_are_not_filled() {
 /// The only thread of a pool is the caller: helpers cannot start, and are not waited for.
 #[test]
 fn inside_a_pool_of_one_thread() {
+    let _one = one();
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
     let (model, input) = (model(), Tensor::zeros([1, 3, 4, 4]).unwrap());
     let expected = alone(&model, &input);
@@ -121,14 +131,15 @@ fn inside_a_pool_of_one_thread() {
         let mut runs = |count: usize| (0..count).for_each(|_| assert_eq!(bits(&mut session, &input), expected));
         runs(100);
         let before = resident();
-        runs(10_000);
+        runs(20_000);
         Some(resident()?.saturating_sub(before?))
     });
-    assert!(growth.is_none_or(|growth| growth < 2 << 20), "{growth:?} bytes more");
+    assert!(growth.is_none_or(|growth| growth < 4 << 20), "{growth:?} bytes more");
 }
 
 #[test]
 fn many_threads_share_a_model() {
+    let _one = one();
     let (model, input) = (model(), input(2));
     let expected = alone(&model, &input);
     std::thread::scope(|scope| {
@@ -150,6 +161,7 @@ fn many_threads_share_a_model() {
 /// `MNX_SESSIONS=20000` makes so many.
 #[test]
 fn sessions_that_come_and_go_leave_nothing() {
+    let _one = one();
     let count = std::env::var("MNX_SESSIONS").ok().map_or(600, |count| count.parse().unwrap());
     let (model, input) = (model(), input(1));
     for threads in [1, 4] {
@@ -163,8 +175,7 @@ fn sessions_that_come_and_go_leave_nothing() {
         let before = resident();
         make(count);
         if let (Some(before), Some(after)) = (before, resident()) {
-            // Other tests run beside this one.
-            assert!(after < before + (64 << 20), "{threads} threads: {before} bytes grew to {after}");
+            assert!(after < before + (8 << 20), "{threads} threads: {before} bytes grew to {after}");
         }
     }
 }
@@ -173,11 +184,17 @@ fn sessions_that_come_and_go_leave_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn too_few_threads_are_an_error() {
+    let _one = one();
     const CHILD: &str = "MNX_TEST_TOO_FEW_THREADS";
     if std::env::var_os(CHILD).is_some() {
         let error = ThreadPool::new(1000).unwrap_err();
         assert_eq!(error.kind(), mnx_tensor::ErrorKind::Io, "{error}");
-        ThreadPool::new(2).unwrap();
+        // Those that were started end by and by.
+        let mut pools = (0..5_000).map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            ThreadPool::new(2)
+        });
+        assert!(pools.any(|pool| pool.is_ok()));
         return;
     }
     // Stacks of 2 MiB do not fit: kilobytes of addresses.
@@ -191,6 +208,7 @@ fn too_few_threads_are_an_error() {
 #[test]
 #[cfg(unix)]
 fn forks_work_alone() {
+    let _one = one();
     let (model, input) = (model(), input(5));
     let expected = alone(&model, &input);
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());

@@ -62,8 +62,8 @@ impl<'a> Collector<'a> {
 
     /// Room for more candidates.
     fn reserve(&mut self, more: usize) -> Result<(), Error> {
-        let no_memory = |_| Error::Memory { bytes: (self.list.len() + more) * size_of::<Candidate>() };
-        self.list.try_reserve(more).map_err(no_memory)
+        let bytes = (self.list.len() + more) * size_of::<Candidate>();
+        self.list.try_reserve(more).map_err(|_| Error::Memory { bytes })
     }
 
     #[inline(always)]

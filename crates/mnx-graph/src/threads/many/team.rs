@@ -181,7 +181,7 @@ const OPEN: u64 = 1 << 33;
 
 /// How many of `what` the gate counts.
 fn count(gate: u64, what: u64) -> u64 {
-    gate / what & FIELD
+    (gate / what) & FIELD
 }
 
 // SAFETY: `job` is written only by `run`, when the gate is closed and nobody is inside; there is one `run` at
@@ -216,7 +216,7 @@ impl Team {
         let pointer: *const Entry = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static Entry>(job) };
         // SAFETY: the gate is closed and nobody is inside: the previous run saw to it.
         team.job.with_mut(|shared| unsafe { *shared = Some(pointer) });
-        let open = |gate: u64| Some(OPEN | count(gate, QUEUED) * QUEUED);
+        let open = |gate: u64| Some(OPEN + count(gate, QUEUED) * QUEUED);
         let (Ok(before) | Err(before)) = team.gate.fetch_update(Ordering::Release, Ordering::Relaxed, open);
         let closing = Closing(team);
         for _ in count(before, QUEUED)..team.helpers {
