@@ -210,9 +210,14 @@ impl Session {
         if found_channels != channels || batch == 0 || height == 0 || width == 0 {
             return Err(Error::Input { channels, found: shape });
         }
+        let limits = self.model.limits();
+        let macs = self.model.network().macs(height, width);
+        if macs > limits.macs {
+            let what = format!("multiply-adds for {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit: limits.macs, found: macs });
+        }
         // The old memory goes first: both together could be too much.
         self.prepared = None;
-        let limits = self.model.limits();
         let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
         let keep = match observed {
             Observed::Nothing => Vec::new(),
