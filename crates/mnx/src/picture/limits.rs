@@ -38,10 +38,6 @@ impl PictureLimits {
     pub fn for_pixels(pixels: u64) -> Self {
         let usual = PictureLimits::default();
         let bytes = pixels.saturating_mul(MOST_PER_PIXEL).saturating_add(BESIDES);
-        PictureLimits {
-            pixels,
-            decoded_bytes: bytes.max(usual.decoded_bytes),
-            file_bytes: bytes.max(usual.file_bytes),
-        }
+        PictureLimits { pixels, decoded_bytes: bytes.max(usual.decoded_bytes), file_bytes: bytes.max(usual.file_bytes) }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use image::RgbImage;
 
-use super::decode::Refusal;
 use super::PictureLimits;
+use super::decode::Refusal;
 use super::reader::{PictureReader, Share};
 
 /// What small allocations take besides the large ones that are counted.

@@ -191,7 +191,8 @@ mod decoding {
         jpeg[frame + 5..frame + 9].copy_from_slice(&[50_000u16.to_be_bytes(); 2].concat());
         for bytes in [png, bmp, gif, jpeg] {
             let message = message(&bytes);
-            let expected = "picture: expected a picture that takes at most 268435456 bytes to decode, found 50000 x 50000 pixels";
+            let expected =
+                "picture: expected a picture that takes at most 268435456 bytes to decode, found 50000 x 50000 pixels";
             assert!(message.starts_with(expected), "{message}");
             let limits = PictureLimits { pixels: 200_000_000, ..PictureLimits::default() };
             let expected = "picture: expected at most 200000000 pixels, found 50000 x 50000 in the header";
