@@ -211,11 +211,6 @@ impl Session {
             return Err(Error::Input { channels, found: shape });
         }
         let limits = self.model.limits();
-        let macs = self.model.network().macs(height, width);
-        if macs > limits.macs {
-            let what = format!("multiply-adds for {channels} x {height} x {width}");
-            return Err(Error::Limit { what, limit: limits.macs, found: macs });
-        }
         // The old memory goes first: both together could be too much.
         self.prepared = None;
         let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
@@ -235,6 +230,11 @@ impl Session {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
+        let macs = self.model.network().macs(height, width);
+        if macs > limits.macs {
+            let what = format!("multiply-adds for {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit: limits.macs, found: macs });
+        }
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
         let memory = AlignedBytes::try_zeroed(regions.end)?;
         self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });

@@ -145,7 +145,9 @@ mod tests {
 
     #[test]
     fn what_deceives_a_reader_is_escaped() {
-        for c in ['\n', '\r', '\t', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{2028}', '\u{feff}'] {
+        for c in
+            ['\n', '\r', '\t', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{2028}', '\u{feff}']
+        {
             let shown = printable(&format!("a{c}b"));
             assert!(shown.starts_with("a\\") && shown.ends_with('b') && !shown.chars().any(is_treacherous), "{shown}");
         }

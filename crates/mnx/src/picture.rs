@@ -24,6 +24,8 @@ mod tests;
 #[cfg(feature = "image")]
 mod tiff;
 #[cfg(feature = "image")]
+mod turn;
+#[cfg(feature = "image")]
 mod webp;
 
 #[cfg(feature = "image")]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Pictures, count};
 use super::weights::DetectorWeights;
+use super::{Pictures, count};
 use crate::values::share;
 
 /// `detect`.

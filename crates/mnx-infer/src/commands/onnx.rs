@@ -82,7 +82,8 @@ fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> (String, Vec<S
         list.push(format!("assumed, as it does not tell: {}", assumed.join(", ")));
     }
     if model.has_softmax() {
-        let softmax = "left out: the softmax at the end; what comes out are the logits, of which `classify` makes probabilities";
+        let softmax =
+            "left out: the softmax at the end; what comes out are the logits, of which `classify` makes probabilities";
         list.push(softmax.into());
     }
     (format!("read off the graph: {}", read.join(", ")), list)

@@ -10,6 +10,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 use super::memory::{Door, PIXEL, Turn, zeros};
 use super::orientation::swaps_sides;
 use super::reader::Held;
+use super::turn::upright;
 use super::{bmp, gif, jpeg, orientation, png, tiff, webp};
 use crate::{Error, Picture, PictureFormat, PictureLimits, PictureReader};
 
@@ -60,7 +61,7 @@ impl Picture {
     /// | WebP | lossy 5; lossless, with alpha or animated 13 |
     /// | BMP, PNM | those of the file's pixels; 3 more for grey and for 16 bits |
     /// | TIFF | twice those of the file's pixels; 3 more for grey and for 16 bits |
-    /// | any that lies on its side | 6, if that is more |
+    /// | any that lies on its side | 6, if that is more; if that is too much, it is turned in place, which takes longer |
     ///
     /// Some files do not have all their pixels. The others are as in Pillow:
     /// - GIF, where the first frame leaves the screen uncovered: the palette's transparent colour, or else colour number 0.
@@ -158,7 +159,11 @@ fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
         PictureFormat::Gif => gif::decode(bytes, door),
         _ => others(bytes, format, door),
     };
-    let Decoded { picture, orientation, turn } = decoded.map_err(|refusal| {
+    let upright = decoded.and_then(|decoded| {
+        let upright = upright(decoded.picture, decoded.orientation, door)?;
+        Ok((upright, decoded.turn))
+    });
+    let (upright, turn) = upright.map_err(|refusal| {
         let name = name.into();
         match refusal {
             Refusal::TooLarge { width, height } => {
@@ -171,9 +176,6 @@ fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
             Refusal::Found(found) => Error::BadPicture { name, format: format.name(), found },
         }
     })?;
-    let mut upright = DynamicImage::ImageRgb8(picture);
-    upright.apply_orientation(orientation);
-    let upright = upright.into_rgb8();
     let (width, height) = upright.dimensions();
     let mut picture = Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)?;
     picture.held = Held(turn.end(picture.pixels.len()));
@@ -226,7 +228,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
     let mut decoder = reader.into_decoder().map_err(reason)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation::of(&mut decoder);
-    let memory = memory.max(needed(&decoder, format, swaps_sides(orientation)));
+    let memory = memory.max(needed(&decoder, format, swaps_sides(orientation), door));
     let turn = door.admit(width, height, memory)?;
     decoder.set_limits(allocations(memory.saturating_add(METADATA))).map_err(reason)?;
     let decoded = DynamicImage::from_decoder(decoder).map_err(reason)?;
@@ -238,7 +240,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
 }
 
 /// What decoding takes: the pixels as they are stored, those that come out, and those that are turned.
-fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool) -> u64 {
+fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool, door: Door<'_>) -> u64 {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height) * PIXEL;
     let stored = decoder.total_bytes();
@@ -253,7 +255,7 @@ fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool) -> u
         _ => converted,
     };
     let row = u64::from(width) * ROW;
-    let turned = if turned { (2 * pixels).saturating_sub(stored) } else { 0 };
+    let turned = if turned { (pixels + door.turning(pixels)).saturating_sub(stored) } else { 0 };
     stored.saturating_add(parts.saturating_add(row).max(turned))
 }
 

@@ -20,14 +20,15 @@ use frame::Colours;
 use structure::Structure;
 
 use super::decode::{Decoded, Refusal, one_line};
-use super::memory::{Door, zeros};
+use super::memory::{Door, PIXEL, zeros};
 use super::orientation::swaps_sides;
 
 pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let structure = Structure::read(bytes, door)?;
     let (width, height) = (structure.frame.width.into(), structure.frame.height.into());
-    let turned = swaps_sides(structure.orientation);
-    let turn = door.admit(width, height, structure.frame.memory(structure.plain, turned))?;
+    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let turning = if swaps_sides(structure.orientation) { door.turning(pixels) } else { 0 };
+    let turn = door.admit(width, height, structure.frame.memory(structure.plain, turning))?;
     let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
     let picture =
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned())?;

@@ -33,6 +33,12 @@ impl Door<'_> {
         Ok(Turn { share, _work: Work::begin(bytes)? })
     }
 
+    /// What it takes to turn a picture of so many bytes onto its side, besides the picture: another one, or if that is too much,
+    /// a bit for each pixel.
+    pub(super) fn turning(&self, bytes: u64) -> u64 {
+        if bytes.saturating_mul(2) > self.limits.decoded_bytes { bytes.div_ceil(8 * PIXEL) } else { bytes }
+    }
+
     /// Checks a header. `bytes` is what decoding takes at least.
     pub(super) fn check(&self, width: u32, height: u32, bytes: u64) -> Result<(), Refusal> {
         let pixels = u64::from(width) * u64::from(height);

@@ -23,7 +23,7 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let info = decoder.read_header_info().map_err(reason)?;
     let (width, height) = info.size();
     let row = u64::from(width) * ROWS + TABLES;
-    let turn = door.admit(width, height, needed(bytes, width, height, row))?;
+    let turn = door.admit(width, height, needed(bytes, width, height, row, door))?;
     // Nothing is unpacked but pixels, so chunks take no more than the file.
     decoder.set_limits(Limits { bytes: usize::try_from(row).unwrap_or(usize::MAX).saturating_add(2 * bytes.len()) });
     decoder.set_ignore_text_chunk(false);
@@ -35,8 +35,8 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     Ok(Decoded { picture, orientation, turn })
 }
 
-/// What decoding takes. A picture on its side is there twice while it is turned.
-fn needed(bytes: &[u8], width: u32, height: u32, row: u64) -> u64 {
+/// What decoding takes, and turning.
+fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
     let pixels = u64::from(width) * u64::from(height) * PIXEL;
     let (mut exif, mut xmp) = (None, false);
     let mut at = 8;
@@ -53,7 +53,7 @@ fn needed(bytes: &[u8], width: u32, height: u32, row: u64) -> u64 {
     }
     // Whether XMP turns the picture is not known before it is unpacked.
     let turned = xmp || orientation::swaps_sides(orientation::find(exif, None));
-    pixels + if turned { pixels.max(row) } else { row }
+    pixels + if turned { door.turning(pixels).max(row) } else { row }
 }
 
 fn orientation_of(reader: &Reader<Cursor<&[u8]>>) -> Orientation {

@@ -82,7 +82,9 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
     };
     match (error, naming.map(|naming| naming.prefix.as_str())) {
         _ if args.strip_prefix.is_some() => None,
-        (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => Some(" (--strip-prefix P takes one)".into()),
+        (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => {
+            Some(" (--strip-prefix P takes one)".into())
+        }
         (GraphError::Checkpoint(CheckpointError::Problems { problems }), Some(prefix))
             if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
         {

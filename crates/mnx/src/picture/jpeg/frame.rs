@@ -215,8 +215,8 @@ impl Frame {
         }
     }
 
-    /// What decoding takes. A picture that lies on its side is there twice while it is `turned`.
-    pub(super) fn memory(&self, plain: bool, turned: bool) -> u64 {
+    /// What decoding takes. Afterwards, `turning` the picture takes so many bytes besides it.
+    pub(super) fn memory(&self, plain: bool, turning: u64) -> u64 {
         let (across, down) = self.most();
         let (width, height) = (usize::from(self.width), usize::from(self.height));
         let units = [width.div_ceil(8 * across), height.div_ceil(8 * down)].map(|units| units as u64);
@@ -231,7 +231,7 @@ impl Frame {
             // With the samples before they are scaled. If the picture is grey, its pixels are there in one byte each, too.
             (false, _) => 3 * samples + pixels / PIXEL,
         };
-        pixels + (coefficients + rows).max(if turned { pixels } else { 0 })
+        pixels + (coefficients + rows).max(turning)
     }
 
     /// How many blocks of this channel one of the scan's units has.
