@@ -208,11 +208,20 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
-    SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
+    let tensors = SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
         None | Some(FileKind::Safetensors) => Error::Checkpoint(CheckpointError::Format { message: e.to_string() }),
         Some(found) => Error::WrongKind { expected: Wanted::Checkpoint, found },
-    })
+    })?;
+    let (limit, found) = (MOST_TENSORS as u64, tensors.len() as u64);
+    if found > limit {
+        return Err(Error::Limit { what: "tensors of a checkpoint".into(), limit, found });
+    }
+    Ok(tensors)
 }
+
+/// Most tensors of a checkpoint: the largest network's and what an optimiser keeps for each. Names are compared with each
+/// other, which takes long for many more.
+const MOST_TENSORS: usize = 20_000;
 
 /// The tensors of a checkpoint that have not been used yet, and the problems so far.
 struct Checkpoint<'a> {

@@ -17,8 +17,10 @@ pub struct Limits {
     pub channels: usize,
     /// Elements of a tensor, a weight or a picture at the network's resolution. Default: 2³¹.
     pub elements: u64,
-    /// Elements of all weights together. Default: 2³³.
+    /// Elements of all weights together. Default: 2²⁷, 512 MiB of f32.
     pub weights: u64,
+    /// Multiply-adds of an inference of one picture. Default: 2⁴⁰, about half a minute on one core.
+    pub macs: u64,
     /// Bytes of a session's arena. Default: 4 GiB.
     pub arena_bytes: u64,
 }
@@ -30,7 +32,8 @@ impl Default for Limits {
             tensors: 4096,
             channels: 65_536,
             elements: 1 << 31,
-            weights: 1 << 33,
+            weights: 1 << 27,
+            macs: 1 << 40,
             arena_bytes: 4 << 30,
         }
     }

@@ -210,9 +210,9 @@ impl Session {
         if found_channels != channels || batch == 0 || height == 0 || width == 0 {
             return Err(Error::Input { channels, found: shape });
         }
+        let limits = self.model.limits();
         // The old memory goes first: both together could be too much.
         self.prepared = None;
-        let limits = self.model.limits();
         let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
         let keep = match observed {
             Observed::Nothing => Vec::new(),
@@ -230,6 +230,11 @@ impl Session {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
+        let macs = self.model.network().macs(height, width);
+        if macs > limits.macs {
+            let what = format!("multiply-adds for {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit: limits.macs, found: macs });
+        }
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
         let memory = regions.memory()?;
         self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });

@@ -2,7 +2,7 @@
 
 use ab_glyph::{FontRef, PxScale};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
+use image::{ExtendedColorType, ImageBuffer, ImageEncoder, Rgb};
 use imageproc::drawing::{draw_filled_rect_mut, draw_text_mut, text_size};
 use imageproc::rect::Rect;
 use mnx::Picture;
@@ -51,13 +51,16 @@ pub(crate) struct Marked {
     pub(crate) corners: [f32; 4],
 }
 
+/// A picture's own pixels, to draw on.
+type Canvas<'a> = ImageBuffer<Rgb<u8>, &'a mut [u8]>;
+
 /// Draws boxes, the first one on top, and labels on top of all boxes. Returns a PNG file.
 ///
 /// # Errors
 /// [`Error::Failed`] if the picture cannot be encoded.
-pub(crate) fn annotate(picture: Picture, boxes: &[Marked]) -> Result<Vec<u8>, Error> {
+pub(crate) fn annotate(mut picture: Picture, boxes: &[Marked]) -> Result<Vec<u8>, Error> {
     let (width, height) = (picture.width() as u32, picture.height() as u32);
-    let canvas = RgbImage::from_raw(width, height, picture.into_pixels());
+    let canvas = Canvas::from_raw(width, height, picture.pixels_mut());
     let mut canvas = canvas.ok_or_else(|| Error::failed("a picture of another size than its pixels"))?;
     let font = FontRef::try_from_slice(FONT).map_err(Error::failed)?;
     let sizes = Sizes::of(width, height);
@@ -103,7 +106,7 @@ fn ink_on(Rgb([red, green, blue]): Rgb<u8>) -> Rgb<u8> {
 }
 
 /// The corners in whole pixels, both inclusive, as far as they are in the picture or just beside it.
-fn in_pixels(canvas: &RgbImage, corners: [f32; 4], beside: i32) -> [i32; 4] {
+fn in_pixels(canvas: &Canvas, corners: [f32; 4], beside: i32) -> [i32; 4] {
     let bound = |corner: f32, length: u32| corner.round().clamp(-beside as f32, (length as i32 + beside) as f32) as i32;
     let [left, top, right, bottom] = corners;
     let (left, top) = (bound(left, canvas.width()), bound(top, canvas.height()));
@@ -112,7 +115,7 @@ fn in_pixels(canvas: &RgbImage, corners: [f32; 4], beside: i32) -> [i32; 4] {
 }
 
 /// Fills the pixels between two corners, both inclusive. What is outside of the picture is left out.
-fn fill(canvas: &mut RgbImage, [left, top, right, bottom]: [i32; 4], color: Rgb<u8>) {
+fn fill(canvas: &mut Canvas, [left, top, right, bottom]: [i32; 4], color: Rgb<u8>) {
     if right >= left && bottom >= top {
         let size = ((right - left + 1) as u32, (bottom - top + 1) as u32);
         draw_filled_rect_mut(canvas, Rect::at(left, top).of_size(size.0, size.1), color);
@@ -120,7 +123,7 @@ fn fill(canvas: &mut RgbImage, [left, top, right, bottom]: [i32; 4], color: Rgb<
 }
 
 /// Draws a frame that reaches `outwards` from the box and `inwards` into it.
-fn frame(canvas: &mut RgbImage, [left, top, right, bottom]: [i32; 4], (outwards, inwards): (i32, i32), color: Rgb<u8>) {
+fn frame(canvas: &mut Canvas, [left, top, right, bottom]: [i32; 4], (outwards, inwards): (i32, i32), color: Rgb<u8>) {
     let (outer_left, outer_top) = (left - outwards, top - outwards);
     let (outer_right, outer_bottom) = (right + outwards, bottom + outwards);
     let thick = outwards + inwards - 1;
@@ -132,14 +135,14 @@ fn frame(canvas: &mut RgbImage, [left, top, right, bottom]: [i32; 4], (outwards,
 
 /// A line in the class's colour between two dark ones, so that it shows on every background. Where the box's edge is outside
 /// the picture, the line is, too.
-fn draw_box(canvas: &mut RgbImage, marked: &Marked, sizes: &Sizes) {
+fn draw_box(canvas: &mut Canvas, marked: &Marked, sizes: &Sizes) {
     let corners = in_pixels(canvas, marked.corners, sizes.line + sizes.rim);
     frame(canvas, corners, (sizes.rim, sizes.line + sizes.rim), BLACK);
     frame(canvas, corners, (0, sizes.line), color(marked.class));
 }
 
 /// A strip with the label, above the box if there is room, else inside of it; always in the picture as far as it fits.
-fn draw_label(canvas: &mut RgbImage, marked: &Marked, sizes: &Sizes, font: &FontRef) {
+fn draw_label(canvas: &mut Canvas, marked: &Marked, sizes: &Sizes, font: &FontRef) {
     let (width, height) = (canvas.width() as i32, canvas.height() as i32);
     let [left, top, ..] = in_pixels(canvas, marked.corners, 0);
     let (text, letters) = fitted(&marked.text, sizes.letters, width, font);
@@ -180,6 +183,8 @@ fn fitted(text: &str, letters: f32, width: i32, font: &FontRef) -> (String, f32)
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
 
     fn drawn(width: usize, height: usize, grey: u8, boxes: &[Marked]) -> RgbImage {

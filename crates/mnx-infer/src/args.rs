@@ -82,6 +82,29 @@ pub(crate) enum Command {
     Completions(Completions),
 }
 
+impl Command {
+    /// `--max-pixels`, of commands that read pictures.
+    pub(crate) fn max_pixels(&self) -> Option<u64> {
+        match self {
+            Command::Classify(args) => args.pictures.max_pixels,
+            Command::Detect(args) => args.pictures.max_pixels,
+            Command::Quantize(args) => args.pictures.max_pixels,
+            Command::Compare(args) => args.pictures.max_pixels,
+            Command::Eval(args) => args.pictures.max_pixels,
+            _ => None,
+        }
+    }
+}
+
+/// How pictures are read.
+#[derive(Args, Debug)]
+pub(crate) struct Pictures {
+    /// Most pixels of a picture, which gets the memory that it needs [default: as many as decode within 256 MiB on all
+    /// threads together, 89 million of a usual PNG or JPEG]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1 << 40))]
+    pub(crate) max_pixels: Option<u64>,
+}
+
 /// `classify`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -107,6 +130,8 @@ pub(crate) struct Classify {
     /// How many classes to list, at most all [default: 5]
     #[arg(long, value_name = "K", value_parser = count())]
     pub(crate) top: Option<usize>,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// Also write the network's input: f32, N x 3 x H x W, for the pictures that could be read
     #[arg(long, value_name = "X.npy")]
     pub(crate) dump_input: Option<PathBuf>,
@@ -339,6 +364,8 @@ pub(crate) struct Compare {
     pub(crate) eval: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) truth: Truth,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// Draw accuracy (with --eval) or else multiply-adds against latency, with a line per family
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,

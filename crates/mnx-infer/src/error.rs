@@ -14,6 +14,16 @@ pub(crate) enum Error {
         /// What is wrong.
         message: String,
     },
+    /// Several things about a file are wrong.
+    #[error("{}: {message}", shown(path))]
+    Listed {
+        /// As the user wrote it.
+        path: PathBuf,
+        /// What is wrong in general.
+        message: String,
+        /// What is wrong in particular. Each goes on a line of its own.
+        list: Vec<String>,
+    },
     /// Something that the machine or the network does not do.
     #[error("{0}")]
     Failed(String),
@@ -52,31 +62,70 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::Closed => 0,
-            Error::File { .. } | Error::Failed(_) | Error::Reported => 1,
+            Error::File { .. } | Error::Listed { .. } | Error::Failed(_) | Error::Reported => 1,
             Error::Usage(_) => 2,
         }
     }
 }
 
-/// Text from outside (names of files and labels), with what would break a line or a terminal escaped.
+/// Most characters of a line about something that is wrong. What is longer loses its middle.
+const LONGEST: usize = 500;
+/// How many of them come after the gap.
+const END: usize = 180;
+
+/// Whether a character would break a line, drive a terminal, or make text look different from what it is: control
+/// characters, those that change the direction of writing, and invisible ones. (Joiners stay: scripts and emoji need them.)
+pub(crate) fn is_treacherous(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// Text from outside (names of files and labels), with what would break a line or deceive a reader escaped.
 pub(crate) fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_treacherous(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// The same on one line that is not too long.
+pub(crate) fn line(text: &str) -> String {
+    let shown = printable(text);
+    let length = shown.chars().count();
+    if length <= LONGEST {
+        return shown;
+    }
+    let start: String = shown.chars().take(LONGEST - END - 3).collect();
+    let end: String = shown.chars().skip(length - END).collect();
+    format!("{start} … {end}")
 }
 
 /// An error's own sentence, then its causes, on one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         // What the sentence has said already is not said again.
         let words = error.to_string();
-        if !line.contains(&words) {
-            line = format!("{line}: {words}");
+        if !said.contains(&words) {
+            said = format!("{said}: {words}");
         }
         cause = error.source();
     }
-    printable(&line)
+    line(&said)
 }
 
 /// A path as it stands in a message.
@@ -92,5 +141,26 @@ mod tests {
     fn a_message_stays_on_its_line_whatever_the_file_is_called() {
         let error = Error::expected(Path::new("a\nb\u{1b}[2J é.png"), "a picture", "0 bytes");
         assert_eq!(error.to_string(), "a\\nb\\u{1b}[2J é.png: expected a picture, found 0 bytes");
+    }
+
+    #[test]
+    fn what_deceives_a_reader_is_escaped() {
+        for c in
+            ['\n', '\r', '\t', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{2028}', '\u{feff}']
+        {
+            let shown = printable(&format!("a{c}b"));
+            assert!(shown.starts_with("a\\") && shown.ends_with('b') && !shown.chars().any(is_treacherous), "{shown}");
+        }
+        for text in ["naïve 日本 ½ \u{200d}", "أسد \u{200c}", "…█▏"] {
+            assert_eq!(printable(text), text);
+        }
+    }
+
+    #[test]
+    fn long_lines_lose_their_middle() {
+        assert_eq!(line(&"é".repeat(500)), "é".repeat(500));
+        let cut = line(&format!("begin{}\nend", "\u{202e}".repeat(100_000)));
+        assert_eq!(cut.chars().count(), 500);
+        assert!(cut.starts_with("begin\\u{202e}") && cut.contains(" … ") && cut.ends_with("\\nend"), "{cut}");
     }
 }

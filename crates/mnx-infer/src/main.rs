@@ -10,8 +10,10 @@ mod npy;
 mod output;
 mod pictures;
 mod pipeline;
+mod process;
 mod progress;
 mod stdout;
+mod temporary;
 mod values;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use commands::Context;
 use error::Error;
 
 fn main() -> ExitCode {
+    process::survive_large_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             if !matches!(e, Error::Closed | Error::Reported) {
-                stdout::complain(&e);
+                stdout::complain_of(&e);
             }
             ExitCode::from(e.exit_code())
         }
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), Error> {
+    // Nothing is begun if the answer cannot be told.
+    stdout::check()?;
     let context = Context::new(&cli.global, &cli.command)?;
     match cli.command {
         Command::Classify(args) => commands::classify::run(&args, &context),
@@ -66,9 +71,9 @@ fn usage(e: &clap::Error) -> ExitCode {
         stdout::complain(one_line(&e.to_string()));
     } else if e.use_stderr() {
         let _ = e.print();
-    } else {
-        // A closed standard output is no reason to complain.
-        let _ = stdout::print(&e.render().ansi().to_string());
+    } else if let Err(e @ Error::Failed(_)) = stdout::print_own(&e.render().ansi().to_string()) {
+        stdout::complain_of(&e);
+        return ExitCode::from(e.exit_code());
     }
     ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
 }
@@ -76,7 +81,7 @@ fn usage(e: &clap::Error) -> ExitCode {
 /// The first paragraph of clap's message, which says what is wrong; usage and hints come after it.
 fn one_line(message: &str) -> String {
     let paragraph = message.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = paragraph.lines().map(|line| error::printable(line.trim())).collect();
-    let line = words.join(" ");
+    let words: Vec<_> = paragraph.lines().map(str::trim).collect();
+    let line = error::line(&words.join(" "));
     format!("{} (see --help)", line.trim_start_matches("error: "))
 }

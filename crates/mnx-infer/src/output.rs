@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use same_file::Handle;
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, shown};
 use crate::stdout;
+use crate::temporary::Temporary;
 
 /// A file that is being written: a temporary file beside the target, which [`finish`](OutputFile::finish) renames. If it is
 /// dropped before that, nothing is left.
@@ -19,7 +19,9 @@ pub(crate) struct OutputFile {
 
 enum Sink {
     Renamed {
-        temp: BufWriter<NamedTempFile>,
+        /// `None` while it is [paused](OutputFile::pause).
+        file: Option<BufWriter<File>>,
+        temporary: Temporary,
         target: PathBuf,
     },
     /// A pipe or a device, which a rename would replace.
@@ -42,16 +44,16 @@ impl OutputFile {
                 if found.is_file() {
                     // A link stays one: what it points to is replaced.
                     let target = fs::canonicalize(path).map_err(cannot)?;
-                    let temp = temporary(&target).map_err(cannot)?;
-                    temp.as_file().set_permissions(found.permissions()).map_err(cannot)?;
-                    Sink::Renamed { temp: BufWriter::new(temp), target }
+                    let (file, temporary) = Temporary::beside(&target).map_err(cannot)?;
+                    file.set_permissions(found.permissions()).map_err(cannot)?;
+                    Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target }
                 } else {
                     Sink::Direct(BufWriter::new(direct))
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let temp = temporary(path).map_err(cannot)?;
-                Sink::Renamed { temp: BufWriter::new(temp), target: path.into() }
+                let (file, temporary) = Temporary::beside(path).map_err(cannot)?;
+                Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target: path.into() }
             }
             Err(e) => return Err(cannot(e)),
         };
@@ -79,11 +81,24 @@ impl OutputFile {
     /// [`Error::File`], for instance when the disk is full; [`Error::Closed`] where nobody reads standard output.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let written = match &mut self.sink {
-            Sink::Renamed { temp, .. } => temp.write_all(bytes),
+            Sink::Renamed { file, temporary, .. } => opened(file, temporary).and_then(|file| file.write_all(bytes)),
             Sink::Direct(file) => file.write_all(bytes),
             Sink::Stdout(out) => return out.write_all(bytes).map_err(|e| stdout::failed(&e)),
         };
         written.map_err(|e| cannot_write(&self.path, &e))
+    }
+
+    /// Closes the file until the next [`write`](OutputFile::write) or [`finish`](OutputFile::finish), because a program may
+    /// have few files open at once. Pipes, devices and standard output stay open.
+    ///
+    /// # Errors
+    /// As [`write`](OutputFile::write).
+    pub(crate) fn pause(&mut self) -> Result<(), Error> {
+        let Sink::Renamed { file, .. } = &mut self.sink else { return Ok(()) };
+        match file.take().map(|mut file| file.flush()) {
+            Some(Err(e)) => Err(cannot_write(&self.path, &e)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the file appear under its name.
@@ -94,9 +109,10 @@ impl OutputFile {
         let finished = match self.sink {
             Sink::Direct(mut file) => file.flush(),
             Sink::Stdout(mut out) => return out.flush().map_err(|e| stdout::failed(&e)),
-            Sink::Renamed { temp, target } => temp.into_inner().map_err(|e| e.into_error()).and_then(|temp| {
-                temp.as_file().sync_all()?;
-                temp.persist(target).map(|_| ()).map_err(|e| e.error)
+            Sink::Renamed { mut file, temporary, target } => opened(&mut file, &temporary).and_then(|file| {
+                file.flush()?;
+                file.get_ref().sync_all()?;
+                temporary.persist(&target)
             }),
         };
         finished.map_err(|e| cannot_write(&self.path, &e))
@@ -143,20 +159,13 @@ fn cannot_write(path: &Path, e: &io::Error) -> Error {
     Error::file(path, format_args!("cannot be written: {}", reason(e)))
 }
 
-fn temporary(target: &Path) -> io::Result<NamedTempFile> {
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+/// The file, which is opened again if it was paused.
+fn opened<'a>(file: &'a mut Option<BufWriter<File>>, temporary: &Temporary) -> io::Result<&'a mut BufWriter<File>> {
+    let open = match file.take() {
+        Some(open) => open,
+        None => BufWriter::new(OpenOptions::new().append(true).open(temporary.path())?),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The usual mode of a new file; the user's umask takes from it.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
+    Ok(file.insert(open))
 }
 
 /// The system's words without the name of a temporary file.
@@ -164,8 +173,24 @@ fn reason(e: &io::Error) -> String {
     match e.kind() {
         io::ErrorKind::NotFound => "there is no such folder".into(),
         io::ErrorKind::NotADirectory => "a part of the path is not a folder".into(),
-        _ if e.raw_os_error().is_some() => e.to_string(),
-        kind => kind.to_string(),
+        // `tempfile` puts the name behind the system's words.
+        _ => {
+            let words = e.to_string();
+            words.split(" at path ").next().unwrap_or_default().into()
+        }
+    }
+}
+
+/// Checks that a path that is to be mapped or read at once, if there is anything, is a plain file.
+///
+/// # Errors
+/// [`Error::File`] for folders, pipes and devices.
+pub(crate) fn check_plain(path: &Path, expected: &str) -> Result<(), Error> {
+    match fs::metadata(path) {
+        // What cannot be looked at cannot be opened, and the error is told then.
+        Err(_) => Ok(()),
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) => Err(Error::expected(path, expected, unfit(&found).unwrap_or("a pipe"))),
     }
 }
 
@@ -177,12 +202,15 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let cannot = |e: io::Error| Error::file(path, format_args!("cannot be read: {e}"));
     let file = File::open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
-    if found.is_dir() {
-        return Err(Error::expected(path, "a file", "a folder"));
+    if let Some(kind) = unfit(&found) {
+        return Err(Error::expected(path, "a file", kind));
     }
     // The length of a pipe or device is not known before it ends.
     let mut bytes = Vec::new();
     if found.len() <= limit {
+        // A buffer that grows would take twice as much.
+        let length = usize::try_from(found.len()).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(length).map_err(|_| cannot(io::ErrorKind::OutOfMemory.into()))?;
         file.take(limit + 1).read_to_end(&mut bytes).map_err(cannot)?;
     }
     let length = found.len().max(bytes.len() as u64);
@@ -190,6 +218,22 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
         return Err(Error::expected(path, format_args!("at most {limit} bytes"), format_args!("{length} or more")));
     }
     Ok(bytes)
+}
+
+/// What a path is that names neither a file nor a pipe: reading it fails, or may never end.
+fn unfit(found: &fs::Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = found.file_type();
+        if kind.is_block_device() || kind.is_char_device() {
+            return Some("a device");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    found.is_dir().then_some("a folder")
 }
 
 /// The text of a file that may have at most `limit` bytes.

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use mnx::{Picture, PictureFormat, PictureLimits};
+use mnx::{ErrorKind, Picture, PictureFormat, PictureReader};
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::{Error, shown};
+use crate::error::{Error, shown, with_causes};
 use crate::output::is_standard;
 pub(crate) use passed_over::PassedOver;
 
@@ -48,15 +48,17 @@ impl Entry {
         Some(Entry::troubled(path, &Error::file(path, format_args!("cannot be read: {reason}"))))
     }
 
-    /// Reads and decodes.
+    /// Reads and decodes, when there is memory.
     ///
     /// # Errors
-    /// Those of [`Picture::open`]; the message names the file.
-    pub(crate) fn open(&self) -> Result<Picture, Error> {
+    /// Those of [`PictureReader::open`]; the message names the file.
+    pub(crate) fn open(&self, reader: &PictureReader) -> Result<Picture, Error> {
         match &self.trouble {
             Some(message) => Err(Error::failed(message)),
-            None if is_standard(&self.path) => decode(&self.path, io::stdin().lock()),
-            None => Picture::open(&self.path).map_err(Error::passed_on),
+            None if is_standard(&self.path) => decode(&self.path, io::stdin().lock(), reader),
+            None => {
+                reader.open(&self.path).map_err(|e| Error::failed(format_args!("{}{}", with_causes(&e), remedy(&e))))
+            }
         }
     }
 }
@@ -68,19 +70,27 @@ impl AsRef<Entry> for Entry {
 }
 
 /// Decodes what `source` holds to its end.
-fn decode(path: &Path, source: impl Read) -> Result<Picture, Error> {
-    let limit = PictureLimits::default().file_bytes;
+fn decode(path: &Path, source: impl Read, reader: &PictureReader) -> Result<Picture, Error> {
+    let limit = reader.limits().file_bytes;
     let mut bytes = Vec::new();
     let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
     if bytes.len() as u64 > limit {
         return Err(Error::expected(path, format_args!("at most {limit} bytes"), "more"));
     }
-    Picture::decode(&bytes).map_err(|e| {
+    reader.decode(&bytes).map_err(|e| {
         // The library's name for a picture that has none.
         let message = e.to_string();
-        Error::file(path, message.strip_prefix("picture: ").unwrap_or(&message))
+        Error::file(path, format_args!("{}{}", message.strip_prefix("picture: ").unwrap_or(&message), remedy(&e)))
     })
+}
+
+/// Which flag helps, if one does.
+fn remedy(error: &mnx::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Limit => " (--max-pixels N allows more)",
+        _ => "",
+    }
 }
 
 /// The files that `images` name, in order. A folder is replaced by its pictures; `note` gets what was passed over in it.
@@ -294,7 +304,8 @@ mod tests {
 
     #[test]
     fn a_picture_without_a_file_goes_by_its_stand_in() {
-        let message = decode(Path::new("-"), &b"no picture"[..]).unwrap_err().to_string();
+        let reader = PictureReader::new(mnx::PictureLimits::default());
+        let message = decode(Path::new("-"), &b"no picture"[..], &reader).unwrap_err().to_string();
         assert!(message.starts_with("-: expected a PNG, JPEG"), "{message}");
     }
 }

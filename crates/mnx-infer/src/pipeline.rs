@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use mnx::{Classifier, Model, SessionOptions};
+use mnx::{Classifier, Model, Picture, PictureReader, SessionOptions};
 
 use crate::commands::Context;
 use crate::error::Error;
@@ -27,6 +27,7 @@ pub(crate) struct Pipeline {
     classifiers: Vec<Classifier>,
     top: usize,
     with_input: bool,
+    reader: PictureReader,
 }
 
 impl Pipeline {
@@ -36,7 +37,7 @@ impl Pipeline {
     /// As [`workers`] and [`Classifier::with`].
     pub(crate) fn new(model: &Model, context: &Context, pictures: usize, top: usize) -> Result<Pipeline, Error> {
         let classifiers = workers(model, context, pictures, |options| Classifier::with(model, options))?;
-        Ok(Pipeline { classifiers, top, with_input: false })
+        Ok(Pipeline { classifiers, top, with_input: false, reader: context.pictures().clone() })
     }
 
     /// Whether the answers hold the network's input.
@@ -56,9 +57,12 @@ impl Pipeline {
         entries: &[T],
         deliver: impl FnMut(&T, Result<Answer, Error>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (top, with_input) = (self.top, self.with_input);
-        let work = |classifier: &mut Classifier, entry: &T| answer(classifier, entry.as_ref(), top, with_input);
-        in_order(entries, self.classifiers, work, deliver)
+        let Pipeline { classifiers, top, with_input, reader } = self;
+        let work = |classifier: &mut Classifier, entry: &T| {
+            let entry = entry.as_ref();
+            answer(classifier, entry, &entry.open(&reader)?, top, with_input)
+        };
+        in_order(entries, classifiers, work, deliver)
     }
 }
 
@@ -80,11 +84,16 @@ pub(crate) fn workers<W>(
     (0..threads).map(|_| make(context.lone_options()).map_err(Error::passed_on)).collect()
 }
 
-/// Reads and classifies one picture.
-fn answer(classifier: &mut Classifier, entry: &Entry, top: usize, with_input: bool) -> Result<Answer, Error> {
-    let picture = entry.open()?;
+/// Classifies one picture.
+fn answer(
+    classifier: &mut Classifier,
+    entry: &Entry,
+    picture: &Picture,
+    top: usize,
+    with_input: bool,
+) -> Result<Answer, Error> {
     let top: Vec<_> = classifier
-        .classify(&picture, top)
+        .classify(picture, top)
         .map_err(|e| Error::file(&entry.path, e))?
         .into_iter()
         .map(|found| (found.index, found.probability))

@@ -47,6 +47,31 @@ pub enum Error {
         /// Height that the header claims.
         height: u32,
     },
+    /// Decoding a picture would take more memory than [`PictureLimits`](crate::PictureLimits) allows.
+    #[error(
+        "{name}: expected a picture that takes at most {limit} bytes to decode, found {width} x {height} pixels in the \
+         header, which take {bytes}"
+    )]
+    PictureMemory {
+        /// The file, or `picture` where there is none.
+        name: String,
+        /// The largest number of bytes that is allowed.
+        limit: u64,
+        /// How many the picture takes.
+        bytes: u64,
+        /// Width that the header claims.
+        width: u32,
+        /// Height that the header claims.
+        height: u32,
+    },
+    /// The machine did not give the memory that a picture takes.
+    #[error("{name}: out of memory: expected {bytes} bytes to decode it, found less")]
+    OutOfMemory {
+        /// The file, or `picture` where there is none.
+        name: String,
+        /// How many bytes decoding takes.
+        bytes: u64,
+    },
     /// A picture that is cut off, damaged, or of a kind that is not decoded.
     #[error("{name}: expected a complete {format} picture of a kind that can be decoded, found: {found}")]
     BadPicture {
@@ -125,7 +150,8 @@ impl Error {
         match self {
             Error::Graph(error) => error.kind(),
             Error::ReadPicture { source, .. } => source.into(),
-            Error::PictureBytes { .. } | Error::PicturePixels { .. } => ErrorKind::Limit,
+            Error::PictureBytes { .. } | Error::PicturePixels { .. } | Error::PictureMemory { .. } => ErrorKind::Limit,
+            Error::OutOfMemory { .. } => ErrorKind::Memory,
             Error::NoPicture { .. } | Error::BadPicture { .. } | Error::Labels { .. } => ErrorKind::InvalidFile,
             Error::Frame { .. }
             | Error::Preprocessing { .. }

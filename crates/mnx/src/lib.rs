@@ -179,9 +179,9 @@ pub use mnx_graph::{Onnx, OnnxError};
 pub use mnx_tensor::peak::{copy_bandwidth, dot_peak, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Cpu, Error as TensorError, Isa, Operation, Tensor, TensorView, TunedFor, ops};
-#[cfg(feature = "image")]
-pub use picture::PictureFormat;
 pub use picture::{Frame, Picture, PictureLimits};
+#[cfg(feature = "image")]
+pub use picture::{PictureFormat, PictureReader};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};
 

@@ -10,17 +10,29 @@ mod format;
 mod gif;
 #[cfg(feature = "image")]
 mod jpeg;
+mod limits;
+#[cfg(feature = "image")]
+mod memory;
 #[cfg(feature = "image")]
 mod orientation;
+#[cfg(feature = "image")]
+mod png;
+#[cfg(feature = "image")]
+mod reader;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "image")]
 mod tiff;
 #[cfg(feature = "image")]
+mod turn;
+#[cfg(feature = "image")]
 mod webp;
 
 #[cfg(feature = "image")]
 pub use format::PictureFormat;
+pub use limits::PictureLimits;
+#[cfg(feature = "image")]
+pub use reader::PictureReader;
 
 use crate::Error;
 
@@ -131,22 +143,6 @@ impl std::fmt::Debug for Frame<'_> {
     }
 }
 
-/// How large a picture may be before it is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PictureLimits {
-    /// Most pixels that a picture's header may claim. Default: 200 million.
-    pub pixels: u64,
-    /// Most bytes of a picture file. Default: 2³⁰, enough for 200 million uncompressed pixels of 24 bits.
-    pub file_bytes: u64,
-}
-
-impl Default for PictureLimits {
-    fn default() -> Self {
-        PictureLimits { pixels: 200_000_000, file_bytes: 1 << 30 }
-    }
-}
-
 /// An owned, upright picture of red, green and blue bytes. Rows have no gaps.
 ///
 /// ```
@@ -160,6 +156,8 @@ pub struct Picture {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
+    #[cfg(feature = "image")]
+    held: reader::Held,
 }
 
 impl Picture {
@@ -173,7 +171,13 @@ impl Picture {
             let expected = format!("{} bytes (3 x {width} x {height})", 3 * width * height);
             return Err(Error::Frame { expected, found: pixels.len().to_string() });
         }
-        Ok(Picture { width, height, pixels })
+        Ok(Picture {
+            width,
+            height,
+            pixels,
+            #[cfg(feature = "image")]
+            held: reader::Held::default(),
+        })
     }
 
     /// Pixels per row.
@@ -191,14 +195,19 @@ impl Picture {
         &self.pixels
     }
 
-    /// The bytes of [`pixels`](Self::pixels), to change them.
+    /// The bytes of [`pixels`](Self::pixels), to change them in place.
+    pub fn pixels_mut(&mut self) -> &mut [u8] {
+        &mut self.pixels
+    }
+
+    /// The bytes of [`pixels`](Self::pixels), to keep.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
 
     /// The picture as a borrowed frame.
     pub fn frame(&self) -> Frame<'_> {
-        let Picture { width, height, ref pixels } = *self;
+        let Picture { width, height, ref pixels, .. } = *self;
         Frame { pixels, width, height, stride: 3 * width, format: PixelFormat::Rgb8 }
     }
 }

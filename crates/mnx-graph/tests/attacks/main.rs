@@ -185,6 +185,12 @@ fn limits_can_be_set() {
     assert!(matches!(limited(|l| l.elements = 400), Err(Error::Limit { limit: 400, .. })));
     let model = limited(|l| (l.tensors, l.channels, l.arena_bytes) = (12, 20, 1)).unwrap();
     assert_eq!(model.limits().arena_bytes, 1);
+    assert!(matches!(limited(|l| l.weights = 400), Err(Error::Limit { limit: 400, .. })));
+    // How long an inference takes is known before it is begun, and it does not begin.
+    let model = limited(|l| l.macs = 1000).unwrap();
+    let shape = [1, model.spec().channels, 512, 512];
+    let error = mnx_graph::Session::new(&model).unwrap().prepare(shape).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit: 1000, .. }), "{error}");
     // No limit at all on the header is no licence to overflow.
     let mut limits = Limits::default();
     limits.header_bytes = u64::MAX;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::count;
 use super::weights::DetectorWeights;
+use super::{Pictures, count};
 use crate::values::share;
 
 /// `detect`.
@@ -32,6 +32,8 @@ pub(crate) struct Detect {
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) thresholds: Thresholds,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// Also draw the boxes on a copy of the picture: OUT.png, or for several pictures a folder, which is made
     ///
     /// In a folder, copies have the names of the pictures, with the suffix .png. Where two pictures would have the same

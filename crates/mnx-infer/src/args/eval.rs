@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Thresholds, Weights};
+use super::{Pictures, Thresholds, Weights};
 
 /// Where the classes of an evaluation's pictures come from, if not from names of folders.
 #[derive(Args, Debug)]
@@ -67,6 +67,8 @@ pub(crate) struct Eval {
     pub(crate) folder: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) truth: Truth,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// Judge a detector on a data set in VOC's form instead: a folder with Annotations, JPEGImages and ImageSets/Main
     ///
     /// Without --weights and --model it is the embedded detector bccd. Scores count above 0.01, unless --score says

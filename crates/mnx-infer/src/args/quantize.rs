@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
-use super::{Weights, count};
+use super::{Pictures, Weights, count};
 
 /// `quantize`.
 #[derive(Args, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Quantize {
     /// How many pictures to take at most
     #[arg(long, value_name = "N", default_value = "500", value_parser = count())]
     pub(crate) samples: usize,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// How the range of a value is chosen [default: mse]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<MethodChoice>,

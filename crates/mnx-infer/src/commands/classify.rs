@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
-use crate::error::{Error, printable, shown};
+use crate::error::{Error, line, printable, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::npy;
 use crate::output::{OutputFile, check_apart};
@@ -108,7 +108,7 @@ fn told<'a>(
         }
         Err(e) => {
             // One line for each picture, whatever its name holds.
-            let message = printable(&e.to_string());
+            let message = line(&e.to_string());
             progress.suspend(|| stdout::complain(&message));
             Outcome::Error(message)
         }

@@ -9,5 +9,5 @@ use crate::stdout;
 pub(crate) fn run(args: &Completions) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "mnx-infer", &mut script);
-    stdout::print(&String::from_utf8_lossy(&script))
+    stdout::print_own(&String::from_utf8_lossy(&script))
 }

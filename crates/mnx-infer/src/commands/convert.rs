@@ -4,11 +4,14 @@ mod names;
 
 use std::path::Path;
 
-use mnx::{BlockKind, ConvertOptions, Detected, Fit, Interpolation, Naming, Network, Padding, Preprocessing, Spec};
+use mnx::{
+    BlockKind, CheckpointError, ConvertOptions, Detected, Fit, GraphError, Interpolation, Naming, Network, Padding,
+    Preprocessing, Spec,
+};
 
 use super::{Context, channels, grouped, network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
-use crate::error::{Error, printable, shown};
+use crate::error::{Error, shown};
 use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
 use crate::values::Arch;
@@ -52,17 +55,22 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         Some(detected) => Some(read_and_assumed(args, detected, &spec)),
         None => names::found_and_assumed(args, &naming, &spec),
     };
-    if let Some(said) = said {
-        stdout::note(format_args!("{}: {said}{}", shown(&args.input), names::left_out(args, &naming)));
+    if let Some((said, mut list)) = said {
+        list.extend(names::left_out(args, &naming));
+        stdout::note_list(format_args!("{}: {said}", shown(&args.input)), &list);
     }
     Ok(())
 }
 
 /// What is wrong with the checkpoint, a line per problem, after what it was taken for.
 fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::GraphError) -> Error {
-    // Tensors can have any name.
-    let lines: Vec<_> = error.to_string().lines().map(printable).collect();
-    Error::file(&args.input, format!("{}{}{}", printable(taken), lines.join("\n"), names::hint(args, naming, error)))
+    let hint = names::hint(args, naming, error);
+    let GraphError::Checkpoint(CheckpointError::Problems { problems }) = error else {
+        return Error::file(&args.input, format_args!("{taken}{error}{}", hint.unwrap_or_default()));
+    };
+    let message = format!("{taken}checkpoint: found {} problems:", problems.len());
+    let list = problems.iter().map(ToString::to_string).chain(hint).collect();
+    Error::Listed { path: args.input.clone(), message, list }
 }
 
 /// Says how many values became zero, if any did.
@@ -77,7 +85,7 @@ pub(super) fn note_flushed(args: &Convert, flushed: u64) {
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
-fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String {
+fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> (String, Vec<String>) {
     // What was given has turned out right.
     let width = args.network.width.map_or((detected.width, detected.exact), |width| (width, true));
     let mut read = detected.clone();
@@ -98,7 +106,8 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> String 
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
     let naming = names::found(&detected.naming);
-    format!("read off names and shapes: {read}{naming}\n  assumed, as they do not tell: {}", assumed.join(", "))
+    let assumed = format!("assumed, as they do not tell: {}", assumed.join(", "));
+    (format!("read off names and shapes: {read}{naming}"), vec![assumed])
 }
 
 /// The network with what the flags change.

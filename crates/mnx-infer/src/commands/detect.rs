@@ -13,7 +13,7 @@ use super::classify::{label, progress_of, shown_class};
 use super::{Context, Source, bar, plain_table};
 use crate::annotate::{Marked, annotate};
 use crate::args::Detect;
-use crate::error::{Error, printable, shown};
+use crate::error::{Error, line, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::pictures::{self, Entry};
 use crate::pipeline::{in_order, workers};
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Detect, context: &Context) -> Result<(), Error> {
     let progress = progress_of(entries.len());
     let (mut failed, mut answers) = (false, Vec::new());
     let with_copy = copies.is_some();
-    let work = |detector: &mut Detector, entry: &Entry| seen(&model, detector, entry, with_copy);
+    let work = |detector: &mut Detector, entry: &Entry| seen(&model, detector, entry, context, with_copy);
     let ran = in_order(&entries, detectors, work, |entry, seen| {
         progress.inc(1);
         let answer = told(entry, seen, copies.as_mut(), &progress)?;
@@ -126,8 +126,14 @@ pub(super) fn boxes_in<'a>(
 }
 
 /// Reads one picture, finds what is in it, and draws the copy.
-fn seen<'a>(model: &'a Model, detector: &mut Detector, entry: &Entry, with_copy: bool) -> Result<Seen<'a>, Error> {
-    let picture = entry.open()?;
+fn seen<'a>(
+    model: &'a Model,
+    detector: &mut Detector,
+    entry: &Entry,
+    context: &Context,
+    with_copy: bool,
+) -> Result<Seen<'a>, Error> {
+    let picture = entry.open(context.pictures())?;
     let boxes = boxes_in(model, detector, &entry.path, &picture)?;
     let copy = if with_copy { annotate(picture, &boxes.iter().map(marked).collect::<Vec<_>>())? } else { Vec::new() };
     Ok(Seen { boxes, copy })
@@ -157,7 +163,7 @@ fn told<'a>(
         }
         Err(e) => {
             // One line for each picture, whatever its name holds.
-            let message = printable(&e.to_string());
+            let message = line(&e.to_string());
             progress.suspend(|| stdout::complain(&message));
             Outcome::Error(message)
         }

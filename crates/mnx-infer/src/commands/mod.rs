@@ -18,13 +18,16 @@ mod timing;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx::{Cpu, Isa, Model, Session, SessionOptions, TunedFor};
+use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, Session, SessionOptions, TunedFor};
 
 use crate::args::{Command, DotProducts, Format, Global, NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
-use crate::error::Error;
+use crate::error::{Error, line};
+use crate::output::check_plain;
 use crate::stdout::{BAR_COLOR, HEADER};
 
+/// What is mapped or read more than once, which pipes are not good for.
+const WEIGHT_FILE: &str = "a weight file";
 /// Characters of a bar that stands for all.
 const BAR: usize = 30;
 /// From one eighth of a character to all of it.
@@ -36,6 +39,8 @@ pub(crate) struct Context {
     threads: Vec<usize>,
     cpu: Cpu,
     format: Format,
+    /// Reads pictures, on all threads within one limit of memory.
+    pictures: PictureReader,
 }
 
 impl Context {
@@ -59,12 +64,19 @@ impl Context {
             Some(DotProducts::Auto) => cpu.with_dot_products(),
             Some(DotProducts::Off) => cpu.without_dot_products(),
         };
-        Ok(Context { threads: global.threads.clone(), cpu, format: global.format })
+        let limits = command.max_pixels().map_or_else(PictureLimits::default, PictureLimits::for_pixels);
+        let pictures = PictureReader::new(limits);
+        Ok(Context { threads: global.threads.clone(), cpu, format: global.format, pictures })
     }
 
     /// The same with this number of threads.
     fn with_threads(&self, threads: usize) -> Context {
-        Context { threads: vec![threads], cpu: self.cpu, format: self.format }
+        Context { threads: vec![threads], pictures: self.pictures.clone(), ..*self }
+    }
+
+    /// What reads pictures.
+    pub(crate) fn pictures(&self) -> &PictureReader {
+        &self.pictures
     }
 
     fn is_json(&self) -> bool {
@@ -194,11 +206,13 @@ impl Source {
 
 /// The weights in memory of the program's own.
 fn read(path: &Path) -> Result<Model, Error> {
+    check_plain(path, WEIGHT_FILE)?;
     Model::open(path).map_err(Error::passed_on)
 }
 
 /// The weights in place.
 fn open(path: &Path) -> Result<Model, Error> {
+    check_plain(path, WEIGHT_FILE)?;
     // SAFETY: the help of `--weights` tells the user that the file must not change while the program runs.
     let model = unsafe { Model::open_mmap(path) };
     // The message begins with the path.
@@ -220,7 +234,8 @@ fn plain_table(columns: &str, header: &[&str], rows: impl IntoIterator<Item = Ve
     if !header.is_empty() {
         table.set_header(header.to_vec());
     }
-    table.add_rows(rows);
+    // Whatever names hold, a row stays one.
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| line(cell)).collect::<Vec<_>>()));
     for (column, side) in table.column_iter_mut().zip(columns.chars()) {
         column.set_padding((0, 2));
         column.set_cell_alignment(if side == 'l' { CellAlignment::Left } else { CellAlignment::Right });

@@ -34,7 +34,8 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let converted = model.convert(&spec).map_err(refused)?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
     note_flushed(args, converted.flushed);
-    stdout::note(format_args!("{}: {}", shown(&args.input), read_and_assumed(args, &model, &spec)));
+    let (said, list) = read_and_assumed(args, &model, &spec);
+    stdout::note_list(format_args!("{}: {said}", shown(&args.input)), &list);
     Ok(())
 }
 
@@ -55,7 +56,7 @@ fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
 }
 
 /// What the graph said, and what was assumed because neither the graph nor a flag says it.
-fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> String {
+fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> (String, Vec<String>) {
     let has = |kind| spec.stages.iter().any(|stage| stage.block == kind);
     let mut read = vec![printable(&spec.family)];
     if has(BlockKind::Sandglass) || has(BlockKind::InvertedResidual) {
@@ -76,12 +77,14 @@ fn read_and_assumed(args: &Convert, model: &Onnx, spec: &Spec) -> String {
         (args.mean.is_none(), format!("{pixels} mean and std (--mean, --std)")),
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
-    let mut said = format!("read off the graph: {}", read.join(", "));
+    let mut list = Vec::new();
     if !assumed.is_empty() {
-        said += &format!("\n  assumed, as it does not tell: {}", assumed.join(", "));
+        list.push(format!("assumed, as it does not tell: {}", assumed.join(", ")));
     }
     if model.has_softmax() {
-        said += "\n  left out: the softmax at the end; what comes out are the logits, of which `classify` makes probabilities";
+        let softmax =
+            "left out: the softmax at the end; what comes out are the logits, of which `classify` makes probabilities";
+        list.push(softmax.into());
     }
-    said
+    (format!("read off the graph: {}", read.join(", ")), list)
 }

@@ -176,7 +176,7 @@ fn run_dumping(model: &Model, session: &mut Session, input: &Tensor, folder: &Pa
     }
 }
 
-/// One open file per block: pictures come one after the other, each through all blocks.
+/// One file per block: pictures come one after the other, each through all blocks. Only the file that is written to is open.
 struct Dump<'a> {
     folder: &'a Path,
     pictures: usize,
@@ -191,7 +191,9 @@ impl Dump<'_> {
             npy::start(&mut file, &[self.pictures, channels, height, width])?;
             self.files.push(file);
         }
-        npy::append(&mut self.files[block.block], block.values)
+        let file = &mut self.files[block.block];
+        npy::append(file, block.values)?;
+        file.pause()
     }
 
     fn finish(self) -> Result<(), Error> {

@@ -5,14 +5,20 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::{bmp, gif, jpeg, orientation, tiff, webp};
-use crate::{Error, Picture, PictureFormat, PictureLimits};
+use super::memory::{Door, PIXEL, Turn, zeros};
+use super::orientation::swaps_sides;
+use super::reader::Held;
+use super::turn::upright;
+use super::{bmp, gif, jpeg, orientation, png, tiff, webp};
+use crate::{Error, Picture, PictureFormat, PictureLimits, PictureReader};
 
-/// Most bytes that a decoder may allocate besides the pixels, for palettes, metadata and tables. A colour profile that
-/// unpacks to more is an attack.
-const DECODER_BYTES: u64 = 64 << 20;
+/// Most bytes that a decoder may allocate for metadata before it tells the size.
+const METADATA: u64 = 16 << 20;
+
+/// Most bytes that a decoder keeps of a row's pixel.
+const ROW: u64 = 16;
 
 /// What errors call a picture that did not come from a file.
 const NO_NAME: &str = "picture";
@@ -31,9 +37,7 @@ impl Picture {
     /// # Errors
     /// As [`open`](Self::open); and [`Error::PictureBytes`] if the file is longer than the limit.
     pub fn open_with(path: impl AsRef<Path>, limits: &PictureLimits) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let bytes = read(path, limits.file_bytes)?;
-        decode(&bytes, &path.display().to_string(), limits)
+        open(path.as_ref(), Door { limits, reader: None })
     }
 
     /// Decodes the bytes of a picture file with the default [`PictureLimits`]: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM. The
@@ -46,6 +50,19 @@ impl Picture {
     /// - Colour profiles are ignored.
     /// - JPEG: pixels are as libjpeg-turbo makes them, or there is an error.
     ///
+    /// What it takes at its peak, besides the file and some tables, is known from the header and limited by
+    /// [`PictureLimits::decoded_bytes`]. Bytes for a pixel:
+    ///
+    /// | format | bytes |
+    /// | --- | --- |
+    /// | PNG, GIF, baseline JPEG | 3 |
+    /// | progressive JPEG | 6 for halved chroma, 9 for full, 4 to 5 for grey, 11 for CMYK |
+    /// | JPEG with a scan for each channel or unusual sampling | 8 to 12 |
+    /// | WebP | lossy 5; lossless, with alpha or animated 13 |
+    /// | BMP, PNM | those of the file's pixels; 3 more for grey and for 16 bits |
+    /// | TIFF | twice those of the file's pixels; 3 more for grey and for 16 bits |
+    /// | any that lies on its side | 6, if that is more; if that is too much, it is turned in place, which takes longer |
+    ///
     /// Some files do not have all their pixels. The others are as in Pillow:
     /// - GIF, where the first frame leaves the screen uncovered: the palette's transparent colour, or else colour number 0.
     /// - Animated WebP, around the first frame: black.
@@ -53,7 +70,8 @@ impl Picture {
     ///
     /// # Errors
     /// - [`Error::NoPicture`] if the bytes are none of the formats.
-    /// - [`Error::PicturePixels`] if the header claims too many pixels.
+    /// - [`Error::PicturePixels`] and [`Error::PictureMemory`] if the header claims too many pixels.
+    /// - [`Error::OutOfMemory`] if the machine does not give enough memory.
     /// - [`Error::BadPicture`] if the picture is cut off, damaged or of a kind that is not decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode_with(bytes, &PictureLimits::default())
@@ -64,25 +82,65 @@ impl Picture {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_with(bytes: &[u8], limits: &PictureLimits) -> Result<Self, Error> {
-        decode(bytes, NO_NAME, limits)
+        decode(bytes, NO_NAME, Door { limits, reader: None })
     }
+}
+
+impl PictureReader {
+    /// As [`Picture::open_with`], once there is memory.
+    ///
+    /// # Errors
+    /// As [`Picture::open_with`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Picture, Error> {
+        open(path.as_ref(), Door { limits: self.limits(), reader: Some(self) })
+    }
+
+    /// As [`Picture::decode_with`], once there is memory.
+    ///
+    /// # Errors
+    /// As [`Picture::decode_with`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, Error> {
+        decode(bytes, NO_NAME, Door { limits: self.limits(), reader: Some(self) })
+    }
+}
+
+fn open(path: &Path, door: Door<'_>) -> Result<Picture, Error> {
+    let bytes = read(path, door.limits.file_bytes)?;
+    decode(&bytes, &path.display().to_string(), door)
 }
 
 /// Reads the whole file, unless it is longer than `limit`. (A device may never end.)
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
-    match read {
+    let mut fill = || {
+        let file = File::open(path)?;
+        // Where the length is known, the buffer need not grow.
+        let length = file.metadata().map_or(0, |found| found.len()).min(limit);
+        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))?;
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)
+    };
+    match fill() {
         Err(source) => Err(Error::ReadPicture { path: path.into(), source }),
         Ok(length) if length as u64 > limit => Err(Error::PictureBytes { path: path.into(), limit }),
         Ok(_) => Ok(bytes),
     }
 }
 
+/// A picture as it is stored, and how it must be turned.
+pub(super) struct Decoded {
+    pub(super) picture: RgbImage,
+    pub(super) orientation: Orientation,
+    pub(super) turn: Turn,
+}
+
 /// Why a file of a known format has no pixels.
 pub(super) enum Refusal {
     /// The header claims more pixels than are allowed.
     TooLarge { width: u32, height: u32 },
+    /// Decoding would take more memory than is allowed.
+    TooMuch { width: u32, height: u32, bytes: u64 },
+    /// There is no memory for it.
+    Memory { bytes: u64 },
     /// What is wrong with the file.
     Found(String),
 }
@@ -93,24 +151,35 @@ impl From<String> for Refusal {
     }
 }
 
-fn decode(bytes: &[u8], name: &str, limits: &PictureLimits) -> Result<Picture, Error> {
+fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
     let format = known(bytes, name)?;
     let decoded = match format {
-        PictureFormat::Jpeg => jpeg::decode(bytes, limits.pixels),
-        PictureFormat::Gif => gif::decode(bytes, limits.pixels),
-        _ => others(bytes, format, limits.pixels),
+        PictureFormat::Png => png::decode(bytes, door),
+        PictureFormat::Jpeg => jpeg::decode(bytes, door),
+        PictureFormat::Gif => gif::decode(bytes, door),
+        _ => others(bytes, format, door),
     };
-    let (stored, orientation) = decoded.map_err(|refusal| match refusal {
-        Refusal::TooLarge { width, height } => {
-            Error::PicturePixels { name: name.into(), limit: limits.pixels, width, height }
+    let upright = decoded.and_then(|decoded| {
+        let upright = upright(decoded.picture, decoded.orientation, door)?;
+        Ok((upright, decoded.turn))
+    });
+    let (upright, turn) = upright.map_err(|refusal| {
+        let name = name.into();
+        match refusal {
+            Refusal::TooLarge { width, height } => {
+                Error::PicturePixels { name, limit: door.limits.pixels, width, height }
+            }
+            Refusal::TooMuch { width, height, bytes } => {
+                Error::PictureMemory { name, limit: door.limits.decoded_bytes, bytes, width, height }
+            }
+            Refusal::Memory { bytes } => Error::OutOfMemory { name, bytes },
+            Refusal::Found(found) => Error::BadPicture { name, format: format.name(), found },
         }
-        Refusal::Found(found) => Error::BadPicture { name: name.into(), format: format.name(), found },
     })?;
-    let mut upright = DynamicImage::ImageRgb8(stored);
-    upright.apply_orientation(orientation);
-    let upright = upright.into_rgb8();
     let (width, height) = upright.dimensions();
-    Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)
+    let mut picture = Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)?;
+    picture.held = Held(turn.end(picture.pixels.len()));
+    Ok(picture)
 }
 
 /// The format by the first bytes, if it is one that is decoded.
@@ -131,15 +200,23 @@ fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
 }
 
 /// The formats whose decoders `image` drives.
-fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
-    let (bytes, numbered) = match format {
-        PictureFormat::WebP => (webp::prepare(bytes)?, None),
-        PictureFormat::Tiff => (tiff::check(bytes)?, None),
-        PictureFormat::Bmp => bmp::prepare(bytes),
-        _ => (bytes.into(), None),
+fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded, Refusal> {
+    let (mut numbered, mut memory) = (None, 0);
+    let bytes = match format {
+        PictureFormat::WebP => {
+            let (bytes, needed) = webp::prepare(bytes)?;
+            memory = needed;
+            bytes
+        }
+        PictureFormat::Tiff => tiff::check(bytes)?,
+        PictureFormat::Bmp => {
+            let (bytes, palette) = bmp::prepare(bytes);
+            numbered = palette;
+            bytes
+        }
+        _ => bytes.into(),
     };
     let decoder = match format {
-        PictureFormat::Png => ImageFormat::Png,
         PictureFormat::WebP => ImageFormat::WebP,
         PictureFormat::Bmp => ImageFormat::Bmp,
         PictureFormat::Tiff => ImageFormat::Tiff,
@@ -147,44 +224,45 @@ fn others(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> Result<(RgbI
         other => return Err(format!("no decoder for {}", other.name()).into()),
     };
     let mut reader = ImageReader::with_format(Cursor::new(&bytes[..]), decoder);
-    reader.limits(allocations(DECODER_BYTES.saturating_add(row_bytes(&bytes, format, most_pixels))));
+    reader.limits(allocations(METADATA));
     let mut decoder = reader.into_decoder().map_err(reason)?;
     let (width, height) = decoder.dimensions();
-    let pixels = within(most_pixels, width, height)?;
     let orientation = orientation::of(&mut decoder);
-    let frame_bytes = pixels.saturating_mul(8).saturating_add(DECODER_BYTES);
-    decoder.set_limits(allocations(frame_bytes)).map_err(reason)?;
+    let memory = memory.max(needed(&decoder, format, swaps_sides(orientation), door));
+    let turn = door.admit(width, height, memory)?;
+    decoder.set_limits(allocations(memory.saturating_add(METADATA))).map_err(reason)?;
     let decoded = DynamicImage::from_decoder(decoder).map_err(reason)?;
     let mut picture = to_rgb8(decoded)?;
     if let Some(numbered) = numbered {
         numbered.colour(&mut picture);
     }
-    Ok((picture, orientation))
+    Ok(Decoded { picture, orientation, turn })
 }
 
-/// The number of pixels. Refused if there are none or too many.
-pub(super) fn within(most_pixels: u64, width: u32, height: u32) -> Result<u64, Refusal> {
-    match u64::from(width) * u64::from(height) {
-        0 => Err(format!("{width} x {height} pixels").into()),
-        pixels if pixels > most_pixels => Err(Refusal::TooLarge { width, height }),
-        pixels => Ok(pixels),
-    }
+/// What decoding takes: the pixels as they are stored, those that come out, and those that are turned.
+fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool, door: Door<'_>) -> u64 {
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let stored = decoder.total_bytes();
+    let converted = match decoder.color_type() {
+        // These stay where they are.
+        ColorType::Rgb8 | ColorType::Rgba8 => 0,
+        _ => pixels,
+    };
+    let parts = match format {
+        // A strip can be the whole picture.
+        PictureFormat::Tiff => stored.saturating_add(converted),
+        _ => converted,
+    };
+    let row = u64::from(width) * ROW;
+    let turned = if turned { (pixels + door.turning(pixels)).saturating_sub(stored) } else { 0 };
+    stored.saturating_add(parts.saturating_add(row).max(turned))
 }
 
 fn allocations(bytes: u64) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);
     limits
-}
-
-/// Most bytes of a PNG's row. The decoder asks for this before it tells the width.
-fn row_bytes(bytes: &[u8], format: PictureFormat, most_pixels: u64) -> u64 {
-    match (format, bytes.get(16..20)) {
-        (PictureFormat::Png, Some(&[a, b, c, d])) => {
-            u64::from(u32::from_be_bytes([a, b, c, d])).min(most_pixels).saturating_mul(8)
-        }
-        _ => 0,
-    }
 }
 
 /// The decoder's message on one line.
@@ -203,23 +281,34 @@ pub(super) fn one_line(error: impl std::fmt::Display) -> String {
 
 /// Replicates grey, drops alpha, and keeps the high byte of 16 bits. (The conversions of `image` round 16 bits, which gives a
 /// different picture.)
-fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, String> {
+fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, Refusal> {
     let (width, height) = (decoded.width(), decoded.height());
-    let high = |value: u16| (value >> 8) as u8;
     let pixels = match decoded {
         DynamicImage::ImageRgb8(rgb) => return Ok(rgb),
         DynamicImage::ImageRgba8(rgba) => drop_fourth(rgba.into_raw()),
-        DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&v| [v; 3]).collect(),
-        DynamicImage::ImageLumaA8(grey) => grey.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
-        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&v| [high(v); 3]).collect(),
-        DynamicImage::ImageLumaA16(grey) => grey.chunks_exact(2).flat_map(|p| [high(p[0]); 3]).collect(),
-        DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|&v| high(v)).collect(),
-        DynamicImage::ImageRgba16(rgba) => {
-            rgba.chunks_exact(4).flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
-        }
-        other => return Err(format!("pixels of the kind {:?}", other.color())),
+        DynamicImage::ImageLuma8(grey) => spread(&grey, 1, |p| [p[0]; 3])?,
+        DynamicImage::ImageLumaA8(grey) => spread(&grey, 2, |p| [p[0]; 3])?,
+        DynamicImage::ImageLuma16(grey) => spread(&grey, 1, |p| [high_byte(p[0]); 3])?,
+        DynamicImage::ImageLumaA16(grey) => spread(&grey, 2, |p| [high_byte(p[0]); 3])?,
+        DynamicImage::ImageRgb16(rgb) => spread(&rgb, 3, |p| [p[0], p[1], p[2]].map(high_byte))?,
+        DynamicImage::ImageRgba16(rgba) => spread(&rgba, 4, |p| [p[0], p[1], p[2]].map(high_byte))?,
+        other => return Err(format!("pixels of the kind {:?}", other.color()).into()),
     };
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".into())
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned().into())
+}
+
+/// Makes a pixel of every `each` samples.
+fn spread<T>(samples: &[T], each: usize, pixel: impl Fn(&[T]) -> [u8; 3]) -> Result<Vec<u8>, Refusal> {
+    let mut pixels = zeros(samples.len() / each * 3)?;
+    for (target, source) in pixels.as_chunks_mut().0.iter_mut().zip(samples.chunks_exact(each)) {
+        *target = pixel(source);
+    }
+    Ok(pixels)
+}
+
+/// What is kept of 16 bits.
+pub(super) fn high_byte(value: u16) -> u8 {
+    (value >> 8) as u8
 }
 
 /// Drops every fourth byte, in place to save a second copy of a large picture.

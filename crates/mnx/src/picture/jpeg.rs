@@ -12,7 +12,6 @@ mod scan;
 mod structure;
 
 use image::RgbImage;
-use image::metadata::Orientation;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -20,25 +19,34 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use frame::Colours;
 use structure::Structure;
 
-use super::decode::{Refusal, one_line};
+use super::decode::{Decoded, Refusal, one_line};
+use super::memory::{Door, PIXEL, zeros};
+use super::orientation::swaps_sides;
 
-/// Pixels as they are stored, and how they must be turned.
-pub(super) fn decode(bytes: &[u8], most_pixels: u64) -> Result<(RgbImage, Orientation), Refusal> {
-    let structure = Structure::read(bytes, most_pixels)?;
+pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
+    let structure = Structure::read(bytes, door)?;
+    let (width, height) = (structure.frame.width.into(), structure.frame.height.into());
+    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let turning = if swaps_sides(structure.orientation) { door.turning(pixels) } else { 0 };
+    let turn = door.admit(width, height, structure.frame.memory(structure.plain, turning))?;
     let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
-    let picture = RgbImage::from_raw(structure.frame.width.into(), structure.frame.height.into(), pixels)
-        .ok_or_else(|| "fewer pixels than the header says".to_owned())?;
-    Ok((picture, structure.orientation))
+    let picture =
+        RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned())?;
+    Ok(Decoded { picture, orientation: structure.orientation, turn })
 }
 
-fn fast(structure: &Structure) -> Result<Vec<u8>, String> {
+fn fast(structure: &Structure) -> Result<Vec<u8>, Refusal> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&structure.stream), options);
-    decoder.decode().map_err(damaged)
+    decoder.decode_headers().map_err(damaged)?;
+    let bytes = usize::from(structure.frame.width) * usize::from(structure.frame.height) * 3;
+    let mut pixels = zeros(bytes)?;
+    decoder.decode_into(&mut pixels).map_err(damaged)?;
+    Ok(pixels)
 }
 
 fn general(structure: &Structure) -> Result<Vec<u8>, String> {

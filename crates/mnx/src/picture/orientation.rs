@@ -22,6 +22,12 @@ pub(super) fn find(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     by_exif.or_else(|| xmp.and_then(in_xmp)).unwrap_or(Orientation::NoTransforms)
 }
 
+/// Whether a picture lies on its side, so that turning it takes a second one.
+pub(super) fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
 /// XMP's `tiff:Orientation`, which is an attribute or an element.
 fn in_xmp(xmp: &[u8]) -> Option<Orientation> {
     const NAME: &[u8] = b"tiff:Orientation";

@@ -2,11 +2,19 @@
 
 use std::borrow::Cow;
 
-/// Prepares the file for the decoder. Every chunk must end inside the file, because the decoder allocates what a chunk
-/// claims.
-pub(super) fn prepare(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+/// Bytes that the decoder takes for a pixel of a lossy picture, and for one with alpha or of the lossless kind.
+const LOSSY: u64 = 5;
+const LOSSLESS: u64 = 13;
+/// Bytes of tables, and of a row of a lossy picture a pixel.
+const TABLES: u64 = 1 << 20;
+const ROW: u64 = 64;
+
+/// Prepares the file for the decoder, and tells how much memory decoding takes. Every chunk must end inside the file, because
+/// the decoder allocates what a chunk claims. It also allocates what a stream inside claims before it compares that with
+/// the header.
+pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), String> {
     let mut bytes = Cow::Borrowed(bytes);
-    let (mut at, mut frames) = (12, 0);
+    let (mut at, mut frames, mut memory) = (12, 0, 0);
     while let Some(&[n, a, m, e, l0, l1, l2, l3]) = bytes.get(at..at + 8) {
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let left = bytes.len() - at - 8;
@@ -21,7 +29,33 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
                 bytes.to_mut()[at + 8 + 15] |= 2;
             }
         }
+        // A frame has chunks of its own, after a header of 16 bytes.
+        let header = if [n, a, m, e] == *b"ANMF" { 24.min(8 + length) } else { 0 };
+        memory = memory.max(memory_of(&bytes[at + header..at + 8 + length]));
         at = at + 8 + length + length % 2;
     }
-    Ok(bytes)
+    Ok((bytes, memory))
+}
+
+/// What the decoder takes for the pixels that chunks claim.
+fn memory_of(chunks: &[u8]) -> u64 {
+    let (mut at, mut memory) = (0, 0);
+    while let Some((&[n, a, m, e, l0, l1, l2, l3], content)) = chunks.get(at..).and_then(<[u8]>::split_first_chunk) {
+        let of = |width: u64, height: u64, each: u64| width * height * each + width * ROW + TABLES;
+        let number = |at: usize| content.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        memory = memory.max(match &[n, a, m, e] {
+            // Width and height of 14 bits each, after a tag.
+            b"VP8 " => of((number(6) & 0x3FFF).into(), (number(6) >> 16 & 0x3FFF).into(), LOSSY),
+            b"VP8L" => of((1 + (number(1) & 0x3FFF)).into(), (1 + (number(1) >> 14 & 0x3FFF)).into(), LOSSLESS),
+            // The canvas, of 24 bits each.
+            b"VP8X" => {
+                let side = |at: usize| u64::from(1 + (number(at) & 0xFF_FFFF));
+                of(side(4), side(7), if number(0) & 0x12 == 0 { LOSSY } else { LOSSLESS })
+            }
+            _ => 0,
+        });
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        at = at.saturating_add(8).saturating_add(length).saturating_add(length % 2);
+    }
+    memory
 }

@@ -4,7 +4,6 @@ use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, 
 
 use crate::args::Convert;
 use crate::commands::channels;
-use crate::error::printable;
 use crate::values::Arch;
 
 /// PyTorch's epsilon. If the network was named, it is not mentioned.
@@ -43,7 +42,7 @@ pub(super) fn taken_off(naming: &Naming) -> String {
 }
 
 /// For a network that was named: what is not as usual, if anything.
-pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) -> Option<String> {
+pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) -> Option<(String, Vec<String>)> {
     let found = found(naming);
     let found = found.strip_prefix(", ")?;
     let dialect = naming.dialect;
@@ -59,36 +58,39 @@ pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) ->
     ];
     let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
     if assumed.is_empty() {
-        return Some(found.to_owned());
+        return Some((found.to_owned(), Vec::new()));
     }
-    Some(format!("{found}\n  assumed, as networks with such names have them: {}", assumed.join(", ")))
+    let assumed = format!("assumed, as networks with such names have them: {}", assumed.join(", "));
+    Some((found.to_owned(), vec![assumed]))
 }
 
 /// A line about tensors that lack the prefix which was given.
-pub(super) fn left_out(args: &Convert, naming: &Naming) -> String {
+pub(super) fn left_out(args: &Convert, naming: &Naming) -> Option<String> {
     let count = naming.left_out.len();
-    let Some(prefix) = args.strip_prefix.as_ref().filter(|_| count > 0) else { return String::new() };
+    let prefix = args.strip_prefix.as_ref().filter(|_| count > 0)?;
     let named: Vec<_> = naming.left_out.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
     let more = if count > NAMED { ", …" } else { "" };
-    format!("\n  left out, as they do not begin with `{prefix}`: {count} tensors, {}{more}", named.join(", "))
+    Some(format!("left out, as they do not begin with `{prefix}`: {count} tensors, {}{more}", named.join(", ")))
 }
 
 /// Which flag helps, if one does.
-pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) -> String {
+pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) -> Option<String> {
     let outside = |problem: &Problem, prefix: &str| match problem {
         Problem::Unexpected { name, .. } => !name.starts_with(prefix),
         Problem::Twice { prefixes: [_, other], .. } => !other.starts_with(prefix),
         _ => false,
     };
     match (error, naming.map(|naming| naming.prefix.as_str())) {
-        _ if args.strip_prefix.is_some() => String::new(),
-        (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => " (--strip-prefix P takes one)".into(),
+        _ if args.strip_prefix.is_some() => None,
+        (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => {
+            Some(" (--strip-prefix P takes one)".into())
+        }
         (GraphError::Checkpoint(CheckpointError::Problems { problems }), Some(prefix))
             if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
         {
-            format!("\n  (--strip-prefix {} leaves them out)", printable(prefix))
+            Some(format!("(--strip-prefix {prefix} leaves them out)"))
         }
-        _ => String::new(),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::printable;
+use crate::error::line;
 use crate::json_path::bytes_unless_utf8;
 
 /// An answer is nearly right if the class is among this many most probable ones.
@@ -32,7 +32,7 @@ pub(in crate::commands) struct Unreadable {
 
 impl Unreadable {
     pub(super) fn new(path: &Path, error: &str) -> Unreadable {
-        Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error: printable(error) }
+        Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error: line(error) }
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn run(args: &Eval, folder: &Path, context: &Context) -> Result<(), E
     let score = args.thresholds.score.unwrap_or(SCORE);
     let detectors = detectors(&model, context, dataset.candidates.len(), args.thresholds.options().score(score))?;
     let start = Instant::now();
-    let tally = judged(&model, &dataset, detectors)?;
+    let tally = judged(&model, &dataset, detectors, context)?;
     let report = Report::new(&tally, &dataset.split, score, start.elapsed());
     if let Some(mut output) = plot {
         output.write(plot::draw(&report, folder).as_bytes())?;
@@ -69,13 +69,18 @@ pub(super) fn run(args: &Eval, folder: &Path, context: &Context) -> Result<(), E
 }
 
 /// Looks for everything in all pictures, with a bar on standard error.
-fn judged<'a>(model: &'a Model, dataset: &Dataset, detectors: Vec<Detector>) -> Result<Tally<'a>, Error> {
+fn judged<'a>(
+    model: &'a Model,
+    dataset: &Dataset,
+    detectors: Vec<Detector>,
+    context: &Context,
+) -> Result<Tally<'a>, Error> {
     let progress = progress::pictures(dataset.candidates.len());
     let mut tally = Tally::new(Classes::new(model.spec()));
     for line in &dataset.lines {
         tally.add_problem(&dataset.list, "list", line);
     }
-    let work = |detector: &mut Detector, candidate: &Candidate| seen(model, detector, candidate);
+    let work = |detector: &mut Detector, candidate: &Candidate| seen(model, detector, candidate, context);
     in_order(&dataset.candidates, detectors, work, |candidate, seen| {
         progress.inc(1);
         match seen {
@@ -88,9 +93,14 @@ fn judged<'a>(model: &'a Model, dataset: &Dataset, detectors: Vec<Detector>) -> 
     Ok(tally)
 }
 
-fn seen<'a>(model: &'a Model, detector: &mut Detector, candidate: &Candidate) -> Result<Seen<'a>, Error> {
+fn seen<'a>(
+    model: &'a Model,
+    detector: &mut Detector,
+    candidate: &Candidate,
+    context: &Context,
+) -> Result<Seen<'a>, Error> {
     let annotation = Annotation::open(&candidate.annotation)?;
-    let picture = candidate.entry.open()?;
+    let picture = candidate.entry.open(context.pictures())?;
     let boxes = boxes_in(model, detector, &candidate.entry.path, &picture)?;
     Ok(Seen { annotation, size: (picture.width(), picture.height()), boxes })
 }

@@ -108,7 +108,7 @@ impl Samples {
         let threads = context.threads(model)?.min(self.samples.len()).max(1);
         let workers = (0..threads).map(|_| worker()).collect::<Result<Vec<_>, Error>>()?;
         let work = |(worker, preprocessor, buffer): &mut (W, Preprocessor, Vec<f32>), sample: &Sample| {
-            let input = match self.input(sample, preprocessor, buffer) {
+            let input = match self.input(sample, context, preprocessor, buffer) {
                 Ok(input) => input,
                 Err(e) => return Ok(Err(Trouble::Unreadable(e))),
             };
@@ -133,6 +133,7 @@ impl Samples {
     fn input<'a>(
         &'a self,
         sample: &Sample,
+        context: &Context,
         preprocessor: &mut Preprocessor,
         buffer: &'a mut Vec<f32>,
     ) -> Result<TensorView<'a>, Error> {
@@ -142,7 +143,7 @@ impl Samples {
                 ([1, channels, height, width], inputs.view().picture(sample.row))
             }
             Source::Pictures => {
-                let picture = sample.entry.open()?;
+                let picture = sample.entry.open(context.pictures())?;
                 buffer.resize(preprocessor.elements(), 0.0);
                 preprocessor.process_into(&picture, buffer).map_err(|e| Error::file(&sample.entry.path, e))?;
                 let side = preprocessor.resolution();
@@ -177,7 +178,7 @@ impl Samples {
 
 impl Unreadable {
     fn new(path: &Path, error: &Error) -> Unreadable {
-        let error = crate::error::printable(&error.to_string());
+        let error = crate::error::line(&error.to_string());
         Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error }
     }
 }

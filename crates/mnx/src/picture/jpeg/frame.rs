@@ -1,6 +1,12 @@
 //! What the headers of a JPEG file's frame and scans say.
 
 use super::structure::malformed;
+use crate::picture::memory::PIXEL;
+
+/// Bytes that decoders take for a sample of a row of units: coefficients, samples, and those of neighbours for scaling.
+const ROW: u64 = 16;
+/// Bytes that decoders take for tables.
+const TABLES: u64 = 1 << 20;
 
 /// How channels become red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +213,25 @@ impl Frame {
             }
             _ => width.div_ceil(8 * across) * height.div_ceil(8 * down),
         }
+    }
+
+    /// What decoding takes. Afterwards, `turning` the picture takes so many bytes besides it.
+    pub(super) fn memory(&self, plain: bool, turning: u64) -> u64 {
+        let (across, down) = self.most();
+        let (width, height) = (usize::from(self.width), usize::from(self.height));
+        let units = [width.div_ceil(8 * across), height.div_ceil(8 * down)].map(|units| units as u64);
+        let blocks: u64 = (0..self.components.len()).map(|place| self.blocks(place) as u64).sum();
+        let samples = units[0] * units[1] * blocks * 64;
+        let pixels = (width * height) as u64 * PIXEL;
+        // Decoders work on a few rows of units at a time.
+        let rows = units[0] * blocks * 64 * ROW + TABLES;
+        let coefficients = match (plain, self.progressive) {
+            (true, false) => 0,
+            (true, true) => 2 * samples,
+            // With the samples before they are scaled. If the picture is grey, its pixels are there in one byte each, too.
+            (false, _) => 3 * samples + pixels / PIXEL,
+        };
+        pixels + (coefficients + rows).max(turning)
     }
 
     /// How many blocks of this channel one of the scan's units has.

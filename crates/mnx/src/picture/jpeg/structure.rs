@@ -6,7 +6,8 @@ use image::metadata::Orientation;
 use super::frame::{Colours, Frame, ScanHeader};
 use super::huffman::has_0xff;
 use super::scan::{Tables, Walk};
-use crate::picture::decode::{Refusal, within};
+use crate::picture::decode::Refusal;
+use crate::picture::memory::{Door, PIXEL};
 use crate::picture::orientation;
 
 const CUT: &str = "a file that is cut off (no end-of-image marker)";
@@ -15,6 +16,10 @@ const RESTARTS: &str = "damaged data (restart markers are missing or out of orde
 /// Files of up to this many bytes have their data walked through. That costs little, and in a small picture damage is a large
 /// part.
 const SMALL: usize = 4096;
+
+/// Most scans of a picture. Encoders make about ten. Each may cost as much time as decoding the whole picture once, and
+/// takes a few bytes of the file only.
+const MOST_SCANS: usize = 100;
 
 /// Ones that are put after entropy-coded data. No code consists of ones only, so a decoder that reads on because data is
 /// missing runs into them and reports it. A marker would just make it stop.
@@ -34,8 +39,8 @@ pub(super) struct Structure {
 impl Structure {
     /// Reads all segments up to the end-of-image marker. Segments are skipped by their length, so a thumbnail inside one does
     /// not count.
-    pub(super) fn read(bytes: &[u8], most_pixels: u64) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(bytes, most_pixels);
+    pub(super) fn read(bytes: &[u8], door: Door<'_>) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(bytes, door);
         loop {
             match reader.marker()? {
                 0xD9 => return Ok(reader.finish()?),
@@ -59,7 +64,9 @@ pub(super) fn malformed(what: &str) -> String {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    most_pixels: u64,
+    door: Door<'a>,
+    /// How many scans there were.
+    scans: usize,
     tables: Tables<'a>,
     /// Units between two restart markers; 0 if there are none.
     restart: usize,
@@ -75,13 +82,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], most_pixels: u64) -> Self {
+    fn new(bytes: &'a [u8], door: Door<'a>) -> Self {
         let mut stream = Vec::with_capacity(bytes.len() + 64);
         stream.extend([0xFF, 0xD8]);
         Reader {
             bytes,
             at: 2,
-            most_pixels,
+            door,
+            scans: 0,
             tables: Tables::default(),
             restart: 0,
             frame: None,
@@ -131,12 +139,17 @@ impl<'a> Reader<'a> {
             return Err("a second frame".to_owned().into());
         }
         let frame = Frame::read(marker, segment)?;
-        within(self.most_pixels, frame.width.into(), frame.height.into())?;
+        let (width, height) = (frame.width.into(), frame.height.into());
+        self.door.check(width, height, u64::from(width) * u64::from(height) * PIXEL)?;
         self.frame = Some(frame);
         Ok(())
     }
 
     fn scan(&mut self, segment: &[u8]) -> Result<(), String> {
+        self.scans += 1;
+        if self.scans > MOST_SCANS {
+            return Err(format!("more than {MOST_SCANS} scans"));
+        }
         let mut frame = self.frame.take().ok_or_else(|| malformed("order of segments"))?;
         let first = self.kind.is_none();
         let colours = self.kind.map_or_else(|| frame.colours(self.jfif, self.adobe), |(colours, _)| Ok(colours))?;

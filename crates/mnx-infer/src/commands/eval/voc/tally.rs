@@ -10,7 +10,7 @@ use super::classes::Classes;
 use super::metric::{Found, Truth};
 use crate::commands::detect::Boxed;
 use crate::commands::eval::Unreadable;
-use crate::error::{Error, printable};
+use crate::error::{Error, line};
 use crate::json_path::bytes_unless_utf8;
 
 /// Something about a data set that is not as it should be.
@@ -98,7 +98,7 @@ impl<'a> Tally<'a> {
             file: path.to_string_lossy().into(),
             file_bytes: bytes_unless_utf8(path),
             kind,
-            error: printable(&Error::file(path, message).to_string()),
+            error: line(&Error::file(path, message).to_string()),
         });
     }
 }

@@ -1,0 +1,125 @@
+//! PNG files, decoded row by row: only the pixels that come out are in memory whole.
+
+use std::io::Cursor;
+
+use ::png::{BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations};
+use image::RgbImage;
+use image::metadata::Orientation;
+
+use super::decode::{Decoded, Refusal, high_byte, one_line};
+use super::memory::{Door, PIXEL, black};
+use super::orientation;
+
+const XMP: &str = "XML:com.adobe.xmp";
+/// Most bytes of XMP once it is unpacked. What is longer is ignored.
+const MOST_XMP: usize = 1 << 20;
+/// Most bytes of a row that the decoder keeps and those that are made of it: rows of 8 bytes a pixel, some of them twice.
+const ROWS: u64 = 48;
+/// What the decoder has for decompression.
+const TABLES: u64 = 1 << 20;
+
+pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
+    let mut decoder = Decoder::new(Cursor::new(bytes));
+    let info = decoder.read_header_info().map_err(reason)?;
+    let (width, height) = info.size();
+    let row = u64::from(width) * ROWS + TABLES;
+    let turn = door.admit(width, height, needed(bytes, width, height, row, door))?;
+    // Nothing is unpacked but pixels, so chunks take no more than the file.
+    decoder.set_limits(Limits { bytes: usize::try_from(row).unwrap_or(usize::MAX).saturating_add(2 * bytes.len()) });
+    decoder.set_ignore_text_chunk(false);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(Transformations::EXPAND);
+    let mut reader = decoder.read_info().map_err(reason)?;
+    let orientation = orientation_of(&reader);
+    let picture = pixels(&mut reader, width, height)?;
+    Ok(Decoded { picture, orientation, turn })
+}
+
+/// What decoding takes, and turning.
+fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
+    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let (mut exif, mut xmp) = (None, false);
+    let mut at = 8;
+    while let Some(&[l0, l1, l2, l3, ref name @ ..]) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let content = bytes.get(at + 8..).and_then(|rest| rest.get(..length));
+        match (name, content) {
+            (b"IDAT", _) | (_, None) => break,
+            (b"eXIf", Some(content)) => exif = exif.or(Some(content)),
+            (b"iTXt", Some(content)) => xmp |= content.starts_with(XMP.as_bytes()),
+            _ => {}
+        }
+        at += length + 12;
+    }
+    // Whether XMP turns the picture is not known before it is unpacked.
+    let turned = xmp || orientation::swaps_sides(orientation::find(exif, None));
+    pixels + if turned { door.turning(pixels).max(row) } else { row }
+}
+
+fn orientation_of(reader: &Reader<Cursor<&[u8]>>) -> Orientation {
+    let info = reader.info();
+    let xmp = info.utf8_text.iter().find(|chunk| chunk.keyword.contains(XMP)).and_then(|chunk| {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MOST_XMP).ok()?;
+        chunk.get_text().ok()
+    });
+    orientation::find(info.exif_metadata.as_deref(), xmp.as_deref().map(str::as_bytes))
+}
+
+fn pixels(reader: &mut Reader<Cursor<&[u8]>>, width: u32, height: u32) -> Result<RgbImage, Refusal> {
+    let mut picture = black(width, height)?;
+    let stride = width as usize * PIXEL as usize;
+    let (color, depth) = reader.output_color_type();
+    let samples = match color {
+        ColorType::Grayscale => 1,
+        ColorType::GrayscaleAlpha => 2,
+        ColorType::Rgb => 3,
+        ColorType::Rgba => 4,
+        ColorType::Indexed => return Err("numbers of colours without a palette".to_owned().into()),
+    };
+    let wide = depth == BitDepth::Sixteen;
+    let bytes = samples * if wide { 2 } else { 1 };
+    let (mut narrow, mut line) = (Vec::new(), 0);
+    while let Some(row) = reader.next_interlaced_row().map_err(reason)? {
+        match row.interlace() {
+            InterlaceInfo::Null(_) => {
+                let target = picture.chunks_exact_mut(stride).nth(line);
+                rgb(row.data(), samples, wide, target.ok_or_else(|| "more rows than the header says".to_owned())?);
+                line += 1;
+            }
+            InterlaceInfo::Adam7(place) => {
+                narrow.resize(row.data().len() / bytes * PIXEL as usize, 0);
+                rgb(row.data(), samples, wide, &mut narrow);
+                ::png::expand_interlaced_row(&mut picture, stride, &narrow, place, 8 * PIXEL as u8);
+            }
+        }
+    }
+    Ok(picture)
+}
+
+/// Pixels of so many samples as red, green and blue: grey is replicated, alpha dropped, of 16 bits the high byte kept.
+fn rgb(row: &[u8], samples: usize, wide: bool, target: &mut [u8]) {
+    let targets = target.as_chunks_mut::<3>().0;
+    let byte = |pixel: &[u8], sample: usize| {
+        if wide { high_byte(u16::from_be_bytes([pixel[2 * sample], pixel[2 * sample + 1]])) } else { pixel[sample] }
+    };
+    let bytes = samples * if wide { 2 } else { 1 };
+    match (samples, wide) {
+        (3, false) => target.iter_mut().zip(row).for_each(|(target, source)| *target = *source),
+        (1 | 2, _) => {
+            targets.iter_mut().zip(row.chunks_exact(bytes)).for_each(|(target, pixel)| *target = [byte(pixel, 0); 3]);
+        }
+        _ => targets.iter_mut().zip(row.chunks_exact(bytes)).for_each(|(target, pixel)| {
+            *target = [byte(pixel, 0), byte(pixel, 1), byte(pixel, 2)];
+        }),
+    }
+}
+
+fn reason(error: DecodingError) -> Refusal {
+    match error {
+        DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the file ends too early".to_owned().into()
+        }
+        other => one_line(other).into(),
+    }
+}
