@@ -1,4 +1,4 @@
-//! What the team's protocol is built of. `model-check/` builds `team.rs` with loom's twins of these items instead.
+//! What the team's protocol is built of. `tools/model-check/` builds `team.rs` with loom's twins of these items instead.
 
 pub(super) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -3,7 +3,7 @@
 //! The calling thread could do the whole job alone: helpers claim units of the current phase, and nobody waits
 //! for a helper that has not started. A helper that comes late finds the gate closed and touches nothing.
 //!
-//! All that threads say to each other is in this file, and it is built of [`sync`](super::sync) alone: so `model-check/` can run
+//! All that threads say to each other is in this file, and it is built of [`sync`](super::sync) alone: so `tools/model-check/` can run
 //! it in every order that threads and memory allow.
 
 use super::sync::{
@@ -275,7 +275,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-// With its path, because `model-check/` has this file as a module of another name's folder.
+// With its path, because `tools/model-check/` has this file as a module of another name's folder.
 #[cfg(test)]
 #[path = "team/tests.rs"]
 mod tests;

@@ -3,11 +3,11 @@
 //! `team.rs` of mnx-graph runs here in every order of its threads' steps, and with every value that the memory model lets them
 //! read, within the bound on preemptions that loom is given. loom finds data races, deadlocks and panics.
 //!
-//! `cargo run --release --manifest-path model-check/Cargo.toml` takes some seconds. `-- --preemptions 3` looks further.
+//! `cargo run --release --manifest-path tools/model-check/Cargo.toml` takes some seconds. `-- --preemptions 3` looks further.
 
 mod sync;
 #[allow(dead_code, reason = "what only sessions ask for")]
-#[path = "../../crates/mnx-graph/src/threads/many/team.rs"]
+#[path = "../../../crates/mnx-graph/src/threads/many/team.rs"]
 mod team;
 
 use std::cell::RefCell;
