@@ -175,8 +175,9 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
                             sums[p] = s.fma16_splat(from.add(p * STRIDE + k), taps, sums[p]);
                         }
                     }
-                    // With several panels each broadcast serves all of them, from a register.
-                    if PANELS == 1 {
+                    // With several panels a broadcast serves all of them from a register, and two taps of a 3x3 filter may share
+                    // it; those of a larger filter would keep too many.
+                    if PANELS == 1 || K > 3 {
                         s.settle();
                     }
                 }
