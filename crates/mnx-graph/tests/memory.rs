@@ -201,7 +201,7 @@ fn quantising_says_so() {
     let _one = one();
     let model = Model::from_bytes(init(&spec("mobilenetv2", 0.35), 1).unwrap()).unwrap();
     let input =
-        Tensor::from_slice([1, 3, 40, 40], &(0..3 * 40 * 40).map(|i| (i % 97) as f32 / 50.0 - 1.0).collect::<Vec<_>>());
+        Tensor::from_slice([1, 3, 64, 64], &(0..3 * 64 * 64).map(|i| (i % 97) as f32 / 50.0 - 1.0).collect::<Vec<_>>());
     let input = input.unwrap();
     let session = |model: &Model| Session::with(model, SessionOptions::new().threads(1)).unwrap();
     let observed = || {
