@@ -42,8 +42,12 @@ fn session(model: &Model, threads: usize, pool: &Arc<rayon::ThreadPool>) -> Sess
     Session::with(model, options).unwrap()
 }
 
-/// Bytes of the process's heap and stacks that are in memory. `None` where nobody says.
+/// Bytes of the process's heap and stacks that are in memory. `None` where nobody says; other CPUs are emulated by processes whose
+/// memory is not only the test's.
 fn resident() -> Option<usize> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<usize>().ok()? << 10)
@@ -109,10 +113,10 @@ fn busy_pools_are_not_filled() {
     let mut runs = |count: usize| (0..count).for_each(|_| assert_eq!(bits(&mut session, &input), expected));
     runs(100);
     let before = resident();
-    // Each took half a kilobyte once: these would be 10 MB.
-    runs(20_000);
+    // Each took half a kilobyte once: these would be 5 MB.
+    runs(10_000);
     if let (Some(before), Some(after)) = (before, resident()) {
-        assert!(after < before + (4 << 20), "{before} bytes grew to {after}");
+        assert!(after < before + (2 << 20), "{before} bytes grew to {after}");
     }
     drop(session);
     free.store(true, Ordering::Relaxed);
@@ -127,14 +131,14 @@ fn inside_a_pool_of_one_thread() {
     let (model, input) = (model(), Tensor::zeros([1, 3, 4, 4]).unwrap());
     let expected = alone(&model, &input);
     let growth = pool.install(|| {
-        let mut session = session(&model, 4, &pool);
+        let mut session = session(&model, 8, &pool);
         let mut runs = |count: usize| (0..count).for_each(|_| assert_eq!(bits(&mut session, &input), expected));
         runs(100);
         let before = resident();
-        runs(20_000);
+        runs(10_000);
         Some(resident()?.saturating_sub(before?))
     });
-    assert!(growth.is_none_or(|growth| growth < 4 << 20), "{growth:?} bytes more");
+    assert!(growth.is_none_or(|growth| growth < 2 << 20), "{growth:?} bytes more");
 }
 
 #[test]
@@ -180,9 +184,10 @@ fn sessions_that_come_and_go_leave_nothing() {
     }
 }
 
-/// More threads than the system starts are an error, and a smaller pool can be had afterwards.
+/// More threads than the system starts are an error, and a smaller pool can be had afterwards. (A shell starts no program of a CPU
+/// that is emulated.)
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn too_few_threads_are_an_error() {
     let _one = one();
     const CHILD: &str = "MNX_TEST_TOO_FEW_THREADS";
@@ -204,9 +209,10 @@ fn too_few_threads_are_an_error() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// In a fork there are no threads but the one that forked. Sessions of before and new ones work there, with the same bits.
+/// In a fork there are no threads but the one that forked. Sessions of before and new ones work there, with the same bits. (Not
+/// where a CPU is emulated: the emulator's threads are gone as well.)
 #[test]
-#[cfg(unix)]
+#[cfg(all(unix, target_arch = "x86_64"))]
 fn forks_work_alone() {
     let _one = one();
     let (model, input) = (model(), input(5));
@@ -253,7 +259,7 @@ fn forks_work_alone() {
 }
 
 /// How a forked child ends that does this. `None` if it does not end within some seconds.
-#[cfg(unix)]
+#[cfg(all(unix, target_arch = "x86_64"))]
 fn forked(work: impl FnOnce() -> bool) -> Option<i32> {
     // SAFETY: the child runs nothing but this and ends without running anything of the parent's.
     let child = unsafe { libc::fork() };

@@ -1,6 +1,7 @@
 //! No step of any network touches what lies beside its values, its scratch or the rows of an output: around each of them are
 //! pages that fault. `cargo test -p mnx-graph --features guarded --test guarded`; with `MNX_GUARDED=all` more sizes, numbers of
 //! threads and ISAs.
+#![cfg(feature = "guarded")]
 
 use mnx_graph::guarded::{Side, against};
 use mnx_graph::{Arithmetic, Model, Session, SessionOptions, Spec, init};
