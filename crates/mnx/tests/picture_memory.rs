@@ -199,7 +199,7 @@ fn jpeg(width: u16, height: u16, sampling: &[(u8, u8)], progressive: bool, apart
         };
         let bits = blocks * if progressive { 1 } else { 2 };
         file.resize(file.len() + bits / 8, 0);
-        if bits % 8 > 0 {
+        if !bits.is_multiple_of(8) {
             file.push(0xFF >> (bits % 8));
         }
     }
