@@ -147,6 +147,19 @@ fn large_pictures_of_every_kind_stay_below_what_they_claim() {
 
 /// A black JPEG of any size, sampling and kind. Its codes are of one bit.
 fn jpeg(width: u16, height: u16, sampling: &[(u8, u8)], progressive: bool, apart: bool) -> Vec<u8> {
+    let coefficients: &[(u8, u8)] = if progressive { &[(1, 63)] } else { &[] };
+    jpeg_of_scans(width, height, sampling, progressive, apart, coefficients)
+}
+
+/// The same with a scan for each channel and these ranges of coefficients.
+fn jpeg_of_scans(
+    width: u16,
+    height: u16,
+    sampling: &[(u8, u8)],
+    progressive: bool,
+    apart: bool,
+    coefficients: &[(u8, u8)],
+) -> Vec<u8> {
     let mut file = vec![0xFF, 0xD8];
     let segment = |file: &mut Vec<u8>, marker: u8, content: &[u8]| {
         file.extend([0xFF, marker]);
@@ -176,8 +189,8 @@ fn jpeg(width: u16, height: u16, sampling: &[(u8, u8)], progressive: bool, apart
     } else {
         scans.push((all, whole.0, whole.1));
     }
-    if progressive {
-        scans.extend(each.iter().map(|channels| (channels.clone(), 1, 63)));
+    for &(start, end) in coefficients {
+        scans.extend(each.iter().map(|channels| (channels.clone(), start, end)));
     }
     for (channels, start, end) in scans {
         let mut header = vec![channels.len() as u8];
@@ -199,7 +212,7 @@ fn jpeg(width: u16, height: u16, sampling: &[(u8, u8)], progressive: bool, apart
         };
         let bits = blocks * if progressive { 1 } else { 2 };
         file.resize(file.len() + bits / 8, 0);
-        if bits % 8 > 0 {
+        if !bits.is_multiple_of(8) {
             file.push(0xFF >> (bits % 8));
         }
     }
@@ -239,4 +252,32 @@ fn jpegs_of_every_kind_stay_below_what_they_claim() {
         }
     }
     assert!(decoded > 80, "{decoded}");
+}
+
+/// A scan takes few bytes and as much time as the picture is large.
+#[test]
+fn scans_are_limited() {
+    let _turn = TURNS.lock();
+    let each: Vec<(u8, u8)> = (1..64).map(|coefficient| (coefficient, coefficient)).collect();
+    let began = std::time::Instant::now();
+    let bytes = jpeg_of_scans(5000, 5000, &[(1, 1)], true, false, &each);
+    let picture = Picture::decode(&bytes).unwrap();
+    assert_eq!((picture.width(), picture.height()), (5000, 5000));
+    println!("64 scans of 25 megapixels: {:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let error = Picture::decode(&jpeg_of_scans(500, 500, &[(1, 1); 3], true, false, &each)).unwrap_err();
+    assert!(error.to_string().ends_with("found: more than 100 scans"), "{error}");
+}
+
+/// 35 bytes that claim as much as is allowed.
+#[test]
+fn the_largest_picture_takes_a_moment() {
+    let _turn = TURNS.lock();
+    let mut file = b"GIF89a".to_vec();
+    file.extend([9400_u16, 9500].iter().flat_map(|side| side.to_le_bytes()));
+    file.extend(b"\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;");
+    let began = std::time::Instant::now();
+    assert_eq!(Picture::decode(&file).unwrap().width(), 9400);
+    println!("{} bytes of GIF for 89.3 megapixels: {:?}", file.len(), began.elapsed());
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
 }

@@ -58,7 +58,7 @@ impl Picture {
     /// | PNG, GIF, baseline JPEG | 3 |
     /// | progressive JPEG | 6 for halved chroma, 9 for full, 4 to 5 for grey, 11 for CMYK |
     /// | JPEG with a scan for each channel or unusual sampling | 8 to 12 |
-    /// | WebP | lossy 5; lossless, with alpha or animated 13 |
+    /// | WebP | lossy 5; lossless 8; with alpha or animated 13 |
     /// | BMP, PNM | those of the file's pixels; 3 more for grey and for 16 bits |
     /// | TIFF | twice those of the file's pixels; 3 more for grey and for 16 bits |
     /// | any that lies on its side | 6, if that is more; if that is too much, it is turned in place, which takes longer |

@@ -28,7 +28,9 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let (width, height) = (structure.frame.width.into(), structure.frame.height.into());
     let pixels = u64::from(width) * u64::from(height) * PIXEL;
     let turning = if swaps_sides(structure.orientation) { door.turning(pixels) } else { 0 };
-    let turn = door.admit(width, height, structure.frame.memory(structure.plain, turning))?;
+    // The general decoder starts no threads for narrow pictures.
+    let threads = if structure.plain || width <= 128 { 0 } else { structure.frame.channels() };
+    let turn = door.admit_threads(width, height, structure.frame.memory(structure.plain, turning), threads)?;
     let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
     let picture =
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned())?;

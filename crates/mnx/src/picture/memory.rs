@@ -11,6 +11,9 @@ use super::reader::{PictureReader, Share};
 /// What small allocations take besides the large ones that are counted.
 const SLACK: u64 = 1 << 20;
 
+/// Address space of a thread: its stack, and what the system's allocator sets aside for it.
+const THREAD: u64 = if cfg!(target_pointer_width = "64") { 68 << 20 } else { 3 << 20 };
+
 /// Bytes of a decoded pixel.
 pub(super) const PIXEL: u64 = 3;
 
@@ -28,9 +31,14 @@ pub(super) struct Door<'a> {
 impl Door<'_> {
     /// Checks a header, and waits until its picture's turn has come. `bytes` is what decoding takes at most at once.
     pub(super) fn admit(&self, width: u32, height: u32, bytes: u64) -> Result<Turn, Refusal> {
+        self.admit_threads(width, height, bytes, 0)
+    }
+
+    /// As [`admit`](Self::admit), for a decoder that starts so many threads.
+    pub(super) fn admit_threads(&self, width: u32, height: u32, bytes: u64, threads: u64) -> Result<Turn, Refusal> {
         self.check(width, height, bytes)?;
         let share = self.reader.map(|reader| reader.share(bytes));
-        Ok(Turn { share, _work: Work::begin(bytes)? })
+        Ok(Turn { share, _work: Work::begin(bytes.saturating_add(threads * THREAD))? })
     }
 
     /// What it takes to turn a picture of so many bytes onto its side, besides the picture: another one, or if that is too much,

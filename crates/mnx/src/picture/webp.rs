@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-/// Bytes that the decoder takes for a pixel of a lossy picture, and for one with alpha or of the lossless kind.
+/// Bytes that the decoder takes for a pixel of a lossy picture, of a lossless one, and of one with alpha or several frames.
 const LOSSY: u64 = 5;
-const LOSSLESS: u64 = 13;
+const LOSSLESS: u64 = 8;
+const COMPOSED: u64 = 13;
 /// Bytes of tables, and of a row of a lossy picture a pixel.
 const TABLES: u64 = 1 << 20;
 const ROW: u64 = 64;
@@ -50,7 +51,7 @@ fn memory_of(chunks: &[u8]) -> u64 {
             // The canvas, of 24 bits each.
             b"VP8X" => {
                 let side = |at: usize| u64::from(1 + (number(at) & 0xFF_FFFF));
-                of(side(4), side(7), if number(0) & 0x12 == 0 { LOSSY } else { LOSSLESS })
+                of(side(4), side(7), if number(0) & 0x12 == 0 { LOSSY } else { COMPOSED })
             }
             _ => 0,
         });

@@ -215,6 +215,10 @@ impl Frame {
         }
     }
 
+    pub(super) fn channels(&self) -> u64 {
+        self.components.len() as u64
+    }
+
     /// What decoding takes. Afterwards, `turning` the picture takes so many bytes besides it.
     pub(super) fn memory(&self, plain: bool, turning: u64) -> u64 {
         let (across, down) = self.most();
