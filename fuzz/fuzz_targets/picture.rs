@@ -14,7 +14,7 @@ thread_local! {
         [(Fit::Crop, Interpolation::BilinearAntialiased), (Fit::Squash, Interpolation::Bicubic)].map(|(fit, interpolation)| {
             let mut preprocessing = Preprocessing::new(9, [0.5; 3], [0.25; 3]);
             (preprocessing.fit, preprocessing.interpolation) = (fit, interpolation);
-            Preprocessor::new(&preprocessing, 8).expect("sizes in their range")
+            Preprocessor::new(8, &preprocessing).expect("sizes in their range")
         })
     );
 }

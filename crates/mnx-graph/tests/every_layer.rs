@@ -47,6 +47,9 @@ const DETECTOR: &str = r#"{
 /// One number of threads is all that there is without the feature `rayon`.
 const THREADS: &[usize] = if cfg!(feature = "rayon") { &[1, 3] } else { &[1] };
 
+/// Pictures, rows and columns. Miri takes some thousand times as long as a CPU.
+const SIZES: &[(usize, usize, usize)] = if cfg!(miri) { &[(1, 3, 4)] } else { &[(2, 9, 7), (1, 4, 10)] };
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
@@ -54,7 +57,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn check(table: &str, arithmetic: fn(usize, &Layer) -> Arithmetic) {
     let net = RandomNetwork::new(&Spec::from_json(table).unwrap(), 1, arithmetic);
     let model = Model::from_bytes(net.file()).unwrap();
-    for (batch, height, width) in [(2, 9, 7), (1, 4, 10)] {
+    for &(batch, height, width) in SIZES {
         let values = random_input(2, batch * 3 * height * width);
         let input = Tensor::from_slice([batch, 3, height, width], &values).unwrap();
         for cpu in Cpu::available() {
