@@ -242,10 +242,26 @@ impl<'w> Int8Weights<'w> {
 
     /// The layer.
     pub fn layer(&self) -> Layer<'_> {
-        let weights = self.rearranged.as_deref().unwrap_or(&self.weights);
-        let int8 =
-            Constants { factors: bytemuck::cast_slice(&self.factors), requantize: self.requantize, fits: self.fits };
-        Layer::int8(self.kernel, self.channels, [weights, &self.bias], int8, self.tuning)
+        self.layer_on(|bytes| bytes)
+    }
+
+    /// The layer whose weights, bias and factors lie where `moved` copied them, aligned to 4 bytes at least: for tests, which
+    /// put pages without access around them.
+    ///
+    /// # Panics
+    /// If a copy has another length.
+    #[doc(hidden)]
+    pub fn layer_on<'a>(&'a self, mut moved: impl FnMut(&'a [u8]) -> &'a [u8]) -> Layer<'a> {
+        let mut of_same_length = |bytes: &'a [u8]| {
+            let copy = moved(bytes);
+            assert_eq!(copy.len(), bytes.len(), "bytes of a layer");
+            copy
+        };
+        let weights = of_same_length(self.rearranged.as_deref().unwrap_or(&self.weights));
+        let bias = of_same_length(&self.bias);
+        let factors = bytemuck::cast_slice(of_same_length(&self.factors));
+        let int8 = Constants { factors, requantize: self.requantize, fits: self.fits };
+        Layer::int8(self.kernel, self.channels, [weights, bias], int8, self.tuning)
     }
 }
 

@@ -1,122 +1,197 @@
 //! No kernel reads or writes past a buffer, not even harmlessly: every buffer lies between two pages that fault,
 //! once against the one behind it, once against the one before it.
+//!
+//! Every row of the kernel table is run that this CPU can run. What it is run on follows from its tile: rows of output pixels
+//! that are cut into tiles of every size, alone and side by side, with a shortcut and without.
 #![cfg(unix)]
 
+mod guarded;
+
+use guarded::{Guarded, Side};
 use mnx_tensor::int8::feature_bytes;
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
-use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, Part, Requantize, strip, table};
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, Part, Requantize, Tuning, strip};
 
-/// Which of the two pages a buffer touches.
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Before,
-    Behind,
-}
-
-/// A buffer between two pages without access.
-struct Guarded {
-    map: *mut u8,
-    bytes: usize,
-    start: *mut u8,
-    /// Bytes.
-    len: usize,
-}
-
-impl Guarded {
-    fn new(len: usize, side: Side) -> Guarded {
-        // SAFETY: asks for a number.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let inner = len.next_multiple_of(page);
-        let bytes = inner + 2 * page;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new anonymous mapping, of which the inner pages are opened.
-        let map = unsafe {
-            let map = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0).cast::<u8>();
-            assert_ne!(map.cast(), libc::MAP_FAILED);
-            // An empty buffer opens nothing: not every system takes a range of no pages.
-            let opened =
-                inner == 0 || libc::mprotect(map.add(page).cast(), inner, libc::PROT_READ | libc::PROT_WRITE) == 0;
-            assert!(opened, "{inner} bytes: {}", std::io::Error::last_os_error());
-            map
-        };
-        let offset = match side {
-            Side::Before => page,
-            Side::Behind => page + inner - len,
-        };
-        let guarded = Guarded { map, bytes, start: map.wrapping_add(offset), len };
-        for i in 0..len / 4 {
-            // SAFETY: inside the inner pages.
-            unsafe { guarded.start.cast::<f32>().add(i).write_unaligned(i as f32 % 7.0 - 3.0) };
-        }
-        guarded
-    }
-
-    /// # Safety
-    /// The buffer outlives them, and nobody writes to it meanwhile.
-    unsafe fn values<'a>(&self) -> &'a [f32] {
-        // SAFETY: inside the inner pages, and written when the buffer was made.
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len / 4) }
-    }
-
-    /// # Safety
-    /// As [`values`](Guarded::values).
-    unsafe fn bytes<'a>(&self) -> &'a [i8] {
-        // SAFETY: inside the inner pages, which are zero where nothing was written.
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        assert!(self.len <= self.bytes);
-        // SAFETY: the mapping made in `new`.
-        unsafe { libc::munmap(self.map.cast(), self.bytes) };
-    }
-}
-
+/// Heights and widths of planes that no tile gave.
 const SIZES: [(usize, usize); 11] =
     [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (7, 7), (8, 13), (14, 17), (29, 6), (3, 43), (2, 61)];
 
 /// A layer and a picture.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    arithmetic: Arithmetic,
-    operation: Operation,
     cin: usize,
     cout: usize,
     geometry: Geometry,
     residual: Option<usize>,
-    /// Of a layer in f32.
-    clamp: Clamp,
+}
+
+/// A row of the kernel table, and a CPU that selects it.
+#[derive(Clone, Copy)]
+struct Row {
+    kernel: &'static Kernel,
+    cpu: Cpu,
+}
+
+/// Rows that are run on cases of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Group {
+    /// Windows of a channel, or of several of them.
+    Windows,
+    Planes,
+    Pointwise,
+    Pools,
+    Linear,
+    Quantize,
+}
+
+impl Group {
+    /// Each row is in one group, and each group has a test below.
+    fn of(operation: Operation) -> Group {
+        match operation {
+            Operation::Depthwise { .. } | Operation::Conv { .. } | Operation::MaxPool { .. } => Group::Windows,
+            Operation::Dense { .. } => Group::Planes,
+            Operation::Pointwise | Operation::PointwiseHalf => Group::Pointwise,
+            Operation::Pool => Group::Pools,
+            Operation::Linear => Group::Linear,
+            Operation::Quantize => Group::Quantize,
+            other => panic!("{other:?}: say here on what its rows are run between pages without access"),
+        }
+    }
+
+    /// Its rows that this CPU can run.
+    fn rows(self) -> Vec<Row> {
+        let cpus = Cpu::available();
+        let selects = |kernel: &Kernel, cpu: &Cpu| {
+            let selected = table::select(kernel.operation, kernel.arithmetic, *cpu);
+            selected.is_ok_and(|selected| std::ptr::eq(selected, kernel))
+        };
+        let of_group = table::rows().filter(|kernel| Group::of(kernel.operation) == self);
+        let rows = of_group.filter_map(|kernel| {
+            let cpu = cpus.iter().copied().find(|cpu| selects(kernel, cpu));
+            if cpu.is_none() {
+                eprintln!("SKIPPED: {} of {}: this CPU cannot run it", kernel.name, kernel.isa);
+            }
+            Some(Row { kernel, cpu: cpu? })
+        });
+        rows.collect()
+    }
+}
+
+impl Row {
+    /// What its layer computes: half a panel is part of a pointwise layer.
+    fn operation(&self) -> Operation {
+        match self.kernel.operation {
+            Operation::PointwiseHalf => Operation::Pointwise,
+            other => other,
+        }
+    }
+
+    /// Pixels of the largest tile of any row that shares its work: left-over panels have tiles of another row's size.
+    fn most(&self) -> usize {
+        let of_same = |other: &&Kernel| {
+            let of = |kernel: &Kernel| {
+                (Group::of(kernel.operation), kernel.arithmetic, kernel.isa, kernel.operation.kernel())
+            };
+            of(other) == of(self.kernel)
+        };
+        table::rows().filter(of_same).map(|kernel| kernel.tile.0).max().unwrap_or(1)
+    }
+
+    /// Numbers of pixels that are cut into tiles of every size: each size alone, then two and three tiles side by side.
+    fn counts(&self) -> std::ops::RangeInclusive<usize> {
+        1..=3 * self.most() + 1
+    }
+
+    /// Without a shortcut, with one for some channels, and with one for all.
+    fn residuals(&self, cout: usize) -> Vec<Option<usize>> {
+        let has_none = self.kernel.operation.bias_len(1) == 0 || self.kernel.operation == Operation::Linear;
+        if has_none { vec![None] } else { vec![None, Some(cout * 4 / 5), Some(cout)] }
+    }
+
+    /// The whole layer, then a group of channels of a row (or pixel) alone; each against either page.
+    fn run(&self, case: &Case) {
+        let &Case { cin, cout, geometry: g, .. } = case;
+        let operation = self.operation();
+        let per_pixel = matches!(operation, Operation::Pointwise | Operation::Linear | Operation::Quantize);
+        let (pixels, grain) = (g.out_height * g.out_width, if per_pixel { 1 } else { g.out_width });
+        let in_parts = |layer: &Layer<'_>, side| {
+            assert!(self.is_of(layer), "{case:?}");
+            let groups = layer.groups();
+            run(layer, side, case, (0..pixels).into(), (0..groups).into());
+            let (middle, group) = (pixels / grain / 2 * grain, groups / 2);
+            run(layer, side, case, (middle..pixels.min(middle + 2 * grain)).into(), (group..groups).into());
+        };
+        for side in [Side::Before, Side::Behind] {
+            if self.kernel.arithmetic == Arithmetic::Int8 {
+                self.int8(side, case, |layer| in_parts(layer, side));
+                continue;
+            }
+            let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
+            let bias = Guarded::new(operation.bias_len(cout) * 4, side);
+            // SAFETY: the guarded floats, which live to the end.
+            let (w, b) = unsafe { (weights.values(), bias.values()) };
+            in_parts(&Layer::new(self.cpu, operation, [cin, cout], w, b, Clamp::RELU6).unwrap(), side);
+        }
+    }
+
+    /// Whether this row computes the layer, or its last half panel.
+    fn is_of(&self, layer: &Layer<'_>) -> bool {
+        let is_half = self.kernel.operation == Operation::PointwiseHalf;
+        std::ptr::eq(layer.kernel(), self.kernel) || is_half && (1..=8).contains(&(layer.cout() % 16))
+    }
+
+    /// Makes an int8 layer whose weights, bias and factors are guarded, in the form in which its kernel reads them.
+    fn int8(&self, side: Side, case: &Case, and_then: impl Fn(&Layer<'_>)) {
+        let &Case { cin, cout, residual, .. } = case;
+        let operation = self.operation();
+        let packed = Guarded::new(operation.int8_weights_len(cin, cout), side);
+        // SAFETY: the guarded bytes, which live to the end.
+        let w: &[i8] = unsafe { packed.bytes() };
+        let (bias, factors) = if w.is_empty() { (vec![], vec![]) } else { (vec![-3; cout], vec![0.01; cout]) };
+        let requantize = Requantize { zero_in: 7, shortcut: residual.map(|_| (5, 0.5)), ..Requantize::PLAIN };
+        let own = Int8Weights::new(self.cpu, operation, [cin, cout], w, &bias, &factors, requantize).unwrap();
+        let mut moved = Vec::new();
+        let layer = own.layer_on(|bytes| {
+            let guarded = Guarded::of(bytes, side);
+            // SAFETY: the guarded bytes, which live to the end.
+            let copy = unsafe { guarded.bytes() };
+            moved.push(guarded);
+            copy
+        });
+        and_then(&layer);
+    }
 }
 
 /// Runs `pixels` and `channels` of a layer on buffers that are exactly what [`Part::extents`] says, each of them between two
 /// guards.
 fn run(layer: &Layer<'_>, side: Side, case: &Case, pixels: Span, channels: Span) {
-    let &Case { arithmetic, operation, cin, cout, geometry, clamp, .. } = case;
-    let g = geometry;
+    let (operation, cin, cout, g) = (layer.operation(), case.cin, case.cout, case.geometry);
+    let is_int8 = layer.arithmetic() == Arithmetic::Int8;
     let (of_input, of_output) = (layer.input().pixel_bytes(), layer.output().pixel_bytes());
     let (plane, out_plane) = match operation {
-        Operation::Conv { .. } if arithmetic == Arithmetic::F32 => {
+        Operation::Conv { .. } if !is_int8 => {
             let rows = (g.out_height - 1) * operation.stride() + operation.kernel();
             (rows * g.padded_row(operation) * of_input, g.out_height * g.out_width * of_output)
         }
         Operation::Pool => (g.height * g.width * of_input, of_output),
-        Operation::Linear if arithmetic == Arithmetic::Int8 => (feature_bytes(cin), cout * 4),
+        Operation::Linear if is_int8 => (feature_bytes(cin), cout * 4),
         Operation::Linear => (cin * 4, cout * 4),
         _ => (g.height * g.width * of_input, g.out_height * g.out_width * of_output),
     };
-    let (src, dst, covered) = (
-        Planes { ptr: std::ptr::null(), stride: plane },
-        PlanesMut { ptr: std::ptr::null_mut(), stride: out_plane },
-        case.residual.map(|channels| Residual {
-            planes: Planes { ptr: std::ptr::null(), stride: out_plane },
-            channels,
-            clamp,
-        }),
-    );
-    let scratch = std::ptr::null_mut();
-    let mut part = Part { src, dst, residual: covered, geometry, scratch, pixels, channels };
+    let residual = case.residual.map(|channels| {
+        let planes = Planes { ptr: std::ptr::null(), stride: out_plane };
+        Residual { planes, channels, clamp: Clamp::RELU }
+    });
+    let mut part = Part {
+        src: Planes { ptr: std::ptr::null(), stride: plane },
+        dst: PlanesMut { ptr: std::ptr::null_mut(), stride: out_plane },
+        residual,
+        geometry: g,
+        scratch: std::ptr::null_mut(),
+        pixels,
+        channels,
+    };
     assert!(part.fits(layer), "{case:?}");
     let extents = part.extents(layer);
     let guard = |region: &Region, stride: usize| {
@@ -141,156 +216,120 @@ fn run(layer: &Layer<'_>, side: Side, case: &Case, pixels: Span, channels: Span)
     unsafe { layer.run(&part) }
 }
 
-/// The whole layer, then each group of channels of each row (or pixel) alone.
-fn whole_and_in_parts(case: &Case) {
-    let &Case { arithmetic, operation, cin, cout, geometry: g, .. } = case;
-    let per_pixel = matches!(operation, Operation::Pointwise | Operation::Linear | Operation::Quantize);
-    let (pixels, grain) = (g.out_height * g.out_width, if per_pixel { 1 } else { g.out_width });
-    let in_parts = |layer: &Layer<'_>, side| {
-        let groups = layer.groups();
-        run(layer, side, case, (0..pixels).into(), (0..groups).into());
-        let (middle, group) = (pixels / grain / 2 * grain, groups / 2);
-        run(layer, side, case, (middle..pixels.min(middle + 2 * grain)).into(), (group..groups).into());
-    };
-    for cpu in Cpu::available() {
-        for side in [Side::Before, Side::Behind] {
-            if arithmetic == Arithmetic::Int8 {
-                int8(cpu, side, case, |layer| in_parts(layer, side));
-                continue;
-            }
-            let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
-            let bias = Guarded::new(operation.bias_len(cout) * 4, side);
-            // SAFETY: the guarded floats, which live to the end.
-            let (w, b) = unsafe { (weights.values(), bias.values()) };
-            in_parts(&Layer::new(cpu, operation, [cin, cout], w, b, case.clamp).unwrap(), side);
-        }
-    }
-}
-
-/// Makes an int8 layer. Its weights are guarded if its kernel reads them as they are, and else lie in a buffer of its own, as
-/// bias and factors always do.
-fn int8(cpu: Cpu, side: Side, case: &Case, and_then: impl Fn(&Layer<'_>)) {
-    let &Case { operation, cin, cout, residual, .. } = case;
-    let weights = Guarded::new(operation.int8_weights_len(cin, cout), side);
-    // SAFETY: the guarded bytes, which live to the end.
-    let w = unsafe { weights.bytes() };
-    let (bias, factors) = if w.is_empty() { (vec![], vec![]) } else { (vec![-3; cout], vec![0.01; cout]) };
-    let requantize = Requantize { zero_in: 7, shortcut: residual.map(|_| (5, 0.5)), ..Requantize::PLAIN };
-    let own = Int8Weights::new(cpu, operation, [cin, cout], w, &bias, &factors, requantize).unwrap();
-    and_then(&own.layer());
-}
-
+/// A plane of which an operation makes one of this size with this padding, unless it had no pixels. At stride 2 there may be
+/// `spare` rows and columns that nothing reads.
 fn geometry(
     operation: Operation,
-    (height, width): (usize, usize),
+    (out_height, out_width): (usize, usize),
     [top, bottom, left, right]: [usize; 4],
+    spare: usize,
 ) -> Option<Geometry> {
     let (kernel, stride) = (operation.kernel(), operation.stride());
-    let size = |n: usize, around: usize| (n + around).checked_sub(kernel).map_or(0, |n| n / stride + 1);
-    let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
-    let g = Geometry { height, width, out_height, out_width, pad_top: top, pad_left: left };
-    (out_height * out_width > 0).then_some(g)
+    let size = |outputs: usize, around: usize| {
+        let size = ((outputs - 1) * stride + kernel + spare % stride).checked_sub(around)?;
+        (size > 0).then_some(size)
+    };
+    let (height, width) = (size(out_height, top + bottom)?, size(out_width, left + right)?);
+    Some(Geometry { height, width, out_height, out_width, pad_top: top, pad_left: left })
 }
 
-/// Each corner with padding and without.
-fn paddings(most: usize) -> impl Iterator<Item = [usize; 4]> {
-    (0..16).map(move |bits| [0, 1, 2, 3].map(|side| if bits >> side & 1 == 1 { most } else { 0 }))
-}
-
-/// The operations of the table's rows of which `wanted` is true.
-fn operations(arithmetic: Arithmetic, wanted: fn(Operation) -> bool) -> Vec<Operation> {
-    let mut operations: Vec<_> = table::rows()
-        .filter(|row| row.arithmetic == arithmetic)
-        .map(|row| row.operation)
-        .filter(|&o| wanted(o))
-        .collect();
-    operations.sort_unstable();
-    operations.dedup();
-    operations
-}
-
-/// Each of these operations with each of these pairs of channels, on every size with every padding.
-fn stay_inside(arithmetic: Arithmetic, wanted: fn(Operation) -> bool, channels: &[(usize, usize)], clamp: Clamp) {
-    for operation in operations(arithmetic, wanted) {
-        let has_residual = operation.bias_len(1) > 0;
-        for (&(cin, cout), size) in channels.iter().flat_map(|pair| SIZES.map(|size| (pair, size))) {
-            for padding in paddings(operation.kernel() / 2) {
-                let Some(geometry) = geometry(operation, size, padding) else { continue };
-                let cin = if operation.is_per_channel() { cout } else { cin };
-                let residual = (has_residual && padding[0] > 0).then_some(cout * 4 / 5);
-                whole_and_in_parts(&Case { arithmetic, operation, cin, cout, geometry, residual, clamp });
+/// Runs a row on output planes of one, two and three rows of pixels that are cut into tiles of every size, with each padding;
+/// then on other sizes.
+fn windows(row: &Row, channels: &[(usize, usize)]) {
+    let operation = row.operation();
+    // None, all, those before and those behind.
+    let some = [0, 15, 5, 10];
+    let tiles = row.counts().flat_map(|width| [(1, width), (2, width), (3, width)]);
+    let all = tiles.map(|size| (size, &some[..])).chain(SIZES.map(|size| (size, &[0, 3, 6, 9, 12, 15][..])));
+    for (i, (size, sides)) in all.enumerate() {
+        for (n, &bits) in sides.iter().enumerate() {
+            // As wide as half a filter, or less.
+            let wide = 1 + (i + n) % (operation.kernel() / 2);
+            let padding = [0, 1, 2, 3].map(|side| if bits >> side & 1 == 1 { wide } else { 0 });
+            let Some(geometry) = geometry(operation, size, padding, i + n) else { continue };
+            let (cin, cout) = channels[(i + n) % channels.len()];
+            let cin = if operation.is_per_channel() { cout } else { cin };
+            for residual in row.residuals(cout) {
+                row.run(&Case { cin, cout, geometry, residual });
             }
         }
     }
 }
 
-const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
-
 #[test]
-fn windows_of_a_channel_stay_inside() {
-    let of_a_channel = |o| matches!(o, Operation::Depthwise { .. } | Operation::MaxPool { .. });
-    stay_inside(Arithmetic::F32, of_a_channel, &[(11, 11)], Clamp::RELU6);
-    stay_inside(Arithmetic::Int8, of_a_channel, &[(19, 19)], Clamp::NONE);
-}
-
-#[test]
-fn pointwise_stays_inside() {
-    for (arithmetic, size) in ARITHMETICS.into_iter().flat_map(|arithmetic| SIZES.map(|size| (arithmetic, size))) {
-        for (cin, cout) in [(1, 1), (3, 7), (8, 17), (13, 33), (24, 24), (16, 72), (9, 100)] {
-            let (operation, residual) = (Operation::Pointwise, Some(cout));
-            let geometry = geometry(operation, size, [0; 4]).unwrap();
-            let clamp = Clamp::NONE;
-            whole_and_in_parts(&Case { arithmetic, operation, cin, cout, geometry, residual, clamp });
-        }
+fn windows_stay_inside() {
+    for row in Group::Windows.rows() {
+        windows(&row, &[(3, 12), (20, 17), (8, 32), (25, 40)]);
     }
-}
-
-#[test]
-fn convolutions_of_blocks_stay_inside() {
-    let of_blocks = |o| matches!(o, Operation::Conv { .. });
-    stay_inside(Arithmetic::F32, of_blocks, &[(3, 12), (8, 17), (13, 32), (17, 8)], Clamp::RELU);
-    stay_inside(Arithmetic::Int8, of_blocks, &[(3, 12), (20, 17), (25, 32)], Clamp::NONE);
 }
 
 #[test]
 fn convolutions_of_planes_stay_inside() {
-    let of_planes = |o| matches!(o, Operation::Dense { .. });
-    stay_inside(Arithmetic::F32, of_planes, &[(3, 12), (1, 17), (3, 32)], Clamp::RELU);
-    stay_inside(Arithmetic::Int8, of_planes, &[(3, 12), (1, 17), (5, 32)], Clamp::NONE);
+    for row in Group::Planes.rows() {
+        windows(&row, &[(3, 12), (1, 17), (5, 32)]);
+    }
 }
 
 #[test]
-fn pool_and_linear_stay_inside() {
-    for (arithmetic, (height, width)) in
-        ARITHMETICS.into_iter().flat_map(|arithmetic| SIZES.map(|size| (arithmetic, size)))
-    {
-        let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
-        let (operation, residual, clamp) = (Operation::Pool, None, Clamp::NONE);
-        let pool = Case { arithmetic, operation, cin: 19, cout: 19, geometry, residual, clamp };
-        whole_and_in_parts(&pool);
-        // Of a linear layer pixels are rows of features.
-        let geometry = Geometry { out_height: 1 + height % 8, ..geometry };
-        let (operation, cin, cout) = (Operation::Linear, width, 5 * height);
-        whole_and_in_parts(&Case { operation, cin, cout, geometry, ..pool });
+fn pointwise_stays_inside() {
+    for row in Group::Pointwise.rows() {
+        let is_half = row.kernel.operation == Operation::PointwiseHalf;
+        let channels: &[_] = if is_half {
+            &[(1, 1), (3, 7), (8, 8), (13, 24), (16, 5)]
+        } else {
+            // The fourth has a group of panels, one more, and half of one.
+            &[(3, 17), (8, 48), (13, 33), (16, 72), (24, 80), (9, 100)]
+        };
+        let run = |(cin, cout): (usize, usize), pixels: usize| {
+            let geometry = geometry(Operation::Pointwise, (1, pixels), [0; 4], 0).unwrap();
+            row.residuals(cout).into_iter().for_each(|residual| row.run(&Case { cin, cout, geometry, residual }));
+        };
+        for &channels in channels {
+            row.counts().chain([64, 122]).for_each(|pixels| run(channels, pixels));
+        }
+        // So many input channels that a tile is all that is gone over at a time.
+        let most = row.most();
+        let many = match row.kernel.arithmetic {
+            Arithmetic::Int8 => 700,
+            _ => Tuning::DEFAULT.pointwise_chunk_bytes / 4 / most,
+        };
+        for pixels in [most + 1, 2 * most, 49] {
+            run((many, if is_half { 5 } else { 65 }), pixels);
+        }
+    }
+}
+
+#[test]
+fn pools_stay_inside() {
+    for row in Group::Pools.rows() {
+        for (height, width) in SIZES {
+            let geometry = Geometry { height, width, out_height: 1, out_width: 1, pad_top: 0, pad_left: 0 };
+            row.run(&Case { cin: 19, cout: 19, geometry, residual: None });
+        }
+    }
+}
+
+/// Of a linear layer pixels are rows of features.
+#[test]
+fn linear_stays_inside() {
+    for row in Group::Linear.rows() {
+        for out_height in row.counts().chain([49]) {
+            let geometry = Geometry { out_height, ..Geometry::POINT };
+            for (cin, cout) in [(1, 1), (7, 40), (16, row.kernel.tile.1 + 21), (61, 3), (700, 17)] {
+                row.run(&Case { cin, cout, geometry, residual: None });
+            }
+        }
     }
 }
 
 #[test]
 fn a_picture_in_bytes_stays_inside() {
-    for (height, width) in SIZES {
-        for channels in [1, 3, 4, 6] {
-            let geometry = Geometry { height, width, out_height: height, out_width: width, pad_top: 0, pad_left: 0 };
-            let (arithmetic, operation) = (Arithmetic::Int8, Operation::Quantize);
-            let (residual, clamp) = (None, Clamp::NONE);
-            whole_and_in_parts(&Case {
-                arithmetic,
-                operation,
-                cin: channels,
-                cout: channels,
-                geometry,
-                residual,
-                clamp,
-            });
+    for row in Group::Quantize.rows() {
+        for pixels in (1..=10).chain(62..=67).chain([128, 130]) {
+            let geometry = geometry(Operation::Quantize, (1, pixels), [0; 4], 0).unwrap();
+            for channels in [1, 3, 4, 6] {
+                row.run(&Case { cin: channels, cout: channels, geometry, residual: None });
+            }
         }
     }
 }
@@ -303,7 +342,8 @@ fn copies_stay_inside() {
         for (h, w) in SIZES {
             for stride in [1, 2] {
                 let operation = if stride == 1 { Operation::Conv { kernel: 3, stride } } else { operation };
-                let g = geometry(operation, (h, w), [1; 4]).unwrap();
+                let (out_height, out_width) = ((h - 1) / stride + 1, (w - 1) / stride + 1);
+                let g = Geometry { height: h, width: w, out_height, out_width, pad_top: 1, pad_left: 1 };
                 let plane = h * w * 32;
                 let src = Guarded::new(2 * plane, side);
                 let from = Planes { ptr: src.start, stride: plane };

@@ -34,6 +34,8 @@ fn add_groups(weights: &[i8], sums: &mut [i32]) {
     add_rows::<{ PANEL * GROUP }>(weights, sums);
 }
 
+/// # Safety
+/// The CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn add_groups_avx2(weights: &[i8], sums: &mut [i32]) {

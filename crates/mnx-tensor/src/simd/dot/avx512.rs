@@ -120,6 +120,9 @@ impl Interleaved for Avx512 {
 }
 
 /// Passes a sum through. Without it the compiler would add up products before it adds them to sums, which takes registers.
+///
+/// # Safety
+/// The CPU has AVX-512F.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn keep(mut sum: __m512i) -> __m512i {

@@ -18,6 +18,9 @@ pub(super) enum Lanes {
 ///
 /// It is assembly since the compiler would add up products before it adds them to sums, and multiply early: both take registers,
 /// and sums would end up on the stack.
+///
+/// # Safety
+/// The CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn madd(mut sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
