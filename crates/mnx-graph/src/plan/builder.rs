@@ -1,11 +1,12 @@
-//! From layers to steps: which layers are fused, how a step is split, how much memory lies between fused layers.
+//! From layers to steps: how a step is split, how much memory lies between fused layers.
 
 use std::collections::HashMap;
 
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::{BlockedShape, Blocking, Element, Operation, PANEL, Tuning, memory};
+use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning, memory};
 
-use super::split::{Task, keeps_rows};
+use super::fused::fused;
+use super::split::Task;
 use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
 use crate::graph::{Addend, Graph, Node, ValueId, Work};
@@ -437,52 +438,6 @@ impl Conv {
             kernel => size.saturating_sub(1).saturating_mul(stride).saturating_add(kernel),
         };
         Ok(BlockedShape::of(input, cin, padded(rows), padded(self.geometry.out_width))?)
-    }
-}
-
-/// How many nodes from `first` on make one step. All are layers, nobody else reads what lies between them, and only to the last
-/// one's output a shortcut is added.
-fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuning: &Tuning) -> usize {
-    use LayerKind::{Dense3x3, Depthwise3x3, Pointwise};
-    let layer = |index: usize| match graph.nodes.get(first + index).map(|node| node.work) {
-        Some(Work::Layer(layer)) => Some(layer),
-        _ => None,
-    };
-    let kind = |index: usize| layer(index).map(|layer| layer.layer.kind);
-    let same_block = |a: usize, b: usize| graph.nodes[first + a].block == graph.nodes[first + b].block;
-    let private = |count: usize| {
-        let mut nodes = first..first + count;
-        nodes.all(|node| graph.is_between(node, keep) && graph.nodes[node].shortcut.is_none())
-    };
-    let reads_kept_rows = |index: usize| {
-        let kept = |l: PlacedLayer<'_>| {
-            l.layer.kind == Depthwise3x3 && l.layer.stride == 1 && keeps_rows(l.input.0, threads, tuning)
-        };
-        layer(index).is_some_and(kept)
-    };
-    let is_large = |index: usize| {
-        let value = &graph[graph.nodes[first + index].dst];
-        let size = if value.quantization.is_some() { Element::U8 } else { Element::F32 }.size();
-        value.shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n)) >= tuning.chain_bytes
-    };
-    match [kind(0), kind(1), kind(2)] {
-        // The stem and the first two layers of the next block.
-        [Some(Dense3x3), Some(Depthwise3x3), Some(Pointwise)] if same_block(1, 2) && private(2) => 3,
-        // A depthwise layer reads rows of its neighbours' threads, so threads that keep their rows must wait for each other
-        // before it. No layer up to there makes them wait: depthwise, pointwise and pointwise are one step.
-        [Some(Depthwise3x3), Some(Pointwise), Some(Pointwise)]
-            if same_block(0, 2) && reads_kept_rows(3) && private(2) =>
-        {
-            3
-        }
-        [Some(Pointwise), Some(Depthwise3x3), _] if reads_kept_rows(1) => 1,
-        [Some(Pointwise), Some(Depthwise3x3), Some(Pointwise)] if same_block(0, 1) && is_large(1) && private(2) => 3,
-        [Some(Pointwise), Some(Depthwise3x3), _] | [Some(Depthwise3x3), Some(Pointwise), _]
-            if same_block(0, 1) && private(1) =>
-        {
-            2
-        }
-        _ => 1,
     }
 }
 

@@ -2,6 +2,7 @@
 //! layers each one runs, how it is split into units, and where in the arena its values lie.
 
 mod builder;
+mod fused;
 mod split;
 
 use mnx_tensor::part::{Geometry, Span};
