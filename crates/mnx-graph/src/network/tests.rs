@@ -168,14 +168,15 @@ fn any_width_within_the_limits_builds() {
 #[test]
 fn limits_hold_before_anything_grows() {
     type Change = fn(&mut Spec, &mut Limits);
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 11] = [
         (|s, _| s.width = 1e300, "`stem.channels` times the width: expected at most 65536"),
-        (|s, _| s.width = 60.0, "`stages[7].channels` times the width: expected at most 65536"),
+        (|s, l| (s.width, l.weights) = (60.0, 1 << 33), "`stages[7].channels` times the width: expected at most 65536"),
         (|s, _| s.stages[4].channels = usize::MAX, "`stages[4].channels` times the width"),
         (|s, _| s.stages[3].repeats = usize::MAX, "tensors of the network up to `features."),
         (|_, l| l.tensors = 149, "tensors of the network up to `classifier.1`: expected at most 149, found 150"),
         (|_, l| l.channels = 1279, "`stages[7].channels` times the width: expected at most 1279, found 1280"),
         (|_, l| l.weights = 1_000, "elements of all weights up to `features."),
+        (|s, _| s.width = 60.0, "elements of all weights up to `features."),
         (|_, l| l.elements = 266_239, "elements of `features.20.conv.5.weight`: expected at most 266239, found 266240"),
         (
             |s, l| {

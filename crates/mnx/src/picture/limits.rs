@@ -7,7 +7,7 @@ const MOST_PER_PIXEL: u64 = 24;
 
 /// How large a picture may be before it is refused. All is known from the headers, before anything is allocated.
 ///
-/// Decoding takes more than the 3 bytes that a pixel has in the end: [`Picture::decode`](crate::Picture::decode) says how
+/// Decoding takes more than the 3 bytes that a pixel has in the end: `Picture::decode` says how
 /// much for which format. [`decoded_bytes`](Self::decoded_bytes) bounds what it takes at its peak, besides the file itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
