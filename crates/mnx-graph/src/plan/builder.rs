@@ -226,11 +226,10 @@ impl<'a> PlanBuilder<'a> {
         Ok(Conv { layer, geometry, macs })
     }
 
-    /// Bytes that a unit of rows may put between these layers. In int8 rows have a quarter of the bytes: a third is still
-    /// more rows than in f32, and scratch stays small beside the activations.
+    /// Bytes that a unit of rows may put between these layers.
     fn rows_bytes(&self, convs: &[Conv]) -> usize {
-        let bytes = self.tuning.rows_bytes;
-        if convs.iter().all(|conv| conv.layer.is_int8()) { bytes / 3 } else { bytes }
+        let is_int8 = convs.iter().all(|conv| conv.layer.is_int8());
+        if is_int8 { self.tuning.int8_rows_bytes } else { self.tuning.rows_bytes }
     }
 
     fn work(&self, convs: &[Conv], channels: usize) -> Task {
