@@ -5,7 +5,7 @@
 mod common;
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -27,6 +27,21 @@ fn one_line(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{:?}: {line}", output.status);
     assert!(line.starts_with("error: ") && line.lines().count() == 1, "{line}");
     line
+}
+
+/// The program with the signals that it has at a terminal: who starts tests in the background may have some ignored.
+fn listening() -> Command {
+    let mut command = program();
+    let listen = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: this may be called between fork and exec, and nobody else looks at the signal.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(listen) };
+    command
 }
 
 fn temporaries(folder: &Path) -> Vec<String> {
@@ -109,9 +124,10 @@ fn signals_leave_no_temporary_file() {
     let home = folder.path("");
     let commands = long_commands(&folder);
     for (args, (signal, number)) in commands.iter().zip([("TERM", 15), ("INT", 2), ("HUP", 1)]) {
-        let mut child = program().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = listening().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for(|| !temporaries(&home).is_empty() || child.try_wait().unwrap().is_some());
         send(&child, signal);
+        wait_for(|| child.try_wait().unwrap().is_some());
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(number), "{args:?}: {status:?}");
         assert_eq!(folder.names(), ["pictures"], "{args:?}");
@@ -134,7 +150,7 @@ fn signals_at_any_time_leave_all_or_nothing() {
     let whole = std::fs::read(whole).unwrap();
     for step in 0..20 {
         let output = folder.path("w.mnx");
-        let mut child = program().args(convert(&output)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = listening().args(convert(&output)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(took * step / 18);
         if child.try_wait().unwrap().is_none() {
             send(&child, if step % 2 == 0 { "TERM" } else { "INT" });
