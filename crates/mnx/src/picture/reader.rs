@@ -15,10 +15,10 @@ use super::PictureLimits;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), mnx::Error> {
-/// let reader = mnx::PictureReader::new(mnx::PictureLimits::default());
+/// let reader = &mnx::PictureReader::new(mnx::PictureLimits::default());
 /// std::thread::scope(|scope| {
 ///     for name in ["a.jpg", "b.jpg", "c.jpg"] {
-///         scope.spawn(|| reader.open(name).map(|picture| println!("{picture:?}")));
+///         scope.spawn(move || reader.open(name).map(|picture| println!("{picture:?}")));
 ///     }
 /// });
 /// # Ok(())
