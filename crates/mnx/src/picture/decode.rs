@@ -7,7 +7,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::memory::{Door, PIXEL, Turn, zeros};
+use super::memory::{Door, Turn, decoded_bytes, zeros};
 use super::orientation::swaps_sides;
 use super::reader::Held;
 use super::turn::upright;
@@ -242,7 +242,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
 /// What decoding takes: the pixels as they are stored, those that come out, and those that are turned.
 fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool, door: Door<'_>) -> u64 {
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let pixels = decoded_bytes(width, height);
     let stored = decoder.total_bytes();
     let converted = match decoder.color_type() {
         // These stay where they are.
@@ -255,7 +255,7 @@ fn needed(decoder: &impl ImageDecoder, format: PictureFormat, turned: bool, door
         _ => converted,
     };
     let row = u64::from(width) * ROW;
-    let turned = if turned { (pixels + door.turning(pixels)).saturating_sub(stored) } else { 0 };
+    let turned = if turned { pixels.saturating_add(door.turning(pixels)).saturating_sub(stored) } else { 0 };
     stored.saturating_add(parts.saturating_add(row).max(turned))
 }
 

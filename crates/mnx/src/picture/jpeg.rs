@@ -20,13 +20,13 @@ use frame::Colours;
 use structure::Structure;
 
 use super::decode::{Decoded, Refusal, one_line};
-use super::memory::{Door, PIXEL, zeros};
+use super::memory::{Door, decoded_bytes, zeros};
 use super::orientation::swaps_sides;
 
 pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let structure = Structure::read(bytes, door)?;
     let (width, height) = (structure.frame.width.into(), structure.frame.height.into());
-    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let pixels = decoded_bytes(width, height);
     let turning = if swaps_sides(structure.orientation) { door.turning(pixels) } else { 0 };
     // The general decoder starts no threads for narrow pictures.
     let threads = if structure.plain || width <= 128 { 0 } else { structure.frame.channels() };

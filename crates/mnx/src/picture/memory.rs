@@ -21,6 +21,11 @@ pub(super) const PIXEL: u64 = 3;
 static AT_WORK: Mutex<u64> = Mutex::new(0);
 static LESS_WORK: Condvar = Condvar::new();
 
+/// Bytes of a decoded picture. Headers can claim more pixels than a number holds bytes.
+pub(super) fn decoded_bytes(width: u32, height: u32) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(PIXEL)
+}
+
 /// What a picture has to pass before it is decoded.
 #[derive(Clone, Copy)]
 pub(super) struct Door<'a> {
@@ -129,7 +134,7 @@ pub(super) fn zeros(bytes: usize) -> Result<Vec<u8>, Refusal> {
 
 /// A black picture.
 pub(super) fn black(width: u32, height: u32) -> Result<RgbImage, Refusal> {
-    let bytes = u64::from(width) * u64::from(height) * PIXEL;
+    let bytes = decoded_bytes(width, height);
     let pixels = zeros(usize::try_from(bytes).map_err(|_| Refusal::Memory { bytes })?)?;
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned().into())
 }

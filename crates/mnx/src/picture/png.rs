@@ -7,7 +7,7 @@ use image::RgbImage;
 use image::metadata::Orientation;
 
 use super::decode::{Decoded, Refusal, high_byte, one_line};
-use super::memory::{Door, PIXEL, black};
+use super::memory::{Door, PIXEL, black, decoded_bytes};
 use super::orientation;
 
 const XMP: &str = "XML:com.adobe.xmp";
@@ -37,7 +37,7 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
 
 /// What decoding takes, and turning.
 fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
-    let pixels = u64::from(width) * u64::from(height) * PIXEL;
+    let pixels = decoded_bytes(width, height);
     let (mut exif, mut xmp) = (None, false);
     let mut at = 8;
     while let Some(&[l0, l1, l2, l3, ref name @ ..]) = bytes.get(at..at + 8) {
@@ -53,7 +53,7 @@ fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u6
     }
     // Whether XMP turns the picture is not known before it is unpacked.
     let turned = xmp || orientation::swaps_sides(orientation::find(exif, None));
-    pixels + if turned { door.turning(pixels).max(row) } else { row }
+    pixels.saturating_add(if turned { door.turning(pixels).max(row) } else { row })
 }
 
 fn orientation_of(reader: &Reader<Cursor<&[u8]>>) -> Orientation {

@@ -7,7 +7,7 @@ use super::frame::{Colours, Frame, ScanHeader};
 use super::huffman::has_0xff;
 use super::scan::{Tables, Walk};
 use crate::picture::decode::Refusal;
-use crate::picture::memory::{Door, PIXEL};
+use crate::picture::memory::{Door, decoded_bytes};
 use crate::picture::orientation;
 
 const CUT: &str = "a file that is cut off (no end-of-image marker)";
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         }
         let frame = Frame::read(marker, segment)?;
         let (width, height) = (frame.width.into(), frame.height.into());
-        self.door.check(width, height, u64::from(width) * u64::from(height) * PIXEL)?;
+        self.door.check(width, height, decoded_bytes(width, height))?;
         self.frame = Some(frame);
         Ok(())
     }
