@@ -1,6 +1,7 @@
 //! What the system can do to the program: signals, full disks, closed files, too little memory. It ends with an exit code and
 //! a line, or by the signal, and leaves nothing half-written.
-#![cfg(unix)]
+// They run the embedded networks.
+#![cfg(all(unix, feature = "embedded-model", feature = "embedded-bccd"))]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Files from strangers: small ones that ask for much, and names that are meant to deceive whoever reads them.
+// They run the embedded networks.
+#![cfg(all(feature = "embedded-model", feature = "embedded-bccd"))]
 
 mod common;
 
