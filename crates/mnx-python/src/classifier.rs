@@ -61,8 +61,6 @@ enum Wanted {
 
 /// Labels of pictures.
 ///
-/// ``Classifier(model=None, threads=None, *, isa=None)``
-///
 /// ``model`` is a Model, the path of a weight file, or ``None`` for the network inside the wheel. ``threads`` and ``isa`` are as
 /// for Session.
 ///

@@ -14,8 +14,6 @@ use crate::shared::Shared;
 
 /// Boxes around what is in pictures.
 ///
-/// ``Detector(model=None, threads=None, *, isa=None)``
-///
 /// ``model`` is a Model, the path of a weight file, or ``None`` for the detector of blood cells inside the wheel. ``threads`` and
 /// ``isa`` are as for Session, pictures as for Classifier.
 #[pyclass(module = "mobilenext", frozen)]
@@ -61,7 +59,7 @@ impl Detector {
     /// one of its class is above ``iou`` (0 to 1). At most ``top`` boxes are kept. ``clip`` says whether boxes are cut off at the
     /// picture's edges. What is ``None`` is the model's own.
     ///
-    /// Coordinates are pixels of the picture as it was given, from its upper left corner on.
+    /// Coordinates are pixels from the upper left corner on: of an array or an image as it is, of a file turned upright.
     ///
     /// Raises as ``Classifier.classify``; and InvalidInputError for a threshold out of range.
     #[pyo3(signature = (picture, *, score = None, iou = None, top = None, clip = None))]

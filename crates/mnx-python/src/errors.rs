@@ -51,6 +51,11 @@ impl Failure {
         Failure { class: Class::InvalidType, message: message.into() }
     }
 
+    /// Something is larger than the limits allow.
+    pub(crate) fn limit(message: impl Into<String>) -> Failure {
+        Failure { class: Class::Limit, message: message.into() }
+    }
+
     /// Something was used after it was closed.
     pub(crate) fn closed(what: &str) -> Failure {
         Failure { class: Class::Closed, message: format!("{what}: expected an open one, found it closed") }

@@ -187,15 +187,16 @@ impl<'py> Pixels<'py> {
     fn copied(self) -> Result<Pixels<'py>, Failure> {
         let channels = self.channels.max(3);
         let (width, height) = (self.width, self.height);
-        let limit = PictureLimits::default().pixels;
-        if (width as u64).checked_mul(height as u64).is_none_or(|pixels| pixels > limit) {
-            let message = format!("picture: expected at most {limit} pixels to copy, found {width} x {height}");
-            return Err(Failure::input(message));
+        // An array of a few bytes can have any shape.
+        let limit = PictureLimits::default().decoded_bytes;
+        let bytes = (width as u64).saturating_mul(height as u64).saturating_mul(channels as u64);
+        if bytes > limit {
+            let message = format!("picture: expected at most {limit} bytes to copy, found {width} x {height} pixels");
+            return Err(Failure::limit(message));
         }
-        let bytes = width * height * channels;
         let mut copy = Vec::new();
-        if copy.try_reserve_exact(bytes).is_err() {
-            return Err(mnx::Error::OutOfMemory { name: "picture".into(), bytes: bytes as u64 }.into());
+        if copy.try_reserve_exact(width * height * channels).is_err() {
+            return Err(mnx::Error::OutOfMemory { name: "picture".into(), bytes }.into());
         }
         let view = self.array.as_array();
         if self.channels >= 3 {

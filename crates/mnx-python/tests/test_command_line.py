@@ -32,7 +32,7 @@ def test_exit_codes():
     wrong = run("clasify")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ") and wrong.stderr.count("\n") == 1
     version = run("--version")
-    assert (version.stdout, version.returncode) == (f"mnx-infer {mobilenext.__version__}\n", 0)
+    assert version.stdout.startswith(f"mnx-infer {mobilenext.__version__} ") and version.returncode == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SKIPPED: streams are closed by a shell of POSIX")
@@ -64,7 +64,7 @@ def test_signals_are_given_back(tmp_path, capfd):
         signal.signal(name, lambda number, _: seen.append(number))
     try:
         for turn in range(3):
-            arguments = ["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--output", str(tmp_path / "w.mnx")]
+            arguments = ["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--seed", "1", "--output", str(tmp_path / "w.mnx")]
             assert main(arguments) == 0
             for name in before:
                 os.kill(os.getpid(), name)
@@ -84,7 +84,7 @@ def test_a_signal_ends_the_program_and_leaves_nothing(tmp_path, name, calls):
     """Also in the second call of a process, for which handlers of the first come back."""
     first = tmp_path / "first.mnx"
     second = tmp_path / "plot.svg"
-    init = ["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--output", str(first)]
+    init = ["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--seed", "1", "--output", str(first)]
     bench = ["bench", "--weights", str(WEIGHTS), "--iterations", "100000", "--per-block", "--plot", str(second)]
     program = f"from mobilenext.__main__ import main\n{f'main({init!r})' if calls == 2 else ''}\nmain({bench!r})"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

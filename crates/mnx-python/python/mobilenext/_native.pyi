@@ -25,6 +25,22 @@ _Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, NDArray[numpy.u
 _List: TypeAlias = Union[list[Any], tuple[Any, ...]]
 _Isa: TypeAlias = Literal["scalar", "avx2", "avx512", "neon"]
 
+__all__ = [
+    "Classifier",
+    "Detector",
+    "convert",
+    "init",
+    "Model",
+    "draw_blocks",
+    "measure_peaks",
+    "quantize",
+    "Session",
+    "command_line",
+    "embedded_models",
+    "families",
+    "__version__",
+]
+
 __version__: str
 
 @final
@@ -73,6 +89,7 @@ class Session:
     @overload
     def run(self, array: _Floats, out: None = None) -> Any: ...
     def features(self, array: _Floats, out: Optional[_Floats] = None) -> _Floats: ...
+    def _time(self, array: _Floats, runs: int) -> list[int]: ...
     def _profile(self, array: _Floats, iterations: int) -> dict[str, Any]: ...
     @property
     def model(self) -> Model: ...
