@@ -90,7 +90,7 @@ proptest! {
 /// Every layout of pixels gives what the same colours give as RGB, resized by each rule, cropped, and as they are.
 #[test]
 fn layouts_of_the_same_colours() {
-    let (width, height) = (37, 53);
+    let (width, height) = (37_usize, 53_usize);
     let rgb: Vec<u8> = (0..width * height * 3).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let grey: Vec<u8> = rgb.chunks(3).map(|pixel| pixel[1]).collect();
     let of = |pixels: &[u8], write: &dyn Fn(&[u8]) -> Vec<u8>| pixels.chunks(3).flat_map(write).collect::<Vec<u8>>();
@@ -126,7 +126,8 @@ fn layouts_of_the_same_colours() {
 #[test]
 fn planes_of_chroma_are_checked() {
     let wrong = |chroma: usize, stride: usize| {
-        let result = Frame::nv12([&[0; 15], &vec![0; chroma]], 5, 3, [5, stride], crate::Yuv::Bt601);
+        let chroma = vec![0; chroma];
+        let result = Frame::nv12([&[0; 15], &chroma], 5, 3, [5, stride], crate::Yuv::Bt601);
         result.map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(wrong(12, 6), Ok(()));
