@@ -156,7 +156,7 @@ impl Model {
     fn read(path: &Path, options: &OpenOptions) -> Result<Model, Error> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
-        Model::read_from(&mut file, metadata.is_file().then(|| metadata.len()), options)
+        Model::read_from(&mut file, metadata.is_file().then_some(metadata.len()), options)
     }
 
     /// Reads a weight file to its end, from a pipe, a socket, an archive or a decompressor, say. Many small reads are slow: give
