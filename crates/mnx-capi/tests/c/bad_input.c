@@ -114,7 +114,7 @@ static void sessions(const mnx_model *model) {
     INVALID(mnx_session_run(session, input, len, (const size_t[4]){1, 1, 32, 96}, logits, 10));
     INVALID(mnx_session_run(session, input, 0, (const size_t[4]){0, 3, 32, 32}, logits, 10));
     INVALID(mnx_session_run(session, input, 0, (const size_t[4]){1, 3, 0, 32}, logits, 10));
-    INVALID(mnx_session_run(session, input, len, (const size_t[4]){SIZE_MAX, SIZE_MAX, 2, 2}, logits, 10));
+    EXPECT(MNX_MEMORY, mnx_session_run(session, input, len, (const size_t[4]){SIZE_MAX, SIZE_MAX, 2, 2}, logits, 10));
     CHECK(logits[0] == 42);
 
     INVALID(mnx_session_outputs(NULL, SHAPE, &count));
