@@ -21,7 +21,7 @@
  * matter: what was made of a model keeps its weights alive. Strings that the library gives belong to the library; how long
  * they live is said with each. Buffers belong to the caller; the library keeps none of them after a call.
  *
- * THREADS. mnx_model and mnx_picture never change: any number of threads may use one at once. Of mnx_session, mnx_classifier,
+ * THREADS. Any number of threads may use one mnx_model, mnx_picture or mnx_stopper at once: they never change. Of mnx_session, mnx_classifier,
  * mnx_detector and mnx_options each thread has its own, on the same model. A call while another thread is in one with the
  * same handle does nothing and returns MNX_BUSY. They may move from thread to thread. After fork() a child makes sessions of
  * its own: the threads of its parent's are not there.
@@ -104,13 +104,17 @@ enum mnx_status
      */
     MNX_MEMORY = 7,
     /**
+     * Another thread ended the inference: `mnx_stopper_stop`.
+     */
+    MNX_STOPPED = 8,
+    /**
      * Another thread is in a call with the same handle. Nothing happened to either.
      */
-    MNX_BUSY = 8,
+    MNX_BUSY = 9,
     /**
      * A defect of the library. The handle that was in use, if any, can only be released.
      */
-    MNX_INTERNAL = 9,
+    MNX_INTERNAL = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -136,6 +140,35 @@ enum mnx_format
      * Red, green, blue, alpha, which is ignored.
      */
     MNX_RGBA8 = 2,
+    /**
+     * Blue, green, red.
+     */
+    MNX_BGR8 = 3,
+    /**
+     * Blue, green, red, and a byte that is ignored.
+     */
+    MNX_BGRA8 = 4,
+    /**
+     * One byte, which red, green and blue all are.
+     */
+    MNX_GREY8 = 5,
+    /**
+     * Video: a plane of luma, one byte for each pixel, and a plane of chroma, two bytes (blue, red) for 2 x 2 pixels; sides
+     * are rounded up. As ITU-R BT.601 says, in the range 16 to 235: most cameras, and video of standard definition.
+     */
+    MNX_NV12 = 6,
+    /**
+     * The same in the range 0 to 255: cameras of phones that say so.
+     */
+    MNX_NV12_FULL = 7,
+    /**
+     * As `MNX_NV12`, but as BT.709 says: video of high definition.
+     */
+    MNX_NV12_BT709 = 8,
+    /**
+     * As `MNX_NV12_BT709`, in the range 0 to 255.
+     */
+    MNX_NV12_BT709_FULL = 9,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -179,6 +212,12 @@ typedef struct mnx_picture mnx_picture;
  * comes, and kept. Threads need one each: a call while another thread is in one with the same session is `MNX_BUSY`.
  */
 typedef struct mnx_session mnx_session;
+
+/**
+ * Ends the inferences of a session, a classifier or a detector from another thread: when a client has gone, say, or a deadline
+ * is over. Any number of threads may use one at once. It may outlive what it stops.
+ */
+typedef struct mnx_stopper mnx_stopper;
 
 /**
  * Where one output goes. This structure never changes.
@@ -234,6 +273,18 @@ typedef struct mnx_frame {
      * last row may end with its last pixel.
      */
     size_t stride;
+    /**
+     * Of NV12 alone: the first byte of the plane of chroma.
+     */
+    const uint8_t *chroma;
+    /**
+     * How many bytes that plane has.
+     */
+    size_t chroma_len;
+    /**
+     * Bytes from the start of one of its rows to the start of the next.
+     */
+    size_t chroma_stride;
 } mnx_frame;
 
 /**
@@ -559,6 +610,16 @@ mnx_status mnx_session_features(struct mnx_session *session,
                                 size_t features_len);
 
 /**
+ * Makes what ends this session's inferences from another thread.
+ *
+ * # Safety
+ * `session` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+ * the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+ */
+mnx_status mnx_session_stopper(const struct mnx_session *session,
+                               struct mnx_stopper **stopper);
+
+/**
  * Reads and decodes a picture file: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM, as its content says. `MNX_UNSUPPORTED` if the
  * library was built without decoders.
  *
@@ -679,6 +740,16 @@ mnx_status mnx_classifier_embedding(struct mnx_classifier *classifier,
                                     size_t len);
 
 /**
+ * Makes what ends this classifier's inferences from another thread.
+ *
+ * # Safety
+ * `classifier` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+ * the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+ */
+mnx_status mnx_classifier_stopper(const struct mnx_classifier *classifier,
+                                  struct mnx_stopper **stopper);
+
+/**
  * Makes a detector with the model's own thresholds. `options` may be NULL for the defaults. A classifier's model is
  * `MNX_INVALID_INPUT`.
  *
@@ -769,6 +840,41 @@ mnx_status mnx_detector_detect_bytes(struct mnx_detector *detector,
                                      struct mnx_detection *detections,
                                      size_t capacity,
                                      size_t *found);
+
+/**
+ * Makes what ends this detector's inferences from another thread.
+ *
+ * # Safety
+ * `detector` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+ * the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+ */
+mnx_status mnx_detector_stopper(const struct mnx_detector *detector,
+                                struct mnx_stopper **stopper);
+
+/**
+ * Ends the inference that is going on, within a millisecond or so, and all later ones at once: they are `MNX_STOPPED`. One
+ * that was complete before gives its result.
+ *
+ * # Safety
+ * `stopper` is NULL or a handle that is not released meanwhile.
+ */
+mnx_status mnx_stopper_stop(const struct mnx_stopper *stopper);
+
+/**
+ * Lets later inferences run again.
+ *
+ * # Safety
+ * `stopper` is NULL or a handle that is not released meanwhile.
+ */
+mnx_status mnx_stopper_resume(const struct mnx_stopper *stopper);
+
+/**
+ * Releases a stopper. NULL is fine. It changes nothing for what it stops.
+ *
+ * # Safety
+ * `stopper` is NULL or a handle that nobody uses any more.
+ */
+void mnx_stopper_free(struct mnx_stopper *stopper);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -93,6 +93,16 @@ struct Detection {
 /// Raw pixels in the caller's memory: `bytes` of them, rows `stride` bytes apart.
 class Frame {
 public:
+    /// Video: luma as above, and a plane of chroma.
+    static Frame nv12(mnx_format format, const std::uint8_t *luma, std::size_t luma_bytes, std::size_t stride,
+                      const std::uint8_t *chroma, std::size_t chroma_bytes, std::size_t chroma_stride,
+                      std::size_t width, std::size_t height) {
+        Frame frame(format, luma, luma_bytes, width, height, stride);
+        frame.frame_.chroma = chroma;
+        frame.frame_.chroma_len = chroma_bytes;
+        frame.frame_.chroma_stride = chroma_stride;
+        return frame;
+    }
     Frame(mnx_format format, const std::uint8_t *pixels, std::size_t bytes, std::size_t width, std::size_t height,
           std::size_t stride) {
         frame_.format = format;
@@ -174,6 +184,25 @@ private:
     detail::Owned<mnx_options, mnx_options_free> handle_;
 };
 
+/// Ends the inferences of a session, a classifier or a detector from another thread: they throw with MNX_STOPPED.
+class Stopper {
+public:
+    void stop() const { detail::check(mnx_stopper_stop(handle_.get())); }
+    void resume() const { detail::check(mnx_stopper_resume(handle_.get())); }
+
+private:
+    friend class Session;
+    friend class Classifier;
+    friend class Detector;
+    using Owned = detail::Owned<mnx_stopper, mnx_stopper_free>;
+    explicit Stopper(Owned handle) : handle_(std::move(handle)) {}
+    template <typename Make, typename Handle>
+    static Stopper of(Make function, Handle *handle) {
+        return Stopper(detail::make<mnx_stopper, mnx_stopper_free>(function, handle));
+    }
+    Owned handle_;
+};
+
 /// One stream of inferences on raw tensors. Each thread has its own.
 class Session {
 public:
@@ -224,6 +253,7 @@ public:
     void features(const float *input, std::size_t input_len, const Shape &shape, float *features, std::size_t len) {
         detail::check(mnx_session_features(get(), input, input_len, shape.data(), features, len));
     }
+    Stopper stopper() const { return Stopper::of(mnx_session_stopper, get()); }
     mnx_session *get() const noexcept { return handle_.get(); }
 
 private:
@@ -282,6 +312,7 @@ public:
         detail::check(mnx_classifier_embedding(get(), &frame.get(), embedding.data(), embedding.size()));
         return embedding;
     }
+    Stopper stopper() const { return Stopper::of(mnx_classifier_stopper, get()); }
     mnx_classifier *get() const noexcept { return handle_.get(); }
 
 private:
@@ -324,6 +355,7 @@ public:
     std::vector<Detection> detect_bytes(const std::uint8_t *bytes, std::size_t len, std::size_t most = 100) {
         return boxes(most, mnx_detector_detect_bytes, bytes, len);
     }
+    Stopper stopper() const { return Stopper::of(mnx_detector_stopper, get()); }
     mnx_detector *get() const noexcept { return handle_.get(); }
 
 private:

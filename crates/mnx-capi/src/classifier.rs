@@ -3,13 +3,14 @@
 use std::ffi::c_char;
 use std::sync::Mutex;
 
-use mnx::{Frame, Preprocessor, Session, TensorView};
+use mnx::{Classifier, Prediction};
 
 use crate::arguments::{Room, create, enter, handle, release};
 use crate::model::{Labels, label, mnx_model};
 use crate::options::{mnx_options, options_or_default};
 use crate::picture::{Pixels, decode, frame, mnx_frame, open};
 use crate::status::{Failure, guard, mnx_status};
+use crate::stopper::mnx_stopper;
 
 /// A session of a classifier that takes pictures: it resizes, crops and normalises them as the network was trained. Threads
 /// need one each: a call while another thread is in one with the same classifier is `MNX_BUSY`.
@@ -19,9 +20,9 @@ pub struct mnx_classifier {
 }
 
 struct Prepared {
-    session: Session,
-    preprocessor: Preprocessor,
-    input: Vec<f32>,
+    classifier: Classifier,
+    /// Of the last picture, for its memory.
+    predictions: Vec<Prediction>,
 }
 
 /// One class of a picture. This structure never changes.
@@ -50,17 +51,10 @@ pub unsafe extern "C" fn mnx_classifier_new(
 ) -> mnx_status {
     let make = || {
         // SAFETY: the caller's promise.
-        let (mnx_model { model, labels }, options) = unsafe { (handle(model, "model")?, options_or_default(options)?) };
-        if model.network().classifier().is_none() {
-            return Err(mnx::GraphError::Detector { wanted: "classes" }.into());
-        }
-        let spec = model.spec();
-        let mut session = Session::with(model, options)?;
-        session.prepare([1, 3, spec.resolution, spec.resolution])?;
-        let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
-        let input = vec![0.0; preprocessor.elements()];
-        let inner = Mutex::new(Prepared { session, preprocessor, input });
-        Ok(mnx_classifier { inner, labels: labels.clone() })
+        let (model, options) = unsafe { (handle(model, "model")?, options_or_default(options)?) };
+        let classifier = Classifier::with(&model.model, options)?;
+        let inner = Mutex::new(Prepared { classifier, predictions: Vec::new() });
+        Ok(mnx_classifier { inner, labels: model.labels.clone() })
     };
     // SAFETY: the caller's promise.
     unsafe { create(classifier, make) }
@@ -74,14 +68,6 @@ pub unsafe extern "C" fn mnx_classifier_new(
 pub unsafe extern "C" fn mnx_classifier_free(classifier: *mut mnx_classifier) {
     // SAFETY: the caller's promise.
     unsafe { release(classifier) }
-}
-
-impl Prepared {
-    fn prepare(&mut self, frame: Frame<'_>) -> Result<(&mut Session, TensorView<'_>), Failure> {
-        self.preprocessor.process_into(frame, &mut self.input)?;
-        let side = self.preprocessor.resolution();
-        Ok((&mut self.session, TensorView::new([1, 3, side, side], &self.input)?))
-    }
 }
 
 /// # Safety
@@ -101,13 +87,14 @@ unsafe fn classify<'a>(
             unsafe { (Room::new(predictions, capacity, "predictions")?, Room::one(found, "found")?) };
         found.write([0]);
         let picture = picture()?;
-        let prepared = &mut *enter(inner, "classifier")?;
-        let (session, input) = prepared.prepare(picture.frame())?;
-        let best = mnx::top_k(session.run(input)?.data(), capacity);
-        let of =
-            |&(index, probability): &(usize, f32)| mnx_prediction { index, probability, label: label(labels, index) };
-        room.write(best.iter().map(of));
-        found.write([best.len()]);
+        let Prepared { classifier, predictions } = &mut *enter(inner, "classifier")?;
+        classifier.classify_into(picture.frame(), capacity, predictions)?;
+        room.write(predictions.iter().map(|&Prediction { index, probability, .. }| mnx_prediction {
+            index,
+            probability,
+            label: label(labels, index),
+        }));
+        found.write([predictions.len()]);
         Ok(())
     })
 }
@@ -181,9 +168,7 @@ pub unsafe extern "C" fn mnx_classifier_logits(
         let classifier = unsafe { handle(classifier, "classifier") }?;
         // SAFETY: the caller's promise.
         let (mut room, frame) = unsafe { (Room::new(logits, len, "logits")?, self::frame(frame)?) };
-        let prepared = &mut *enter(&classifier.inner, "classifier")?;
-        let (session, input) = prepared.prepare(frame)?;
-        room.fill(session.run(input)?.data())
+        room.fill(enter(&classifier.inner, "classifier")?.classifier.logits(frame)?)
     })
 }
 
@@ -204,8 +189,25 @@ pub unsafe extern "C" fn mnx_classifier_embedding(
         let classifier = unsafe { handle(classifier, "classifier") }?;
         // SAFETY: the caller's promise.
         let (mut room, frame) = unsafe { (Room::new(embedding, len, "embedding")?, self::frame(frame)?) };
-        let prepared = &mut *enter(&classifier.inner, "classifier")?;
-        let (session, input) = prepared.prepare(frame)?;
-        room.fill(session.features(input)?.data())
+        room.fill(enter(&classifier.inner, "classifier")?.classifier.embedding(frame)?)
     })
+}
+
+/// Makes what ends this classifier's inferences from another thread.
+///
+/// # Safety
+/// `classifier` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+/// the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mnx_classifier_stopper(
+    classifier: *const mnx_classifier,
+    stopper: *mut *mut mnx_stopper,
+) -> mnx_status {
+    let make = || {
+        // SAFETY: the caller's promise.
+        let classifier = unsafe { handle(classifier, "classifier") }?;
+        Ok(mnx_stopper::of(&enter(&classifier.inner, "classifier")?.classifier.session()))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(stopper, make) }
 }

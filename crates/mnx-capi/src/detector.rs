@@ -10,6 +10,7 @@ use crate::model::{Labels, label, mnx_model};
 use crate::options::{mnx_options, options_or_default};
 use crate::picture::{Pixels, decode, frame, mnx_frame, open};
 use crate::status::{Failure, guard, mnx_status};
+use crate::stopper::mnx_stopper;
 
 /// A session of a detector that takes pictures and gives boxes. Threads need one each: a call while another thread is in one
 /// with the same detector is `MNX_BUSY`.
@@ -210,4 +211,23 @@ pub unsafe extern "C" fn mnx_detector_detect_bytes(
 ) -> mnx_status {
     // SAFETY: the caller's promise.
     unsafe { detect(detector, || Ok(Pixels::Decoded(decode(bytes, len)?)), detections, capacity, found) }
+}
+
+/// Makes what ends this detector's inferences from another thread.
+///
+/// # Safety
+/// `detector` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+/// the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mnx_detector_stopper(
+    detector: *const mnx_detector,
+    stopper: *mut *mut mnx_stopper,
+) -> mnx_status {
+    let make = || {
+        // SAFETY: the caller's promise.
+        let detector = unsafe { handle(detector, "detector") }?;
+        Ok(mnx_stopper::of(&enter(&detector.inner, "detector")?.detector.session()))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(stopper, make) }
 }

@@ -21,6 +21,7 @@ mod options;
 mod picture;
 mod session;
 mod status;
+mod stopper;
 mod version;
 
 pub use classifier::*;
@@ -30,4 +31,5 @@ pub use options::*;
 pub use picture::*;
 pub use session::*;
 pub use status::*;
+pub use stopper::*;
 pub use version::*;

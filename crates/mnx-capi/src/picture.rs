@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::mem::{MaybeUninit, offset_of};
 
-use mnx::Frame;
+use mnx::{Frame, Yuv};
 
 use crate::arguments::{create, handle, path, release, values};
 use crate::status::{Failure, guard, mnx_status};
@@ -16,6 +16,21 @@ pub enum mnx_format {
     MNX_RGB8 = 1,
     /// Red, green, blue, alpha, which is ignored.
     MNX_RGBA8 = 2,
+    /// Blue, green, red.
+    MNX_BGR8 = 3,
+    /// Blue, green, red, and a byte that is ignored.
+    MNX_BGRA8 = 4,
+    /// One byte, which red, green and blue all are.
+    MNX_GREY8 = 5,
+    /// Video: a plane of luma, one byte for each pixel, and a plane of chroma, two bytes (blue, red) for 2 x 2 pixels; sides
+    /// are rounded up. As ITU-R BT.601 says, in the range 16 to 235: most cameras, and video of standard definition.
+    MNX_NV12 = 6,
+    /// The same in the range 0 to 255: cameras of phones that say so.
+    MNX_NV12_FULL = 7,
+    /// As `MNX_NV12`, but as BT.709 says: video of high definition.
+    MNX_NV12_BT709 = 8,
+    /// As `MNX_NV12_BT709`, in the range 0 to 255.
+    MNX_NV12_BT709_FULL = 9,
 }
 
 /// A picture of raw 8-bit pixels in the caller's memory, as a camera or a video decoder hands it over.
@@ -40,10 +55,16 @@ pub struct mnx_frame {
     /// Bytes from the start of a row to the start of the next, at least those of a row. What lies between is never read; the
     /// last row may end with its last pixel.
     pub stride: usize,
+    /// Of NV12 alone: the first byte of the plane of chroma.
+    pub chroma: *const u8,
+    /// How many bytes that plane has.
+    pub chroma_len: usize,
+    /// Bytes from the start of one of its rows to the start of the next.
+    pub chroma_stride: usize,
 }
 
 /// Bytes of `mnx_frame` in the first version.
-const FIRST_SIZE: usize = offset_of!(mnx_frame, stride) + size_of::<usize>();
+const FIRST_SIZE: usize = offset_of!(mnx_frame, chroma_stride) + size_of::<usize>();
 
 /// A copy of a frame's description, whatever version of it the program was compiled with.
 ///
@@ -76,17 +97,40 @@ unsafe fn description(frame: *const mnx_frame) -> Result<mnx_frame, Failure> {
 /// As for `mnx_classifier_classify`; the pixels do not change while the result is in use.
 pub(crate) unsafe fn frame<'a>(frame: *const mnx_frame) -> Result<Frame<'a>, Failure> {
     // SAFETY: the caller's promise.
-    let mnx_frame { format, width, height, pixels, pixels_len, stride, .. } = unsafe { description(frame) }?;
-    const RGB8: i32 = mnx_format::MNX_RGB8 as i32;
-    const RGBA8: i32 = mnx_format::MNX_RGBA8 as i32;
+    let described = unsafe { description(frame) }?;
+    let mnx_frame { format, width, height, pixels, pixels_len, stride, .. } = described;
     // SAFETY: the caller's promise.
     let pixels = unsafe { values(pixels, pixels_len, "frame's pixels") }?;
-    Ok(match format {
-        RGB8 => Frame::rgb8(pixels, width, height, stride)?,
-        RGBA8 => Frame::rgba8(pixels, width, height, stride)?,
-        _ => return Err(Failure::argument("frame's format", "an mnx_format", format)),
-    })
+    let yuv = match FORMATS.iter().find(|known| **known as i32 == format) {
+        Some(mnx_format::MNX_RGB8) => return Ok(Frame::rgb8(pixels, width, height, stride)?),
+        Some(mnx_format::MNX_RGBA8) => return Ok(Frame::rgba8(pixels, width, height, stride)?),
+        Some(mnx_format::MNX_BGR8) => return Ok(Frame::bgr8(pixels, width, height, stride)?),
+        Some(mnx_format::MNX_BGRA8) => return Ok(Frame::bgra8(pixels, width, height, stride)?),
+        Some(mnx_format::MNX_GREY8) => return Ok(Frame::grey8(pixels, width, height, stride)?),
+        Some(mnx_format::MNX_NV12) => Yuv::Bt601,
+        Some(mnx_format::MNX_NV12_FULL) => Yuv::Bt601Full,
+        Some(mnx_format::MNX_NV12_BT709) => Yuv::Bt709,
+        Some(mnx_format::MNX_NV12_BT709_FULL) => Yuv::Bt709Full,
+        None => return Err(Failure::argument("frame's format", "an mnx_format", format)),
+    };
+    let mnx_frame { chroma, chroma_len, chroma_stride, .. } = described;
+    // SAFETY: the caller's promise.
+    let chroma = unsafe { values(chroma, chroma_len, "frame's chroma") }?;
+    Ok(Frame::nv12([pixels, chroma], width, height, [stride, chroma_stride], yuv)?)
 }
+
+/// All of them.
+const FORMATS: [mnx_format; 9] = [
+    mnx_format::MNX_RGB8,
+    mnx_format::MNX_RGBA8,
+    mnx_format::MNX_BGR8,
+    mnx_format::MNX_BGRA8,
+    mnx_format::MNX_GREY8,
+    mnx_format::MNX_NV12,
+    mnx_format::MNX_NV12_FULL,
+    mnx_format::MNX_NV12_BT709,
+    mnx_format::MNX_NV12_BT709_FULL,
+];
 
 /// Pixels of either kind.
 pub(crate) enum Pixels<'a> {
@@ -201,6 +245,9 @@ pub unsafe extern "C" fn mnx_picture_frame(picture: *const mnx_picture, frame: *
             pixels: picture.pixels().as_ptr(),
             pixels_len: picture.pixels().len(),
             stride: 3 * picture.width(),
+            chroma: std::ptr::null(),
+            chroma_len: 0,
+            chroma_stride: 0,
         };
         // SAFETY: `frame` has `struct_size` bytes, by the caller's promise; no more than either has are written.
         unsafe {

@@ -9,6 +9,7 @@ use crate::arguments::{Room, answer, create, enter, handle, release, shape, text
 use crate::model::{Labels, isa_name, mnx_model};
 use crate::options::{mnx_options, options_or_default};
 use crate::status::{Failure, guard, mnx_status};
+use crate::stopper::mnx_stopper;
 
 /// One stream of inferences: tensors in, tensors out. It has its own memory, which is laid out when an input's shape first
 /// comes, and kept. Threads need one each: a call while another thread is in one with the same session is `MNX_BUSY`.
@@ -278,4 +279,23 @@ pub unsafe extern "C" fn mnx_session_features(
         let features = running.session.features(TensorView::new(input_shape, input)?)?;
         room.fill(features.data())
     })
+}
+
+/// Makes what ends this session's inferences from another thread.
+///
+/// # Safety
+/// `session` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
+/// the caller, who releases it with `mnx_stopper_free`. After a failure it is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mnx_session_stopper(
+    session: *const mnx_session,
+    stopper: *mut *mut mnx_stopper,
+) -> mnx_status {
+    let make = || {
+        // SAFETY: the caller's promise.
+        let session = unsafe { handle(session, "session") }?;
+        Ok(mnx_stopper::of(&enter(&session.inner, "session")?.session))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(stopper, make) }
 }

@@ -28,10 +28,12 @@ pub enum mnx_status {
     MNX_LIMIT = 6,
     /// The machine did not give enough memory.
     MNX_MEMORY = 7,
+    /// Another thread ended the inference: `mnx_stopper_stop`.
+    MNX_STOPPED = 8,
     /// Another thread is in a call with the same handle. Nothing happened to either.
-    MNX_BUSY = 8,
+    MNX_BUSY = 9,
     /// A defect of the library. The handle that was in use, if any, can only be released.
-    MNX_INTERNAL = 9,
+    MNX_INTERNAL = 10,
 }
 
 /// What went wrong: a status and a sentence.
@@ -67,6 +69,7 @@ impl From<mnx::Error> for Failure {
             ErrorKind::InvalidFile => mnx_status::MNX_INVALID_FILE,
             ErrorKind::Limit => mnx_status::MNX_LIMIT,
             ErrorKind::Memory => mnx_status::MNX_MEMORY,
+            ErrorKind::Stopped => mnx_status::MNX_STOPPED,
             _ => mnx_status::MNX_UNSUPPORTED,
         };
         Failure::new(status, error.to_string())
@@ -131,7 +134,7 @@ pub extern "C" fn mnx_last_error() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn mnx_status_name(status: i32) -> *const c_char {
     use mnx_status::*;
-    const NAMES: [(mnx_status, &std::ffi::CStr); 10] = [
+    const NAMES: [(mnx_status, &std::ffi::CStr); 11] = [
         (MNX_OK, c"ok"),
         (MNX_INVALID_INPUT, c"invalid input"),
         (MNX_NOT_FOUND, c"not found"),
@@ -140,6 +143,7 @@ pub extern "C" fn mnx_status_name(status: i32) -> *const c_char {
         (MNX_UNSUPPORTED, c"unsupported"),
         (MNX_LIMIT, c"limit"),
         (MNX_MEMORY, c"memory"),
+        (MNX_STOPPED, c"stopped"),
         (MNX_BUSY, c"busy"),
         (MNX_INTERNAL, c"internal"),
     ];

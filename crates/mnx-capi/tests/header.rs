@@ -10,7 +10,7 @@ fn the_header_is_that_of_the_sources() {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
     // In the order in which a reader needs them.
-    let files = ["version", "status", "model", "options", "session", "picture", "classifier", "detector"];
+    let files = ["version", "status", "model", "options", "session", "picture", "classifier", "detector", "stopper"];
     for file in files {
         builder = builder.with_src(root.join(format!("src/{file}.rs")));
     }

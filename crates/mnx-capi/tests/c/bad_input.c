@@ -195,6 +195,22 @@ static void frames(mnx_classifier *classifier) {
     OK(mnx_classifier_classify(classifier, &newer.frame, best, 3, &found));
     newer.later = 1;
     EXPECT(MNX_UNSUPPORTED, mnx_classifier_classify(classifier, &newer.frame, best, 3, &found));
+    const int32_t video[] = {MNX_NV12, MNX_NV12_FULL, MNX_NV12_BT709, MNX_NV12_BT709_FULL};
+    for (size_t i = 0; i < sizeof video / sizeof *video; i++) {
+        BAD(bad.format = video[i]);
+        BAD((bad.format = video[i], bad.chroma = pixels, bad.chroma_len = 31, bad.chroma_stride = 8));
+        BAD((bad.format = video[i], bad.chroma = pixels, bad.chroma_len = 32, bad.chroma_stride = 7));
+        bad.chroma_stride = 8;
+        OK(mnx_classifier_classify(classifier, &bad, best, 3, &found));
+    }
+    BAD(bad.format = MNX_BGRA8);
+    bad.stride = 32;
+    bad.pixels_len = 256;
+    OK(mnx_classifier_classify(classifier, &bad, best, 3, &found));
+    bad.format = MNX_GREY8;
+    OK(mnx_classifier_classify(classifier, &bad, best, 3, &found));
+    bad.format = MNX_BGR8;
+    OK(mnx_classifier_classify(classifier, &bad, best, 3, &found));
     OK(mnx_classifier_classify(classifier, &good, best, 3, &found));
     CHECK(found == 3 && best[0].probability >= best[1].probability);
     OK(mnx_classifier_classify(classifier, &good, NULL, 0, &found));
@@ -242,6 +258,30 @@ static void pictures(mnx_classifier *classifier, size_t classes) {
     INVALID(mnx_classifier_embedding(classifier, &frame, values, 3));
     OK(mnx_classifier_logits(classifier, &frame, values, classes));
     mnx_picture_free(picture);
+}
+
+static void stoppers(const mnx_model *model) {
+    mnx_session *session = NULL;
+    mnx_stopper *stopper = NULL;
+    float *input = ramp(3 * 32 * 32), logits[10];
+    INVALID(mnx_session_stopper(NULL, &stopper));
+    INVALID(mnx_classifier_stopper(NULL, &stopper));
+    INVALID(mnx_detector_stopper(NULL, &stopper));
+    INVALID(mnx_stopper_stop(NULL));
+    INVALID(mnx_stopper_resume(NULL));
+    OK(mnx_session_new(model, NULL, &session));
+    INVALID(mnx_session_stopper(session, NULL));
+    OK(mnx_session_stopper(session, &stopper));
+    OK(mnx_stopper_stop(stopper));
+    EXPECT(MNX_STOPPED, mnx_session_run(session, input, 3 * 32 * 32, SHAPE, logits, 10));
+    OK(mnx_stopper_resume(stopper));
+    OK(mnx_session_run(session, input, 3 * 32 * 32, SHAPE, logits, 10));
+    mnx_session_free(session);
+    /* It may outlive what it stops. */
+    OK(mnx_stopper_stop(stopper));
+    mnx_stopper_free(stopper);
+    mnx_stopper_free(NULL);
+    free(input);
 }
 
 static void detectors(const mnx_model *classifier) {
@@ -303,6 +343,7 @@ int main(void) {
     frames(classifier);
     pictures(classifier, 10);
     detectors(model);
+    stoppers(model);
     mnx_classifier_free(classifier);
     mnx_classifier_free(NULL);
     mnx_model_free(model);
