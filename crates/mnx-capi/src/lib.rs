@@ -1,6 +1,6 @@
 //! The C library of mnx: this crate's functions are those of `mnx.h`.
 //!
-//! A thin layer on the `mnx` crate. [docs/c.md](https://docs.rs/crate/mnx-capi) of the repository says how to build, install
+//! A thin layer on the `mnx` crate. `docs/c.md` of the repository says how to build, install
 //! and use it; `include/mnx.h` is made of these sources by cbindgen, and a test compares it.
 //!
 //! What holds for every function:
