@@ -23,8 +23,8 @@
  *
  * THREADS. Any number of threads may use one mnx_model, mnx_picture or mnx_stopper at once: they never change. Of mnx_session, mnx_classifier,
  * mnx_detector and mnx_options each thread has its own, on the same model. A call while another thread is in one with the
- * same handle does nothing and returns MNX_BUSY. They may move from thread to thread. After fork() a child makes sessions of
- * its own: the threads of its parent's are not there.
+ * same handle does nothing and returns MNX_BUSY. They may move from thread to thread. A child after fork() has none of the
+ * library's threads: there, make sessions of one thread (mnx_options_set_threads).
  *
  * WHAT IS CHECKED. NULL, a misaligned pointer, a wrong length or shape, a number out of range are statuses.
  *

@@ -206,7 +206,7 @@ pub unsafe extern "C" fn mnx_classifier_stopper(
     let make = || {
         // SAFETY: the caller's promise.
         let classifier = unsafe { handle(classifier, "classifier") }?;
-        Ok(mnx_stopper::of(&enter(&classifier.inner, "classifier")?.classifier.session()))
+        Ok(mnx_stopper::of(enter(&classifier.inner, "classifier")?.classifier.session()))
     };
     // SAFETY: the caller's promise.
     unsafe { create(stopper, make) }

@@ -226,7 +226,7 @@ pub unsafe extern "C" fn mnx_detector_stopper(
     let make = || {
         // SAFETY: the caller's promise.
         let detector = unsafe { handle(detector, "detector") }?;
-        Ok(mnx_stopper::of(&enter(&detector.inner, "detector")?.detector.session()))
+        Ok(mnx_stopper::of(enter(&detector.inner, "detector")?.detector.session()))
     };
     // SAFETY: the caller's promise.
     unsafe { create(stopper, make) }

@@ -1,6 +1,9 @@
-/* Threads: a session for each on one model give the same bits; one session for all is refused, not broken. */
+/* Threads: a session for each on one model give the same bits; one session for all is refused, not broken. And a child. */
+#define _POSIX_C_SOURCE 200809L
 #include "test.h"
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define THREADS 4
 #define RUNS 25
@@ -59,11 +62,25 @@ static void run_all(void *(*work)(void *)) {
     }
 }
 
+/* A child has none of the library's threads: a session of one thread works there. */
+static void child(void) {
+    const pid_t process = fork();
+    int wrong = 0, status = 1;
+    CHECK(process >= 0);
+    if (process == 0) {
+        alarm(60);
+        own_session(&wrong);
+        _exit(wrong != 0);
+    }
+    CHECK(waitpid(process, &status, 0) == process && status == 0);
+}
+
 int main(void) {
     input = ramp(3 * 32 * 32);
     OK(mnx_model_open(CIFAR, &model));
     OK(mnx_session_new(model, NULL, &shared));
     OK(mnx_session_run(shared, input, 3 * 32 * 32, SHAPE, expected, CLASSES));
+    child();
     run_all(own_session);
     run_all(one_for_all);
     CHECK(strcmp(mnx_last_error(), "") == 0);
