@@ -195,3 +195,54 @@ pub(crate) unsafe fn answer<T: Copy>(out: *mut T, value: impl FnOnce() -> Result
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_at_a_time() {
+        let mutex = Mutex::new(1);
+        let entered = enter(&mutex, "session").unwrap();
+        assert_eq!(enter(&mutex, "session").unwrap_err().status, mnx_status::MNX_BUSY);
+        drop(entered);
+        assert_eq!(*enter(&mutex, "session").unwrap(), 1);
+    }
+
+    #[test]
+    fn a_panic_leaves_the_handle_unusable() {
+        let mutex = Mutex::new(1);
+        let panics = || {
+            let _entered = enter(&mutex, "session")?;
+            panic!("on purpose");
+        };
+        assert_eq!(guard(panics), mnx_status::MNX_INTERNAL);
+        assert_eq!(enter(&mutex, "session").unwrap_err().status, mnx_status::MNX_INTERNAL);
+    }
+
+    #[test]
+    fn pointers_that_cannot_be() {
+        let numbers = [1_u32, 2];
+        let odd = numbers.as_ptr().cast::<u8>().wrapping_add(1).cast::<u32>();
+        for (data, len) in [(std::ptr::null(), 0), (odd, 1), (numbers.as_ptr(), usize::MAX / 4)] {
+            // SAFETY: NULL, misaligned, or longer than memory can be: it is not read.
+            let failure = unsafe { values(data, len, "numbers") }.unwrap_err();
+            assert_eq!(failure.status, mnx_status::MNX_INVALID_INPUT);
+        }
+        // SAFETY: two numbers.
+        assert_eq!(unsafe { values(numbers.as_ptr(), 2, "numbers") }.unwrap(), numbers);
+    }
+
+    #[test]
+    fn rooms_are_filled_exactly() {
+        let mut numbers = [0_u32; 3];
+        // SAFETY: room for three.
+        let mut room = unsafe { Room::new(numbers.as_mut_ptr(), 2, "numbers") }.unwrap();
+        assert_eq!(room.fill(&[1]).unwrap_err().status, mnx_status::MNX_INVALID_INPUT);
+        room.fill(&[1, 2]).unwrap();
+        room.write([5, 6, 7]);
+        assert_eq!(numbers, [5, 6, 0]);
+        // SAFETY: no room at all.
+        unsafe { Room::<u32>::new(std::ptr::null_mut(), 0, "numbers") }.unwrap().fill(&[]).unwrap();
+    }
+}
