@@ -2,20 +2,22 @@
 # Builds target/web: the page, the npm package `mobilenext` and the networks, to be put on any static host as they are; and
 # target/web/mobilenext.html, all of it in one file, to be opened from a disk.
 #
-#     tools/wasm/build.sh [--optimize] [--no-single]
+#     tools/wasm/build.sh [--optimize] [--no-single] [--tests]
 #
 #   --optimize    has wasm-opt make the modules a tenth smaller: the one on PATH, else npm's package binaryen. A minute more.
 #   --no-single   leaves the single file out
+#   --tests       builds what tools/check_web needs besides: a module that panics, in target/wasm-tools/panics
 #
 # Exit code 2: this machine cannot have it (no rustup, no standard library for WebAssembly). docs/web.md has more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-optimize=0 single=1
+optimize=0 single=1 targets=(--lib)
 for argument in "$@"; do
     case $argument in
         --optimize) optimize=1 ;;
         --no-single) single=0 ;;
-        *) echo "usage: tools/wasm/build.sh [--optimize] [--no-single]" >&2; exit 2 ;;
+        --tests) targets+=(--example panics) ;;
+        *) echo "usage: tools/wasm/build.sh [--optimize] [--no-single] [--tests]" >&2; exit 2 ;;
     esac
 done
 say() { printf 'web: %s (%s s)\n' "$*" "$SECONDS" >&2; }
@@ -24,6 +26,14 @@ TOOLS=$PWD/target/wasm-tools
 OUT=$PWD/target/web
 CRATE=crates/mnx-wasm
 export CARGO_TERM_COLOR=never
+
+# Whose machine it was built on is nobody's business: panics name their files.
+flags() {
+    local feature=+simd128
+    [ "$1" = simd128 ] || feature=-simd128
+    printf '%s\037' -C "target-feature=$feature" --remap-path-prefix "${CARGO_HOME:-$HOME/.cargo}/registry/src=crates"
+    printf '%s\037%s' --remap-path-prefix "$PWD=mnx"
+}
 
 if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$T" ]; then
     rustup target add $T >/dev/null 2>&1 || { say "expected Rust's standard library for $T: rustup target add $T"; exit 2; }
@@ -34,15 +44,17 @@ cargo build --quiet --locked --manifest-path tools/wasm/bindgen/Cargo.toml --tar
 
 rm -rf "$OUT"
 mkdir -p "$OUT/mobilenext" "$OUT/models" "$OUT/pictures"
-unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+unset RUSTFLAGS CARGO_BUILD_TARGET
 for build in simd128 scalar; do
     say "the build $build"
-    feature=+simd128
-    [ $build = simd128 ] || feature=-simd128
-    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=-Ctarget-feature=$feature \
-        cargo build --quiet --locked -p mnx-wasm --lib ${MNX_WASM_ARGS:-} --profile web --target $T --target-dir "target/wasm-web/$build"
+    CARGO_ENCODED_RUSTFLAGS=$(flags $build) \
+        cargo build --quiet --locked -p mnx-wasm "${targets[@]}" --profile web --target $T --target-dir "target/wasm-web/$build"
     "$TOOLS/debug/mnx-wasm-bindgen" "target/wasm-web/$build/$T/web/mnx_wasm.wasm" mobilenext "$OUT/mobilenext/$build"
 done
+
+rm -rf "$TOOLS/panics"
+[ ${#targets[@]} = 1 ] ||
+    "$TOOLS/debug/mnx-wasm-bindgen" "target/wasm-web/simd128/$T/web/examples/panics.wasm" panics "$TOOLS/panics"
 
 if [ $optimize = 1 ]; then
     say "smaller modules"

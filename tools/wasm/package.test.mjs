@@ -21,6 +21,7 @@ const CIFAR = "crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx";
 const CIFAR_INT8 = "crates/mnx-wasm/model/mobilenext-0.35-cifar10-int8.mnx";
 const BCCD = "crates/mnx-infer/model/bccd/ssdlite-mobilenext-0.35-bccd-int8.mnx";
 const CAT = "testdata/pictures/chelsea.png";
+const WIDE = ["many-channels.mnx", "many-classes.mnx", "many-repeats.mnx"];
 const CELLS = "testdata/bccd/JPEGImages/BloodImage_00031.jpg";
 
 const engines = { simd128: await load({ build: "simd128" }), scalar: await load({ build: "scalar" }) };
@@ -143,13 +144,14 @@ test("every malformed file has its one line", () => {
         const bytes = () => read(`testdata/malformed/${file}`);
         if (/\.mnx$/.test(file)) {
             const { kind, message } = thrown(() => Model.fromBytes(bytes()));
-            assert.equal(message, expected, file);
+            // A number that 32 bits cannot hold is refused sooner.
+            if (WIDE.includes(file)) assert.match(message, /^weight file: header: invalid value: integer `1099511627776`, expected usize at line 1 column \d+$/);
+            else assert.equal(message, expected, file);
             assert.notEqual(kind, "Internal");
             models++;
         } else if (/\.(png|jpg|gif|webp|bmp|tif|ppm)$/.test(file)) {
             const { message } = thrown(() => Picture.decode(bytes(), file));
             const detail = expected.replace(/ \(--max-pixels N allows more\)$/, "");
-            // A 32-bit program is not asked for more than it can count to.
             assert.equal(message, `${file}: ${detail}`);
             pictures++;
         }
@@ -169,7 +171,9 @@ test("wrong arguments", () => {
         [() => Model.fromBytes(null), /found null$/],
         [() => Model.fromBytes(new ArrayBuffer(8)), /found an ArrayBuffer$/],
         [() => Model.fromBytes(new Uint16Array(8)), /found a Uint16Array$/],
-        [() => Model.fromBytes(Object.create(null)), /found an? /],
+        [() => Model.fromBytes(Object.create(null)), /found an object$/],
+        [() => Model.fromBytes({ get constructor() { throw 1; } }), /found an object$/],
+        [() => Model.fromBytes(() => 1), /found a function$/],
         [() => Picture.decode(), /^picture: expected a Uint8Array or a Uint8ClampedArray, found undefined$/],
         [() => Picture.decode(new Uint8Array(), "a\nb.png"), /^a\ufffdb.png: expected a PNG.* found an empty file$/, "InvalidFile"],
         [() => classifier.classify(frame, 3, 3), /^raw frame: expected 3 rows of 12 bytes, 12 bytes apart, found 24 bytes$/],

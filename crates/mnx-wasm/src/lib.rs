@@ -1,8 +1,7 @@
 //! mnx for JavaScript: the npm package `mobilenext`.
 //!
 //! [`Model`], [`Classifier`], [`Detector`], [`Session`] and `Picture` (feature `image`) are those of the `mnx` crate, on
-//! typed arrays. Build and use them as [docs/web.md](https://github.com/mobilenext/mnx/blob/main/docs/web.md) says; the page
-//! of the project, `web/index.html`, is written on them.
+//! typed arrays. `docs/web.md` of the project says how to build and use them; its page, `web/index.html`, is written on them.
 //!
 //! ```js
 //! import { load } from "mobilenext";

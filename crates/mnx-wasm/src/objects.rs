@@ -57,13 +57,14 @@ pub(crate) fn kind_of(value: &JsValue) -> String {
     if value.is_null() || value.is_undefined() {
         return if value.is_null() { "null" } else { "undefined" }.into();
     }
-    let name = if value.is_object() {
-        value.unchecked_ref::<Object>().constructor().name().into()
-    } else {
-        value.js_typeof().as_string().unwrap_or_default()
+    // An object may have no constructor, or one that throws.
+    let field = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok();
+    let class = || field(&field(value, "constructor")?, "name")?.as_string().filter(|name| !name.is_empty());
+    let name = match value.is_object() {
+        true => class().unwrap_or_else(|| "object".into()),
+        false => value.js_typeof().as_string().unwrap_or_default(),
     };
-    let article = if name.starts_with(['A', 'E', 'I', 'O', 'U', 'a', 'e', 'i', 'o']) { "an" } else { "a" };
     // `Uint8Array` begins as `you` does.
-    let article = if name.starts_with("Uint") { "a" } else { article };
-    format!("{article} {name}")
+    let vowel = name.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']);
+    format!("{} {name}", if vowel { "an" } else { "a" })
 }

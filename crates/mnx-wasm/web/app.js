@@ -24,7 +24,8 @@ function inside(path) {
 function startWorker() {
     const own = inside("worker.js");
     const url = own ? URL.createObjectURL(new Blob([own], { type: "text/javascript" })) : "worker.js";
-    const worker = new Worker(url, { type: "module" });
+    // From a disk, modules are not let into workers.
+    const worker = new Worker(url, { type: own ? "classic" : "module" });
     const waiting = new Map();
     worker.onmessage = ({ data: { id, result, error } }) => {
         const { resolve, reject } = waiting.get(id);
@@ -118,13 +119,27 @@ async function open(file) {
     stopCamera();
     await guarded(async (mine) => {
         say(`Reading ${file.name}…`);
-        const shown = await ask("decode", { file });
+        let shown;
+        try {
+            shown = await ask("decode", { file });
+        } catch (error) {
+            if (mine()) noPicture();
+            throw error;
+        }
         if (!mine()) return;
         current?.bitmap.close();
         current = { ...shown, name: file.name };
         draw(current.bitmap, current.bitmap.width, current.bitmap.height);
         await look(mine);
     });
+}
+
+/** An error is not shown beside the picture before. */
+function noPicture() {
+    current?.bitmap.close();
+    current = undefined;
+    $("stage").classList.remove("full");
+    canvas.setAttribute("aria-label", "No picture");
 }
 
 async function look(mine) {
