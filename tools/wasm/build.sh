@@ -11,12 +11,12 @@
 # Exit code 2: this machine cannot have it (no rustup, no standard library for WebAssembly). docs/web.md has more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-optimize=0 single=1 targets=(--lib)
+optimize=0 single=1 tests=0
 for argument in "$@"; do
     case $argument in
         --optimize) optimize=1 ;;
         --no-single) single=0 ;;
-        --tests) targets+=(--example panics) ;;
+        --tests) tests=1 ;;
         *) echo "usage: tools/wasm/build.sh [--optimize] [--no-single] [--tests]" >&2; exit 2 ;;
     esac
 done
@@ -47,13 +47,15 @@ mkdir -p "$OUT/mobilenext" "$OUT/models" "$OUT/pictures"
 unset RUSTFLAGS CARGO_BUILD_TARGET
 for build in simd128 scalar; do
     say "the build $build"
+    targets=(--lib)
+    [ $tests$build != 1simd128 ] || targets+=(--example panics)
     CARGO_ENCODED_RUSTFLAGS=$(flags $build) \
         cargo build --quiet --locked -p mnx-wasm "${targets[@]}" --profile web --target $T --target-dir "target/wasm-web/$build"
     "$TOOLS/debug/mnx-wasm-bindgen" "target/wasm-web/$build/$T/web/mnx_wasm.wasm" mobilenext "$OUT/mobilenext/$build"
 done
 
 rm -rf "$TOOLS/panics"
-[ ${#targets[@]} = 1 ] ||
+[ $tests = 0 ] ||
     "$TOOLS/debug/mnx-wasm-bindgen" "target/wasm-web/simd128/$T/web/examples/panics.wasm" panics "$TOOLS/panics"
 
 if [ $optimize = 1 ]; then
