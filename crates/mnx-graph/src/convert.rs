@@ -1,5 +1,6 @@
 //! Converts checkpoints into weight files. A checkpoint is a safetensors file with the tensor names of a dialect.
 
+mod assumption;
 mod detect;
 mod dialects;
 mod naming;
@@ -15,6 +16,7 @@ use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
 use crate::{CheckpointError, Error, Layer, Limits, Network, Spec};
 
+pub use assumption::Assumption;
 pub use detect::{Detected, detect, detect_with};
 pub use dialects::Dialect;
 use naming::{Found, Modules, NORM, Names, is_counter};

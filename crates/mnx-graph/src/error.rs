@@ -152,6 +152,10 @@ pub enum Error {
         /// How many bytes.
         bytes: u64,
     },
+    /// A [`Stopper`](crate::Stopper) ended the inference before it was complete. The session can run again after
+    /// [`resume`](crate::Stopper::resume).
+    #[error("inference: expected it to run to its end, found that another thread has stopped it")]
+    Stopped,
 }
 
 impl Error {
@@ -179,6 +183,7 @@ impl Error {
             | Error::StageTable { .. } => ErrorKind::InvalidInput,
             Error::Limit { .. } => ErrorKind::Limit,
             Error::Memory { .. } => ErrorKind::Memory,
+            Error::Stopped => ErrorKind::Stopped,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Runs a plan: turns a step and a unit into kernel calls.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::strip::{pad_rows, sample_rows};
 use mnx_tensor::{Blocking, Operation, Part, TensorView};
@@ -9,7 +11,7 @@ use crate::border;
 use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::plan::{BatchValue, Conv, Head, Home, LayerRef, Link, Pair, Plan, Shortcut, Step, StepKind};
-use crate::rows;
+use crate::{Error, Stopper, rows};
 
 /// How a session's memory is divided, in bytes.
 #[derive(Clone, Debug)]
@@ -112,6 +114,9 @@ pub(crate) struct Exec<'a> {
     input: TensorView<'a>,
     memory: *mut u8,
     regions: &'a Regions,
+    stopper: &'a Stopper,
+    /// Something was left out, so that there is no result.
+    stopped: AtomicBool,
 }
 
 // SAFETY: see the type: writes through `memory` are disjoint, and phases order them before their reads.
@@ -126,18 +131,43 @@ impl<'a> Exec<'a> {
         input: TensorView<'a>,
         memory: &'a mut Memory,
         regions: &'a Regions,
+        stopper: &'a Stopper,
     ) -> Self {
         assert!(memory.len() >= regions.end, "the session's memory holds all regions");
-        Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions }
+        Exec { layers, plan, input, memory: memory.as_mut_ptr(), regions, stopper, stopped: AtomicBool::new(false) }
     }
 
-    /// Runs unit `unit` of step `step` for picture `picture`, whose activations are in workspace number `workspace`. For a
+    /// Whether the inference was stopped, and the rest is to be left out.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // Resuming does not bring back what was left out.
+        if self.stopped.load(Ordering::Relaxed) {
+            return true;
+        }
+        if self.stopper.is_stopped() {
+            self.stopped.store(true, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// When all threads are through.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if something was left out.
+    pub(crate) fn finished(self) -> Result<(), Error> {
+        if self.stopped.into_inner() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Runs unit `unit` of step `step`, unless the inference was stopped, for picture `picture`, whose activations are in workspace number `workspace`. For a
     /// step of the batch, picture and workspace do not matter.
     ///
     /// # Safety
     /// - Earlier steps are complete: those of the picture, or, for a step of the batch, those of all pictures.
     /// - At the same time nobody else runs this unit, uses this workspace for another picture, or uses this hand's scratch.
     pub(crate) unsafe fn step(&self, step: usize, unit: usize, picture: usize, workspace: usize, hand: &mut Hand) {
+        if self.is_stopped() {
+            return;
+        }
         let place = (picture, step, unit);
         let before = hand.last.replace(place).filter(|&(p, s, u)| (p, s, u + 1) == place).map(|(.., unit)| unit);
         let Regions { workspace: workspace_bytes, scratch, scratch_start, .. } = *self.regions;

@@ -53,7 +53,7 @@ mod wiring;
 
 #[cfg(feature = "convert")]
 pub use convert::{
-    ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    Assumption, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
 };
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use converted::Converted;
@@ -77,7 +77,7 @@ pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, Plac
 pub use onnx::Onnx;
 pub use outputs::Outputs;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
-pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, ValueOutput};
+pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, Stopper, ValueOutput};
 pub use spec::{
     BlockKind, BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, Fit, HeadKind, Interpolation, Padding,
     Preprocessing, PriorBoxes, ScoreKind, Spec, Stage, Stem, Tap, TapPoint,

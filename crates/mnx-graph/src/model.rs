@@ -156,30 +156,64 @@ impl Model {
     fn read(path: &Path, options: &OpenOptions) -> Result<Model, Error> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
+        Model::read_from(&mut file, metadata.is_file().then_some(metadata.len()), options)
+    }
+
+    /// Reads a weight file to its end, from a pipe, a socket, an archive or a decompressor, say. Many small reads are slow: give
+    /// it a [`BufReader`](std::io::BufReader) where each of them asks the system.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let file: Vec<u8> = mnx_graph::init(&spec, 1)?;
+    /// let model = mnx_graph::Model::from_reader(&file[..])?;
+    /// assert_eq!(model.spec().classes, 1000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, else what is wrong with the file.
+    pub fn from_reader(reader: impl Read) -> Result<Model, Error> {
+        Model::from_reader_with(reader, &OpenOptions::default())
+    }
+
+    /// Reads a weight file to its end, with options.
+    ///
+    /// # Errors
+    /// As [`Model::from_reader`].
+    pub fn from_reader_with(mut reader: impl Read, options: &OpenOptions) -> Result<Model, Error> {
+        Model::read_from(&mut reader, None, options)
+    }
+
+    /// `len`: of the whole file, where it is known.
+    fn read_from(reader: &mut dyn Read, len: Option<u64>, options: &OpenOptions) -> Result<Model, Error> {
         let front = front(&options.limits, |n| {
             let mut bytes = Vec::new();
-            (&mut file).take(n as u64).read_to_end(&mut bytes)?;
+            reader.take(n as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         })?;
         #[cfg(all(feature = "memmap2", target_os = "linux"))]
-        if metadata.is_file() {
-            check_len(&front, metadata.len())?;
+        if let Some(len) = len {
+            check_len(&front, len)?;
             if let Some(mut pages) = HugePages::zeroed(front.layout.payload_len) {
-                let mut read = fill(&mut file, pages.bytes_mut())?;
-                read += fill(&mut file, &mut [0])?;
+                let mut read = fill(reader, pages.bytes_mut())?;
+                read += fill(reader, &mut [0])?;
                 check_len(&front, (front.payload_start + read) as u64)?;
                 return Model::new(front, Storage::Huge(pages), options);
             }
         }
         // A pipe's length shows only at its end: nothing is reserved on the word of its header.
-        let reserved = if metadata.is_file() {
-            check_len(&front, metadata.len())?;
-            front.layout.payload_len
-        } else {
-            0
+        let reserved = match len {
+            Some(len) => {
+                check_len(&front, len)?;
+                front.layout.payload_len
+            }
+            None => 0,
         };
         let (mut bytes, mut start) = aligned(reserved)?;
-        (&mut file).take(front.layout.payload_len as u64 + 1).read_to_end(&mut bytes)?;
+        reader.take(front.layout.payload_len as u64 + 1).read_to_end(&mut bytes)?;
         check_len(&front, (front.payload_start + bytes.len() - start) as u64)?;
         if !is_aligned(&bytes[start..]) {
             (bytes, start) = aligned_copy(&bytes[start..])?;
@@ -187,8 +221,27 @@ impl Model {
         Model::new(front, Storage::Bytes(Cow::Owned(bytes), start), options)
     }
 
+    /// Opens a weight file that is in somebody else's memory: what the model needs of it is copied.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn from_slice(bytes: &[u8]) -> Result<Model, Error> {
+        Model::from_slice_with(bytes, &OpenOptions::default())
+    }
+
+    /// As [`Model::from_slice`], with options.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn from_slice_with(bytes: &[u8], options: &OpenOptions) -> Result<Model, Error> {
+        let front = front_of(bytes, options)?;
+        let (payload, start) = aligned_copy(&bytes[front.payload_start..])?;
+        Model::new(front, Storage::Bytes(Cow::Owned(payload), start), options)
+    }
+
     /// Opens a weight file that is in memory or, as [`include_model!`](crate::include_model) gives it, in the program.
-    /// Bytes that are aligned to 64 bytes are used in place, others copied.
+    /// Bytes that are aligned to 64 bytes are used in place, others copied. [`Model::from_slice`] takes bytes that do not live
+    /// as long.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -354,7 +407,7 @@ fn check_len(front: &Front, found: u64) -> Result<(), Error> {
 
 /// Reads until the memory is full or the file at its end; how much that was.
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
-fn fill(file: &mut File, mut room: &mut [u8]) -> Result<usize, Error> {
+fn fill(file: &mut dyn Read, mut room: &mut [u8]) -> Result<usize, Error> {
     let all = room.len();
     while !room.is_empty() {
         match file.read(room) {

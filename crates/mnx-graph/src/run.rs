@@ -7,6 +7,7 @@ use crate::graph::ValueId;
 use crate::layers::Layers;
 use crate::plan::Plan;
 use crate::threads::{Shares, Watch};
+use crate::{Error, Stopper};
 
 /// Everything that depends on the input's shape.
 pub(crate) struct Prepared {
@@ -41,15 +42,28 @@ pub(crate) enum Until {
 
 impl Prepared {
     /// Picture by picture on this thread, then the steps of the batch.
-    pub(crate) fn run_alone(&mut self, layers: &Layers, input: TensorView<'_>, until: Until, watch: &mut impl Watch) {
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it was stopped before its end.
+    pub(crate) fn run_alone(
+        &mut self,
+        layers: &Layers,
+        input: TensorView<'_>,
+        until: Until,
+        stopper: &Stopper,
+        watch: &mut impl Watch,
+    ) -> Result<(), Error> {
         // SAFETY: plan and regions were made for these layers and this shape of input.
-        let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, &self.regions) };
+        let exec = unsafe { Exec::new(layers, &self.plan, input, &mut self.memory, &self.regions, stopper) };
         let mut hand = Hand::new(0);
         let mut run = |steps: std::ops::Range<usize>, picture: usize| {
             for step in steps {
                 for unit in 0..exec.units(step) {
                     // SAFETY: one thread does everything in order. Workspace 0 and worker 0's scratch exist.
                     unsafe { exec.step(step, unit, picture, 0, &mut hand) }
+                }
+                if exec.is_stopped() {
+                    return;
                 }
                 watch.step(&exec, step, picture);
             }
@@ -58,5 +72,6 @@ impl Prepared {
         if until == Until::Outputs {
             run(exec.picture_steps()..self.plan.steps.len(), 0);
         }
+        exec.finished()
     }
 }

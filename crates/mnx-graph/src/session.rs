@@ -1,135 +1,40 @@
 //! The mutable state of one stream of inferences.
 
-use mnx_tensor::{Cpu, Isa, TensorView, TunedFor, memory};
+mod layouts;
+mod observe;
+mod options;
+mod stop;
 
-use crate::exec::{Exec, Regions};
-use crate::graph::{Graph, ValueId};
+pub use observe::{BlockOutput, ValueOutput};
+pub use options::{MAX_THREADS, SessionOptions};
+pub use stop::Stopper;
+
+use layouts::Layouts;
+use mnx_tensor::{Cpu, ErrorKind, Isa, TensorView, TunedFor};
+
+use crate::exec::Regions;
+use crate::graph::Graph;
 use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::outputs::Outputs;
 use crate::plan::{BatchValue, Plan};
 use crate::run::{Observed, Prepared, Until};
 use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
-use crate::{Error, Model, ThreadPool};
-
-/// Most threads that a session accepts.
-pub const MAX_THREADS: usize = 1024;
-
-/// How a session runs. The default: one thread per physical core, the fastest ISA.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// Threads that work on an inference, the calling one included, 1 to [`MAX_THREADS`]. `None`: as many as
-    /// there are physical cores that the calling thread may run on, slow ones of big.LITTLE left out (1 without the
-    /// feature `rayon`). The result has the same bits for every number.
-    pub threads: Option<usize>,
-    /// Which kernels run. `None`: those that the environment variable `MNX_ISA` names, else the fastest.
-    pub isa: Option<Isa>,
-    /// For which cores the kernels' tiles were chosen. `None`: as the environment variable `MNX_TUNED_FOR` says, else what
-    /// this CPU is. The result has the same bits for every choice.
-    pub tuned_for: Option<TunedFor>,
-    /// Whether int8 layers use instructions for dot products of bytes, if the CPU has them. `None`: unless the environment
-    /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
-    pub dot_products: Option<bool>,
-    /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
-    pub pool: Option<ThreadPool>,
-}
-
-impl SessionOptions {
-    /// The default.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With this many threads.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// With the kernels of this ISA.
-    #[must_use]
-    pub fn isa(mut self, isa: Isa) -> Self {
-        self.isa = Some(isa);
-        self
-    }
-
-    /// With the kernels for these cores, where there are any of their own.
-    #[must_use]
-    pub fn tuned_for(mut self, tuned_for: TunedFor) -> Self {
-        self.tuned_for = Some(tuned_for);
-        self
-    }
-
-    /// With instructions for dot products of bytes, if the CPU has them, or without.
-    #[must_use]
-    pub fn dot_products(mut self, dot_products: bool) -> Self {
-        self.dot_products = Some(dot_products);
-        self
-    }
-
-    /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
-    /// progress alone while the pool is busy.
-    #[must_use]
-    pub fn pool(mut self, pool: ThreadPool) -> Self {
-        self.pool = Some(pool);
-        self
-    }
-}
-
-impl std::fmt::Debug for SessionOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SessionOptions")
-            .field("threads", &self.threads)
-            .field("isa", &self.isa)
-            .field("tuned_for", &self.tuned_for)
-            .field("dot_products", &self.dot_products)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One picture's output of one block.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct BlockOutput<'a> {
-    /// Index in [`Network::blocks`](crate::Network::blocks).
-    pub block: usize,
-    /// The block's name in a checkpoint, e.g. `features.3`.
-    pub name: &'a str,
-    /// Which picture of the batch.
-    pub picture: usize,
-    /// `[C, H, W]`.
-    pub shape: [usize; 3],
-    /// The values in that order. Of a block that ends in int8: what its u8 numbers stand for.
-    pub values: &'a [f32],
-}
-
-/// One picture's values between two layers.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ValueOutput<'a> {
-    /// Its name in a weight file: that of the layer (or `maxpool`, or `pool`) which makes it, and `.output`; or `input`, if
-    /// that is quantised.
-    pub name: &'a str,
-    /// Which picture of the batch.
-    pub picture: usize,
-    /// `[C, H, W]`.
-    pub shape: [usize; 3],
-    /// The values in that order.
-    pub values: &'a [f32],
-}
+use crate::{Error, Model};
 
 /// Runs a [`Model`]: owns the memory for activations, which is laid out for an input's shape when that shape
-/// first comes and kept. Sessions are cheap; give each thread its own, on one shared model.
+/// first comes. Sessions are cheap; give each thread its own, on one shared model.
 ///
-/// On one thread a `run` with the shape of the one before allocates nothing; on several, only what rayon does.
+/// The memory of the last four shapes is kept, as far as it is within [`Limits::arena_bytes`](crate::Limits::arena_bytes) together;
+/// [`forget`](Session::forget) gives it back. On one thread a `run` with one of these shapes allocates nothing; on several,
+/// only what rayon does.
 pub struct Session {
     model: Model,
     layers: Layers,
     threads: usize,
     crew: Crew,
-    prepared: Option<Prepared>,
+    layouts: Layouts,
+    stopper: Stopper,
     /// Features of a classifier in int8, dequantised.
     features: Vec<f32>,
 }
@@ -162,7 +67,8 @@ impl Session {
             return Err(Error::Threads { most: MOST, found: threads });
         }
         let crew = Crew::new(threads, options.pool)?;
-        Ok(Session { model: model.clone(), layers, threads, crew, prepared: None, features: Vec::new() })
+        let (layouts, stopper) = (Layouts::new(), Stopper::default());
+        Ok(Session { model: model.clone(), layers, threads, crew, layouts, stopper, features: Vec::new() })
     }
 
     /// The model that it runs.
@@ -202,17 +108,26 @@ impl Session {
 
     /// `observed`: what exists whole besides the outputs.
     fn prepare_for(&mut self, shape: [usize; 4], observed: Observed) -> Result<(), Error> {
-        if self.prepared.as_ref().is_some_and(|p| p.shape == shape && p.observed == observed) {
+        if self.layouts.bring(shape, observed) {
             return Ok(());
         }
+        match self.lay_out(shape, observed) {
+            // There may be enough without the memory of other shapes.
+            Err(error) if error.kind() == ErrorKind::Memory && !self.layouts.is_empty() => {
+                self.layouts.clear();
+                self.lay_out(shape, observed)
+            }
+            result => result,
+        }
+    }
+
+    fn lay_out(&mut self, shape: [usize; 4], observed: Observed) -> Result<(), Error> {
         let channels = self.model.spec().channels;
         let [batch, found_channels, height, width] = shape;
         if found_channels != channels || batch == 0 || height == 0 || width == 0 {
             return Err(Error::Input { channels, found: shape });
         }
         let limits = self.model.limits();
-        // The old memory goes first: both together could be too much.
-        self.prepared = None;
         let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
         let keep = match observed {
             Observed::Nothing => Vec::new(),
@@ -236,8 +151,9 @@ impl Session {
             return Err(Error::Limit { what, limit: limits.macs, found: macs });
         }
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
+        self.layouts.make_room(bytes, limit);
         let memory = regions.memory()?;
-        self.prepared = Some(Prepared { shape, observed, keep, memory, regions, shares, plan });
+        self.layouts.add(Prepared { shape, observed, keep, memory, regions, shares, plan });
         Ok(())
     }
 
@@ -260,6 +176,35 @@ impl Session {
     pub fn run(&mut self, input: TensorView<'_>) -> Result<Outputs<'_>, Error> {
         self.run_watched(input, Until::Outputs, &mut ())?;
         self.outputs()
+    }
+
+    /// As [`run`](Session::run), and copies the first output, that of `run(…).data()`, to memory of the caller.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let input = mnx_tensor::Tensor::zeros([2, 3, 64, 64])?;
+    /// let mut logits = [0.0; 2 * 1000];
+    /// session.run_into(input.view(), &mut logits)?;
+    /// assert_eq!(logits[..], session.run(input.view())?.data()[..]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Session::run); and [`Error::Tensor`] when `output` does not have exactly as many elements, before anything
+    /// is computed.
+    pub fn run_into(&mut self, input: TensorView<'_>, output: &mut [f32]) -> Result<(), Error> {
+        self.prepare(input.shape())?;
+        let (expected, found) = (self.outputs()?.data().len(), output.len());
+        if expected != found {
+            return Err(mnx_tensor::Error::Length { what: "output", expected, found }.into());
+        }
+        output.copy_from_slice(self.run(input)?.data());
+        Ok(())
     }
 
     /// What the classifier sees: the pooled features `[N, C, 1, 1]` of an input `[N, 3, H, W]`, for embeddings or a
@@ -286,7 +231,7 @@ impl Session {
             return Err(Error::Detector { wanted: "features" });
         };
         self.run_watched(input, Until::Features, &mut ())?;
-        let features = self.prepared.as_mut().and_then(|p| p.plan.features.map(|index| (p, index)));
+        let features = self.layouts.current_mut().and_then(|p| p.plan.features.map(|index| (p, index)));
         let Some((p, index)) = features else { return Ok(TensorView::new([0, channels, 1, 1], &[])?) };
         let batch = p.shape[0];
         let (BatchValue { stride, quantization, .. }, start) = (p.plan.batch[index], p.regions.batch[index]);
@@ -309,79 +254,20 @@ impl Session {
         Ok(TensorView::new([batch, channels, 1, 1], features)?)
     }
 
-    /// As [`run`](Session::run), and calls `observe` with the output of every block of every picture: the same
-    /// bits that `run` computes. Runs on the calling thread alone; takes more memory, which is laid out anew when calls of
-    /// both kinds alternate.
-    ///
-    /// # Errors
-    /// As [`run`](Session::run).
-    pub fn run_observed(
-        &mut self,
-        input: TensorView<'_>,
-        mut observe: impl FnMut(BlockOutput<'_>),
-    ) -> Result<Outputs<'_>, Error> {
-        self.prepare_for(input.shape(), Observed::Blocks)?;
-        if let Some(p) = &mut self.prepared {
-            let blocks = &self.model.network().blocks;
-            let block_of = |value: ValueId| p.keep.iter().position(|&kept| kept == value);
-            let ends: Vec<_> = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
-            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                let Some(block) = ends[step] else { return };
-                observe(BlockOutput { block, name: &blocks[block].name, picture, shape, values });
-            };
-            let wanted = ends.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
-            p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
-        }
-        self.outputs()
-    }
-
-    /// As [`run_observed`](Session::run_observed), for every value of the network instead of every block's output: the output
-    /// of each layer after its activation and shortcut, and those of the pools. A value that is kept as u8 is what its u8 stand
-    /// for. The outputs are what it returns.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), mnx_graph::Error> {
-    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
-    /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
-    /// let mut names = Vec::new();
-    /// session.run_observing_values(input.view(), |value| names.push(value.name.to_owned()))?;
-    /// assert_eq!((&*names[0], &*names[names.len() - 1]), ("features.0.0.output", "pool.output"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`run`](Session::run).
-    pub fn run_observing_values(
-        &mut self,
-        input: TensorView<'_>,
-        mut observe: impl FnMut(ValueOutput<'_>),
-    ) -> Result<Outputs<'_>, Error> {
-        let [.., height, width] = input.shape();
-        self.prepare_for(input.shape(), Observed::Values)?;
-        if let Some(p) = &mut self.prepared {
-            let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
-            let values = p.plan.steps.iter().map(|step| step.value);
-            let names: Vec<_> = values.map(|value| graph.file_name(value)).collect();
-            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                let Some(name) = &names[step] else { return };
-                observe(ValueOutput { name, picture, shape, values });
-            };
-            let wanted = names.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
-            p.run_alone(&self.layers, input, Until::Outputs, &mut watch);
-        }
-        self.outputs()
-    }
-
-    /// Bytes of the session's memory: activations, scratch, padding, logits. Weights and the caller's input
-    /// are not in it. 0 before the first [`prepare`](Session::prepare) or [`run`](Session::run).
+    /// Bytes of the session's memory: activations, scratch, padding, logits, of all shapes that it keeps. Weights and the
+    /// caller's input are not in it. 0 before the first [`prepare`](Session::prepare) or [`run`](Session::run).
     pub fn arena_bytes(&self) -> usize {
-        self.prepared.as_ref().map_or(0, |p| p.memory.len())
+        self.layouts.bytes()
+    }
+
+    /// Gives back the memory of all shapes. The next run lays it out anew.
+    pub fn forget(&mut self) {
+        self.layouts.clear();
+    }
+
+    /// What ends this session's inferences from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
     }
 
     /// Runs as many threads as it has, or alone.
@@ -392,13 +278,12 @@ impl Session {
         watch: &mut W,
     ) -> Result<(), Error> {
         self.prepare(input.shape())?;
-        let Some(p) = &mut self.prepared else { return Ok(()) };
-        self.crew.run(p, &self.layers, input, until, watch);
-        Ok(())
+        let Some(p) = self.layouts.current_mut() else { return Ok(()) };
+        self.crew.run(p, &self.layers, input, until, &self.stopper, watch)
     }
 
     pub(crate) fn prepared(&self) -> Option<&Prepared> {
-        self.prepared.as_ref()
+        self.layouts.current()
     }
 
     pub(crate) fn layers(&self) -> &Layers {
@@ -406,34 +291,14 @@ impl Session {
     }
 
     fn outputs(&self) -> Result<Outputs<'_>, Error> {
-        let prepared = self.prepared.as_ref().expect("a run prepares");
+        let prepared = self.layouts.current().expect("a run prepares");
         Outputs::new(prepared)
-    }
-}
-
-/// Hands on what steps have written.
-struct Observer<F> {
-    /// Per step whether its output is wanted.
-    wanted: Vec<bool>,
-    values: Vec<f32>,
-    /// Gets the step, the picture, `[C, H, W]` and the values.
-    observe: F,
-}
-
-impl<F: FnMut(usize, usize, [usize; 3], &[f32])> Watch for Observer<F> {
-    fn step(&mut self, exec: &Exec, step: usize, picture: usize) {
-        if self.wanted.get(step) != Some(&true) {
-            return;
-        }
-        // SAFETY: the step has run, on this thread, which is the only one.
-        let shape = unsafe { exec.read(step, 0, picture, &mut self.values) };
-        (self.observe)(step, picture, shape, &self.values);
     }
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shape = self.prepared.as_ref().map(|p| p.shape);
+        let shape = self.layouts.current().map(|p| p.shape);
         f.debug_struct("Session")
             .field("isa", &self.isa())
             .field("threads", &self.threads)

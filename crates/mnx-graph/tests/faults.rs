@@ -286,3 +286,43 @@ fn forked(work: impl FnOnce() -> bool) -> Option<i32> {
     }
     None
 }
+
+/// Stopped at any moment, a run either ends with the error or has its bits, and the next one has them in any case.
+#[test]
+fn runs_are_stopped_and_resumed() {
+    let _one = one();
+    let (model, input) = (model(), input(3));
+    let expected = alone(&model, &input);
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    for threads in [1, 3] {
+        let mut session = session(&model, threads, &pool);
+        session.prepare(input.shape()).unwrap();
+        let stopper = session.stopper();
+        let (mut stopped, mut complete) = (0, 0);
+        for round in 0..300_u32 {
+            let result = std::thread::scope(|scope| {
+                let stop = || {
+                    std::thread::sleep(Duration::from_micros(u64::from(round % 30) * 20));
+                    stopper.stop();
+                };
+                scope.spawn(stop);
+                session.run(input.view()).map(|outputs| outputs.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+            });
+            match result {
+                Ok(bits) => {
+                    assert_eq!(bits, expected, "{threads} threads, round {round}");
+                    complete += 1;
+                }
+                Err(mnx_graph::Error::Stopped) => stopped += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(matches!(session.features(input.view()), Err(mnx_graph::Error::Stopped)));
+            let mut seen = 0;
+            assert!(session.run_observed(input.view(), |_| seen += 1).is_err());
+            assert_eq!(seen, 0, "blocks that were not computed");
+            stopper.resume();
+            assert_eq!(bits(&mut session, &input), expected, "{threads} threads, after round {round}");
+        }
+        assert!(stopped > 0, "{complete} runs were complete");
+    }
+}

@@ -34,6 +34,14 @@ fn assert_numbered(model: &Model) {
 fn what_is_written_is_read() {
     let file = small_file();
     assert_eq!(file.len() % 64, 0);
+    assert_numbered(&Model::from_slice(&file[..]).unwrap());
+    assert_numbered(&Model::from_reader(&file[..]).unwrap());
+    // As from a pipe, a few bytes at a time, and in two parts.
+    assert_numbered(&Model::from_reader(std::io::Read::chain(&file[..100], &file[100..])).unwrap());
+    let cut = |end: usize| Model::from_reader(&file[..end]).unwrap_err().to_string();
+    assert_eq!(cut(file.len() - 1), Model::from_slice(&file[..file.len() - 1]).unwrap_err().to_string());
+    let longer = [&file[..], &[0]].concat();
+    assert!(matches!(Model::from_reader(&longer[..]), Err(Error::File(FileError::TrailingBytes { .. }))));
     assert_numbered(&Model::from_bytes(file).unwrap());
 }
 

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Limit,
     /// The machine did not give enough memory.
     Memory,
+    /// Another thread asked for an end.
+    Stopped,
 }
 
 impl From<&std::io::Error> for ErrorKind {

@@ -43,6 +43,15 @@ impl Tensor {
         Ok(Tensor { shape, data })
     }
 
+    /// As [`from_slice`](Tensor::from_slice), for values that are not needed otherwise. They are copied once, because a
+    /// tensor is aligned and a vector need not be; a [`TensorView`] needs no copy.
+    ///
+    /// # Errors
+    /// As [`from_slice`](Tensor::from_slice).
+    pub fn from_vec(shape: [usize; 4], values: Vec<f32>) -> Result<Tensor, Error> {
+        Tensor::from_slice(shape, &values)
+    }
+
     /// `[N, C, H, W]`.
     pub fn shape(&self) -> [usize; 4] {
         self.shape
@@ -118,5 +127,9 @@ mod tests {
         #[cfg(target_pointer_width = "64")]
         assert!(matches!(Tensor::zeros([1, 1, 1, 1 << 50]), Err(Error::Memory { .. })));
         assert_eq!(Tensor::zeros([0, 3, 1, 1]).unwrap().data().len(), 0);
+        let tensor = Tensor::from_vec([1, 1, 2, 1], vec![1.0, 2.0]).unwrap();
+        assert_eq!((tensor.shape(), tensor.data()), ([1, 1, 2, 1], &[1.0, 2.0][..]));
+        let short = Tensor::from_vec([1, 1, 2, 1], vec![1.0]).unwrap_err();
+        assert_eq!(short, Error::Length { what: "tensor", expected: 2, found: 1 });
     }
 }

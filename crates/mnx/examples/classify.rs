@@ -33,7 +33,7 @@ fn classify(model: &std::path::Path, pictures: &[std::ffi::OsString]) -> Result<
         println!("{}, {} x {}", path.display(), picture.width(), picture.height());
         for found in classifier.classify(&picture, 3)? {
             // A model without names has indices all the same.
-            let name = found.label.map_or_else(|| format!("class {}", found.index), str::to_owned);
+            let name = found.label.map_or_else(|| format!("class {}", found.index), |label| label.to_string());
             println!("{:>7.1} %  {name}", found.probability * 100.0);
         }
     }

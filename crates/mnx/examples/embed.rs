@@ -33,7 +33,7 @@ fn classify() -> Result<(), Error> {
 
     println!("a drawing of a ship, {width} x {height}:");
     for found in classifier.classify(frame, 3)? {
-        println!("{:>5.1} %  {}", found.probability * 100.0, found.label.unwrap_or("?"));
+        println!("{:>5.1} %  {}", found.probability * 100.0, found.label.as_deref().unwrap_or("?"));
     }
     Ok(())
 }

@@ -75,5 +75,7 @@ fn work(mut classifier: Classifier, paths: &Mutex<Receiver<String>>) {
 fn answer(classifier: &mut Classifier, path: &str) -> Result<String, Error> {
     let picture = Picture::open(path)?;
     let best = classifier.classify(&picture, 1)?;
-    Ok(best.first().map_or_else(String::new, |best| format!("{}\t{:.3}", best.label.unwrap_or("?"), best.probability)))
+    Ok(best
+        .first()
+        .map_or_else(String::new, |best| format!("{}\t{:.3}", best.label.as_deref().unwrap_or("?"), best.probability)))
 }

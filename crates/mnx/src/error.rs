@@ -163,6 +163,12 @@ impl Error {
     }
 }
 
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::Graph(error.into())
+    }
+}
+
 impl From<mnx_tensor::Error> for Error {
     fn from(error: mnx_tensor::Error) -> Self {
         Error::Graph(error.into())

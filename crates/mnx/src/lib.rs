@@ -9,7 +9,7 @@
 //! let mut classifier = Classifier::new(&model)?;
 //! let picture = mnx::Picture::open("cat.jpg")?;
 //! for found in classifier.classify(&picture, 5)? {
-//!     println!("{:>5.1} %  {}", found.probability * 100.0, found.label.unwrap_or("?"));
+//!     println!("{:>5.1} %  {}", found.probability * 100.0, found.label.as_deref().unwrap_or("?"));
 //! }
 //! # Ok(())
 //! # }
@@ -21,9 +21,10 @@
 //!
 //! - [`Model`]: an immutable weight file (`.mnx`), read, memory-mapped or [embedded](include_model!); `Send + Sync` and cheap to clone.
 //! - [`Session`]: the memory of one stream of inferences; raw tensors `[N, 3, H, W]` in, logits out. Any N, H and W from 1 on.
-//! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB8, RGBA8) resized, cropped and normalised as torchvision does.
+//! - [`Preprocessor`]: a [`Picture`] or a raw [`Frame`] (RGB, BGR, grey, NV12) resized, cropped and normalised as torchvision does.
 //! - [`Classifier`]: the three together. [`Detector`]: the same for networks that say where things are, with a
 //!   [`PostProcessor`], which makes boxes of raw outputs.
+//! - [`Pool`]: a fixed number of these for the threads of a service.
 //! - [`ops`]: single layers on plain tensors, without any network; [`unstable::pack`] orders their weights once for many calls.
 //! - [`Spec`], [`Network`]: what a model is made of; [`init`], `convert` (feature `convert`) and `Onnx` (feature `onnx`) make
 //!   weight files.
@@ -73,7 +74,7 @@
 //! A [`Model`] never changes: clones share it, any number of threads can use it. A [`Session`] is one stream of inferences;
 //! give each thread its own. `SessionOptions::threads` says how many threads work on *one* inference (default: as many as
 //! there are physical cores): good for latency. For throughput, run one session of one thread per core, as the example
-//! `service` does. Helpers come from a pool that sessions share or from one of your own (`SessionOptions::pool`); the calling
+//! `service` does; a [`Pool`] lends them to threads that come and go. A [`Stopper`] ends an inference from another thread. Helpers come from a pool that sessions share or from one of your own (`SessionOptions::pool`); the calling
 //! thread never waits for a helper that has not started, so sessions can share a pool, and a busy one costs time only.
 //!
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
@@ -111,7 +112,7 @@
 //! # Memory
 //!
 //! A session lays its memory out when an input's shape first comes ([`Session::prepare`] does it beforehand,
-//! [`Session::arena_bytes`] says how much) and keeps it. A warm run on one thread allocates nothing; on several, only
+//! [`Session::arena_bytes`] says how much) and keeps it for the last four shapes. A warm run on one thread allocates nothing; on several, only
 //! rayon does. Weights are used in place: mapped, embedded or read once.
 //!
 //! # Errors
@@ -146,10 +147,12 @@
 mod classifier;
 mod detect;
 mod error;
+mod label;
 mod labels;
 mod picture;
 #[cfg(feature = "plot")]
 pub mod plot;
+mod pool;
 mod preprocess;
 mod resize;
 mod topk;
@@ -157,6 +160,7 @@ mod topk;
 pub use classifier::{Classifier, Prediction};
 pub use detect::{DetectOptions, Detection, Detections, Detector, PostProcessor, ScoredBox};
 pub use error::Error;
+pub use label::Label;
 pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use mnx_graph::Converted;
@@ -165,23 +169,24 @@ pub use mnx_graph::{
     Error as GraphError, ErrorKind, Extra, ExtraKind, FileError, FileKind, Fit, HeadKind, InFile, Int8Weights,
     Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model, Network, OpenOptions,
     Outputs, PackedInt8, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization,
-    QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, StoredTensor, Tap,
-    TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model,
+    QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Stopper, StoredTensor,
+    Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model,
     write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
-    CheckpointError, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with,
-    naming,
+    Assumption, CheckpointError, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect,
+    detect_with, naming,
 };
 #[cfg(feature = "onnx")]
 pub use mnx_graph::{Onnx, OnnxError};
 pub use mnx_tensor::peak::{copy_bandwidth, dot_peak, fma_peak};
 pub use mnx_tensor::table::{KernelInfo, all as kernels};
 pub use mnx_tensor::{Clamp, Cpu, Error as TensorError, Isa, Operation, Tensor, TensorView, TunedFor, ops};
-pub use picture::{Frame, Picture, PictureLimits};
+pub use picture::{Frame, Picture, PictureLimits, Yuv};
 #[cfg(feature = "image")]
 pub use picture::{PictureFormat, PictureReader};
+pub use pool::{Borrowed, Pool};
 pub use preprocess::Preprocessor;
 pub use topk::{softmax, top_k};
 

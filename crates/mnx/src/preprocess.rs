@@ -48,6 +48,8 @@ pub struct Preprocessor {
     /// For each channel, the normalised value of every byte. Looking it up gives the same bits as computing it, and is faster.
     values: [[f32; 256]; 3],
     resizer: Resizer,
+    /// A frame whose chroma was apart.
+    converted: Vec<u8>,
 }
 
 impl Preprocessor {
@@ -78,7 +80,15 @@ impl Preprocessor {
             // As in torchvision, the division, the difference and the quotient are rounded once each.
             std::array::from_fn(|byte| (byte as f32 / 255.0 - mean[channel]) / std[channel])
         });
-        Ok(Preprocessor { resolution, resize, fit, interpolation, values, resizer: Resizer::default() })
+        Ok(Preprocessor {
+            resolution,
+            resize,
+            fit,
+            interpolation,
+            values,
+            resizer: Resizer::default(),
+            converted: Vec::new(),
+        })
     }
 
     /// Side of the network's input in pixels.
@@ -132,17 +142,26 @@ impl Preprocessor {
         if output.len() != self.elements() {
             return Err(Error::InputLength { expected: self.elements(), found: output.len() });
         }
-        let frame = frame.into();
+        let mut converted = std::mem::take(&mut self.converted);
+        let result = frame.into().in_one_plane(&mut converted).map_err(Error::from);
+        let result = result.and_then(|frame| self.prepare(frame, output));
+        self.converted = converted;
+        result
+    }
+
+    /// A frame of one plane.
+    fn prepare(&mut self, frame: Frame<'_>, output: &mut [f32]) -> Result<(), Error> {
         let resolution = self.resolution;
         let [x, y] = self.axes(frame.width(), frame.height());
+        let order = frame.format().order();
         if x.is_unchanged() && y.is_unchanged() {
             let bytes = frame.format().bytes();
             let columns = x.offset * bytes..(x.offset + resolution) * bytes;
             let rows = (y.offset..y.offset + resolution).map(|row| &frame.row(row)[columns.clone()]);
-            normalise(&self.values, rows, bytes, output);
+            normalise(&self.values, rows, bytes, order, output);
         } else {
             let square = self.resizer.resize(frame, &x, &y)?;
-            normalise(&self.values, square.chunks_exact(3 * resolution), 3, output);
+            normalise(&self.values, square.chunks_exact(3 * resolution), 3, order, output);
         }
         Ok(())
     }
@@ -176,18 +195,21 @@ impl std::fmt::Debug for Preprocessor {
     }
 }
 
-/// Writes interleaved pixels to the three planes of `output`.
+/// Writes interleaved pixels of so many bytes to the three planes of `output`. Red, green and blue are in this order in a pixel.
 fn normalise<'a>(
     values: &[[f32; 256]; 3],
     rows: impl Iterator<Item = &'a [u8]> + Clone,
     bytes: usize,
+    order: [usize; 3],
     output: &mut [f32],
 ) {
     let plane = output.len() / 3;
-    for (channel, (values, plane)) in values.iter().zip(output.chunks_exact_mut(plane)).enumerate() {
+    for ((values, plane), at) in values.iter().zip(output.chunks_exact_mut(plane)).zip(order) {
         let pixels = rows.clone().flat_map(|row| row.chunks_exact(bytes));
+        // One byte is all three.
+        let at = at.min(bytes - 1);
         for (value, pixel) in plane.iter_mut().zip(pixels) {
-            *value = values[usize::from(pixel[channel])];
+            *value = values[usize::from(pixel[at])];
         }
     }
 }

@@ -165,8 +165,8 @@ pub(crate) struct Resizer {
 }
 
 impl Resizer {
-    /// Resizes and crops a frame. Returns red, green and blue bytes, in rows without gaps. The axes are those of the frame's
-    /// width and height.
+    /// Resizes and crops a frame of one plane. Returns three bytes per pixel in the [order](PixelFormat::order) of the frame, in
+    /// rows without gaps. The axes are those of the frame's width and height.
     ///
     /// # Errors
     /// [`Error::Memory`] when there is no memory for them.
@@ -245,20 +245,21 @@ fn along_columns<'a>(
 /// The pass along one row, to kept pixels of three bytes. The row's first pixel is pixel `start` of the axis.
 fn along_row(format: PixelFormat, row: &[u8], start: usize, weights: &Weights, target: &mut [u8]) {
     match format {
-        PixelFormat::Rgb8 => along_row_of::<3>(row, start, weights, target),
-        PixelFormat::Rgba8 => along_row_of::<4>(row, start, weights, target),
+        PixelFormat::Rgb8 | PixelFormat::Bgr8 => along_row_of::<3>(row, start, weights, target),
+        PixelFormat::Rgba8 | PixelFormat::Bgra8 => along_row_of::<4>(row, start, weights, target),
+        PixelFormat::Grey8 | PixelFormat::Nv12 => along_row_of::<1>(row, start, weights, target),
     }
 }
 
-/// As [`row`], for pixels of `BYTES` bytes. A fourth byte is ignored.
+/// As [`along_row`], for pixels of `BYTES` bytes. A fourth byte is ignored, and one is all three.
 fn along_row_of<const BYTES: usize>(row: &[u8], start: usize, weights: &Weights, target: &mut [u8]) {
     let (pixels, _) = row.as_chunks::<BYTES>();
     let (targets, _) = target.as_chunks_mut::<CHANNELS>();
     for ((first, weights), target) in weights.iter().zip(targets) {
         let mut sums = [HALF; CHANNELS];
         for (pixel, weight) in pixels[first - start..].iter().zip(weights) {
-            for (sum, &byte) in sums.iter_mut().zip(pixel) {
-                *sum += i32::from(byte) * weight;
+            for (channel, sum) in sums.iter_mut().enumerate() {
+                *sum += i32::from(pixel[channel % BYTES]) * weight;
             }
         }
         *target = sums.map(round);

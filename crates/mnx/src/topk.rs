@@ -13,11 +13,19 @@ use std::cmp::Ordering;
 /// assert_eq!(mnx::softmax(&[0.0, f32::NEG_INFINITY]), [1.0, 0.0]);
 /// ```
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let (largest, sum) = largest_and_sum(logits);
+    logits.iter().map(|&logit| probability(logit, largest, sum)).collect()
+}
+
+/// The largest logit and the sum of all `exp(x - largest)`.
+fn largest_and_sum(logits: &[f32]) -> (f32, f64) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // `f32::max` ignores a NaN, but the NaN's own term below makes the sum NaN.
-    let terms = logits.iter().map(|&logit| f64::from(logit - largest).exp());
-    let sum: f64 = terms.clone().sum();
-    terms.map(|term| (term / sum) as f32).collect()
+    (largest, logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum())
+}
+
+fn probability(logit: f32, largest: f32, sum: f64) -> f32 {
+    (f64::from(logit - largest).exp() / sum) as f32
 }
 
 /// Indices and probabilities (see [`softmax`]) of the `k` largest logits, the largest first. Equal logits are in order of their
@@ -29,12 +37,27 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 /// assert!(top[0].1 > 0.66 && top[0].1 < 0.67);
 /// ```
 pub fn top_k(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
-    let probabilities = softmax(logits);
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    // Sorted by logit, because probabilities that underflow would be equal.
-    order.sort_by(|&a, &b| descending(logits[a], logits[b]));
+    let mut order = Vec::new();
+    best(logits, k, &mut order).collect()
+}
+
+/// As [`top_k`]. `order` is room that is kept from call to call.
+pub(crate) fn best<'a>(
+    logits: &'a [f32],
+    k: usize,
+    order: &'a mut Vec<usize>,
+) -> impl ExactSizeIterator<Item = (usize, f32)> + 'a {
+    order.clear();
+    order.extend(0..logits.len());
+    // By logit, because probabilities that underflow would be equal.
+    let first = |&a: &usize, &b: &usize| descending(logits[a], logits[b]).then(a.cmp(&b));
+    if (1..order.len()).contains(&k) {
+        order.select_nth_unstable_by(k - 1, first);
+    }
     order.truncate(k);
-    order.into_iter().map(|index| (index, probabilities[index])).collect()
+    order.sort_unstable_by(first);
+    let (largest, sum) = largest_and_sum(logits);
+    order.iter().map(move |&index| (index, probability(logits[index], largest, sum)))
 }
 
 /// Larger numbers first, NaN last.

@@ -49,7 +49,7 @@ fn a_detector_is_its_three_parts() {
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
             assert_eq!((found.index, found.score), (expected.class, expected.score));
-            assert_eq!(found.label, [None, Some("a"), Some("b"), Some("c")][found.index]);
+            assert_eq!(found.label.as_deref(), [None, Some("a"), Some("b"), Some("c")][found.index]);
             let corners = [found.xmin, found.ymin, found.xmax, found.ymax];
             assert_eq!(corners, [expected.xmin, expected.ymin, expected.xmax, expected.ymax]);
         }

@@ -3,7 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use mnx::{DetectOptions, Detector, Frame, Isa, Model, PostProcessor, Session, SessionOptions, Spec, Tensor};
+use mnx::{
+    Classifier, DetectOptions, Detector, Frame, Isa, Model, PostProcessor, Session, SessionOptions, Spec, Tensor,
+};
 
 #[path = "../../mnx-graph/src/testing.rs"]
 mod random;
@@ -75,6 +77,52 @@ fn a_warm_run_on_one_thread_allocates_nothing() {
             assert_eq!(features(), 0, "{arithmetic}, {isa}, batch {batch}: features");
         }
     }
+}
+
+/// Two sizes of batch in turn, as the last batch of a list is smaller.
+#[test]
+fn shapes_in_turn_keep_their_memory() {
+    let mut spec = Spec::family("mobilenext-cifar").unwrap();
+    spec.width = 0.1;
+    let model = Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
+    let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
+    let inputs = [4, 3, 2, 1, 5].map(|batch| Tensor::zeros([batch, 3, 32, 32]).unwrap());
+    let mut run = |input: &Tensor| calls(|| assert!(session.run(input.view()).is_ok()));
+    inputs[..4].iter().for_each(|input| assert!(run(input) > 0));
+    inputs[..4].iter().rev().for_each(|input| assert_eq!(run(input), 0));
+    // Now 4 x 3 x 32 x 32 came last: a fifth shape takes the place of that which came first.
+    assert!(run(&inputs[4]) > 0);
+    [0, 1, 2, 4].iter().for_each(|&index| assert_eq!(run(&inputs[index]), 0));
+    assert!(run(&inputs[3]) > 0);
+    let bytes = session.arena_bytes();
+    session.forget();
+    assert_eq!((session.arena_bytes(), bytes > 0), (0, true));
+}
+
+#[test]
+fn a_warm_classifier_allocates_nothing() {
+    let mut spec = Spec::family("mobilenext-cifar").unwrap();
+    spec.width = 0.1;
+    spec.labels = Some((0..10).map(|class| format!("class {class}")).collect());
+    let model = Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap();
+    let mut classifier = Classifier::with(&model, SessionOptions::new().threads(1)).unwrap();
+    let mut predictions = Vec::new();
+    let pixels = vec![77; 3 * 60 * 40];
+    let frames = [
+        Frame::rgb8(&pixels, 60, 40, 180).unwrap(),
+        Frame::bgr8(&pixels, 60, 40, 180).unwrap(),
+        Frame::grey8(&pixels, 60, 40, 60).unwrap(),
+        Frame::nv12([&pixels, &pixels], 60, 40, [60, 60], mnx::Yuv::Bt601).unwrap(),
+    ];
+    for frame in frames {
+        let mut classify = || calls(|| classifier.classify_into(frame, 5, &mut predictions).unwrap());
+        classify();
+        assert_eq!(classify(), 0, "{frame:?}");
+        assert_eq!(calls(|| assert_eq!(classifier.logits(frame).unwrap().len(), 10)), 0);
+        classifier.embedding(frame).unwrap();
+        assert_eq!(calls(|| assert!(classifier.embedding(frame).is_ok())), 0);
+    }
+    assert_eq!((predictions.len(), predictions[0].label.is_some()), (5, true));
 }
 
 /// Pictures differ: a few boxes in one, as many as there can be in the next.

@@ -24,8 +24,9 @@ const LISTED: &[Listed] = &[
 
 /// What the names and shapes of a checkpoint tell about its network.
 ///
-/// They do not tell strides, padding, the identity tensor multiplier or the batch norms' epsilon. `naming.dialect` says what
-/// networks with such names usually have.
+/// They do not tell strides, padding, the identity tensor multiplier or the batch norms' epsilon:
+/// [`assumptions`](Detected::assumptions) lists what is taken for them. `naming.dialect` says what networks with such names
+/// usually have.
 ///
 /// It displays as, e.g., `mobilenetv2, width 1, 1001 classes`.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +64,12 @@ impl fmt::Display for Detected {
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
-/// let mut spec = mnx_graph::detect(&checkpoint)?.spec();
+/// let detected = mnx_graph::detect(&checkpoint)?;
+/// let mut spec = detected.spec(); // or `detected.spec_as("mobilenext-cifar")?`
 /// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
+/// for assumption in detected.assumptions(&spec) {
+///     eprintln!("assumed: {assumption}");
+/// }
 /// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?.file)?;
 /// # Ok(())
 /// # }
@@ -93,8 +98,13 @@ pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detect
 impl Detected {
     /// The family's spec with the detected width and classes, and what the dialect [usually has](crate::Dialect::apply).
     /// Everything else is the family's default: ImageNet's strides, resolution and preprocessing, padding `torch`, identity 1.
+    /// [`assumptions`](Detected::assumptions) lists what that is.
     pub fn spec(&self) -> Spec {
-        let mut spec = Spec { width: self.width, classes: self.classes, ..spec_of(self.family) };
+        self.spec_of(self.family)
+    }
+
+    pub(super) fn spec_of(&self, family: &str) -> Spec {
+        let mut spec = Spec { width: self.width, classes: self.classes, ..spec_of(family) };
         self.naming.dialect.apply(&mut spec);
         spec
     }

@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use mnx_tensor::TensorView;
 
 use super::Watch;
-use crate::Error;
 use crate::layers::Layers;
 use crate::plan::Plan;
 use crate::run::{Prepared, Until};
+use crate::{Error, Stopper};
 
 /// Most threads of a session.
 pub(crate) const MOST: usize = 1;
@@ -71,9 +71,10 @@ impl Crew {
         layers: &Layers,
         input: TensorView<'_>,
         until: Until,
+        stopper: &Stopper,
         watch: &mut impl Watch,
-    ) {
+    ) -> Result<(), Error> {
         let Shares = prepared.shares;
-        prepared.run_alone(layers, input, until, watch);
+        prepared.run_alone(layers, input, until, stopper, watch)
     }
 }

@@ -5,7 +5,7 @@ mod names;
 use std::path::Path;
 
 use mnx::{
-    BlockKind, CheckpointError, ConvertOptions, Detected, Fit, GraphError, Interpolation, Naming, Network, Padding,
+    Assumption, CheckpointError, ConvertOptions, Detected, Fit, GraphError, Interpolation, Naming, Network, Padding,
     Preprocessing, Spec,
 };
 
@@ -90,21 +90,20 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> (String
     let width = args.network.width.map_or((detected.width, detected.exact), |width| (width, true));
     let mut read = detected.clone();
     (read.width, read.exact) = width;
-    let cifar = format!("{}-cifar", detected.family);
-    let has_cifar = mnx::families().any(|family| family == cifar);
-    let has_identity = spec.stages.iter().any(|stage| stage.block == BlockKind::Sandglass);
     let dialect = detected.naming.dialect;
-    let rows = [
-        (has_cifar, format!("ImageNet's strides (else --arch {cifar})")),
-        (!has_cifar, "ImageNet's strides".into()),
-        (args.network.resolution.is_none(), format!("resolution {} (--resolution)", spec.resolution)),
-        (args.padding.is_none() && !spec.stem.max_pool, names::padding(spec)),
-        (args.network.identity.is_none() && has_identity, "identity 1 (--identity)".into()),
-        (args.mean.is_none(), names::mean_std(dialect, spec)),
-        (args.bn_eps.is_none(), names::bn_eps(&detected.naming, spec)),
-        (args.interpolation.is_none(), names::interpolation(spec)),
-    ];
-    let assumed: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+    let shown = |assumption: Assumption| match assumption {
+        Assumption::Strides { other: Some(other) } => Some(format!("ImageNet's strides (else --arch {other})")),
+        Assumption::Resolution(_) if args.network.resolution.is_some() => None,
+        Assumption::Resolution(side) => Some(format!("resolution {side} (--resolution)")),
+        Assumption::Padding(_) => args.padding.is_none().then(|| names::padding(spec)),
+        Assumption::Identity(_) if args.network.identity.is_some() => None,
+        Assumption::Identity(identity) => Some(format!("identity {identity} (--identity)")),
+        Assumption::MeanStd { .. } => args.mean.is_none().then(|| names::mean_std(dialect, spec)),
+        Assumption::BnEps(_) => args.bn_eps.is_none().then(|| names::bn_eps(&detected.naming, spec)),
+        Assumption::Interpolation(_) => args.interpolation.is_none().then(|| names::interpolation(spec)),
+        other => Some(other.to_string()),
+    };
+    let assumed: Vec<_> = detected.assumptions(spec).into_iter().filter_map(shown).collect();
     let naming = names::found(&detected.naming);
     let assumed = format!("assumed, as they do not tell: {}", assumed.join(", "));
     (format!("read off names and shapes: {read}{naming}"), vec![assumed])

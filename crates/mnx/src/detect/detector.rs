@@ -8,19 +8,19 @@ use mnx_tensor::TensorView;
 
 use super::options::DetectOptions;
 use super::postprocess::{PostProcessor, ScoredBox};
-use crate::{Error, Frame, Preprocessor};
+use crate::{Error, Frame, Label, Preprocessor};
 
 /// Something that was found in a picture, and where.
 ///
 /// Coordinates are pixels of the original picture: (0, 0) is its upper left corner, and (width, height) its lower right one.
 /// So a box around the whole picture is 0, 0, width, height.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Detection<'a> {
+pub struct Detection {
     /// Index of the class, from 1 on: 0 is the background.
     pub index: usize,
     /// Its name, if the model has names.
-    pub label: Option<&'a str>,
+    pub label: Option<Label>,
     /// Above the threshold, at most 1.
     pub score: f32,
     /// Left edge.
@@ -45,7 +45,7 @@ pub struct Detection<'a> {
 /// detector.set_options(DetectOptions::new().score(0.5))?;
 /// let picture = mnx::Picture::open("street.jpg")?;
 /// for found in detector.detect(&picture)? {
-///     let (label, percent) = (found.label.unwrap_or("?"), found.score * 100.0);
+///     let (label, percent) = (found.label.as_deref().unwrap_or("?"), found.score * 100.0);
 ///     println!("{label} {percent:.0} % from {:.0}, {:.0} to {:.0}, {:.0}", found.xmin, found.ymin, found.xmax, found.ymax);
 /// }
 /// # Ok(())
@@ -55,6 +55,7 @@ pub struct Detection<'a> {
 /// ```
 #[derive(Debug)]
 pub struct Detector {
+    model: Model,
     session: Session,
     preprocessor: Preprocessor,
     input: Vec<f32>,
@@ -85,7 +86,7 @@ impl Detector {
         let grids = model.network().grids(spec.resolution, spec.resolution);
         let priors = detector.try_priors(&grids, spec.resolution)?;
         let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
-        Ok(Detector { session, preprocessor, input, post })
+        Ok(Detector { model: model.clone(), session, preprocessor, input, post })
     }
 
     /// Changes the thresholds. Those that are not set become the model's own.
@@ -94,6 +95,16 @@ impl Detector {
     /// [`Error::DetectOption`] for a threshold outside 0…1 and for no boxes at all; the thresholds stay as they were.
     pub fn set_options(&mut self, options: DetectOptions) -> Result<(), Error> {
         self.post.set_options(options)
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The session that it runs it with: to [stop](Session::stopper) it, say.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// What the network saw of the last picture: `[1, 3, H, W]`, zeros before the first.
@@ -116,8 +127,7 @@ impl Detector {
         let numbers = |name| outputs.get(name).map(|output| output.data()).unwrap_or_default();
         let placement = self.preprocessor.placement(frame.width(), frame.height());
         let boxes = self.post.process_at(numbers("scores"), numbers("boxes"), &placement)?;
-        let labels = self.session.model().spec().labels.as_deref();
-        Ok(Detections { boxes: boxes.iter(), labels })
+        Ok(Detections { boxes: boxes.iter(), model: &self.model })
     }
 }
 
@@ -125,15 +135,15 @@ impl Detector {
 #[derive(Clone, Debug)]
 pub struct Detections<'a> {
     boxes: slice::Iter<'a, ScoredBox>,
-    labels: Option<&'a [String]>,
+    model: &'a Model,
 }
 
-impl<'a> Iterator for Detections<'a> {
-    type Item = Detection<'a>;
+impl Iterator for Detections<'_> {
+    type Item = Detection;
 
-    fn next(&mut self) -> Option<Detection<'a>> {
+    fn next(&mut self) -> Option<Detection> {
         let &ScoredBox { class, score, xmin, ymin, xmax, ymax, .. } = self.boxes.next()?;
-        let label = self.labels.and_then(|labels| labels.get(class)).map(String::as_str);
+        let label = Label::of(self.model, class);
         Some(Detection { index: class, label, score, xmin, ymin, xmax, ymax })
     }
 

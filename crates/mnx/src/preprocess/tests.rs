@@ -86,3 +86,54 @@ proptest! {
         prop_assert!(output.iter().all(|value| (0.0..=1.0).contains(value)));
     }
 }
+
+/// Every layout of pixels gives what the same colours give as RGB, resized by each rule, cropped, and as they are.
+#[test]
+fn layouts_of_the_same_colours() {
+    let (width, height) = (37_usize, 53_usize);
+    let rgb: Vec<u8> = (0..width * height * 3).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let grey: Vec<u8> = rgb.chunks(3).map(|pixel| pixel[1]).collect();
+    let of = |pixels: &[u8], write: &dyn Fn(&[u8]) -> Vec<u8>| pixels.chunks(3).flat_map(write).collect::<Vec<u8>>();
+    let grey_rgb: Vec<u8> = grey.iter().flat_map(|&grey| [grey; 3]).collect();
+    let (bgr, bgra) = (of(&rgb, &|p| vec![p[2], p[1], p[0]]), of(&rgb, &|p| vec![p[2], p[1], p[0], 99]));
+    let rgba = of(&rgb, &|p| vec![p[0], p[1], p[2], 99]);
+    let chroma = vec![128; width.div_ceil(2) * 2 * height.div_ceil(2)];
+    let chroma_stride = width.div_ceil(2) * 2;
+    let full = crate::Yuv::Bt709Full;
+    let pairs = [
+        (&rgb, Frame::bgr8(&bgr, width, height, 3 * width)),
+        (&rgb, Frame::bgra8(&bgra, width, height, 4 * width)),
+        (&rgb, Frame::rgba8(&rgba, width, height, 4 * width)),
+        (&grey_rgb, Frame::grey8(&grey, width, height, width)),
+        (&grey_rgb, Frame::nv12([&grey, &chroma], width, height, [width, chroma_stride], full)),
+    ];
+    let interpolations = [Interpolation::BilinearAntialiased, Interpolation::Bilinear, Interpolation::Bicubic];
+    for (interpolation, fit) in interpolations.into_iter().flat_map(|i| [(i, Fit::Squash), (i, Fit::default())]) {
+        // Resized and cropped, made larger, and neither.
+        for (resize, resolution) in [(20, 16), (64, 60), (37, 30)] {
+            let mut spec = spec(resize);
+            (spec.interpolation, spec.fit) = (interpolation, fit);
+            let mut preprocessor = Preprocessor::new(resolution, &spec).unwrap();
+            for (same, frame) in &pairs {
+                let frame = *frame.as_ref().unwrap();
+                let expected = preprocessor.process(Frame::rgb8(same, width, height, 3 * width).unwrap()).unwrap();
+                assert_eq!(preprocessor.process(frame).unwrap(), expected, "{frame:?}, {interpolation:?}, {resize}");
+            }
+        }
+    }
+}
+
+#[test]
+fn planes_of_chroma_are_checked() {
+    let wrong = |chroma: usize, stride: usize| {
+        let chroma = vec![0; chroma];
+        let result = Frame::nv12([&[0; 15], &chroma], 5, 3, [5, stride], crate::Yuv::Bt601);
+        result.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(wrong(12, 6), Ok(()));
+    assert_eq!(wrong(12, 5), Err("raw frame: expected a stride of chroma of at least 3 x 2 bytes, found 5".into()));
+    let short = "raw frame: expected 2 rows of chroma of 6 bytes, 6 bytes apart, found 11 bytes";
+    assert_eq!(wrong(11, 6), Err(short.into()));
+    let luma = Frame::nv12([&[0; 14], &[0; 12]], 5, 3, [5, 6], crate::Yuv::Bt601).unwrap_err().to_string();
+    assert_eq!(luma, "raw frame: expected 3 rows of luma of 5 bytes, 5 bytes apart, found 14 bytes");
+}

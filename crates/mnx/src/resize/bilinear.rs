@@ -36,7 +36,7 @@ impl Axis {
 }
 
 impl Nearest {
-    /// Resizes and crops a frame. `square` becomes red, green and blue bytes, in rows without gaps.
+    /// Resizes and crops a frame. `square` becomes three bytes per pixel, in rows without gaps.
     pub(super) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis, square: &mut Vec<u8>) {
         self.columns.clear();
         self.columns.extend((0..x.kept).map(|index| x.pair(index)));
@@ -45,13 +45,14 @@ impl Nearest {
             let pair = y.pair(index);
             let rows = [frame.row(pair.first), frame.row(pair.second)];
             match frame.format() {
-                PixelFormat::Rgb8 => self.row::<3>(rows, pair.share, target),
-                PixelFormat::Rgba8 => self.row::<4>(rows, pair.share, target),
+                PixelFormat::Rgb8 | PixelFormat::Bgr8 => self.row::<3>(rows, pair.share, target),
+                PixelFormat::Rgba8 | PixelFormat::Bgra8 => self.row::<4>(rows, pair.share, target),
+                PixelFormat::Grey8 | PixelFormat::Nv12 => self.row::<1>(rows, pair.share, target),
             }
         }
     }
 
-    /// A resized row between two rows of pixels of `BYTES` bytes. A fourth byte is ignored.
+    /// A resized row between two rows of pixels of `BYTES` bytes. A fourth byte is ignored, and one is all three.
     fn row<const BYTES: usize>(&self, rows: [&[u8]; 2], share: f32, target: &mut [u8]) {
         let [above, below] = rows.map(|row| row.as_chunks::<BYTES>().0);
         let (targets, _) = target.as_chunks_mut::<CHANNELS>();
@@ -59,6 +60,7 @@ impl Nearest {
             let (first, second) = (columns.first, columns.second);
             for (channel, target) in target.iter_mut().enumerate() {
                 let between = |row: &[[u8; BYTES]]| {
+                    let channel = channel % BYTES;
                     let (left, right) = (f32::from(row[first][channel]), f32::from(row[second][channel]));
                     left + (right - left) * columns.share
                 };

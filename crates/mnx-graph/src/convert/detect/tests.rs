@@ -62,6 +62,26 @@ fn every_listed_network_is_told_from_the_others() {
 }
 
 #[test]
+fn what_shapes_do_not_tell_is_listed() {
+    let found = detect_shapes(&shapes(&listed("mobilenext", 0.5, 10))).unwrap();
+    let list = |spec: &Spec| found.assumptions(spec).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let spec = found.spec();
+    assert_eq!(
+        list(&spec),
+        "ImageNet's strides, not those of mobilenext-cifar, resolution 224, padding torch, identity 1, mean [0.485, 0.456, \
+         0.406] and std [0.229, 0.224, 0.225], batch-norm epsilon 1e-5, bilinear resizing"
+    );
+    let cifar = found.spec_as("mobilenext-cifar").unwrap();
+    assert_eq!(cifar, listed("mobilenext-cifar", 0.5, 10));
+    assert!(list(&cifar).contains("resolution 32"), "{}", list(&cifar));
+    assert_eq!(found.spec_as("mobilenext").unwrap(), spec);
+    let error = found.spec_as("resnet18").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "spec: expected `family` to be mobilenext or mobilenext-cifar, as the checkpoint's names and shapes are, found resnet18"
+    );
+}
+#[test]
 fn every_family_can_be_told() {
     let found = |family: &str| detect_shapes(&shapes(&Spec::family(family).unwrap())).unwrap().family;
     crate::families().for_each(|family| assert_eq!(found(family), family.trim_end_matches("-cifar")));

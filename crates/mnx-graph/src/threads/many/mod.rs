@@ -16,7 +16,7 @@ use crate::exec::{Exec, Hand};
 use crate::layers::Layers;
 use crate::plan::Plan;
 use crate::run::{Prepared, Until};
-use crate::{Error, MAX_THREADS};
+use crate::{Error, MAX_THREADS, Stopper};
 
 pub(crate) use self::cores::default_threads;
 
@@ -168,23 +168,27 @@ impl Crew {
     }
 
     /// Runs on as many threads as it has, or alone. `prepared` was made for `layers` and the input's shape.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it was stopped before its end.
     pub(crate) fn run<W: Watch + Send>(
         &mut self,
         prepared: &mut Prepared,
         layers: &Layers,
         input: TensorView<'_>,
         until: Until,
+        stopper: &Stopper,
         watch: &mut W,
-    ) {
+    ) -> Result<(), Error> {
         // One thread can do everything that is laid out for several.
         let Some(pool) = self.pool.as_ref().filter(|pool| self.threads > 1 && pool.is_here()) else {
-            return prepared.run_alone(layers, input, until, watch);
+            return prepared.run_alone(layers, input, until, stopper, watch);
         };
         let Prepared { shape, plan, memory, regions, shares, .. } = prepared;
         shares.reset(plan, until);
         // SAFETY: plan and regions were made for these layers and the input's shape.
-        let exec = unsafe { Exec::new(layers, plan, input, memory, regions) };
-        let (exec, pictures, whole) = (&exec, shape[0], shares.whole);
+        let run = unsafe { Exec::new(layers, plan, input, memory, regions, stopper) };
+        let (exec, pictures, whole) = (&run, shape[0], shares.whole);
         let (phases, bell) = (&shares.phases, self.team.bell());
         let watch = Mutex::new(watch);
         // Only worker 0 asks for it: the lock is there to be shared, never waited for.
@@ -198,6 +202,7 @@ impl Crew {
         };
         // SAFETY: `&mut self`: one run of this team at a time.
         unsafe { Team::run(&self.team, |helper| pool.threads.spawn(|| helper.run()), &job) }
+        run.finished()
     }
 }
 
