@@ -9,6 +9,9 @@ import { extname, join, normalize } from "node:path";
 
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".wasm": "application/wasm", ".png": "image/png", ".jpg": "image/jpeg" };
 
+/** What docs/web.md says that a page's policy must allow, and no more. */
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src data:";
+
 /** Serves the files of a folder, as any static host does. Counts what goes out. */
 export async function serve(folder) {
     const sent = [];
@@ -17,7 +20,7 @@ export async function serve(folder) {
         try {
             const body = await readFile(join(folder, name));
             sent.push({ name, bytes: body.length });
-            response.writeHead(200, { "content-type": TYPES[extname(name)] ?? "application/octet-stream" }).end(body);
+            response.writeHead(200, { "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-security-policy": POLICY }).end(body);
         } catch {
             response.writeHead(404).end();
         }

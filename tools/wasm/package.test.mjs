@@ -58,6 +58,16 @@ test("the builds are what they are called", async () => {
     assert.equal(JSON.parse(readFileSync(path("target/web/mobilenext/package.json"))).version, engines.simd128.version());
 });
 
+test("an engine without simd128 gets the scalar build", async () => {
+    const { validate } = WebAssembly;
+    WebAssembly.validate = () => false;
+    try {
+        assert.equal((await load()).isa(), "scalar");
+    } finally {
+        WebAssembly.validate = validate;
+    }
+});
+
 test("int8 has the bits of NumPy's model, on both builds", () => {
     const { cases } = JSON.parse(readFileSync(path("testdata/golden/int8/cases.json")));
     let compared = 0;

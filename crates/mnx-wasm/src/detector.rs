@@ -73,7 +73,7 @@ fn detections(detector: &mut mnx::Detector, frame: mnx::Frame<'_>) -> Result<Det
         .map(|found| {
             object([
                 ("index", found.index.into()),
-                ("label", label(found.label)),
+                ("label", label(found.label.as_deref())),
                 ("score", found.score.into()),
                 ("xmin", found.xmin.into()),
                 ("ymin", found.ymin.into()),
