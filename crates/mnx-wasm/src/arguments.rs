@@ -70,10 +70,7 @@ mod tests {
     fn shapes() {
         assert_eq!(shape(&[1.0, 3.0, 32.0, 31.0]), Ok([1, 3, 32, 31]));
         let failure = shape(&[3.0, 32.0, 32.0]).unwrap_err();
-        assert_eq!(
-            failure.message,
-            "shape: expected four numbers: pictures, channels, rows, columns, found 3 numbers"
-        );
+        assert_eq!(failure.message, "shape: expected four numbers: pictures, channels, rows, columns, found 3 numbers");
         assert!(shape(&[1.0, 3.0, 32.0, -1.0]).is_err());
     }
 

@@ -22,9 +22,7 @@ impl Model {
     /// # Errors
     /// `InvalidFile`, `Limit` or `Unsupported`: what is wrong with the file. `Memory`; `InvalidInput` for another type.
     #[wasm_bindgen(js_name = fromBytes)]
-    pub fn from_bytes(
-        #[wasm_bindgen(unchecked_param_type = "Uint8Array")] file: &JsValue,
-    ) -> Result<Model, JsValue> {
+    pub fn from_bytes(#[wasm_bindgen(unchecked_param_type = "Uint8Array")] file: &JsValue) -> Result<Model, JsValue> {
         let mut own = Vec::new();
         bytes("weight file", file, &mut own)?;
         Ok(Model { inner: mnx::Model::from_bytes(own).map_err(Failure::from)? })
