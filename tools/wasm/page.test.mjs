@@ -229,7 +229,7 @@ test("nothing went wrong unseen", () => assert.deepEqual(tab.faults, []));
 
 test("a picture of the page", async (context) => {
     if (!process.env.MNX_WEB_PICTURE) return context.skip();
-    await tab.size(1180, 840);
+    await tab.size(1180, 900);
     await pick("bccd");
     await tab.choose("#file", CELLS);
     await tab.until(`document.getElementById("status").textContent.startsWith("BloodImage")`);
