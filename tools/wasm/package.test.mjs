@@ -138,6 +138,10 @@ test("a cat is a cat, from a file and from a frame", () => {
     assert.deepEqual(classifier.classify(picture.rgba(), 451, 300, 3), fromFile);
     assert.equal(classifier.classify(new Uint8Array(picture.rgba()), 451, 300).length, 5);
     assert.equal(classifier.classify(picture.rgba(), 451, 300, 1000).length, 10);
+    const logits = classifier.logits(picture.rgba(), 451, 300);
+    assert.deepEqual([logits.length, logits.indexOf(Math.max(...logits))], [10, 3]);
+    const embedding = classifier.embedding(picture.rgba(), 451, 300);
+    assert.ok(embedding.length === 1280 && embedding.some((value) => value > 0));
 });
 
 test("what a model says of itself", () => {
@@ -197,6 +201,8 @@ test("wrong arguments", () => {
         [() => classifier.classify(frame, 3, 2, 0), /^k: expected a whole number from 1/],
         [() => classifier.classify(frame, 3, 2, "many"), /^k: .*found NaN$/],
         [() => detector.detect(frame, 3, 3), /^raw frame/],
+        [() => classifier.logits(frame, 3, 3), /^raw frame/],
+        [() => classifier.embedding(null, 3, 3), /^frame: .* found null$/],
         [() => new Classifier(Model.fromBytes(read(BCCD))), /detector/],
         [() => new Detector(model), /^network: expected a detector, found a classifier/],
         [() => new Detector(Model.fromBytes(read(BCCD)), { score: 2 }), /^detector: expected `score` to be from 0 to 1, found 2$/],

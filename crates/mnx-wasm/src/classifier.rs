@@ -1,13 +1,13 @@
 //! A picture in, labels out.
 
-use js_sys::Array;
+use js_sys::{Array, Float32Array};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::arguments::count;
 use crate::failure::Failure;
 use crate::model::Model;
-use crate::objects::{bytes, label, object};
+use crate::objects::{frame, label, object};
 #[cfg(feature = "image")]
 use crate::picture::Picture;
 use crate::types::PredictionList;
@@ -48,10 +48,36 @@ impl Classifier {
         height: f64,
         k: Option<f64>,
     ) -> Result<PredictionList, JsValue> {
-        let (width, height) = (count("width", width, 1)?, count("height", height, 1)?);
-        bytes("frame", rgba, &mut self.frame)?;
-        let frame = mnx::Frame::rgba8(&self.frame, width, height, width.saturating_mul(4)).map_err(Failure::from)?;
+        let frame = frame(rgba, width, height, &mut self.frame)?;
         predictions(&mut self.inner, frame, k)
+    }
+
+    /// What the network says of a frame before softmax: a number for each class.
+    ///
+    /// # Errors
+    /// `InvalidInput` for another type and for sizes that contradict each other; `Memory`.
+    pub fn logits(
+        &mut self,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array | Uint8ClampedArray")] rgba: &JsValue,
+        width: f64,
+        height: f64,
+    ) -> Result<Float32Array, JsValue> {
+        let frame = frame(rgba, width, height, &mut self.frame)?;
+        Ok(Float32Array::from(self.inner.logits(frame).map_err(Failure::from)?))
+    }
+
+    /// What the network knows of a frame before it decides: similar pictures have similar numbers.
+    ///
+    /// # Errors
+    /// As `logits`.
+    pub fn embedding(
+        &mut self,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array | Uint8ClampedArray")] rgba: &JsValue,
+        width: f64,
+        height: f64,
+    ) -> Result<Float32Array, JsValue> {
+        let frame = frame(rgba, width, height, &mut self.frame)?;
+        Ok(Float32Array::from(self.inner.embedding(frame).map_err(Failure::from)?))
     }
 
     /// The same of a picture.

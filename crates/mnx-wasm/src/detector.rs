@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::arguments::count;
 use crate::failure::Failure;
 use crate::model::Model;
-use crate::objects::{bytes, kind_of, label, object};
+use crate::objects::{frame, kind_of, label, object};
 #[cfg(feature = "image")]
 use crate::picture::Picture;
 use crate::types::DetectionList;
@@ -50,9 +50,7 @@ impl Detector {
         width: f64,
         height: f64,
     ) -> Result<DetectionList, JsValue> {
-        let (width, height) = (count("width", width, 1)?, count("height", height, 1)?);
-        bytes("frame", rgba, &mut self.frame)?;
-        let frame = mnx::Frame::rgba8(&self.frame, width, height, width.saturating_mul(4)).map_err(Failure::from)?;
+        let frame = frame(rgba, width, height, &mut self.frame)?;
         detections(&mut self.inner, frame)
     }
 

@@ -4,7 +4,7 @@ use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint8ClampedArray
 use mnx::TensorView;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::arguments::resize;
+use crate::arguments::{count, resize};
 use crate::failure::Failure;
 
 /// A plain object with these fields, in this order.
@@ -40,6 +40,18 @@ pub(crate) fn bytes(what: &str, value: &JsValue, buffer: &mut Vec<u8>) -> Result
         return Err(Failure::input(what, "a Uint8Array or a Uint8ClampedArray", kind_of(value)));
     }
     Ok(())
+}
+
+/// A frame of RGBA bytes without gaps, copied to `buffer`.
+pub(crate) fn frame<'b>(
+    rgba: &JsValue,
+    width: f64,
+    height: f64,
+    buffer: &'b mut Vec<u8>,
+) -> Result<mnx::Frame<'b>, Failure> {
+    let (width, height) = (count("width", width, 1)?, count("height", height, 1)?);
+    bytes("frame", rgba, buffer)?;
+    Ok(mnx::Frame::rgba8(buffer, width, height, width.saturating_mul(4))?)
 }
 
 /// The numbers of a `Float32Array`.

@@ -25,7 +25,7 @@ function startWorker() {
     const own = inside("worker.js");
     const url = own ? URL.createObjectURL(new Blob([own], { type: "text/javascript" })) : "worker.js";
     // From a disk, modules are not let into workers.
-    const worker = new Worker(url, { type: own ? "classic" : "module" });
+    worker = new Worker(url, { type: own ? "classic" : "module" });
     const waiting = new Map();
     worker.onmessage = ({ data: { id, result, error } }) => {
         const { resolve, reject } = waiting.get(id);
@@ -48,6 +48,15 @@ function startWorker() {
 }
 
 let ask;
+let worker;
+
+/** After a fault of the engine its module cannot be used any more. */
+async function again() {
+    worker.terminate();
+    ask = startWorker();
+    noPicture();
+    await ask("start", begin.parts);
+}
 
 async function begin() {
     const list = inside("models.json");
@@ -59,7 +68,8 @@ async function begin() {
     for (const name of ["simd128", "scalar"]) paths.push(`mobilenext/${name}/mobilenext.js`, `mobilenext/${name}/mobilenext_bg.wasm`);
     const assets = list && Object.fromEntries(paths.map((path) => [path, inside(path)]).filter((entry) => entry[1]));
     ask = startWorker();
-    const { isa, version } = await ask("start", { build, assets, list: models });
+    begin.parts = { build, assets, list: models };
+    const { isa, version } = await ask("start", begin.parts);
     begin.engine = `${version}, ${isa}${isa === "scalar" && build === undefined ? ": this browser has no SIMD, so it takes longer" : ""}`;
     networks.forEach(addChoice);
     for (const id of ["camera", "example", "file"]) $(id).disabled = false;
@@ -153,16 +163,17 @@ async function guarded(work) {
     const own = ++turn;
     const mine = () => own === turn;
     $("error").textContent = "";
-    document.body.setAttribute("aria-busy", "true");
+    document.body.dataset.busy = "";
     try {
         await work(mine);
     } catch (error) {
         if (mine()) fail(error);
     }
-    if (mine()) document.body.removeAttribute("aria-busy");
+    if (mine()) delete document.body.dataset.busy;
 }
 
-function fail({ message }) {
+function fail({ kind, message }) {
+    if (kind === "Internal" && begin.engine) again().catch(() => {});
     say("");
     $("error").textContent = message;
     clear();

@@ -45,15 +45,22 @@ const tasks = {
     },
 };
 
-self.onmessage = async ({ data }) => {
+let last = Promise.resolve(); // what is being done: one thing after the other
+
+self.onmessage = ({ data }) => {
+    last = last.then(() => answer(data));
+};
+
+async function answer(data) {
     try {
         const result = await tasks[data.task](data);
         self.postMessage({ id: data.id, result }, result.bitmap ? [result.bitmap] : []);
     } catch (error) {
-        const { kind = "Internal", message } = error;
-        self.postMessage({ id: data.id, error: { kind, message: message.replace(/\s+/g, " ") } });
+        // A trap of the module, as a stack that is too deep, leaves it as it was then: it cannot go on.
+        const kind = error.kind ?? (error instanceof WebAssembly.RuntimeError ? "Internal" : "Io");
+        self.postMessage({ id: data.id, error: { kind, message: error.message.replace(/\s+/g, " ") } });
     }
-};
+}
 
 /** Where files are that came with the page itself, in one file: each is a URL of its own. */
 function locator(assets) {
