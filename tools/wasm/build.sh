@@ -2,22 +2,20 @@
 # Builds target/web: the page, the npm package `mobilenext` and the networks, to be put on any static host as they are; and
 # target/web/mobilenext.html, all of it in one file, to be opened from a disk.
 #
-#     tools/wasm/build.sh [--optimize] [--no-single] [--tests]
+#     tools/wasm/build.sh [--no-single] [--tests]
 #
-#   --optimize    has wasm-opt make the modules a tenth smaller: the one on PATH, else npm's package binaryen. A minute more.
 #   --no-single   leaves the single file out
 #   --tests       builds what tools/check_web needs besides: a module that panics, in target/wasm-tools/panics
 #
 # Exit code 2: this machine cannot have it (no rustup, no standard library for WebAssembly). docs/web.md has more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-optimize=0 single=1 tests=0
+single=1 tests=0
 for argument in "$@"; do
     case $argument in
-        --optimize) optimize=1 ;;
         --no-single) single=0 ;;
         --tests) tests=1 ;;
-        *) echo "usage: tools/wasm/build.sh [--optimize] [--no-single] [--tests]" >&2; exit 2 ;;
+        *) echo "usage: tools/wasm/build.sh [--no-single] [--tests]" >&2; exit 2 ;;
     esac
 done
 say() { printf 'web: %s (%s s)\n' "$*" "$SECONDS" >&2; }
@@ -57,20 +55,6 @@ done
 rm -rf "$TOOLS/panics"
 [ $tests = 0 ] ||
     "$TOOLS/debug/mnx-wasm-bindgen" "target/wasm-web/simd128/$T/web/examples/panics.wasm" panics "$TOOLS/panics"
-
-if [ $optimize = 1 ]; then
-    say "smaller modules"
-    if ! opt=$(command -v wasm-opt); then
-        opt=$TOOLS/node_modules/.bin/wasm-opt
-        [ -x "$opt" ] || npm install --silent --no-save --prefix "$TOOLS" binaryen@132 >&2
-    fi
-    for build in simd128 scalar; do
-        features=(--enable-bulk-memory --enable-sign-ext --enable-nontrapping-float-to-int --enable-mutable-globals --enable-reference-types --enable-multivalue)
-        [ $build = scalar ] || features+=(--enable-simd)
-        "$opt" -Oz "${features[@]}" -o "$TOOLS/smaller.wasm" "$OUT/mobilenext/$build/mobilenext_bg.wasm"
-        mv "$TOOLS/smaller.wasm" "$OUT/mobilenext/$build/mobilenext_bg.wasm"
-    done
-fi
 
 say "the package and the page"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)

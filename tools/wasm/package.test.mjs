@@ -282,17 +282,24 @@ test("a panic is an exception", async (context) => {
 test("how long it takes", (context) => {
     if (!process.env.MNX_WEB_TIMES) return context.skip();
     const rgba = Picture.decode(read(CAT)).rgba();
+    const median = (count, run) => {
+        const times = Array.from({ length: count }, () => {
+            const start = performance.now();
+            run();
+            return performance.now() - start;
+        }).sort((a, b) => a - b);
+        return `${times[times.length >> 1].toFixed(2)} ms`;
+    };
     for (const [isa, engine] of Object.entries(engines)) {
+        for (const file of [CAT, CELLS]) {
+            const bytes = read(file);
+            console.log(`${isa}, decoding ${file.replace(/.*\//, "")}: ${median(21, () => engine.Picture.decode(bytes).free())}`);
+        }
         for (const [name, file] of [["CIFAR int8", CIFAR_INT8], ["CIFAR f32", CIFAR], ["ImageNet int8", "crates/mnx-infer/model/imagenet/mobilenetv2-1.0-imagenet-int8.mnx"], ["BCCD int8", BCCD]]) {
             const model = engine.Model.fromBytes(read(file));
             const runner = model.isDetector ? new engine.Detector(model) : new engine.Classifier(model);
             const run = () => (model.isDetector ? runner.detect(rgba, 451, 300) : runner.classify(rgba, 451, 300, 5));
-            const times = Array.from({ length: isa === "scalar" ? 12 : 60 }, () => {
-                const start = performance.now();
-                run();
-                return performance.now() - start;
-            }).sort((a, b) => a - b);
-            console.log(`${isa}, ${name}: ${times[times.length >> 1].toFixed(2)} ms`);
+            console.log(`${isa}, ${name}: ${median(isa === "scalar" ? 11 : 101, run)}`);
         }
     }
 });

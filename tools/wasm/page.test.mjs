@@ -130,6 +130,9 @@ test("the camera, and its end", async () => {
 });
 
 test("everything can be reached by keyboard, and has a name", async () => {
+    await pick("bccd");
+    await tab.until(`!document.getElementById("table").hidden`);
+    await rested();
     await tab.value(`(document.activeElement.blur(), document.querySelector("details").open = true, scrollTo(0, 0))`);
     await tab.send("Page.bringToFront");
     const reached = new Set();
