@@ -59,6 +59,15 @@ test("the builds are what they are called", async () => {
     assert.equal(JSON.parse(readFileSync(path("target/web/mobilenext/package.json"))).version, engines.simd128.version());
 });
 
+test("types are there", () => {
+    for (const build of Object.keys(engines)) {
+        const types = readFileSync(path(`target/web/mobilenext/${build}/mobilenext.d.ts`), "utf8");
+        assert.match(types, /classify\(rgba: Uint8Array \| Uint8ClampedArray, width: number, height: number, k\?: number \| null\): Prediction\[\];/);
+        assert.match(types, /constructor\(model: Model, options\?: DetectOptions/);
+        assert.match(types, /export interface MnxError extends Error/);
+    }
+});
+
 test("an engine without simd128 gets the scalar build", async () => {
     const { validate } = WebAssembly;
     WebAssembly.validate = () => false;

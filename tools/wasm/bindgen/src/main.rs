@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(input).out_name(name).remove_name_section(true).remove_producers_section(true);
+    bindgen.input_path(input).out_name(name).typescript(true).remove_name_section(true).remove_producers_section(true);
     match bindgen.web(true).and_then(|web| web.generate(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
