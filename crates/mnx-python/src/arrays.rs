@@ -30,7 +30,7 @@ impl<'py> Input<'py> {
             let found = shown(array.shape());
             return Err(Failure::input(format!("array: expected a shape (N, 3, H, W), found {found}")));
         };
-        check_contiguous(&array, "array", "numpy.ascontiguousarray makes one")?;
+        check_contiguous(array, "array", "numpy.ascontiguousarray makes one")?;
         let array = array.try_readonly().map_err(|_| {
             Failure::input("array: expected memory that nobody writes to, found the `out` of another call")
         })?;
@@ -64,7 +64,7 @@ impl<'py> Output<'py> {
     /// For what is no float32, C-contiguous, writeable array apart from the input.
     pub(crate) fn new(argument: &Bound<'py, PyAny>, name: &str, input: &Input<'py>) -> Result<Output<'py>, Failure> {
         let array = typed::<f32>(argument, name, "a float32 array")?;
-        check_contiguous(&array, name, "results are written in that order")?;
+        check_contiguous(array, name, "results are written in that order")?;
         let array = array.try_readwrite().map_err(|error| {
             Failure::input(match error {
                 BorrowError::NotWriteable => format!("{name}: expected a writeable array, found a read-only one"),

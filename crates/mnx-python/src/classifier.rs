@@ -46,6 +46,7 @@ impl Engine {
                 picture.with(|frame| self.preprocessor.process_into(frame, input))?;
             }
             run(&mut self.session, TensorView::new([batch.len(), 3, side, side], &self.input)?)?;
+            Failure::on_signal()?;
         }
         Ok(())
     }

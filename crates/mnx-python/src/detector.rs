@@ -31,6 +31,13 @@ struct Found {
     corners: [f32; 4],
 }
 
+impl Found {
+    fn new(detection: mnx::Detection) -> Found {
+        let mnx::Detection { index, score, xmin, ymin, xmax, ymax, .. } = detection;
+        Found { class: index, score, corners: [xmin, ymin, xmax, ymax] }
+    }
+}
+
 impl Detector {
     fn make(&self) -> Result<mnx::Detector, Failure> {
         Ok(mnx::Detector::with(&self.library, self.options.library())?)
@@ -82,16 +89,8 @@ impl Detector {
                 detector.set_options(options)?;
                 let mut all = Vec::new();
                 for picture in &detached {
-                    all.push(picture.with(|frame| {
-                        let found = detector.detect(frame)?;
-                        Ok(found
-                            .map(|d| Found {
-                                class: d.index,
-                                score: d.score,
-                                corners: [d.xmin, d.ymin, d.xmax, d.ymax],
-                            })
-                            .collect::<Vec<_>>())
-                    })?);
+                    all.push(picture.with(|frame| Ok(detector.detect(frame)?.map(Found::new).collect::<Vec<_>>()))?);
+                    Failure::on_signal()?;
                 }
                 Ok(all)
             },

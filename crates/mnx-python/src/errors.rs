@@ -9,14 +9,16 @@ use pyo3::types::PyType;
 
 /// What went wrong, before the interpreter is there to be told.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    class: Class,
-    message: String,
+pub(crate) enum Failure {
+    /// One of the package's exceptions.
+    Own(Class, String),
+    /// What Python code raised, Ctrl-C included.
+    Raised(PyErr),
 }
 
 /// The package's exceptions, in the order of [`NAMES`].
 #[derive(Clone, Copy, Debug)]
-enum Class {
+pub(crate) enum Class {
     InvalidInput,
     InvalidType,
     NotFound,
@@ -43,28 +45,27 @@ const NAMES: [&str; 9] = [
 impl Failure {
     /// An argument has a value that it cannot have.
     pub(crate) fn input(message: impl Into<String>) -> Failure {
-        Failure { class: Class::InvalidInput, message: message.into() }
+        Failure::Own(Class::InvalidInput, message.into())
     }
 
     /// An argument is of a type that it cannot be of.
     pub(crate) fn of_type(message: impl Into<String>) -> Failure {
-        Failure { class: Class::InvalidType, message: message.into() }
+        Failure::Own(Class::InvalidType, message.into())
     }
 
     /// Something is larger than the limits allow.
     pub(crate) fn limit(message: impl Into<String>) -> Failure {
-        Failure { class: Class::Limit, message: message.into() }
+        Failure::Own(Class::Limit, message.into())
     }
 
     /// Something was used after it was closed.
     pub(crate) fn closed(what: &str) -> Failure {
-        Failure { class: Class::Closed, message: format!("{what}: expected an open one, found it closed") }
+        Failure::Own(Class::Closed, format!("{what}: expected an open one, found it closed"))
     }
 
     /// A file could not be written or read.
     pub(crate) fn file(path: &Path, error: &std::io::Error) -> Failure {
-        let of_kind = Failure::new(error.into(), String::new());
-        Failure { message: format!("{}: {error}", path.display()), ..of_kind }
+        Failure::new(error.into(), format!("{}: {error}", path.display()))
     }
 
     fn new(kind: ErrorKind, message: String) -> Failure {
@@ -78,12 +79,20 @@ impl Failure {
             // So the library wants a kind to be treated that is new.
             _ => Class::InvalidInput,
         };
-        Failure { class, message }
+        Failure::Own(class, message)
     }
 
     /// Puts a place in front of the message.
     pub(crate) fn at(self, place: &str) -> Failure {
-        Failure { message: format!("{place}: {}", self.message), ..self }
+        match self {
+            Failure::Own(class, message) => Failure::Own(class, format!("{place}: {message}")),
+            raised => raised,
+        }
+    }
+
+    /// Looks for signals between pictures, so that Ctrl-C ends a long list. Only the main thread sees any.
+    pub(crate) fn on_signal() -> Result<(), Failure> {
+        Python::attach(|py| py.check_signals()).map_err(Failure::Raised)
     }
 }
 
@@ -108,9 +117,12 @@ impl From<mnx::TensorError> for Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> PyErr {
         static CLASSES: [PyOnceLock<Py<PyType>>; NAMES.len()] = [const { PyOnceLock::new() }; NAMES.len()];
-        let index = failure.class as usize;
-        Python::attach(|py| match CLASSES[index].import(py, "mobilenext._errors", NAMES[index]) {
-            Ok(class) => PyErr::from_type(class.clone(), failure.message),
+        let (class, message) = match failure {
+            Failure::Own(class, message) => (class as usize, message),
+            Failure::Raised(error) => return error,
+        };
+        Python::attach(|py| match CLASSES[class].import(py, "mobilenext._errors", NAMES[class]) {
+            Ok(class) => PyErr::from_type(class.clone(), message),
             Err(error) => error,
         })
     }

@@ -1,10 +1,10 @@
-//! `mobilenext.convert` and `mobilenext.init`: weight files of checkpoints, ONNX models and random numbers.
+//! `mobilenext.init`, and what `convert` and `quantize` share with it: specs that keywords change, and files that are written whole.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use mnx::{ConvertOptions, Converted, Onnx, Spec};
+use mnx::Spec;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde::Serialize;
@@ -13,8 +13,6 @@ use serde_json::Value;
 use crate::errors::Failure;
 use crate::model::to_python;
 
-/// Far above any network here, and far below what would bring a machine down.
-const LARGEST_CHECKPOINT: u64 = 4 << 30;
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
 /// A weight file's header must hold it.
@@ -24,96 +22,13 @@ const LARGEST_TABLE: u64 = 1 << 20;
 #[derive(Serialize)]
 struct Written<'a> {
     bytes: usize,
-    /// Weights and biases that were so near to zero that zeros took their place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flushed: Option<u64>,
     spec: &'a Spec,
-}
-
-/// Makes a weight file of a checkpoint (safetensors) or an ONNX model.
-///
-/// ``source`` is the file to read, ``target`` the file to write; it is there whole or not at all. An ONNX model tells its
-/// network; of a checkpoint family, width and classes are read off names and shapes unless ``family`` names it (see
-/// ``families()``), or is the path of a stage table (``.json``). What neither tells are the family's defaults: strides, resolution, preprocessing, padding. Other keywords
-/// change fields of the spec by their names: ``resolution=192``, ``padding="tf"``, ``identity=0.5``,
-/// ``labels=[…]`` or the path of a file with a name on each line, ``preprocessing={"mean": […], "std": […]}``.
-///
-/// ``bn_eps`` is what batch norms add to variances, ``strip_prefix`` a prefix of a checkpoint's names; ``None`` finds both out.
-///
-/// Returns a dict: ``path``, ``bytes``, ``flushed`` (values almost zero that are zero now) and ``spec``, all that was read and
-/// assumed.
-///
-/// Raises NotFoundError, IoError, InvalidFileError, UnsupportedError, LimitError or InvalidInputError.
-#[pyfunction]
-#[pyo3(signature = (source, target, *, family = None, bn_eps = None, strip_prefix = None, **changes))]
-pub(crate) fn convert<'py>(
-    py: Python<'py>,
-    source: PathBuf,
-    target: PathBuf,
-    family: Option<&str>,
-    bn_eps: Option<f64>,
-    strip_prefix: Option<String>,
-    changes: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let changes = Changes::new(changes)?;
-    let family = family.map(of_family).transpose()?;
-    let mut options = ConvertOptions::new();
-    (options.bn_eps, options.strip_prefix) = (bn_eps, strip_prefix);
-    let (spec, converted) = py.detach(|| {
-        check_apart(&source, &target)?;
-        let made = make(&source, family, &changes, &options)?;
-        write(&target, &made.1.file)?;
-        Ok::<_, Failure>(made)
-    })?;
-    let flushed = Some(converted.flushed);
-    with_path(to_python(py, &Written { bytes: converted.file.len(), flushed, spec: &spec })?, &target)
-}
-
-fn make(
-    source: &Path,
-    family: Option<Spec>,
-    changes: &Changes,
-    options: &ConvertOptions,
-) -> Result<(Spec, Converted), Failure> {
-    let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
-    let mut start = [0; 16];
-    let length = File::open(source).and_then(|file| {
-        let mut read = 0;
-        let mut file = file.take(start.len() as u64);
-        while let n @ 1.. = file.read(&mut start[read..])? {
-            read += n;
-        }
-        Ok(read)
-    });
-    let length = length.map_err(|e| Failure::file(source, &e))?;
-    if Onnx::begins(&start[..length]) {
-        if options.bn_eps.is_some() {
-            return Err(Failure::input("bn_eps: expected None for an ONNX model, whose batch norms have their own"));
-        }
-        let model = Onnx::open(source).map_err(place)?;
-        let spec = changes.apply(family.unwrap_or_else(|| model.spec().clone()))?;
-        let converted = model.convert(&spec).map_err(place)?;
-        return Ok((spec, converted));
-    }
-    let checkpoint = read(source, LARGEST_CHECKPOINT)?;
-    let spec = match family {
-        Some(family) => {
-            let naming = mnx::naming(&checkpoint, &family, options).map_err(place)?;
-            let mut spec = family;
-            naming.dialect.apply(&mut spec);
-            spec
-        }
-        None => mnx::detect_with(&checkpoint, options).map_err(place)?.spec(),
-    };
-    let spec = changes.apply(spec)?;
-    let converted = mnx::convert_with(&checkpoint, &spec, options).map_err(place)?;
-    Ok((spec, converted))
 }
 
 /// Makes a weight file with random weights, to try sizes and speeds with.
 ///
-/// ``family`` is one of ``families()`` or the path of a stage table (``.json``). The same ``seed`` gives the same file. Other keywords change fields of the spec, as for
-/// ``convert``: ``width=0.1, classes=10``. Returns a dict: ``path``, ``bytes`` and ``spec``.
+/// ``family`` is one of ``families()`` or the path of a stage table (``.json``). The same ``seed`` gives the same file. Other
+/// keywords change fields of the spec, as for ``convert``: ``width=0.1, classes=10``. Returns a dict: ``path``, ``bytes`` and ``spec``.
 #[pyfunction]
 #[pyo3(signature = (family, target, *, seed = 0, **changes))]
 pub(crate) fn init<'py>(
@@ -129,7 +44,7 @@ pub(crate) fn init<'py>(
         write(&target, &file)?;
         Ok::<_, Failure>(file)
     })?;
-    with_path(to_python(py, &Written { bytes: file.len(), flushed: None, spec: &spec })?, &target)
+    with_path(to_python(py, &Written { bytes: file.len(), spec: &spec })?, &target)
 }
 
 /// A report with where the file is, in whatever characters.
@@ -138,7 +53,7 @@ pub(crate) fn with_path<'py>(report: Bound<'py, PyAny>, path: &Path) -> PyResult
     Ok(report)
 }
 
-fn of_family(name: &str) -> Result<Spec, Failure> {
+pub(crate) fn of_family(name: &str) -> Result<Spec, Failure> {
     if name.ends_with(".json") {
         let path = Path::new(name);
         let text = String::from_utf8_lossy(&read(path, LARGEST_TABLE)?).into_owned();
@@ -152,10 +67,10 @@ fn of_family(name: &str) -> Result<Spec, Failure> {
 }
 
 /// Fields of a spec that keywords change.
-struct Changes(serde_json::Map<String, Value>);
+pub(crate) struct Changes(serde_json::Map<String, Value>);
 
 impl Changes {
-    fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Changes> {
+    pub(crate) fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Changes> {
         let Some(keywords) = keywords else { return Ok(Changes(serde_json::Map::new())) };
         let json = keywords.py().import("json")?;
         // What JSON has no word for is refused there by a TypeError.
@@ -164,9 +79,17 @@ impl Changes {
         Ok(Changes(found.map_err(|e| Failure::input(format!("keywords: {e}")))?))
     }
 
+    /// Whether a field, or a field of a field (`preprocessing.mean`), is among them.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        match path.split_once('.') {
+            None => self.0.contains_key(path),
+            Some((outer, inner)) => self.0.get(outer).is_some_and(|value| value.get(inner).is_some()),
+        }
+    }
+
     /// # Errors
     /// For fields that there are not, values of a wrong type, and a network that cannot be.
-    fn apply(&self, mut spec: Spec) -> Result<Spec, Failure> {
+    pub(crate) fn apply(&self, mut spec: Spec) -> Result<Spec, Failure> {
         if let Some(resolution) = self.0.get("resolution") {
             let side = resolution.as_u64().and_then(|side| usize::try_from(side).ok());
             // What becomes of pictures follows from it, unless that is said, too.
@@ -198,7 +121,7 @@ fn wrong(field: &str, expected: &str, found: &Value) -> Failure {
 }
 
 /// A file's content.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::file(path, &e))?;

@@ -9,6 +9,7 @@
 
 mod arrays;
 mod classifier;
+mod convert;
 mod detector;
 mod errors;
 mod files;
@@ -51,9 +52,11 @@ mod _native {
     #[pymodule_export]
     use super::classifier::Classifier;
     #[pymodule_export]
+    use super::convert::convert;
+    #[pymodule_export]
     use super::detector::Detector;
     #[pymodule_export]
-    use super::files::{convert, init};
+    use super::files::init;
     #[pymodule_export]
     use super::model::Model;
     #[pymodule_export]

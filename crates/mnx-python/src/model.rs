@@ -110,7 +110,7 @@ impl Model {
     /// Opens a weight file in memory. The bytes are copied, and kept for pickling.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Model> {
-        let opened = py.detach(|| mnx::Model::from_bytes(data.to_vec()));
+        let opened = py.detach(|| mnx::Model::from_slice(&data));
         let origin = Origin::Bytes(PyBytes::new(py, &data).unbind());
         Ok(Model::new(opened.map_err(Failure::from)?, origin))
     }

@@ -86,7 +86,7 @@ struct Pixels<'py> {
     height: usize,
     /// Bytes from row to row, in the copy or the array.
     stride: usize,
-    /// Bytes of a pixel: 3 or 4.
+    /// Bytes of a pixel: 1, 3 or 4.
     channels: usize,
 }
 
@@ -174,19 +174,21 @@ impl<'py> Pixels<'py> {
 
     /// Bytes from row to row, if colours of a pixel and pixels of a row lie side by side.
     fn stride_in_place(&self) -> Option<usize> {
-        let &[row, pixel, colour] = self.array.strides() else { return None };
+        let (row, pixel, colour) = match *self.array.strides() {
+            [row, pixel] => (row, pixel, 1),
+            [row, pixel, colour] => (row, pixel, colour),
+            _ => return None,
+        };
         let row = usize::try_from(row).ok()?;
-        let in_place = self.channels >= 3
-            && colour == 1
+        let in_place = (colour == 1 || self.channels == 1)
             && usize::try_from(pixel).ok()? == self.channels
             && (row >= self.width * self.channels || self.height == 1);
         in_place.then(|| row.max(self.width * self.channels))
     }
 
-    /// As red, green and blue, or these and alpha, in memory of its own.
+    /// The same in memory of its own.
     fn copied(self) -> Result<Pixels<'py>, Failure> {
-        let channels = self.channels.max(3);
-        let (width, height) = (self.width, self.height);
+        let Pixels { width, height, channels, .. } = self;
         // An array of a few bytes can have any shape.
         let limit = PictureLimits::default().decoded_bytes;
         let bytes = (width as u64).saturating_mul(height as u64).saturating_mul(channels as u64);
@@ -198,13 +200,8 @@ impl<'py> Pixels<'py> {
         if copy.try_reserve_exact(width * height * channels).is_err() {
             return Err(mnx::Error::OutOfMemory { name: "picture".into(), bytes }.into());
         }
-        let view = self.array.as_array();
-        if self.channels >= 3 {
-            copy.extend(view.iter());
-        } else {
-            copy.extend(view.iter().flat_map(|&grey| [grey; 3]));
-        }
-        Ok(Pixels { copy: Some(copy), stride: width * channels, channels, ..self })
+        copy.extend(self.array.as_array().iter());
+        Ok(Pixels { copy: Some(copy), stride: width * channels, ..self })
     }
 
     fn frame(&self) -> Result<Frame<'_>, mnx::Error> {
@@ -217,6 +214,7 @@ impl<'py> Pixels<'py> {
             None => unsafe { std::slice::from_raw_parts(self.array.data(), (self.height - 1) * self.stride + row) },
         };
         match self.channels {
+            1 => Frame::grey8(bytes, self.width, self.height, self.stride),
             4 => Frame::rgba8(bytes, self.width, self.height, self.stride),
             _ => Frame::rgb8(bytes, self.width, self.height, self.stride),
         }

@@ -121,6 +121,7 @@ fn observe_pictures(
     for picture in pictures {
         let input = picture.with(|frame| preprocessor.process(frame))?;
         calibration.observe(session, TensorView::new([1, 3, side, side], &input)?)?;
+        Failure::on_signal()?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ def test_a_checkpoint_becomes_the_embedded_network(tmp_path):
     labels = mobilenext.Model.embedded().labels
     spec = mobilenext.Model.embedded().spec
     report = mobilenext.convert(
-        CHECKPOINT, target, family="mobilenext-cifar", width=0.35, classes=10, labels=labels, preprocessing=spec["preprocessing"]
+        CHECKPOINT, target, family="mobilenext-cifar", labels=labels, preprocessing=spec["preprocessing"]
     )
     assert report["path"] == str(target) and report["bytes"] == target.stat().st_size
     assert report["spec"] == spec and report["flushed"] >= 0
@@ -36,6 +36,11 @@ def test_what_a_checkpoint_tells(tmp_path):
     report = mobilenext.convert(CHECKPOINT, tmp_path / "w.mnx", resolution=192)
     assert (report["spec"]["family"], report["spec"]["width"], report["spec"]["classes"]) == ("mobilenext", 0.35, 10)
     assert report["spec"]["resolution"] == 192
+    # It was trained at CIFAR's strides; nothing in the file says so.
+    assert "ImageNet's strides, not those of mobilenext-cifar" in report["assumed"]
+    assert not any("resolution" in assumption for assumption in report["assumed"])
+    report = mobilenext.convert(CHECKPOINT, tmp_path / "w.mnx", family="mobilenext-cifar", padding="torch", bn_eps=1e-5)
+    assert not any("strides" in one or "padding" in one or "epsilon" in one for one in report["assumed"])
 
 
 def test_an_onnx_model(tmp_path):

@@ -125,3 +125,15 @@ time.sleep(0.3)
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SKIPPED: signals of POSIX")
+def test_ctrl_c_ends_a_long_list(classifier):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    since = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        classifier.classify([CAT] * 100_000)
+    assert time.monotonic() - since < 20
+    assert classifier.classify(CAT)[0].label == "cat"
+    timer.join()
