@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import sys
 import time
 import uuid
@@ -72,14 +73,15 @@ class Worker:
             if data is None and error is None:
                 break
             rows.append({"path": path, **(self.answer(data) if error is None else {"error": error})})
-        schema = (BOXES if self.detects else CLASSES).with_metadata({"worker": f"{os.uname().nodename}:{os.getpid()}"})
+        schema = (BOXES if self.detects else CLASSES).with_metadata({"worker": f"{platform.node()}:{os.getpid()}"})
         # A temporary file first: whoever reads the folder, and the job that goes on, find whole parts only.
         temporary = f"{self.output}/.{part['name']}.{uuid.uuid4().hex}"
         with self.written.open_output_stream(temporary) as stream:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), stream)
         self.written.move(temporary, f"{self.output}/{part['name']}")
         unreadable = sum(row["error"] is not None for row in rows)
-        return {"pictures": len(rows), "unreadable": unreadable, "seconds": time.perf_counter() - began, "waited": waited}
+        seconds = time.perf_counter() - began
+        return {"pictures": len(rows), "unreadable": unreadable, "seconds": seconds, "waited": waited, "memory": peak_memory()}
 
     def answer(self, data):
         """The columns of a picture. It is the library that decodes it, so that pixels and labels are those of every other way in."""
@@ -137,6 +139,15 @@ def flattened(table):
     while any(pyarrow.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return table
+
+
+def peak_memory():
+    """Most bytes that the process has had in memory, libraries included; 0 where nobody counts."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def one_line(error):
@@ -251,7 +262,7 @@ class Progress:
 
     def __init__(self, pictures, every):
         self.pictures, self.every, self.began = pictures, every, time.perf_counter()
-        self.done = self.unreadable = 0
+        self.done = self.unreadable = self.memory = 0
         self.seconds = self.waited = self.starting = 0.0
         self.said = self.began
 
@@ -263,6 +274,7 @@ class Progress:
         self.unreadable += part["unreadable"]
         self.seconds += part["seconds"]
         self.waited += part["waited"]
+        self.memory = max(self.memory, part["memory"])
         if self.every and now - self.said >= self.every:
             self.said = now
             rest = (self.pictures - self.done) / self.rate()
@@ -281,7 +293,7 @@ class Progress:
         waited = 100 * self.waited / max(self.seconds, 1e-9)
         return (
             f"{self.counts()} in {self.working():.1f} s after {self.starting:.1f} s to start: {self.rate():,.0f} pictures a second "
-            f"with {actors} actors, which waited for storage {waited:.0f} % of their time"
+            f"with {actors} actors, which waited for storage {waited:.0f} % of their time and had at most {self.memory / 1e6:.0f} MB each"
         )
 
 
@@ -292,6 +304,7 @@ def run(arguments, model, settings, parts):
         import ray.data
     except ImportError as error:
         raise Refused(f"ray: expected the package ray[data], found {one_line(error)}") from error
+    progress = Progress(sum(map(count, parts)), arguments.progress)
     local = {"num_cpus": arguments.actors, "include_dashboard": False, "object_store_memory": 256 << 20} if arguments.address == "local" else {}
     try:
         ray.init(address=arguments.address, log_to_driver=False, logging_level="warning", **local)
@@ -304,7 +317,6 @@ def run(arguments, model, settings, parts):
     actors = min(arguments.actors or cpus, len(parts))
     if actors > cpus:
         print(f"--actors {actors}: the cluster has {cpus} CPUs; the other actors wait until it has grown", file=sys.stderr)
-    progress = Progress(sum(map(count, parts)), arguments.progress)
     # What travels is names; workers read pictures themselves and write answers themselves.
     dataset = ray.data.from_items([{"part": json.dumps(part)} for part in parts], override_num_blocks=len(parts)).map_batches(
         Worker,
