@@ -29,6 +29,7 @@ import pyarrow.parquet
 NAMES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 LARGEST = 256 << 20  # bytes of a picture file
 READERS = 4  # files that an actor reads ahead, each in a thread that waits for the storage
+ATTEMPTS = 5  # at a part whose worker dies: Ray itself would go on with it for ever
 JOB = "_job.json"
 
 CLASSES = pyarrow.schema(
@@ -59,11 +60,19 @@ class Worker:
         self.readers = concurrent.futures.ThreadPoolExecutor(READERS)
 
     def __call__(self, batch):
-        done = [self.part(json.loads(part)) for part in batch["part"]]
-        return {key: [part[key] for part in done] for key in done[0]}
+        return {key: [value] for key, value in self.attempted(json.loads(batch["part"][0])).items()}
+
+    def attempted(self, part):
+        """What the job hears of a part. A failure is a value, too, so that it arrives as a line and not as a stack of calls."""
+        numbers = dict.fromkeys(("pictures", "unreadable", "seconds", "waited", "memory"), 0)
+        try:
+            return {**numbers, **self.part(part), "failure": ""}
+        except (Refused, OSError, pyarrow.ArrowException) as error:
+            return {**numbers, "failure": f"{part['name']}: {one_line(error)}"}
 
     def part(self, part):
         """Writes the answers for a part's pictures. Doing it again gives the same file, so nothing is lost or doubled."""
+        attempts = self.attempt(part)
         began, waited, rows = time.perf_counter(), 0.0, []
         pictures = self.table(part) if "file" in part else ahead(self.readers, self.read, part["pictures"])
         while True:
@@ -79,9 +88,23 @@ class Worker:
         with self.written.open_output_stream(temporary) as stream:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), stream)
         self.written.move(temporary, f"{self.output}/{part['name']}")
+        self.written.delete_file(attempts)
         unreadable = sum(row["error"] is not None for row in rows)
         seconds = time.perf_counter() - began
         return {"pictures": len(rows), "unreadable": unreadable, "seconds": seconds, "waited": waited, "memory": peak_memory()}
+
+    def attempt(self, part):
+        """Counts how often a part was begun and not ended, in a file that it names."""
+        path, begun = f"{self.output}/.{part['name']}.attempts", 0
+        if self.written.get_file_info(path).is_file:
+            with self.written.open_input_file(path) as file:
+                begun = file.size()
+        if begun >= ATTEMPTS:
+            pictures = part.get("pictures") or [f"row group {part['row_group']} of {part['file'] or self.input}"]
+            raise Refused(f"{begun} workers died of it, which is {pictures[0]} to {pictures[-1]}")
+        with self.written.open_output_stream(path) as stream:
+            stream.write(b"." * (begun + 1))
+        return path
 
     def answer(self, data):
         """The columns of a picture. It is the library that decodes it, so that pixels and labels are those of every other way in."""
@@ -278,7 +301,8 @@ class Progress:
         if self.every and now - self.said >= self.every:
             self.said = now
             rest = (self.pictures - self.done) / self.rate()
-            print(f"{self.counts()}, {self.rate():,.0f} a second, {rest / 60:,.0f} minutes left", file=sys.stderr, flush=True)
+            rest = f"{rest / 60:,.0f} minutes" if rest > 120 else f"{rest:.0f} seconds"
+            print(f"{self.counts()}, {self.rate():,.0f} a second, {rest} left", file=sys.stderr, flush=True)
 
     def working(self):
         return max(time.perf_counter() - self.began - self.starting, 1e-9)
@@ -327,10 +351,11 @@ def run(arguments, model, settings, parts):
     )  # Ray Data starts a dead actor again, and has it begin its parts anew, without being told
     try:
         for part in dataset.iter_rows():
+            if part["failure"]:
+                raise Refused(f"{part['failure']} ({progress.counts()} are done, the same command goes on)")
             progress.add(part)
     except ray.exceptions.RayError as error:
-        said = [line for line in str(error).splitlines() if line.strip()]
-        raise Refused(f"{arguments.output}: a part failed, {progress.counts()} are written, the same command goes on: {said[-1].strip()}") from error
+        raise Refused(f"ray: {one_line(error)}") from error
     print(progress.summary(actors))
 
 

@@ -128,9 +128,18 @@ def test_a_job_goes_on(folder, expected, tmp_path):
     last = max(expected)
     (folder / last).rename(folder / "later.jpg")
     try:
-        _, complaints = finish(start(*arguments))
-        assert f"{len(there) - 1} of " in complaints and " parts are there already" in complaints
+        # What is wrong with the storage does not make a picture unreadable, but ends the job.
+        (folder / last).symlink_to(Path(last).name)
+        failed = start(*arguments)
+        said, complaints = failed.communicate(timeout=600)
         assert " a second, " in complaints
+        complaint = complaints.splitlines()[-1]
+        assert failed.returncode == 1 and complaint.startswith("error: part-"), complaints
+        assert Path(last).name in complaint and "the same command goes on" in complaint, complaint
+        assert f"{len(there) - 1} of " in complaints and " parts are there already" in complaints
+        (folder / last).unlink()
+        _, complaints = finish(start(*arguments))
+        assert " parts are there already" in complaints
         found = rows(tmp_path)
         assert all(part.stat().st_mtime_ns == date for part, date in dates.items())
         assert found.pop("later.jpg") == {**expected[last], "path": "later.jpg"}
@@ -172,11 +181,35 @@ def test_tables_in_and_boxes_out(tmp_path):
 
 
 @pytest.fixture
-def main():
+def ray_batch():
     spec = importlib.util.spec_from_file_location("ray_batch", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
+    return module
+
+
+@pytest.fixture
+def main(ray_batch):
+    return ray_batch.main
+
+
+def test_a_part_that_kills_its_workers(ray_batch, folder, tmp_path):
+    """Without Ray: the sixth worker refuses what five have begun and not ended."""
+    part = {"name": "part-000007.parquet", "pictures": ["00/000001.jpeg", "00/000002.jpeg"]}
+
+    def worker():
+        return ray_batch.Worker(mobilenext.Model.embedded(), {"input": str(folder)}, str(tmp_path))
+
+    for _ in range(5):
+        worker().attempt(part)
+    failure = worker()({"part": [json.dumps(part)]})["failure"]
+    assert failure == ["part-000007.parquet: 5 workers died of it, which is 00/000001.jpeg to 00/000002.jpeg"]
+    assert not parts(tmp_path)
+    # A job that goes on tries again, and what ends is not counted.
+    assert ray_batch.left([part], str(tmp_path)) == [part] and not list(tmp_path.iterdir())
+    for _ in range(7):
+        assert worker().part(part)["pictures"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == [part["name"]] and ray_batch.left([part], str(tmp_path)) == []
 
 
 def refused(main, capsys, *arguments):

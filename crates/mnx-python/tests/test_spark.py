@@ -44,7 +44,7 @@ def test_the_lines_in_the_documentation(tmp_path):
     paths = [path for path in pictures.rglob("*.*") if path.stat().st_size]
     assert len(rows) == len(paths) == 64
     for path in paths:
-        row = rows[path.as_uri().replace("file:///", "file:/")]
+        row = rows[f"file:{path}"]
         try:
             best = classifier.classify(path.read_bytes(), k=1)[0]
             assert (row["label"], row["probability"], row["error"]) == (best.label, best.probability, None)
