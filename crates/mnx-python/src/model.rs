@@ -50,9 +50,9 @@ impl Model {
             None => Bound::new(py, Model::embedded(default)?),
             Some(argument) => match argument.cast::<Model>() {
                 Ok(model) => Ok(model.clone()),
-                Err(_) => match argument.extract::<PathBuf>() {
-                    Ok(path) => Bound::new(py, Model::open(py, path, false)?),
-                    Err(_) => {
+                Err(_) => match crate::pictures::path(argument)? {
+                    Some(path) => Bound::new(py, Model::open(py, path, false)?),
+                    None => {
                         let found = argument.get_type().name()?;
                         let message = format!("model: expected a Model or the path of a weight file, found {found}");
                         Err(Failure::of_type(message).into())

@@ -6,6 +6,7 @@ use mnx::{Frame, Picture, PictureLimits};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyTuple};
@@ -100,7 +101,7 @@ impl<'py> Source<'py> {
             let bytes = argument.py().get_type::<PyBytes>().call1((argument,))?;
             return Ok(Some(Source::Encoded(bytes.extract()?)));
         }
-        if let Ok(path) = argument.extract::<PathBuf>() {
+        if let Some(path) = path(argument)? {
             return Ok(Some(Source::Path(path)));
         }
         match as_array(argument)? {
@@ -115,6 +116,18 @@ impl<'py> Source<'py> {
             Source::Encoded(bytes) => Kind::Encoded(bytes),
             Source::Pixels(pixels) => Kind::Frame(pixels.frame()),
         }
+    }
+}
+
+/// The path that an object is. `None` if it is none.
+///
+/// # Errors
+/// What its `__fspath__` raises, and a Ctrl-C meanwhile.
+pub(crate) fn path(argument: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
+    match argument.extract::<PathBuf>() {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if error.is_instance_of::<PyTypeError>(argument.py()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

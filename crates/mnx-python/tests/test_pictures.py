@@ -201,6 +201,16 @@ def test_files_that_are_no_pictures(classifier, detector, tmp_path):
             assert message in str(raised.value) and "\n" not in str(raised.value), raised.value
 
 
+def test_what_a_path_raises_is_passed_on(classifier):
+    class Path:
+        def __fspath__(self):
+            raise KeyboardInterrupt
+
+    for use in (classifier.classify, mobilenext.Session):
+        with pytest.raises(KeyboardInterrupt):
+            use(Path())
+
+
 def test_wrong_k(classifier):
     for k in (0, -1):
         with pytest.raises(mobilenext.InvalidInputError, match=f"k: expected at least 1, found {k}"):
