@@ -37,7 +37,8 @@ print(len(pictures) / (time.perf_counter() - began))
 
 def output(*command):
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    return subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True).stdout
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.run([sys.executable, *command], check=True, env=environment, text=True, **streams).stdout
 
 
 def loop(folder, model, _):
@@ -46,7 +47,8 @@ def loop(folder, model, _):
 
 def command_line(folder, model, threads):
     began = time.perf_counter()
-    count = output("-m", "mobilenext", "classify", "--model", model, "--top", "1", "--threads", str(threads), "--format", "json", folder).count('"file"')
+    options = ("--model", model, "--top", "1", "--threads", str(threads), "--format", "json")
+    count = output("-m", "mobilenext", "classify", *options, folder).count('"file"')
     return count / (time.perf_counter() - began), None
 
 
@@ -104,13 +106,14 @@ def main():
     import mobilenext
     import ray
 
-    print(f"{processor()}, {cores} cores; {arguments.pictures} JPEGs of {arguments.size} pixels, {size / 1e3:.0f} KB in the mean; medians of {arguments.rounds} rounds;")
-    print(f"mobilenext {mobilenext.__version__}, Ray {ray.__version__}, Python {sys.version.split()[0]}. Pictures a second:\n")
+    print(f"{processor()}, {cores} cores; {arguments.pictures} JPEGs of {arguments.size} pixels, {size / 1e3:.0f} KB in the mean;")
+    print(f"medians of {arguments.rounds} rounds; mobilenext {mobilenext.__version__}, Ray {ray.__version__}, Python {sys.version.split()[0]}. Pictures a second:\n")
     print("| |", " | ".join(models), "|\n| --- |", " | ".join(["---:"] * len(models)), "|")
     for name in contestants:
         print(f"| {name} |", " | ".join(f"{median(rate for rate, _ in found[name, model]):,.0f}" for model in models), "|")
     on_top = [more for rates in found.values() for _, more in rates if more]
-    print(f"\nRay and its actors took {median(s for s, _ in on_top):.1f} s to start, which is not counted; an actor had at most {max(m for _, m in on_top)} MB in memory.")
+    started, memory = median(seconds for seconds, _ in on_top), max(megabytes for _, megabytes in on_top)
+    print(f"\nRay and its actors took {started:.1f} s to start, which is not counted; an actor had at most {memory} MB in memory.")
 
 
 if __name__ == "__main__":

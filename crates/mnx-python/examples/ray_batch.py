@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import platform
+import socket
 import sys
 import time
 import uuid
@@ -321,6 +322,16 @@ class Progress:
         )
 
 
+def reachable(address):
+    """Refuses a host and port where nobody listens: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 10).close()
+        except (OSError, OverflowError) as error:
+            raise Refused(f"--address {address}: expected a Ray cluster, found {one_line(error)}") from error
+
+
 def run(arguments, model, settings, parts):
     """Has Ray do the parts. What it says of its own is kept to warnings."""
     try:
@@ -328,6 +339,7 @@ def run(arguments, model, settings, parts):
         import ray.data
     except ImportError as error:
         raise Refused(f"ray: expected the package ray[data], found {one_line(error)}") from error
+    reachable(arguments.address)
     progress = Progress(sum(map(count, parts)), arguments.progress)
     local = {"num_cpus": arguments.actors, "include_dashboard": False, "object_store_memory": 256 << 20} if arguments.address == "local" else {}
     try:
