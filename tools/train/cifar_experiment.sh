@@ -36,6 +36,10 @@ plan() {
     echo "mobilenetv2-cifar resnet ${OTHER_EPOCHS:-10} 1"
 }
 
+embedded=mobilenext-cifar-0.35-one-cycle-24-1
+if [ "$mode" != --plan ] && [ ! -f "$records/$embedded.json" ]; then
+    "$python" "$here/cifar_table.py" embedded cifar --data "$data" --mnx "$mnx" --records "$records"
+fi
 while read -r arch recipe epochs seed; do
     name=$arch-$width-$recipe-$epochs-$seed
     run=$out/$name

@@ -31,15 +31,16 @@ for label, file in (("cat", "chelsea.png"), ("rocket", "rocket.jpg")):
         picture.crop((left, top, left + side, top + side)).save(folder / f"{number:02}.jpg")
 PYTHON
 
+TIMEFORMAT='-- %R s, %U s of CPU'
 step() {
-    local begun
-    begun=$(date +%s.%N)
+    local program=$1
     echo "\$ $*"
-    case $1 in
-        train) shift; "$python" "$root/tools/train/classify.py" "$@" ;;
-        mnx-infer) shift; "$mnx" "$@" ;;
-    esac
-    printf -- '-- %.1f s\n\n' "$("$python" -c "print($(date +%s.%N) - $begun)")"
+    shift
+    case $program in
+        train) time "$python" "$root/tools/train/classify.py" "$@" ;;
+        mnx-infer) time "$mnx" "$@" ;;
+    esac 2>&1
+    echo
 }
 
 step train pictures run --arch mobilenext --width 0.35 --size 96 --batch 16 --epochs 20

@@ -113,10 +113,11 @@ def save_plot(path: Path, draw) -> None:
     FigureCanvasAgg(figure)
     both = figure.subplots(1, 2)
     draw(*both)
-    for axes in both:
+    # Losses fall and measures rise.
+    for axes, corner in zip(both, ("upper right", "lower right")):
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend()
+            axes.legend(loc=corner)
     data = io.BytesIO()
     figure.savefig(data, format="png")
     replace(path, data.getvalue())

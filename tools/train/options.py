@@ -44,7 +44,7 @@ def run(program: str, main) -> None:
     except Bad as bad:
         sys.exit(f"{program}: {bad}")
     except KeyboardInterrupt:
-        sys.exit(f"{program}: interrupted; --resume goes on after the last whole epoch")
+        sys.exit(f"{program}: interrupted; --resume goes on after the last whole epoch, if there is one")
 
 
 def check_resumed(path, before: dict, now: dict, fixed) -> None:

@@ -322,7 +322,7 @@ class Runs(Folder):
         self.assertEqual(found["classifier.1.weight"].shape, (2, 1280))
         self.out = self.root / "other"
         self.assertIn("expected 8 x 3 x 3 x 3, found 4 x 3 x 3 x 3", self.run_tool(*start, "--width", "0.25", fails=True))
-        self.assertIn("is it of the same network?", self.run_tool(*start, "--arch", "mobilenetv2-cifar", fails=True))
+        self.assertIn("is it of the same network?", self.run_tool(*start, "--arch", "resnet18", "--width", "1", fails=True))
         self.assertIn("has 21 blocks, the stem among them, found 22", self.run_tool("--freeze", "22", fails=True))
 
     def test_bad_data(self):
