@@ -93,7 +93,7 @@ def record(options) -> None:
     words = shlex.split(about["convert"])
     call(options.mnx, "convert", *words[2:-1], options.run / "model.mnx")
     row = dict(arch=about["arch"], width=about["width"], recipe=recipe["recipe"], epochs=recipe["epochs"], seed=recipe["seed"])
-    row |= {name: recipe[name] for name in ("batch", "rate", "decay", "smoothing", "average")}
+    row |= {name: recipe[name] for name in ("batch", "rate", "decay", "smoothing", "average", "threads")}
     row |= dict(seconds=about["seconds"], torch_accuracy=about["accuracy"])
     row |= measured(options, options.run / "model.mnx", ("--weights", options.run / "model.mnx"))
     write(options.records / f"{options.run.name}.json", row | provenance())
