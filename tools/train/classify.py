@@ -37,6 +37,8 @@ from options import Bad, check_resumed, natural, positive, run, share, whole
 TEST_BATCH = 250
 AHEAD = 3  # batches that are being prepared
 LARGEST_SIDE = 4096
+# Shorter runs measure the statistics of the averaged weights anew, on so many batches: theirs are still those of the beginning.
+SHORT_RUN, STATISTICS_BATCHES = 1000, 8
 
 
 def arguments() -> argparse.Namespace:
@@ -60,6 +62,7 @@ def arguments() -> argparse.Namespace:
     recipe.add_argument("--decay", type=share, help="weight decay")
     recipe.add_argument("--smoothing", type=share, help="label smoothing")
     recipe.add_argument("--average", type=share, help="decay of the weights' moving average, which is what counts; 0: none")
+    recipe.add_argument("--statistics", type=natural, metavar="N", help=f"measure batch-norm statistics of the averaged weights on N batches; 0: average them, too (default: 0, {STATISTICS_BATCHES} in runs of less than {SHORT_RUN} steps)")
     recipe.add_argument("--augment", choices=("windows", "parts"), help="windows: shifted by up to an eighth; parts: resized parts of pictures (default: parts, windows for -cifar)")
     recipe.add_argument("--least-part", type=share, default=0.08, metavar="SHARE", help="least area of a part (default: 0.08)")
     recipe.add_argument("--colour", type=share, help="change brightness, contrast and saturation of parts by up to this share")
@@ -143,11 +146,11 @@ class Batches:
                 waiting.append(self.pool.submit(make, plan[place + AHEAD]))
             yield plan[place], made
 
-    def of_epoch(self, epoch: int):
-        """All pictures in a random order, changed at random. An incomplete batch is left out."""
+    def of_epoch(self, epoch: int, most: int | None = None):
+        """All pictures in a random order, changed at random, or the first batches. An incomplete batch is left out."""
         options, order = self.options, torch.randperm(len(self.pictures)).tolist()
         size = min(options.batch, len(order))
-        plan = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+        plan = [order[start : start + size] for start in range(0, len(order) - size + 1, size)][:most]
         windows = options.augment == "windows"
         for numbers, made in self.ahead(plan, self.whole if windows else lambda numbers: self.parts(numbers, epoch)):
             yield self.finished(vary.windows_of(made, max(1, options.size // 8)) if windows else made, numbers)
@@ -263,10 +266,26 @@ class Training:
         self.tested.load_state_dict(self.average.state)
         return self.tested.eval()
 
+    @torch.no_grad()
+    def measure_statistics(self, batches: Batches, most: int) -> None:
+        """Batch-norm statistics of the averaged weights, on training pictures. Those of frozen blocks stay."""
+        model, random = self.averaged(), torch.get_rng_state()
+        frozen = {layer for block in networks.blocks(model)[: self.options.freeze] for part in block for layer in part.modules()}
+        norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d) and layer not in frozen]
+        for layer in norms:
+            layer.reset_running_stats()
+            layer.train()
+            layer.momentum = None  # the mean of all batches
+        torch.manual_seed(self.options.seed)
+        for x, _ in batches.of_epoch(-1, most):
+            model(x)
+        model.eval()
+        torch.set_rng_state(random)
+
     @torch.inference_mode()
     def measure(self, batches: Batches) -> dict:
-        """Loss and accuracy of the averaged weights on the test pictures."""
-        model, loss, right = self.averaged(), 0.0, 0
+        """Loss and accuracy of the averaged weights, which `tested` has, on the test pictures."""
+        model, loss, right = self.tested, 0.0, 0
         for x, classes in batches.in_order():
             logits = model(x)
             loss += float(functional.cross_entropy(logits, classes, reduction="sum"))
@@ -277,7 +296,7 @@ class Training:
         """Everything in OUT; the checkpoint first, so that what there is no space for is never the only copy."""
         self.save()
         about = about | dict(epoch=self.epoch, accuracy=self.log[-1]["accuracy"], seconds=round(sum(row["seconds"] for row in self.log)))
-        classifier_files.save_model(self.options, self.labels, self.average.state, about | dict(recipe=recipe_of(self.options)))
+        classifier_files.save_model(self.options, self.labels, self.tested.state_dict(), about | dict(recipe=recipe_of(self.options)))
         classifier_files.save_log(self.options.out, self.log)
 
 
@@ -294,6 +313,9 @@ def train(options, labels: list[str], data: folders.Pictures, test: folders.Pict
     learned, measured = (Batches(part, options, pool, training.device) for part in (data, test))
     while training.epoch < options.epochs:
         row = training.run_epoch(learned)
+        training.averaged()
+        if options.statistics:
+            training.measure_statistics(learned, options.statistics)
         row |= training.measure(measured)
         training.log.append(row)
         training.write(about)
@@ -329,9 +351,12 @@ def main() -> None:
         for split, prepare in ((test, as_used), (data, as_used if options.augment == "windows" else at_most_twice)):
             read.append(folders.Pictures(split, labels, prepare, memory, pool))
             print(split.report(labels), flush=True)
+        batch = min(options.batch, len(read[1]))
         if options.rate is None:
             recipe = recipes.RECIPES[options.recipe]
-            options.rate = recipe.rate * min(options.batch, len(read[1])) / recipe.batch
+            options.rate = recipe.rate * batch / recipe.batch
+        if options.statistics is None:
+            options.statistics = STATISTICS_BATCHES if options.epochs * (len(read[1]) // batch) < SHORT_RUN else 0
         files.make_folder(options.out)
         train(options, labels, read[1], read[0], digest(options.data, data, test), pool)
 

@@ -120,14 +120,14 @@ class Sandglass(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand (unless that changes nothing), depthwise, project, plus the input where shapes allow."""
+    """MobileNetV2's block: expand (unless that changes nothing), depthwise, project, plus the input where shapes and `shortcut` allow."""
 
-    def __init__(self, inputs: int, middle: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, middle: int, outputs: int, stride: int, shortcut: bool = True):
         super().__init__()
         layers = [] if middle == inputs else [nn.Sequential(*conv(inputs, middle, relu6=True))]
         layers += [nn.Sequential(*depthwise(middle, stride, relu6=True)), *conv(middle, outputs)]
         self.conv = nn.Sequential(*layers)
-        self.shortcut = stride == 1 and inputs == outputs
+        self.shortcut = shortcut and stride == 1 and inputs == outputs
 
     def forward(self, x):
         return x + self.conv(x) if self.shortcut else self.conv(x)
@@ -155,9 +155,12 @@ def mobilenetv2_features(width: float, stem_stride: int, first_stride: int) -> t
     blocks: list[nn.Module] = [nn.Sequential(*conv(3, channels, 3, stem_stride, relu6=True))]
     for number, (expansion, base, repeats, stride) in enumerate(MOBILENETV2_STAGES):
         outputs = divisible(base * width, 8)
+        # With stride 1 this stage still begins without a shortcut, also where its channels would allow one: only the stride differs.
+        shortcut = stride == 1
         stride = first_stride if number == 1 else stride
         for block in range(repeats):
-            blocks.append(InvertedResidual(channels, channels * expansion, outputs, stride if block == 0 else 1))
+            first = block == 0
+            blocks.append(InvertedResidual(channels, channels * expansion, outputs, stride if first else 1, shortcut or not first))
             channels = outputs
     last = divisible(1280 * max(1.0, width), 8)
     blocks.append(nn.Sequential(*conv(channels, last, relu6=True)))
