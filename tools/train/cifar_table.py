@@ -161,7 +161,8 @@ def sources(rows: list[dict], latencies: dict) -> str:
     pictures = sorted({row["f32"]["pictures"] for row in rows})
     trained = sum(row.get("seconds", 0) for row in rows) / 3600
     text = f"Mean and standard deviation over seeds; right answers of mnx-infer on {' or '.join(f'{n:,}' for n in pictures)} pictures; "
-    text += f"{trained:.1f} hours of training on {', '.join(sorted({row['cpu'] for row in rows}))}."
+    text += f"{trained:.1f} hours of training in all, " if trained else ""
+    text += f"on {', '.join(sorted({row['cpu'] for row in rows}))}."
     if latencies:
         text += f" Latency: {latencies['isa']} on {latencies['cpu']}, medians in turn, the machine's load before it {latencies['load_before']}."
     return text + "\n"

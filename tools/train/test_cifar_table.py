@@ -49,7 +49,7 @@ class Table(unittest.TestCase):
         self.assertIn("| MobileNeXt 0.35 | mobilenetv2 | 10 | 2 | 81.00 ± 1.41 | 80.90 ± 1.41 | 645,786 | 21.18 | - |", text)
         self.assertIn("| MobileNetV2 0.35 | mobilenetv2 | 10 | 1 | 81.00 | 80.90 | 408,426 | 21.18 | - |", text)
         self.assertIn("| MobileNeXt 0.35 | one-cycle | 24 | 1 | 85.00 | 84.90 |", text)
-        self.assertIn("4.0 hours of training on a CPU", text)
+        self.assertIn("4.0 hours of training in all, on a CPU", text)
         self.write("latency", dict(rows=[dict(arch="mobilenext-cifar", width=0.35, ms=0.3141)], isa="avx2", load_before=0.1, cpu="a CPU"))
         self.assertEqual(self.fill(), 0)
         self.assertIn("| 645,786 | 21.18 | 0.314 |", self.document.read_text())
