@@ -26,12 +26,15 @@ try:
 except ImportError as error:
     sys.exit(f"detect.py: {error}: see tools/train/requirements.txt")
 
+import detector_files
 import files
 import networks
 from augment import augmented, prepare
+from average import Average
 from average_precision import average_precision
 from objective import loss, match
-from voc import Bad, Split, check_classes, class_names, read_split
+from options import Bad, check_resumed, natural, positive, run, share, whole
+from voc import Split, check_classes, class_names, read_split
 
 # As the released detector: which boxes an evaluation sees.
 SCORE, IOU, TOP = 0.01, 0.45, 100
@@ -63,41 +66,13 @@ def arguments() -> argparse.Namespace:
     recipe.add_argument("--vertical-mirror", action="store_true", help="also mirror top to bottom, where pictures have no up")
     recipe.add_argument("--least-priors", type=whole, default=1, metavar="N", help="every box gets its N best priors, whatever their overlap (default: 1)")
     recipe.add_argument("--seed", type=int, default=0)
-    run = parser.add_argument_group("run")
-    run.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
-    run.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe; measure whether it is faster on your CPU")
-    run.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
-    run.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
-    run.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
+    running = parser.add_argument_group("run")
+    running.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
+    running.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe; measure whether it is faster on your CPU")
+    running.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
+    running.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
+    running.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
     return parser.parse_args()
-
-
-def positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return value
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected 0 or more and less than 1, found {text}")
-    return value
-
-
-def whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
-    return value
-
-
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
-    return value
 
 
 # What a resumed run must have as the first one, and what its checkpoint does not know. All else is the recipe: it may change.
@@ -228,24 +203,6 @@ def rate(step: float, steps: int, warm_up: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up))
 
 
-class Average:
-    """A moving average of weights and statistics. Early on it follows faster."""
-
-    def __init__(self, model, decay: float):
-        self.decay, self.steps = decay, 0
-        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model) -> None:
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
-
-
 class Training:
     """A run: model, average, optimiser, log. It can be written to and read from a checkpoint after any epoch."""
 
@@ -272,7 +229,7 @@ class Training:
         return twin
 
     def start_from(self, path: Path) -> None:
-        files.load_backbone(self.model, path)
+        detector_files.load_backbone(self.model, path)
         self.average = Average(self.model, self.options.average)
 
     def save(self) -> None:
@@ -292,13 +249,8 @@ class Training:
 
     def resume(self) -> None:
         path = self.options.out / "checkpoint.pt"
-        state = files.load_checkpoint(path)
-        for name, value in recipe_of(self.options).items():
-            before = state["recipe"].get(name)
-            if before != value and name in FIXED:
-                raise Bad(f"{path}: {name} is {before} there and {value} now: --resume goes on with the same network and data")
-            if before != value:
-                print(f"resume: {name} was {before}, is {value} from here on", flush=True)
+        state = files.load_checkpoint(path, detector_files.CHECKPOINT)
+        check_resumed(path, state["recipe"], recipe_of(self.options), FIXED)
         if state["names"] != self.names:
             raise Bad(f"{path}: its classes are {', '.join(state['names'])}, the data's are {', '.join(self.names)}")
         self.model.load_state_dict(state["model"])
@@ -387,9 +339,9 @@ def train(options, data: Split, test: Split, names: list[str]) -> None:
             precision = measure(model, test, names, training.table)
             row |= {f"AP {name}": value for name, value in precision.items()} | {"mAP": mean(precision)}
             measured = f", mAP {row['mAP']:.4f}"
-            files.save_model(options, names, state)
+            detector_files.save_model(options, names, state)
         training.log.append(row)
-        files.save_log(options.out, names, training.log)
+        detector_files.save_log(options.out, names, training.log)
         training.save()
         progress = f"epoch {training.epoch} of {options.epochs}"
         print(f"\r{progress}: loss {row['loss']:.4f}, {row['seconds']:.1f} s{measured}", flush=True)
@@ -398,7 +350,7 @@ def train(options, data: Split, test: Split, names: list[str]) -> None:
 
 
 def evaluate(options, test: Split) -> None:
-    model, names = files.load_model(options.out)
+    model, names = detector_files.load_model(options.out)
     check_classes(test, names)
     precision = measure(model, test, names, model.priors())
     print(summary(precision))
@@ -406,28 +358,23 @@ def evaluate(options, test: Split) -> None:
 
 def main() -> None:
     options = arguments()
-    try:
-        test = read_split(options.data, options.test)
-        print(test.report(), flush=True)
-        if options.evaluate:
-            evaluate(options, test)
-            return
-        data = read_split(options.data, options.train)
-        print(data.report(), flush=True)
-        if len(data.samples) < 2:
-            raise Bad(f"split {data.name}: 1 picture is too few to train on")
-        names = class_names(data, options.classes.split(",") if options.classes else None)
-        for split in (data, test):
-            check_classes(split, names)
-        files.make_folder(options.out)
-        if not options.resume and (options.out / "checkpoint.pt").exists():
-            raise Bad(f"{options.out}: there is a run in it: --resume goes on with it, another folder begins anew")
-        train(options, data, test, names)
-    except Bad as bad:
-        sys.exit(f"detect.py: {bad}")
-    except KeyboardInterrupt:
-        sys.exit("detect.py: interrupted; --resume goes on after the last whole epoch")
+    test = read_split(options.data, options.test)
+    print(test.report(), flush=True)
+    if options.evaluate:
+        evaluate(options, test)
+        return
+    data = read_split(options.data, options.train)
+    print(data.report(), flush=True)
+    if len(data.samples) < 2:
+        raise Bad(f"split {data.name}: 1 picture is too few to train on")
+    names = class_names(data, options.classes.split(",") if options.classes else None)
+    for split in (data, test):
+        check_classes(split, names)
+    files.make_folder(options.out)
+    if not options.resume and (options.out / "checkpoint.pt").exists():
+        raise Bad(f"{options.out}: there is a run in it: --resume goes on with it, another folder begins anew")
+    train(options, data, test, names)
 
 
 if __name__ == "__main__":
-    main()
+    run("detect.py", main)

@@ -1,19 +1,20 @@
-"""Networks that mnx trains, in PyTorch: MobileNeXt, MobileNetV2, and SSDLite on both.
+"""Networks that mnx trains, in PyTorch: MobileNeXt, MobileNetV2, ResNet, and SSDLite on the first two.
 
-    networks.classifier("mobilenext", width=0.35, classes=10)
+    networks.architecture("mobilenext-cifar", width=0.35, classes=10)
     networks.ssdlite("mobilenext", width=0.35, classes=4, size=320)
 
 A classifier's output is N x classes. A detector's are two: scores, N x priors x classes, before softmax, and boxes,
 N x priors x 4: centre x, centre y, width, height as offsets from the priors. Rows: level, row, column, prior in cell.
 Class 0 is the background.
 
-Names in the state dicts are those of the released checkpoints: MobileNeXt's and its detector's by the authors, MobileNetV2's by
-torchvision. So released weights load, and `mnx-infer convert` takes what is trained here.
+Names in the state dicts are those of the released checkpoints: MobileNeXt's and its detector's by the authors, MobileNetV2's and
+ResNet's by torchvision, which builds the ResNets itself. So released weights load, and `mnx-infer convert` takes what is trained here.
 """
 
 import math
 
 import torch
+import torchvision
 from torch import nn
 
 # A detector's picture: RGB, squashed to size x size by bilinear interpolation without antialiasing, then (x - MEAN) / STD.
@@ -28,6 +29,10 @@ MAX_SIZES = (120, 180, 220, 260, 300, 320)
 RATIOS = (2, 3)
 PRIORS_PER_CELL = 2 + 2 * len(RATIOS)
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+
+# Classifiers by their names in `mnx-infer convert --arch`. CIFAR's take small pictures: their first two strides are 1.
+RESNETS = ("resnet18", "resnet34", "resnet50")
+ARCHITECTURES = ("mobilenext", "mobilenext-cifar", "mobilenetv2", "mobilenetv2-cifar", *RESNETS)
 
 # Reduction of a stage's first block, output channels, blocks, stride of the first one.
 MOBILENEXT_STAGES = (
@@ -115,14 +120,14 @@ class Sandglass(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand (unless that changes nothing), depthwise, project, plus the input where shapes allow."""
+    """MobileNetV2's block: expand (unless that changes nothing), depthwise, project, plus the input where shapes and `shortcut` allow."""
 
-    def __init__(self, inputs: int, middle: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, middle: int, outputs: int, stride: int, shortcut: bool = True):
         super().__init__()
         layers = [] if middle == inputs else [nn.Sequential(*conv(inputs, middle, relu6=True))]
         layers += [nn.Sequential(*depthwise(middle, stride, relu6=True)), *conv(middle, outputs)]
         self.conv = nn.Sequential(*layers)
-        self.shortcut = stride == 1 and inputs == outputs
+        self.shortcut = shortcut and stride == 1 and inputs == outputs
 
     def forward(self, x):
         return x + self.conv(x) if self.shortcut else self.conv(x)
@@ -150,9 +155,12 @@ def mobilenetv2_features(width: float, stem_stride: int, first_stride: int) -> t
     blocks: list[nn.Module] = [nn.Sequential(*conv(3, channels, 3, stem_stride, relu6=True))]
     for number, (expansion, base, repeats, stride) in enumerate(MOBILENETV2_STAGES):
         outputs = divisible(base * width, 8)
+        # With stride 1 this stage still begins without a shortcut, also where its channels would allow one: only the stride differs.
+        shortcut = stride == 1
         stride = first_stride if number == 1 else stride
         for block in range(repeats):
-            blocks.append(InvertedResidual(channels, channels * expansion, outputs, stride if block == 0 else 1))
+            first = block == 0
+            blocks.append(InvertedResidual(channels, channels * expansion, outputs, stride if first else 1, shortcut or not first))
             channels = outputs
     last = divisible(1280 * max(1.0, width), 8)
     blocks.append(nn.Sequential(*conv(channels, last, relu6=True)))
@@ -351,6 +359,50 @@ def classifier(
     if backbone == "mobilenetv2":
         return Classifier(*mobilenetv2_features(width, stem_stride, first_stride), classes, dropout)
     raise ValueError(f"no backbone `{backbone}`: expected mobilenext or mobilenetv2")
+
+
+def architecture(arch: str, width: float = 1.0, classes: int = 1000, identity: float = 1.0, dropout: float = 0.2) -> nn.Module:
+    """A classifier by its name in `ARCHITECTURES`. ResNets have neither width nor dropout."""
+    if arch in RESNETS:
+        if width != 1:
+            raise ValueError(f"{arch} has no width multiplier, found {width}")
+        return getattr(torchvision.models, arch)(weights=None, num_classes=classes)
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"no architecture `{arch}`: expected {', '.join(ARCHITECTURES)}")
+    stride = 1 if arch.endswith("-cifar") else 2
+    return classifier(arch.removesuffix("-cifar"), width, classes, identity, stride, stride, dropout)
+
+
+def blocks(model: nn.Module) -> list[list[nn.Module]]:
+    """A classifier's stem and blocks, in the order in which pictures pass through them."""
+    if isinstance(model, Classifier):
+        return [[block] for block in model.features]
+    stages = (model.layer1, model.layer2, model.layer3, model.layer4)
+    return [[model.conv1, model.bn1], *([block] for stage in stages for block in stage)]
+
+
+def head(model: nn.Module) -> nn.Linear:
+    """A classifier's last layer."""
+    return model.classifier[1] if isinstance(model, Classifier) else model.fc
+
+
+@torch.no_grad()
+def multiply_adds(model: nn.Module, size: int) -> int:
+    """Of a picture of `size` x `size`, in convolutions and linear layers."""
+    count = 0
+
+    def add(layer, _, output) -> None:
+        nonlocal count
+        count += output.numel() * layer.weight[0].numel()
+
+    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    training = model.training
+    model.eval()(torch.zeros(1, 3, size, size))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return count
 
 
 def ssdlite(

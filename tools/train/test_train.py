@@ -22,14 +22,23 @@ try:
 
     import augment
     import detect
-    import files
+    import detector_files
     import networks
     import objective
     import voc
     from average_precision import average_precision
+    from options import Bad, run
 except ImportError as error:
-    print(f"SKIPPED: {pathlib.Path(__file__).name} needs what tools/train/requirements.txt lists: {error}", file=sys.stderr)
-    sys.exit(0)
+    why = f"needs what tools/train/requirements.txt lists: {error}"
+    print(f"SKIPPED: all of {pathlib.Path(__file__).name} but the CIFAR-10 table {why}", file=sys.stderr)
+    unittest.main(module="test_cifar_table")
+
+
+def load_tests(loader, tests, _):
+    """This file's tests and those beside it."""
+    tests.addTests(loader.loadTestsFromNames(("test_classify", "test_cifar_table")))
+    return tests
+
 
 def random_statistics(model) -> None:
     """Weights and statistics with which every layer matters."""
@@ -232,7 +241,7 @@ class DataSet(unittest.TestCase):
         command = ["detect.py", str(self.data), str(self.out), *network, *flags]
         with mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(output):
             try:
-                detect.main()
+                run("detect.py", detect.main)
             except SystemExit as end:
                 self.assertTrue(fails, end.code)
                 self.assertRegex(end.code, r"\Adetect\.py: [^\n]+\Z")
@@ -268,7 +277,7 @@ class DataSet(unittest.TestCase):
 
         def some(training, data):
             if training.epoch == after:
-                raise voc.Bad("interrupted")
+                raise Bad("interrupted")
             return whole(training, data)
 
         with mock.patch.object(detect.Training, "run_epoch", some):
@@ -278,17 +287,17 @@ class DataSet(unittest.TestCase):
         model = networks.classifier("mobilenext", 0.25, 10)
         safetensors.torch.save_file(model.state_dict(), self.root / "c.safetensors")
         detector = networks.ssdlite("mobilenext", 0.25, 3, 64)
-        files.load_backbone(detector, self.root / "c.safetensors")
+        detector_files.load_backbone(detector, self.root / "c.safetensors")
         for name, value in model.features.state_dict().items():
             self.assertTrue(torch.equal(value, detector.backbone.features.state_dict()[name]), name)
         wide = networks.ssdlite("mobilenext", 0.5, 3, 64)
-        with self.assertRaisesRegex(voc.Bad, "expected 16 x 3 x 3 x 3, found 8 x 3 x 3 x 3"):
-            files.load_backbone(wide, self.root / "c.safetensors")
-        with self.assertRaisesRegex(voc.Bad, "is it of the same backbone"):
-            files.load_backbone(networks.ssdlite("mobilenetv2", 0.25, 3, 64), self.root / "c.safetensors")
+        with self.assertRaisesRegex(Bad, "expected 16 x 3 x 3 x 3, found 8 x 3 x 3 x 3"):
+            detector_files.load_backbone(wide, self.root / "c.safetensors")
+        with self.assertRaisesRegex(Bad, "is it of the same network"):
+            detector_files.load_backbone(networks.ssdlite("mobilenetv2", 0.25, 3, 64), self.root / "c.safetensors")
         (self.root / "c.safetensors").write_bytes(b"no tensors")
-        with self.assertRaisesRegex(voc.Bad, "not safetensors"):
-            files.load_backbone(detector, self.root / "c.safetensors")
+        with self.assertRaisesRegex(Bad, "not safetensors"):
+            detector_files.load_backbone(detector, self.root / "c.safetensors")
 
     def test_bad_boxes_are_counted(self):
         self.add("p0", "ring", (40, 10, 10, 50))

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from options import Bad
+
 PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class Bad(Exception):
-    """What is wrong with the input, in one line."""
 
 
 @dataclass

@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use mnx::TensorView;
 use numpy::{
-    BorrowError, Element, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
-    PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
+    BorrowError, Element, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn,
+    PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::errors::Failure;
 
@@ -126,13 +127,17 @@ pub(crate) fn wrong_shape(name: &str, expected: &[usize], found: &[usize]) -> Fa
     Failure::input(format!("{name}: expected shape {}, found {}", shown(expected), shown(found)))
 }
 
-/// An array of float32 zeros of this shape.
+/// An array of float32 zeros of this shape. NumPy itself makes it: where there is no memory for it, that is an error.
+///
+/// # Errors
+/// What NumPy raises.
 pub(crate) fn zeros<'py>(py: Python<'py>, shape: &[usize]) -> Result<Bound<'py, PyArrayDyn<f32>>, Failure> {
-    let bytes = shape.iter().try_fold(size_of::<f32>(), |product, &side| product.checked_mul(side));
-    if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-        return Err(Failure::input(format!("results: expected a shape that fits memory, found {}", shown(shape))));
-    }
-    Ok(PyArray::zeros(py, shape, false))
+    static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = ZEROS.import(py, "numpy", "zeros").and_then(|zeros| {
+        let shape = PyTuple::new(py, shape)?;
+        Ok(zeros.call1((shape, dtype::<f32>(py)))?.cast_into::<PyArrayDyn<f32>>()?)
+    });
+    made.map_err(Failure::Raised)
 }
 
 /// As Python writes a shape.

@@ -12,8 +12,9 @@ use crate::pictures::{Detached, Pictures};
 use crate::session::{Options, pickled};
 use crate::shared::Shared;
 
-/// Most pictures of a list that go through the network at once.
+/// Most pictures of a list that go through the network at once, and most bytes of them.
 const BATCH: usize = 16;
+const BATCH_BYTES: usize = 64 << 20;
 
 /// What it has of its own.
 struct Engine {
@@ -40,8 +41,14 @@ impl Engine {
         mut run: impl FnMut(&mut Session, TensorView<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let (side, each) = (self.preprocessor.resolution(), self.preprocessor.elements());
-        for batch in pictures.chunks(BATCH) {
-            self.input.resize(batch.len() * each, 0.0);
+        let most = (BATCH_BYTES / (each * size_of::<f32>())).clamp(1, BATCH);
+        for batch in pictures.chunks(most) {
+            let elements = batch.len() * each;
+            if self.input.try_reserve_exact(elements.saturating_sub(self.input.len())).is_err() {
+                let bytes = (elements * size_of::<f32>()) as u64;
+                return Err(mnx::Error::OutOfMemory { name: "pictures".into(), bytes }.into());
+            }
+            self.input.resize(elements, 0.0);
             for (picture, input) in batch.iter().zip(self.input.chunks_exact_mut(each)) {
                 picture.with(|frame| self.preprocessor.process_into(frame, input))?;
             }

@@ -241,3 +241,12 @@ def test_an_out_in_use_is_not_read(model):
             refused += "in use" in str(error)
     worker.join()
     assert refused > 0
+
+
+def test_results_larger_than_memory(tmp_path):
+    """A batch of single pixels with very many classes each: an error, not a crash."""
+    mobilenext.init("mobilenext-cifar", tmp_path / "w.mnx", width=0.1, classes=50_000)
+    session = mobilenext.Session(tmp_path / "w.mnx", 1)
+    batch = numpy.zeros((2_000_000, 3, 1, 1), numpy.float32)
+    with pytest.raises((mobilenext.LimitError, MemoryError)):
+        session.run(batch)

@@ -59,7 +59,7 @@ def profile(
 
     ``model`` is a Model, a Session, the path of a weight file, or ``None`` for the network inside the wheel. ``batch`` is the
     number of pictures, ``size`` their side or (height, width); ``None`` is the model's resolution. ``peaks`` also measures what the
-    machine could do at best, in 0.1 s.
+    machine could do at best, in 0.2 s.
     """
     for name, value in (("batch", batch), ("iterations", iterations)):
         if not isinstance(value, int):

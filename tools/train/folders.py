@@ -1,0 +1,168 @@
+"""Pictures in folders, one sub-folder per class: which there are, and their pixels."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from options import Bad
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
+CHUNK = 256
+LISTED = 10
+
+
+@dataclass
+class Split:
+    """Files, the class of each, and those that turned out to be no pictures, with the reason."""
+
+    name: str
+    files: list[Path]
+    classes: list[int]
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+    def report(self, labels: list[str]) -> str:
+        count = [self.classes.count(number) for number in range(len(labels))]
+        least, most = min(count), max(count)
+        each = f"{least}" if least == most else f"{least} to {most}"
+        lines = [f"{self.name}: {len(self.files)} pictures of {len(labels)} classes, {each} of each"]
+        if self.unreadable:
+            lines[0] += f"; {len(self.unreadable)} that cannot be read are left out:"
+            lines += [f"  {path}: {reason}" for path, reason in self.unreadable[:LISTED]]
+            more = len(self.unreadable) - LISTED
+            lines += [f"  and {more} more"] * (more > 0)
+        return "\n".join(lines)
+
+
+def read_folders(data: Path, share: float, seed: int) -> tuple[list[str], Split, Split]:
+    """Labels, training and test split.
+
+    Either DATA/train/CLASS and DATA/test/CLASS (or val), or DATA/CLASS: then `share` of each class's pictures, by the seed,
+    are for the test. Labels are the folders' names, by the alphabet.
+    """
+    if not data.is_dir():
+        raise Bad(f"{data}: there is no such folder")
+    if not (data / "train").is_dir():
+        return split_by_seed(data, share, seed)
+    tests = [data / name for name in ("test", "val") if (data / name).is_dir()]
+    if not tests:
+        raise Bad(f"{data}: there is a folder train, but neither test nor val")
+    found, other = classes_of(data / "train"), classes_of(tests[0])
+    for wrong in sorted(found.keys() ^ other.keys()):
+        inside, outside = (data / "train", tests[0]) if wrong in found else (tests[0], data / "train")
+        raise Bad(f"{outside}: there is no class {wrong}, which {inside} has")
+    labels = list(found)
+    return labels, *(Split(name, *listed(part)) for name, part in (("train", found), (tests[0].name, other)))
+
+
+def split_by_seed(data: Path, share: float, seed: int) -> tuple[list[str], Split, Split]:
+    if share == 0:
+        raise Bad(f"{data}: no pictures to measure on: give --test-share, or folders train and test")
+    train, test = {}, {}
+    for label, files in classes_of(data).items():
+        if len(files) < 2:
+            raise Bad(f"{data / label}: 1 picture is too few: training and test need one of each class")
+        shuffled = Random(f"{seed} {label}").sample(files, len(files))
+        count = min(max(1, round(len(files) * share)), len(files) - 1)
+        test[label], train[label] = sorted(shuffled[:count]), sorted(shuffled[count:])
+    return list(train), Split("train", *listed(train)), Split("test", *listed(test))
+
+
+def classes_of(folder: Path) -> dict[str, list[Path]]:
+    """The files of each class, labels and files by the alphabet."""
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if len(names) < 2:
+        found = f"only {names[0]}" if names else "none"
+        raise Bad(f"{folder}: expected a folder for each of 2 classes or more, found {found}")
+    result = {}
+    for name in names:
+        if not name.isprintable() or name != name.strip():
+            raise Bad(f"{folder}: {name!r} cannot be a label: expected printable characters")
+        files = (path for path in (folder / name).rglob("*") if path.suffix.lower() in ENDINGS)
+        result[name] = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
+        if not result[name]:
+            raise Bad(f"{folder / name}: the class has no pictures ({', '.join(sorted(ENDINGS))})")
+    return result
+
+
+def listed(files: dict[str, list[Path]]) -> tuple[list[Path], list[int]]:
+    pairs = [(path, number) for number, label in enumerate(files) for path in files[label]]
+    return [path for path, _ in pairs], [number for _, number in pairs]
+
+
+def middle(picture: Image.Image, short: int, size: int) -> Image.Image:
+    """The picture as the network sees it in use: its short side resized, then the middle. As `mnx-infer` and torchvision."""
+    picture = with_short_side(picture, short)
+    left, top = (round((side - size) / 2) for side in picture.size)
+    return picture.crop((left, top, left + size, top + size))
+
+
+def with_short_side(picture: Image.Image, short: int) -> Image.Image:
+    width, height = picture.size
+    if min(width, height) == short:
+        return picture
+    longer = int(short * max(width, height) / min(width, height))
+    return picture.resize((short, longer) if width <= height else (longer, short), Image.Resampling.BILINEAR)
+
+
+class Memory:
+    """How many bytes of pictures may still be kept."""
+
+    def __init__(self, bytes_left: int):
+        self.left = bytes_left
+
+    def takes(self, pixels: np.ndarray) -> bool:
+        if pixels.nbytes > self.left:
+            return False
+        self.left -= pixels.nbytes
+        return True
+
+
+class Pictures:
+    """A split's pixels, H x W x 3 bytes each, made by `prepare`. What does not fit into memory is decoded when it is needed.
+
+    All are decoded once in the beginning, so what cannot be read is known, and left out of the split.
+    """
+
+    def __init__(self, split: Split, labels: list[str], prepare, memory: Memory, pool: ThreadPoolExecutor, progress=lambda done: None):
+        self.prepare, self.kept = prepare, {}
+        files, classes = [], []
+        for start in range(0, len(split.files), CHUNK):
+            part = split.files[start : start + CHUNK]
+            for place, (path, pixels) in enumerate(zip(part, pool.map(self.attempt, part)), start):
+                if isinstance(pixels, str):
+                    split.unreadable.append((path, pixels))
+                    continue
+                if memory.takes(pixels):
+                    self.kept[len(files)] = pixels
+                files.append(path)
+                classes.append(split.classes[place])
+            progress(min(start + CHUNK, len(split.files)))
+        for number, label in enumerate(labels):
+            if number not in classes:
+                raise Bad(f"{split.unreadable[0][0].parent}: none of the pictures of class {label} in {split.name} can be read: {split.unreadable[0][1]}")
+        split.files, split.classes = files, classes
+        self.files, self.classes = files, classes
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def attempt(self, path: Path) -> np.ndarray | str:
+        """The pixels, or why there are none."""
+        try:
+            with Image.open(path) as picture:
+                return np.asarray(self.prepare(ImageOps.exif_transpose(picture).convert("RGB")))
+        except (OSError, ValueError, SyntaxError, TypeError, MemoryError, Image.DecompressionBombError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+
+    def pixels(self, number: int) -> np.ndarray:
+        if number in self.kept:
+            return self.kept[number]
+        pixels = self.attempt(self.files[number])
+        if isinstance(pixels, str):
+            raise Bad(f"{self.files[number]}: the picture could be read before, and now it cannot: {pixels}")
+        return pixels
