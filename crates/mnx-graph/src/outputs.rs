@@ -4,8 +4,8 @@ use std::ops::Deref;
 
 use mnx_tensor::TensorView;
 
-use crate::Error;
 use crate::run::Prepared;
+use crate::{Error, Session};
 
 /// The outputs of a run, by name. They are views into the session's memory.
 ///
@@ -50,6 +50,36 @@ impl<'s> Outputs<'s> {
         let prepared = self.prepared;
         let named = prepared.plan.outputs.iter().enumerate();
         named.filter_map(move |(index, output)| Some((output.0, view(prepared, index).ok()?)))
+    }
+}
+
+impl Session {
+    /// Names and shapes of what a [`run`](Session::run) with an input of this shape, `[N, 3, H, W]`, gives, in the network's
+    /// order. Lays out memory for it as [`prepare`](Session::prepare) does, and computes nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
+    /// # spec.width = 0.1;
+    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// assert!(session.output_shapes([2, 3, 64, 64])?.eq([("logits", [2, 1000, 1, 1])]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`prepare`](Session::prepare).
+    pub fn output_shapes(
+        &mut self,
+        shape: [usize; 4],
+    ) -> Result<impl ExactSizeIterator<Item = (&'static str, [usize; 4])> + use<'_>, Error> {
+        self.prepare(shape)?;
+        let prepared = self.prepared().expect("it was prepared");
+        Ok(prepared.plan.outputs.iter().map(move |&(name, value)| {
+            let [channels, height, width] = prepared.plan.batch[value].shape;
+            (name, [shape[0], channels, height, width])
+        }))
     }
 }
 

@@ -300,6 +300,7 @@ Examples:
   mnx-infer bench
   mnx-infer bench --weights w.mnx --threads 1,2 --batch 1,8 --format json
   mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
+  mnx-infer bench --weights w.mnx --sessions 1,2,4
 
 Times are per batch. The peak is what the same threads reach with multiply-adds alone, of int8 layers
 with exact dot products of bytes alone. The bandwidth is that of copies in working sets of 16 KiB to
@@ -329,6 +330,11 @@ pub(crate) struct Bench {
     /// Draw the latency per block beside the roofline
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
+    /// Run so many sessions at once, as a service does, and show pictures a second and how long each takes; several numbers are
+    /// measured one after the other. Each session has one thread unless --threads says otherwise, and does all the inferences
+    #[arg(long, value_name = "N[,N]", value_delimiter = ',', value_parser = count_from(1, 1024),
+          conflicts_with_all = ["per_block", "per_layer", "plot"])]
+    pub(crate) sessions: Vec<usize>,
 }
 
 impl Bench {

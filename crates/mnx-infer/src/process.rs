@@ -1,5 +1,8 @@
 //! What the system does to the program behind its back.
 
+#[cfg(unix)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// Makes a file that grows beyond the limit of its size (`ulimit -f`) a failed write, which is reported and leaves nothing,
 /// instead of the program's end.
 pub(crate) fn survive_large_files() {
@@ -10,6 +13,75 @@ pub(crate) fn survive_large_files() {
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught);
     }
 }
+
+/// Signals that this program has actions of its own for.
+#[cfg(unix)]
+const OWN_SIGNALS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
+
+/// Takes over the signals of a process that is not this program's own, until the guard is dropped.
+#[cfg(unix)]
+pub(crate) fn borrow_signals() -> Borrowed {
+    let turn = GUEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let theirs = OWN_SIGNALS.map(action);
+    for (index, (&signal, theirs)) in OWN_SIGNALS.iter().zip(&theirs).enumerate() {
+        // What is ignored stays so. A handler of an earlier call comes back: the crate that set it believes it to be there.
+        match turn[index] {
+            _ if theirs.sa_sigaction == libc::SIG_IGN => {}
+            Some(own) => set_action(signal, &own),
+            None => set_action(signal, &default_action()),
+        }
+    }
+    Borrowed { theirs, turn }
+}
+
+/// Gives signals back when it is dropped.
+#[cfg(unix)]
+pub(crate) struct Borrowed {
+    theirs: [libc::sigaction; 4],
+    turn: MutexGuard<'static, [Option<libc::sigaction>; 4]>,
+}
+
+/// The actions of the guest's earlier calls.
+#[cfg(unix)]
+static GUEST: Mutex<[Option<libc::sigaction>; 4]> = Mutex::new([None; 4]);
+
+#[cfg(unix)]
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        for (index, (&signal, theirs)) in OWN_SIGNALS.iter().zip(&self.theirs).enumerate() {
+            let own = action(signal);
+            if ![libc::SIG_IGN, libc::SIG_DFL, theirs.sa_sigaction].contains(&own.sa_sigaction) {
+                self.turn[index] = Some(own);
+            }
+            set_action(signal, theirs);
+        }
+    }
+}
+
+/// What a signal does now.
+#[cfg(unix)]
+pub(crate) fn action(signal: i32) -> libc::sigaction {
+    let mut now = default_action();
+    // SAFETY: without a new action, this only writes the present one to where it is told to.
+    unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    now
+}
+
+#[cfg(unix)]
+fn default_action() -> libc::sigaction {
+    // SAFETY: zeros are a valid `sigaction`: the default action, no flags, an empty mask.
+    unsafe { std::mem::zeroed() }
+}
+
+#[cfg(unix)]
+fn set_action(signal: i32, action: &libc::sigaction) {
+    // SAFETY: the action was read from the system, or is the default one.
+    unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) };
+}
+
+/// Elsewhere there is nothing to give back.
+#[cfg(not(unix))]
+pub(crate) fn borrow_signals() {}
 
 /// Whether standard output was closed when the program began. (`std` puts /dev/null in its place before `main`.)
 pub(crate) fn has_no_stdout() -> bool {

@@ -109,10 +109,6 @@ mod signals {
     }
 
     fn is_ignored(signal: i32) -> bool {
-        let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: without a new action, this only writes the present one to where it is told to.
-        let known = unsafe { libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) } == 0;
-        // SAFETY: zeros are a valid `sigaction`, and so is what the system wrote.
-        known && unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN
+        crate::process::action(signal).sa_sigaction == libc::SIG_IGN
     }
 }

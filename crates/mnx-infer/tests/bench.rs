@@ -90,6 +90,27 @@ fn text_is_a_row_per_run() {
 }
 
 #[test]
+fn several_sessions_at_once() {
+    let measured = args!["bench", "--weights", weights(), "--iterations", "12", "--warmup", "1", "--sessions"];
+    let run = json([&measured[..], &args!["3", "--format", "json"]].concat());
+    let samples: Vec<f64> = run["samples_ms"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+    assert_eq!((samples.len(), run["sessions"].as_u64(), run["threads"].as_u64()), (36, Some(3), Some(1)));
+    let latency = ["min", "median", "p90", "p99"].map(|name| number(&run, &format!("/latency_ms/{name}")));
+    assert!(latency.is_sorted() && samples.iter().all(|&s| s >= latency[0] && s <= latency[3]), "{run}");
+    let rate = number(&run, "/pictures_per_second");
+    // Three at a time are no faster than three of the fastest.
+    assert!(rate > 0.0 && rate < 3e3 / latency[0], "{run}");
+    assert!((number(&run, "/gflops") / (2e-9 * number(&run, "/macs") * rate) - 1.0).abs() < 1e-9, "{run}");
+
+    let table = succeed([&measured[..], &args!["1,2", "--threads", "1,2"]].concat());
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("mobilenext-cifar 0.35, 32 x 32, 21.18 M multiply-adds"), "{table}");
+    assert_eq!((lines.len(), lines[2].contains("pictures/s")), (7, true), "{table}");
+    let line = fail(2, [&measured[..], &args!["2", "--per-block"]].concat());
+    assert!(line.contains("--sessions"), "{line}");
+}
+
+#[test]
 fn a_batch_that_no_memory_holds_is_refused() {
     for batch in ["4000000000", "400000000", "1000000"] {
         let line = fail(1, args!["bench", "--weights", weights(), "--batch", batch]);

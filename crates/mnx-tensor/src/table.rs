@@ -63,7 +63,10 @@ pub(crate) struct Instance {
 }
 
 /// Those of this build, slowest first, whether or not this CPU can run them.
+///
+/// A build for web pages has one: it cannot be asked for another, and every byte of it is loaded over the net.
 static INSTANCES: &[&Instance] = &[
+    #[cfg(not(all(target_arch = "wasm32", target_os = "unknown", target_feature = "simd128")))]
     &SCALAR,
     #[cfg(target_arch = "x86_64")]
     &AVX2,
@@ -313,6 +316,7 @@ rows! {
 }
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown", target_feature = "simd128")))]
 rows! {
     [] SCALAR: crate::simd::Scalar, peak: 2,
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1", 4 x 8 = kernels::depthwise::<_, 1, 4>;

@@ -3,6 +3,7 @@
 mod measure;
 mod profile;
 mod report;
+mod streams;
 
 use serde_json::json;
 
@@ -16,6 +17,9 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
     let source = Source::new(&args.weights)?;
     if let Some(plot) = &args.plot {
         check_apart(plot, source.file())?;
+    }
+    if !args.sessions.is_empty() {
+        return streams(&source, args, context);
     }
     // What cannot be written is said before minutes of measuring.
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
@@ -36,6 +40,26 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
     }
     if !context.is_json() {
         return stdout::print(&report::text(model.spec(), &runs));
+    }
+    match &runs[..] {
+        [one] => stdout::print_json(one),
+        several => stdout::print_json(&json!({ "runs": several })),
+    }
+}
+
+/// With `--sessions`.
+fn streams(source: &Source, args: &Bench, context: &Context) -> Result<(), Error> {
+    let threads = if context.threads.is_empty() { &[1][..] } else { &context.threads };
+    let mut runs = Vec::new();
+    for &sessions in &args.sessions {
+        for (&threads, &batch) in
+            threads.iter().flat_map(|threads| args.batch.iter().map(move |batch| (threads, batch)))
+        {
+            runs.push(streams::measure(source, [sessions, threads, batch], args, context)?);
+        }
+    }
+    if !context.is_json() {
+        return stdout::print(&streams::text(&report::network(source.open()?.spec()), &runs));
     }
     match &runs[..] {
         [one] => stdout::print_json(one),

@@ -1,5 +1,6 @@
 //! The int8 rows of the kernel table.
 
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown", target_feature = "simd128")))]
 use crate::simd::Scalar;
 use crate::simd::dot::Dot;
 use crate::table::Kernel;
@@ -20,6 +21,7 @@ pub(super) struct Int8Instance {
 
 /// Those of this build, slowest first.
 static INSTANCES: &[&Int8Instance] = &[
+    #[cfg(not(all(target_arch = "wasm32", target_os = "unknown", target_feature = "simd128")))]
     &SCALAR,
     #[cfg(target_arch = "x86_64")]
     &AVX2_INT8,
@@ -233,6 +235,7 @@ int8_rows! {
 }
 
 // The portable fallback knows no register count.
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown", target_feature = "simd128")))]
 int8_rows! {
     [] SCALAR: Scalar, || true,
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;

@@ -31,7 +31,7 @@ pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
 }
 
 /// Which network at which size.
-fn network(spec: &Spec) -> String {
+pub(super) fn network(spec: &Spec) -> String {
     format!("{} {:?}, {side} x {side}", printable(&spec.family), spec.width, side = spec.resolution)
 }
 

@@ -1,0 +1,5 @@
+//! What linkers of some systems must be told of a module that an interpreter loads.
+
+fn main() {
+    pyo3_build_config::add_extension_module_link_args();
+}

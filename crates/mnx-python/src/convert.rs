@@ -1,0 +1,170 @@
+//! `mobilenext.convert`: weight files of checkpoints and ONNX models.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use mnx::{Assumption, ConvertOptions, Converted, Onnx, Spec};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde::Serialize;
+
+use crate::errors::Failure;
+use crate::files::{Changes, check_apart, of_family, read, with_path, write};
+use crate::model::to_python;
+
+/// Far above any network here, and far below what would bring a machine down.
+const LARGEST_CHECKPOINT: u64 = 4 << 30;
+
+/// What was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    bytes: usize,
+    /// Weights and biases that were so near to zero that zeros took their place.
+    flushed: u64,
+    /// What neither the source nor the caller told.
+    assumed: &'a [String],
+    spec: &'a Spec,
+}
+
+/// What a source was made into.
+struct Made {
+    spec: Spec,
+    converted: Converted,
+    assumed: Vec<String>,
+}
+
+/// Makes a weight file of a checkpoint (safetensors) or an ONNX model.
+///
+/// ``source`` is the file to read, ``target`` the file to write; it is there whole or not at all. An ONNX model tells its
+/// network. Of a checkpoint family, width and classes are read off names and shapes; ``family`` says which of two families with
+/// the same tensors it is (``"mobilenext-cifar"``), or is the path of a stage table (``.json``). Other keywords change fields of
+/// the spec by their names: ``resolution=192``, ``padding="tf"``, ``identity=0.5``, ``labels=[…]`` or the path of a file with a
+/// name on each line, ``preprocessing={"mean": […], "std": […]}``.
+///
+/// ``bn_eps`` is what batch norms add to variances, ``strip_prefix`` a prefix of a checkpoint's names; ``None`` finds both out.
+///
+/// Returns a dict: ``path``, ``bytes``, ``flushed`` (values almost zero that are zero now), ``assumed`` (a list of what neither
+/// source nor keywords tell) and ``spec``.
+///
+/// Raises NotFoundError, IoError, InvalidFileError, UnsupportedError, LimitError or InvalidInputError.
+#[pyfunction]
+#[pyo3(signature = (source, target, *, family = None, bn_eps = None, strip_prefix = None, **changes))]
+pub(crate) fn convert<'py>(
+    py: Python<'py>,
+    source: PathBuf,
+    target: PathBuf,
+    family: Option<&str>,
+    bn_eps: Option<f64>,
+    strip_prefix: Option<String>,
+    changes: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let changes = Changes::new(changes)?;
+    let family = family.map(|name| Ok::<_, Failure>((name, of_family(name)?))).transpose()?;
+    let mut options = ConvertOptions::new();
+    (options.bn_eps, options.strip_prefix) = (bn_eps, strip_prefix);
+    let Made { spec, converted, assumed } = py.detach(|| {
+        check_apart(&source, &target)?;
+        let made = make(&source, family, &changes, &options)?;
+        write(&target, &made.converted.file)?;
+        Ok::<_, Failure>(made)
+    })?;
+    let bytes = converted.file.len();
+    let written = Written { bytes, flushed: converted.flushed, assumed: &assumed, spec: &spec };
+    with_path(to_python(py, &written)?, &target)
+}
+
+fn make(
+    source: &Path,
+    family: Option<(&str, Spec)>,
+    changes: &Changes,
+    options: &ConvertOptions,
+) -> Result<Made, Failure> {
+    let mut start = [0; 16];
+    let length = File::open(source).and_then(|file| {
+        let (mut file, mut read) = (file.take(start.len() as u64), 0);
+        while let n @ 1.. = file.read(&mut start[read..])? {
+            read += n;
+        }
+        Ok(read)
+    });
+    let length = length.map_err(|e| Failure::file(source, &e))?;
+    if Onnx::begins(&start[..length]) {
+        return of_onnx(source, family, changes, options);
+    }
+    of_checkpoint(source, family, changes, options)
+}
+
+fn of_onnx(
+    source: &Path,
+    family: Option<(&str, Spec)>,
+    changes: &Changes,
+    options: &ConvertOptions,
+) -> Result<Made, Failure> {
+    if options.bn_eps.is_some() {
+        return Err(Failure::input("bn_eps: expected None for an ONNX model, whose batch norms have their own"));
+    }
+    let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
+    let model = Onnx::open(source).map_err(place)?;
+    let spec = changes.apply(family.map_or_else(|| model.spec().clone(), |(_, spec)| spec))?;
+    let converted = model.convert(&spec).map_err(place)?;
+    let square = matches!(model.input_size(), [Some(height), Some(width)] if height == width);
+    let (mean, std) = (spec.preprocessing.mean, spec.preprocessing.std);
+    let told = [
+        (square, Assumption::Resolution(spec.resolution)),
+        // Graphs begin with prepared pictures.
+        (false, Assumption::MeanStd { mean, std }),
+    ];
+    let assumed = told.into_iter().filter(|(told, assumption)| !told && !is_told(assumption, changes, options));
+    let assumed = assumed.map(|(_, assumption)| assumption.to_string()).collect();
+    Ok(Made { spec, converted, assumed })
+}
+
+fn of_checkpoint(
+    source: &Path,
+    family: Option<(&str, Spec)>,
+    changes: &Changes,
+    options: &ConvertOptions,
+) -> Result<Made, Failure> {
+    let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
+    let checkpoint = read(source, LARGEST_CHECKPOINT)?;
+    let is_family = family.is_some();
+    let detected = match mnx::detect_with(&checkpoint, options) {
+        // A stage table may tell what names and shapes do not.
+        Err(error) if !is_family => return Err(place(error)),
+        detected => detected.ok(),
+    };
+    let same = |name| detected.as_ref().and_then(|detected| detected.spec_as(name).ok());
+    let spec = match (family, &detected) {
+        (Some((name, mut table)), _) => match same(name) {
+            Some(spec) => spec,
+            None => {
+                mnx::naming(&checkpoint, &table, options).map_err(place)?.dialect.apply(&mut table);
+                table
+            }
+        },
+        (None, Some(detected)) => detected.spec(),
+        (None, None) => return Err(Failure::input("source: expected a network that is known")),
+    };
+    let spec = changes.apply(spec)?;
+    let converted = mnx::convert_with(&checkpoint, &spec, options).map_err(place)?;
+    let told = |assumption: &Assumption| {
+        is_family && matches!(assumption, Assumption::Strides { .. }) || is_told(assumption, changes, options)
+    };
+    let assumptions = detected.map_or_else(Vec::new, |detected| detected.assumptions(&spec));
+    let assumed = assumptions.into_iter().filter(|assumption| !told(assumption)).map(|a| a.to_string()).collect();
+    Ok(Made { spec, converted, assumed })
+}
+
+/// Whether the caller has said it.
+fn is_told(assumption: &Assumption, changes: &Changes, options: &ConvertOptions) -> bool {
+    match assumption {
+        Assumption::Resolution(_) => changes.has("resolution"),
+        Assumption::Padding(_) => changes.has("padding"),
+        Assumption::Identity(_) => changes.has("identity"),
+        Assumption::MeanStd { .. } => changes.has("preprocessing.mean"),
+        Assumption::Interpolation(_) => changes.has("preprocessing.interpolation"),
+        Assumption::BnEps(_) => options.bn_eps.is_some(),
+        _ => false,
+    }
+}

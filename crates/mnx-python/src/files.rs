@@ -1,0 +1,163 @@
+//! `mobilenext.init`, and what `convert` and `quantize` share with it: specs that keywords change, and files that are written whole.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use mnx::Spec;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::errors::Failure;
+use crate::model::to_python;
+
+/// 65,536 names of 256 bytes.
+const LARGEST_LABELS: u64 = 16 << 20;
+/// A weight file's header must hold it.
+const LARGEST_TABLE: u64 = 1 << 20;
+
+/// What was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    bytes: usize,
+    spec: &'a Spec,
+}
+
+/// Makes a weight file with random weights, to try sizes and speeds with.
+///
+/// ``family`` is one of ``families()`` or the path of a stage table (``.json``). The same ``seed`` gives the same file. Other
+/// keywords change fields of the spec, as for ``convert``: ``width=0.1, classes=10``. Returns a dict: ``path``, ``bytes`` and ``spec``.
+#[pyfunction]
+#[pyo3(signature = (family, target, *, seed = 0, **changes))]
+pub(crate) fn init<'py>(
+    py: Python<'py>,
+    family: &str,
+    target: PathBuf,
+    seed: u64,
+    changes: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let spec = Changes::new(changes)?.apply(of_family(family)?)?;
+    let file = py.detach(|| {
+        let file = mnx::init(&spec, seed)?;
+        write(&target, &file)?;
+        Ok::<_, Failure>(file)
+    })?;
+    with_path(to_python(py, &Written { bytes: file.len(), spec: &spec })?, &target)
+}
+
+/// A report with where the file is, in whatever characters.
+pub(crate) fn with_path<'py>(report: Bound<'py, PyAny>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
+    report.set_item("path", path.as_os_str())?;
+    Ok(report)
+}
+
+pub(crate) fn of_family(name: &str) -> Result<Spec, Failure> {
+    if name.ends_with(".json") {
+        let path = Path::new(name);
+        let text = String::from_utf8_lossy(&read(path, LARGEST_TABLE)?).into_owned();
+        let spec = Spec::from_json(text.trim_start_matches('\u{feff}'));
+        return spec.map_err(|e| Failure::from(e).at(name));
+    }
+    Spec::family(name).ok_or_else(|| {
+        let known = mnx::families().collect::<Vec<_>>().join(", ");
+        Failure::input(format!("family: expected one of {known}, found {name}"))
+    })
+}
+
+/// Fields of a spec that keywords change.
+pub(crate) struct Changes(serde_json::Map<String, Value>);
+
+impl Changes {
+    pub(crate) fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Changes> {
+        let Some(keywords) = keywords else { return Ok(Changes(serde_json::Map::new())) };
+        let json = keywords.py().import("json")?;
+        // What JSON has no word for is refused there by a TypeError.
+        let text: String = json.getattr("dumps")?.call1((keywords,))?.extract()?;
+        let found = serde_json::from_str(&text);
+        Ok(Changes(found.map_err(|e| Failure::input(format!("keywords: {e}")))?))
+    }
+
+    /// Whether a field, or a field of a field (`preprocessing.mean`), is among them.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        match path.split_once('.') {
+            None => self.0.contains_key(path),
+            Some((outer, inner)) => self.0.get(outer).is_some_and(|value| value.get(inner).is_some()),
+        }
+    }
+
+    /// # Errors
+    /// For fields that there are not, values of a wrong type, and a network that cannot be.
+    pub(crate) fn apply(&self, mut spec: Spec) -> Result<Spec, Failure> {
+        if let Some(resolution) = self.0.get("resolution") {
+            let side = resolution.as_u64().and_then(|side| usize::try_from(side).ok());
+            // What becomes of pictures follows from it, unless that is said, too.
+            spec.set_resolution(side.ok_or_else(|| wrong("resolution", "a number of pixels", resolution))?);
+        }
+        let mut value = serde_json::to_value(&spec).map_err(|e| Failure::input(e.to_string()))?;
+        for (key, change) in &self.0 {
+            match (key.as_str(), change) {
+                ("labels", Value::String(path)) => {
+                    let path = Path::new(path);
+                    let text = String::from_utf8(read(path, LARGEST_LABELS)?);
+                    let text = text.map_err(|_| Failure::input(format!("{}: expected UTF-8", path.display())))?;
+                    value[key] = mnx::parse_labels(&text, None)?.into();
+                }
+                (_, Value::Object(fields)) if value[key].is_object() => {
+                    fields.iter().for_each(|(field, change)| value[key][field] = change.clone());
+                }
+                _ => value[key] = change.clone(),
+            }
+        }
+        let spec: Spec = serde_json::from_value(value).map_err(|e| Failure::input(format!("keywords: {e}")))?;
+        mnx::Network::new(&spec)?;
+        Ok(spec)
+    }
+}
+
+fn wrong(field: &str, expected: &str, found: &Value) -> Failure {
+    Failure::input(format!("{field}: expected {expected}, found {found}"))
+}
+
+/// A file's content.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    read.map_err(|e| Failure::file(path, &e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::input(format!("{}: expected at most {limit} bytes, found more", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// # Errors
+/// If both are the same file.
+pub(crate) fn check_apart(source: &Path, target: &Path) -> Result<(), Failure> {
+    let same = fs::canonicalize(source).ok().zip(fs::canonicalize(target).ok()).is_some_and(|(a, b)| a == b);
+    if same {
+        return Err(Failure::input(format!("target: expected another file than the source, {}", source.display())));
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::file(path, &e);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mnx-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The usual mode of a new file; the user's umask takes from it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Pictures as Python programs have them: paths, bytes of files, PIL images, uint8 arrays, and lists of these.
+
+use std::path::PathBuf;
+
+use mnx::{Frame, Picture, PictureLimits};
+use numpy::{
+    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
+};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyTuple};
+
+use crate::arrays::{shown, type_name};
+use crate::errors::Failure;
+
+/// What a picture can be, for messages.
+const EXPECTED: &str = "a path, the bytes of a picture file, a PIL image or a uint8 array (H, W, 3)";
+
+/// One picture, or several.
+pub(crate) struct Pictures<'py> {
+    pictures: Vec<Source<'py>>,
+    /// Whether they came as a list: results are then one, too.
+    pub(crate) several: bool,
+}
+
+impl<'py> Pictures<'py> {
+    /// # Errors
+    /// For what is neither a picture nor an iterable of pictures, and what `__iter__` and PIL raise.
+    pub(crate) fn new(argument: &Bound<'py, PyAny>) -> PyResult<Pictures<'py>> {
+        if !is_several(argument)? {
+            if let Some(source) = Source::new(argument)? {
+                return Ok(Pictures { pictures: vec![source], several: false });
+            }
+            if argument.is_none() || argument.try_iter().is_err() {
+                return Err(unknown("picture", argument).into());
+            }
+        }
+        let mut pictures = Vec::new();
+        for (index, item) in argument.try_iter()?.enumerate() {
+            let item = item?;
+            let place = format!("pictures[{index}]");
+            pictures.push(Source::new(&item)?.ok_or_else(|| unknown(&place, &item))?);
+        }
+        Ok(Pictures { pictures, several: true })
+    }
+
+    /// The same for a thread that is detached.
+    pub(crate) fn detached(&self) -> Vec<Detached<'_>> {
+        let place = |index| if self.several { format!("pictures[{index}]") } else { String::new() };
+        self.pictures
+            .iter()
+            .enumerate()
+            .map(|(index, source)| Detached { place: place(index), source: source.detached() })
+            .collect()
+    }
+}
+
+/// Whether an argument can only be a list of pictures.
+fn is_several(argument: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if argument.is_instance_of::<PyList>() || argument.is_instance_of::<PyTuple>() {
+        return Ok(true);
+    }
+    // A batch of equal sizes, or an array of arrays, paths or bytes, as tables hand them over.
+    let Ok(array) = argument.cast::<PyUntypedArray>() else { return Ok(false) };
+    Ok(array.ndim() == 4 || array.ndim() == 1 && b"OUS".contains(&array.dtype().kind()))
+}
+
+fn unknown(place: &str, found: &Bound<'_, PyAny>) -> Failure {
+    Failure::of_type(format!("{place}: expected {EXPECTED}, found {}", type_name(found)))
+}
+
+/// One picture.
+enum Source<'py> {
+    Path(PathBuf),
+    Encoded(PyBackedBytes),
+    Pixels(Pixels<'py>),
+}
+
+/// Pixels of a uint8 array.
+struct Pixels<'py> {
+    /// Keeps the memory, and others from writing to it.
+    array: PyReadonlyArrayDyn<'py, u8>,
+    /// A copy where rows are not as a frame has them.
+    copy: Option<Vec<u8>>,
+    width: usize,
+    height: usize,
+    /// Bytes from row to row, in the copy or the array.
+    stride: usize,
+    /// Bytes of a pixel: 1, 3 or 4.
+    channels: usize,
+}
+
+impl<'py> Source<'py> {
+    /// `None` for what is no picture.
+    fn new(argument: &Bound<'py, PyAny>) -> PyResult<Option<Source<'py>>> {
+        if let Ok(bytes) = argument.extract::<PyBackedBytes>() {
+            return Ok(Some(Source::Encoded(bytes)));
+        }
+        if argument.is_instance_of::<PyMemoryView>() || argument.is_instance_of::<PyByteArray>() {
+            let bytes = argument.py().get_type::<PyBytes>().call1((argument,))?;
+            return Ok(Some(Source::Encoded(bytes.extract()?)));
+        }
+        if let Some(path) = path(argument)? {
+            return Ok(Some(Source::Path(path)));
+        }
+        match as_array(argument)? {
+            Some(array) => Ok(Some(Source::Pixels(Pixels::new(&array)?))),
+            None => Ok(None),
+        }
+    }
+
+    fn detached(&self) -> Kind<'_> {
+        match self {
+            Source::Path(path) => Kind::Path(path),
+            Source::Encoded(bytes) => Kind::Encoded(bytes),
+            Source::Pixels(pixels) => Kind::Frame(pixels.frame()),
+        }
+    }
+}
+
+/// The path that an object is. `None` if it is none.
+///
+/// # Errors
+/// What its `__fspath__` raises, and a Ctrl-C meanwhile.
+pub(crate) fn path(argument: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
+    match argument.extract::<PathBuf>() {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if error.is_instance_of::<PyTypeError>(argument.py()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The array that an object is or can be made into: PIL images are, in a mode that networks take.
+fn as_array<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    if let Ok(array) = argument.cast::<PyUntypedArray>() {
+        return Ok(Some(array.clone()));
+    }
+    let py = argument.py();
+    let numpy = py.import("numpy")?;
+    // A program that has PIL images has imported it.
+    let pil = py.import("sys")?.getattr("modules")?.call_method1("get", ("PIL.Image",))?;
+    let array = if !pil.is_none() && argument.is_instance(&pil.getattr("Image")?)? {
+        let mode: String = argument.getattr("mode")?.extract()?;
+        let image = match &*mode {
+            "RGB" | "RGBA" | "L" => argument.clone(),
+            _ => argument.call_method1("convert", ("RGB",))?,
+        };
+        numpy.call_method1("asarray", (image,))?
+    } else if argument.hasattr("__array__")? || argument.hasattr("__array_interface__")? {
+        numpy.call_method1("asarray", (argument,))?
+    } else {
+        return Ok(None);
+    };
+    Ok(array.cast_into().ok())
+}
+
+impl<'py> Pixels<'py> {
+    fn new(array: &Bound<'py, PyUntypedArray>) -> Result<Pixels<'py>, Failure> {
+        const EXPECTED: &str = "picture: expected a uint8 array of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)";
+        if !array.dtype().is_equiv_to(&dtype::<u8>(array.py())) {
+            return Err(Failure::of_type(format!("{EXPECTED}, found one of {}", array.dtype())));
+        }
+        let (height, width, channels) = match *array.shape() {
+            [height, width] => (height, width, 1),
+            [height, width, channels @ (1 | 3 | 4)] => (height, width, channels),
+            ref shape => {
+                let hint = match shape {
+                    [3, _, _] => " (channels come last: array.transpose(1, 2, 0))",
+                    _ => "",
+                };
+                return Err(Failure::input(format!("{EXPECTED}, found {}{hint}", shown(shape))));
+            }
+        };
+        if height == 0 || width == 0 {
+            return Err(Failure::input(format!("{EXPECTED}, found {}, which has no pixels", shown(array.shape()))));
+        }
+        let array = array.cast::<PyArrayDyn<u8>>().map_err(|_| Failure::of_type(EXPECTED))?;
+        let in_use = |_| Failure::input("picture: expected memory that nobody writes to, found an `out`");
+        let array = array.try_readonly().map_err(in_use)?;
+        let pixels = Pixels { array, copy: None, width, height, stride: 0, channels };
+        match pixels.stride_in_place() {
+            Some(stride) => Ok(Pixels { stride, ..pixels }),
+            None => pixels.copied(),
+        }
+    }
+
+    /// Bytes from row to row, if colours of a pixel and pixels of a row lie side by side.
+    fn stride_in_place(&self) -> Option<usize> {
+        let (row, pixel, colour) = match *self.array.strides() {
+            [row, pixel] => (row, pixel, 1),
+            [row, pixel, colour] => (row, pixel, colour),
+            _ => return None,
+        };
+        let row = usize::try_from(row).ok()?;
+        let in_place = (colour == 1 || self.channels == 1)
+            && usize::try_from(pixel).ok()? == self.channels
+            && (row >= self.width * self.channels || self.height == 1);
+        in_place.then(|| row.max(self.width * self.channels))
+    }
+
+    /// The same in memory of its own.
+    fn copied(self) -> Result<Pixels<'py>, Failure> {
+        let Pixels { width, height, channels, .. } = self;
+        // An array of a few bytes can have any shape.
+        let limit = PictureLimits::default().decoded_bytes;
+        let bytes = (width as u64).saturating_mul(height as u64).saturating_mul(channels as u64);
+        if bytes > limit {
+            let message = format!("picture: expected at most {limit} bytes to copy, found {width} x {height} pixels");
+            return Err(Failure::limit(message));
+        }
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(width * height * channels).is_err() {
+            return Err(mnx::Error::OutOfMemory { name: "picture".into(), bytes }.into());
+        }
+        copy.extend(self.array.as_array().iter());
+        Ok(Pixels { copy: Some(copy), stride: width * channels, ..self })
+    }
+
+    fn frame(&self) -> Result<Frame<'_>, mnx::Error> {
+        let row = self.width * self.channels;
+        let bytes = match &self.copy {
+            Some(copy) => &copy[..],
+            // SAFETY: the array's first byte is where its data begin, its last byte is at the end of the last row, and rows are
+            // not less than `stride` apart: what lies between is of the array or in a gap of the same memory. The array is
+            // alive, and its borrow keeps those that ask NumPy's borrows from writing.
+            None => unsafe { std::slice::from_raw_parts(self.array.data(), (self.height - 1) * self.stride + row) },
+        };
+        match self.channels {
+            1 => Frame::grey8(bytes, self.width, self.height, self.stride),
+            4 => Frame::rgba8(bytes, self.width, self.height, self.stride),
+            _ => Frame::rgb8(bytes, self.width, self.height, self.stride),
+        }
+    }
+}
+
+/// A picture without anything of the interpreter's.
+pub(crate) struct Detached<'a> {
+    place: String,
+    source: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Path(&'a PathBuf),
+    Encoded(&'a [u8]),
+    Frame(Result<Frame<'a>, mnx::Error>),
+}
+
+impl Detached<'_> {
+    /// Reads the picture if it is to be read, and calls `work` with its pixels.
+    ///
+    /// # Errors
+    /// For a picture that cannot be read, and as `work`; with the picture's place in the list.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(Frame<'_>) -> Result<R, mnx::Error>) -> Result<R, Failure> {
+        let result = match &self.source {
+            Kind::Path(path) => Picture::open(path).and_then(|picture| work(picture.frame())),
+            Kind::Encoded(bytes) => Picture::decode(bytes).and_then(|picture| work(picture.frame())),
+            Kind::Frame(Ok(frame)) => work(*frame),
+            Kind::Frame(Err(error)) => return Err(self.placed(Failure::input(error.to_string()))),
+        };
+        result.map_err(|error| self.placed(error.into()))
+    }
+
+    fn placed(&self, failure: Failure) -> Failure {
+        if self.place.is_empty() { failure } else { failure.at(&self.place) }
+    }
+}

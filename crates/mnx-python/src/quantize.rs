@@ -1,0 +1,156 @@
+//! `mobilenext.quantize`.
+
+use std::path::PathBuf;
+
+use mnx::quantize::{Calibration, FEW_PICTURES, LayerReport, Method, Options, Quantized, quantize as quantize_model};
+use mnx::{Model as Library, Preprocessor, Session, SessionOptions, TensorView};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use serde::Serialize;
+
+use crate::arrays::Input;
+use crate::errors::Failure;
+use crate::files::{check_apart, with_path, write};
+use crate::model::{Model, to_python};
+use crate::pictures::{Detached, Pictures};
+
+/// What was written, and what it costs.
+#[derive(Serialize)]
+struct Report {
+    bytes: usize,
+    pictures: u64,
+    /// What makes the ranges doubtful.
+    warnings: Vec<String>,
+    int8_layers: usize,
+    f32_layers: usize,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    arithmetic: Option<&'static str>,
+    observed: (f32, f32),
+    clipped: Option<f64>,
+    weight_snr: Option<f64>,
+    value_snr: Option<f64>,
+}
+
+/// Makes an int8 weight file of an f32 model and pictures to calibrate with: some hundred of all classes.
+///
+/// ``model`` is a Model or the path of a weight file, ``pictures`` a list of pictures as Classifier takes them, or a float32 array of
+/// shape (N, 3, H, W) that is prepared already. ``target`` is the file to write; it is there whole or not at all.
+/// ``method`` chooses ranges: ``"minmax"``, ``"percentile"`` or ``"mse"``; ``None`` is the library's choice. Layers and blocks in
+/// ``keep`` stay f32. ``bias_correction`` moves biases by what rounding does to means.
+///
+/// Returns a dict: ``path``, ``bytes``, ``pictures``, ``warnings`` (a list of sentences), ``int8_layers``, ``f32_layers`` and
+/// ``layers``, what rounding costs in each, in decibels.
+#[pyfunction]
+#[pyo3(signature = (model, pictures, target, *, method = None, keep = Vec::new(), bias_correction = None))]
+pub(crate) fn quantize<'py>(
+    py: Python<'py>,
+    model: &Bound<'py, PyAny>,
+    pictures: &Bound<'py, PyAny>,
+    target: PathBuf,
+    method: Option<&str>,
+    keep: Vec<String>,
+    bias_correction: Option<bool>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let model = Model::of(py, Some(model), "")?;
+    let options = options(method, keep, bias_correction)?;
+    let library = model.get().get()?;
+    if let Some(path) = model.get().file() {
+        check_apart(path, &target)?;
+    }
+    options.kept(library.network()).map_err(Failure::from)?;
+    let tensor = pictures.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().to_string() == "float32");
+    let (calibration, quantized) = if tensor {
+        let input = Input::new(pictures)?;
+        let view = input.view()?;
+        py.detach(|| work(&library, &options, &target, |calibration, session| Ok(calibration.observe(session, view)?)))?
+    } else {
+        let pictures = Pictures::new(pictures)?;
+        let detached = pictures.detached();
+        let observe = |calibration: &mut Calibration, session: &mut Session| {
+            observe_pictures(&library, &detached, calibration, session)
+        };
+        py.detach(|| work(&library, &options, &target, observe))?
+    };
+    with_path(to_python(py, &report(&calibration, &quantized))?, &target)
+}
+
+fn options(method: Option<&str>, keep: Vec<String>, bias_correction: Option<bool>) -> Result<Options, Failure> {
+    let mut options = Options::new().keep(keep);
+    options.method = match method {
+        None => options.method,
+        Some("minmax") => Method::MinMax,
+        Some("percentile") => Method::PERCENTILE,
+        Some("mse") => Method::Mse,
+        Some(found) => {
+            return Err(Failure::input(format!("method: expected minmax, percentile or mse, found {found}")));
+        }
+    };
+    options.bias_correction = bias_correction.unwrap_or(options.bias_correction);
+    Ok(options)
+}
+
+fn work(
+    model: &Library,
+    options: &Options,
+    target: &std::path::Path,
+    observe: impl FnOnce(&mut Calibration, &mut Session) -> Result<(), Failure>,
+) -> Result<(Calibration, Quantized), Failure> {
+    let mut calibration = Calibration::new(model)?;
+    // Calibration runs on the calling thread.
+    let mut session = Session::with(model, SessionOptions::new().threads(1))?;
+    observe(&mut calibration, &mut session)?;
+    let quantized = quantize_model(model, &calibration, options)?;
+    write(target, &quantized.file)?;
+    Ok((calibration, quantized))
+}
+
+fn observe_pictures(
+    model: &Library,
+    pictures: &[Detached<'_>],
+    calibration: &mut Calibration,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let spec = model.spec();
+    let mut preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
+    let side = preprocessor.resolution();
+    for picture in pictures {
+        let input = picture.with(|frame| preprocessor.process(frame))?;
+        calibration.observe(session, TensorView::new([1, 3, side, side], &input)?)?;
+        Failure::on_signal()?;
+    }
+    Ok(())
+}
+
+fn report(calibration: &Calibration, quantized: &Quantized) -> Report {
+    let pictures = calibration.pictures();
+    let mut warnings = Vec::new();
+    if pictures < FEW_PICTURES {
+        warnings.push(format!(
+            "only {pictures} to calibrate with: ranges depend on chance, some hundred of all classes are better"
+        ));
+    }
+    if 2 * calibration.uniform_pictures() > pictures {
+        warnings.push(format!("{} of {pictures} pictures are of one colour", calibration.uniform_pictures()));
+    }
+    let layer = |layer: &LayerReport| Layer {
+        name: layer.name.clone(),
+        arithmetic: layer.arithmetic.map(mnx::Arithmetic::name),
+        observed: layer.observed,
+        clipped: layer.clipped,
+        weight_snr: layer.weight_snr,
+        value_snr: layer.value_snr,
+    };
+    Report {
+        bytes: quantized.file.len(),
+        pictures,
+        warnings,
+        int8_layers: quantized.int8_layers(),
+        f32_layers: quantized.f32_layers(),
+        layers: quantized.layers.iter().map(layer).collect(),
+    }
+}

@@ -1,0 +1,74 @@
+//! What several Python threads use in turn, and what survives a fork.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::errors::Failure;
+
+/// A session, or what has one. Calls of several threads come one after the other. In a fork it is made anew: a thread of the
+/// original process may have had the lock, and nobody is left to give it back.
+pub(crate) struct Shared<T> {
+    /// For messages: `session`, `classifier`.
+    what: &'static str,
+    /// `None` when it is closed. Locked only for a moment, by threads that are attached to the interpreter. A thread that
+    /// forks is attached, too, so a fork never finds this lock taken.
+    current: Mutex<Option<Arc<Held<T>>>>,
+}
+
+struct Held<T> {
+    process: u32,
+    value: Mutex<T>,
+}
+
+impl<T> Held<T> {
+    fn new(value: T) -> Arc<Held<T>> {
+        Arc::new(Held { process: std::process::id(), value: Mutex::new(value) })
+    }
+}
+
+impl<T: Send> Shared<T> {
+    pub(crate) fn new(what: &'static str, value: T) -> Shared<T> {
+        Shared { what, current: Mutex::new(Some(Held::new(value))) }
+    }
+
+    /// Calls `work` with the value, while the interpreter does something else. `make` makes another one in a fork.
+    pub(crate) fn with<R: Send>(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce() -> Result<T, Failure>,
+        work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
+    ) -> PyResult<R> {
+        let held = self.held(make)?;
+        let result = py.detach(|| {
+            // Whatever a panic left behind, the next run begins anew.
+            let mut value = held.value.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut value)
+        });
+        Ok(result?)
+    }
+
+    fn held(&self, make: impl FnOnce() -> Result<T, Failure>) -> Result<Arc<Held<T>>, Failure> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = current.as_ref() else { return Err(Failure::closed(self.what)) };
+        if held.process == std::process::id() {
+            return Ok(Arc::clone(held));
+        }
+        let made = Held::new(make()?);
+        let old = current.replace(Arc::clone(&made));
+        // A thread that is not in this process may have been at work on it.
+        if old.as_ref().is_some_and(|old| Arc::strong_count(old) > 1) {
+            std::mem::forget(old);
+        }
+        Ok(made)
+    }
+
+    /// Lets go of the value; runs that have begun end as they would.
+    pub(crate) fn close(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}

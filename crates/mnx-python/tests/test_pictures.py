@@ -1,0 +1,248 @@
+import io
+import pickle
+import sys
+
+import mobilenext
+import numpy
+import pytest
+from conftest import CAT, CELLS, PICTURES
+from PIL import Image
+
+
+def rgb(path=CAT):
+    with Image.open(path) as image:
+        return numpy.asarray(image.convert("RGB"))
+
+
+def test_a_cat_is_a_cat(classifier):
+    best = classifier.classify(CAT)
+    assert len(best) == 5 and best[0].label == "cat" and 0.77 < best[0].probability < 0.78
+    assert [p.probability for p in best] == sorted((p.probability for p in best), reverse=True)
+    label, probability, index = best[0]
+    assert (label, index) == ("cat", classifier.labels.index("cat"))
+    assert pickle.loads(pickle.dumps(best)) == best
+    assert len(classifier.classify(CAT, k=100)) == 10 and len(classifier.classify(CAT, 1)) == 1
+
+
+def test_every_form_of_one_picture(classifier):
+    data, image, array = CAT.read_bytes(), Image.open(CAT), rgb()
+    expected = classifier.logits(CAT)
+    assert expected.shape == (10,)
+    alpha = numpy.dstack([array, numpy.full(array.shape[:2], 9, numpy.uint8)])
+    padded = numpy.zeros((array.shape[0], array.shape[1] + 5, 3), numpy.uint8)
+    padded[:, :-5] = array
+    read_only = array.copy()
+    read_only.flags.writeable = False
+    forms = {
+        "str": str(CAT),
+        "bytes": data,
+        "bytearray": bytearray(data),
+        "memoryview": memoryview(data),
+        "image": image,
+        "rgb image": image.convert("RGB"),
+        "rgba image": image.convert("RGBA"),
+        "array": array,
+        "read-only array": read_only,
+        "rows with gaps": padded[:, :-5],
+        "alpha": alpha,
+        "alpha cut off": alpha[:, :, :3],
+        "planes": numpy.ascontiguousarray(array.transpose(2, 0, 1)).transpose(1, 2, 0),
+        "columns": numpy.asfortranarray(array),
+        "turned twice": array[::-1, ::-1].copy()[::-1, ::-1],
+        "blue first": array[:, :, ::-1].copy()[:, :, ::-1],
+    }
+    for name, form in forms.items():
+        assert (classifier.logits(form) == expected).all(), name
+
+
+def test_grey_and_palettes(classifier):
+    grey = Image.open(CAT).convert("L")
+    array = numpy.asarray(grey)
+    expected = classifier.logits(numpy.dstack([array] * 3))
+    for form in (grey, array, array[:, :, None], array[::-1].copy()[::-1], numpy.asfortranarray(array)):
+        assert (classifier.logits(form) == expected).all()
+    palette = Image.open(CAT).convert("P")
+    assert (classifier.logits(palette) == classifier.logits(palette.convert("RGB"))).all()
+    assert (classifier.logits(grey.convert("1")) == classifier.logits(grey.convert("1").convert("RGB"))).all()
+
+
+def test_a_crop_is_read_in_place(classifier):
+    array = rgb()
+    crop = array[40:240, 100:330]
+    assert (classifier.logits(crop) == classifier.logits(crop.copy())).all()
+    # One row, one pixel, the last pixels of the memory.
+    for crop in (array[5:6], array[5:6, 7:8], array[-1:, -1:], array[-3:, -2:]):
+        assert (classifier.logits(crop) == classifier.logits(crop.copy())).all()
+
+
+def test_files_are_turned_upright_and_images_taken_as_they_are(classifier):
+    image = Image.fromarray(rgb())
+    exif = image.getexif()
+    exif[0x0112] = 3
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif)
+    turned = classifier.logits(numpy.asarray(image)[::-1, ::-1])
+    assert (classifier.logits(file.getvalue()) == turned).all()
+    assert (classifier.logits(Image.open(file)) == classifier.logits(image)).all()
+
+
+def test_lists(classifier):
+    paths = sorted(PICTURES.glob("*.png")) + sorted(PICTURES.glob("*.jpg"))
+    pictures = [paths[i % len(paths)] for i in range(37)]
+    logits = classifier.logits(pictures)
+    assert logits.shape == (37, 10)
+    assert all((row == classifier.logits(path)).all() for row, path in zip(logits, pictures))
+    best = classifier.classify(pictures, k=2)
+    assert len(best) == 37 and all(len(one) == 2 for one in best)
+    assert best[0] == classifier.classify(pictures[0], k=2)
+    assert classifier.classify(tuple(pictures[:2]), 2) == best[:2] == classifier.classify(iter(pictures[:2]), 2)
+    assert classifier.embedding(pictures).shape == (37, classifier.embedding(CAT).shape[0])
+    assert classifier.preprocess(pictures[:2]).shape == (2, 3, 32, 32)
+    # Of one, and of none.
+    assert len(classifier.classify([CAT])) == 1 and classifier.logits([CAT]).shape == (1, 10)
+    assert classifier.classify([]) == [] and classifier.logits([]).shape == (0, 10)
+
+
+def test_batches_as_tables_have_them(classifier):
+    array = rgb()[:64, :64]
+    expected = classifier.logits(array)
+    equal = numpy.stack([array, array])
+    unequal = numpy.empty(2, object)
+    unequal[:] = [array, array[:32]]
+    data = numpy.empty(1, object)
+    data[0] = CAT.read_bytes()
+    assert (classifier.logits(equal) == expected).all() and classifier.logits(equal).shape == (2, 10)
+    assert (classifier.logits(unequal)[0] == expected).all()
+    assert classifier.logits(data).shape == (1, 10)
+    assert classifier.logits(numpy.array([str(CAT)] * 2)).shape == (2, 10)
+
+
+def test_the_input_is_what_a_session_takes(classifier, session):
+    inputs = classifier.preprocess([CAT, CAT])
+    assert (session.run(inputs) == classifier.logits(CAT)).all()
+    assert (session.features(inputs)[0] == classifier.embedding(CAT)).all()
+    assert (session.run(classifier.preprocess(CAT)[None])[0] == classifier.logits(CAT)).all()
+
+
+def test_cells(detector):
+    found = detector.detect(CELLS)
+    assert len(found) > 5 and {d.label for d in found} <= set(detector.labels[1:])
+    assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+    label, score, box, index = found[0]
+    assert detector.labels[index] == label and 0 < score <= 1
+    array = rgb(CELLS)
+    height, width, _ = array.shape
+    assert -50 < box.xmin < box.xmax < width + 50 and -50 < box.ymin < box.ymax < height + 50
+    assert found == detector.detect(CELLS.read_bytes()) == detector.detect([array, CELLS])[1]
+    assert detector.detect(array) == detector.detect([array, CELLS])[0]
+    assert detector.detect([]) == []
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert len(detector.detect(CELLS, top=2)) == 2
+    assert all(d.score > 0.9 for d in detector.detect(CELLS, score=0.9))
+    # Thresholds of one call are not those of the next.
+    assert detector.detect(CELLS) == found
+    for wrong in ({"score": 1.5}, {"iou": -1.0}, {"score": float("nan")}, {"top": 0}, {"top": -1}):
+        with pytest.raises(mobilenext.InvalidInputError, match=next(iter(wrong))):
+            detector.detect(CELLS, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong, error, message",
+    [
+        (None, TypeError, "picture: expected a path, the bytes of a picture file, a PIL image or a uint8 array (H, W, 3)"),
+        (3, TypeError, "found int"),
+        (object(), TypeError, "found object"),
+        ([CAT, None], TypeError, "pictures[1]: expected a path"),
+        ([[CAT]], TypeError, "pictures[0]: expected a path"),
+        (numpy.zeros((8, 8, 3), numpy.float32), TypeError, "found one of float32"),
+        (numpy.zeros((8, 8, 3), numpy.int8), TypeError, "found one of int8"),
+        (numpy.zeros((3, 8, 8), numpy.uint8), ValueError, "found (3, 8, 8) (channels come last"),
+        (numpy.zeros((8, 8, 2), numpy.uint8), ValueError, "found (8, 8, 2)"),
+        (numpy.zeros((8, 8, 5), numpy.uint8), ValueError, "found (8, 8, 5)"),
+        (numpy.zeros(8, numpy.uint8), ValueError, "found (8,)"),
+        (numpy.zeros((0, 8, 3), numpy.uint8), ValueError, "no pixels"),
+        (numpy.zeros((8, 0), numpy.uint8), ValueError, "no pixels"),
+        (numpy.zeros((), numpy.uint8), ValueError, "found ()"),
+    ],
+)
+def test_what_is_no_picture(classifier, detector, wrong, error, message):
+    for use in (classifier.classify, classifier.logits, classifier.embedding, classifier.preprocess, detector.detect):
+        with pytest.raises(mobilenext.InvalidInputError) as raised:
+            use(wrong)
+        assert isinstance(raised.value, error) and message in str(raised.value), raised.value
+        assert "\n" not in str(raised.value)
+
+
+def test_an_array_of_any_shape_takes_no_memory(classifier):
+    with pytest.raises(mobilenext.LimitError, match="268435456 bytes to copy, found 1048576 x 1048576"):
+        classifier.classify(numpy.broadcast_to(numpy.uint8(0), (2**20, 2**20, 3)))
+    rows = numpy.broadcast_to(numpy.full((1, 40, 3), 7, numpy.uint8), (40, 40, 3))
+    assert (classifier.logits(rows) == classifier.logits(rows.copy())).all()
+
+
+def test_files_that_are_no_pictures(classifier, detector, tmp_path):
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(CAT.read_bytes()[:5000])
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    for wrong, error, builtin, kind, message in [
+        (tmp_path / "absent.png", mobilenext.NotFoundError, FileNotFoundError, "not_found", "absent.png"),
+        (tmp_path, mobilenext.IoError, OSError, "io", tmp_path.name),
+        (text, mobilenext.InvalidFileError, ValueError, "invalid_file", "text.jpg"),
+        (cut, mobilenext.InvalidFileError, ValueError, "invalid_file", "cut.png"),
+        (b"", mobilenext.InvalidFileError, ValueError, "invalid_file", "expected a PNG"),
+        (b"no picture", mobilenext.InvalidFileError, ValueError, "invalid_file", "expected a PNG"),
+        ([CAT, CAT, text], mobilenext.InvalidFileError, ValueError, "invalid_file", "pictures[2]: "),
+    ]:
+        for use in (classifier.classify, classifier.logits, detector.detect):
+            with pytest.raises(error) as raised:
+                use(wrong)
+            assert isinstance(raised.value, builtin) and raised.value.kind == kind
+            assert message in str(raised.value) and "\n" not in str(raised.value), raised.value
+
+
+def test_what_a_path_raises_is_passed_on(classifier):
+    class Path:
+        def __fspath__(self):
+            raise KeyboardInterrupt
+
+    for use in (classifier.classify, mobilenext.Session):
+        with pytest.raises(KeyboardInterrupt):
+            use(Path())
+
+
+def test_wrong_k(classifier):
+    for k in (0, -1):
+        with pytest.raises(mobilenext.InvalidInputError, match=f"k: expected at least 1, found {k}"):
+            classifier.classify(CAT, k)
+
+
+def test_wrong_networks():
+    with pytest.raises(mobilenext.InvalidInputError, match="detector"):
+        mobilenext.Classifier(mobilenext.Model.embedded("bccd"))
+    with pytest.raises(mobilenext.InvalidInputError, match="detector"):
+        mobilenext.Detector(mobilenext.Model.embedded("cifar"))
+
+
+def test_closed(model):
+    classifier, detector = mobilenext.Classifier(model, 1), mobilenext.Detector(threads=1)
+    with classifier, detector:
+        pass
+    assert classifier.closed and detector.closed
+    with pytest.raises(mobilenext.ClosedError, match="classifier: expected an open one"):
+        classifier.classify(CAT)
+    with pytest.raises(mobilenext.ClosedError, match="detector: expected an open one"):
+        detector.detect(CELLS)
+
+
+def test_pickled(classifier, detector):
+    assert (pickle.loads(pickle.dumps(classifier)).logits(CAT) == classifier.logits(CAT)).all()
+    assert pickle.loads(pickle.dumps(detector)).detect(CELLS) == detector.detect(CELLS)
+
+
+def test_pillow_is_not_needed(tmp_path):
+    import subprocess
+
+    program = "import sys; sys.modules['PIL'] = None; import mobilenext; print(mobilenext.Classifier().classify(sys.argv[1])[0].label)"
+    found = subprocess.run([sys.executable, "-c", program, str(CAT)], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.stdout, found.returncode) == ("cat\n", 0), found.stderr

@@ -1,0 +1,40 @@
+// Entry of the npm package: chooses the build that this engine can run, and loads it.
+
+const BUILDS = ["simd128", "scalar"];
+
+// A module with one instruction of simd128, `i8x16.splat`.
+const PROBE = new Uint8Array([
+    0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+]);
+
+/** Whether this engine has simd128. Without it the scalar build runs, with the same results in int8 and a few times slower. */
+export function hasSimd128() {
+    return WebAssembly.validate(PROBE);
+}
+
+/**
+ * Loads the engine: the simd128 build, or the scalar one where there is no simd128.
+ *
+ * `options.build` names a build. `options.at` tells where a file of the package is: it gets a path like
+ * `simd128/mobilenext_bg.wasm` and returns a URL.
+ */
+export async function load({ build, at } = {}) {
+    build ??= hasSimd128() ? "simd128" : "scalar";
+    if (!BUILDS.includes(build)) {
+        const error = new Error(`build: expected one of ${BUILDS.join(", ")}, found ${build}`);
+        throw Object.assign(error, { name: "MnxError", kind: "InvalidInput" });
+    }
+    const script = `${build}/mobilenext.js`;
+    const engine = await (at ? import(at(script)) : build === "simd128" ? import("./simd128/mobilenext.js") : import("./scalar/mobilenext.js"));
+    const file = `${build}/mobilenext_bg.wasm`;
+    await engine.default({ module_or_path: await source(at ? at(file) : new URL(file, import.meta.url)) });
+    return engine;
+}
+
+/** Node.js cannot fetch files, so it reads them. */
+async function source(url) {
+    if (!String(url).startsWith("file:") || typeof process === "undefined") return url;
+    const files = "node:fs/promises"; // Bundlers for browsers must not look for it.
+    const { readFile } = await import(files);
+    return readFile(new URL(url));
+}

@@ -1,0 +1,31 @@
+//! Errors and panics as exceptions.
+
+use js_sys::{Error, Reflect};
+use wasm_bindgen::JsValue;
+
+use crate::failure::Failure;
+
+/// The exception for a failure: an `Error` with `name`, `kind` and a message of one line.
+pub fn thrown(failure: &Failure) -> JsValue {
+    let error = Error::new(&failure.message);
+    error.set_name("MnxError");
+    // It is a new object without a setter, so it takes what it is given.
+    let _ = Reflect::set(&error, &"kind".into(), &failure.kind.as_str().into());
+    error.into()
+}
+
+impl From<Failure> for JsValue {
+    fn from(failure: Failure) -> JsValue {
+        thrown(&failure)
+    }
+}
+
+/// Makes panics throw an exception of the kind `Internal`. None is known; after one the module must not be used any more.
+pub fn panics_are_exceptions() {
+    // Elsewhere there is nobody who could catch it.
+    #[cfg(target_family = "wasm")]
+    std::panic::set_hook(Box::new(|panic| {
+        let message = format!("internal error, load the module again: {panic}").replace('\n', " ");
+        wasm_bindgen::throw_val(thrown(&Failure { kind: "Internal".into(), message }))
+    }));
+}

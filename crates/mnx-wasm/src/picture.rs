@@ -1,0 +1,60 @@
+//! A picture file, decoded by the library.
+
+use js_sys::Uint8ClampedArray;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::arguments::resize;
+use crate::failure::{Failure, named};
+use crate::objects::bytes;
+
+/// A decoded, upright picture.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Picture {
+    pub(crate) inner: mnx::Picture,
+}
+
+#[wasm_bindgen]
+impl Picture {
+    /// Decodes a PNG, JPEG, WebP, BMP, GIF, TIFF or PNM file, to the same pixels as on every other system. Messages call it
+    /// `name`.
+    ///
+    /// # Errors
+    /// `InvalidFile` for what is no picture or a damaged one; `Limit`, `Memory` for one that is too large.
+    pub fn decode(
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array")] file: &JsValue,
+        name: Option<String>,
+    ) -> Result<Picture, JsValue> {
+        let name = name.as_deref().unwrap_or("picture");
+        let mut own = Vec::new();
+        bytes(name, file, &mut own)?;
+        let picture = mnx::Picture::decode(&own).map_err(|error| named(error, name));
+        Ok(Picture { inner: picture.map_err(Failure::from)? })
+    }
+
+    /// Pixels in a row.
+    #[wasm_bindgen(getter)]
+    pub fn width(&self) -> usize {
+        self.inner.width()
+    }
+
+    /// Rows.
+    #[wasm_bindgen(getter)]
+    pub fn height(&self) -> usize {
+        self.inner.height()
+    }
+
+    /// The pixels as `new ImageData(picture.rgba(), picture.width)` takes them; alpha is 255.
+    ///
+    /// # Errors
+    /// `Memory`.
+    pub fn rgba(&self) -> Result<Uint8ClampedArray, JsValue> {
+        let mut rgba: Vec<u8> = Vec::new();
+        resize("picture", &mut rgba, self.inner.pixels().len() / 3 * 4)?;
+        for (to, from) in rgba.chunks_exact_mut(4).zip(self.inner.pixels().chunks_exact(3)) {
+            to.copy_from_slice(&[from[0], from[1], from[2], 255]);
+        }
+        Ok(Uint8ClampedArray::from(rgba.as_slice()))
+    }
+}
