@@ -71,7 +71,7 @@ while read -r arch recipe epochs seed; do
     table record "$run" --data "$data" --mnx "$mnx"
     table fill --document "$document"
 done < <(plan)
-if [ "$mode" != --plan ] && [ "$finished" = yes ]; then
+if [ "$mode" != --plan ] && [ "$finished" = yes ] && compgen -G "$out/*/model.mnx" >/dev/null; then
     # Latencies mean something only side by side: all networks in turn, in one run, at the end.
     table latency "$out" --data "$data" --mnx "$mnx"
     table fill --document "$document"

@@ -83,6 +83,8 @@ def completed(options: argparse.Namespace) -> argparse.Namespace:
         raise Bad(f"--width: {options.arch} has none, found {options.width:g}")
     if not 0 <= options.identity <= 1 or (options.identity != 1 and not options.arch.startswith("mobilenext")):
         raise Bad(f"--identity: expected 0 to 1, of MobileNeXt only, found {options.identity:g} for {options.arch}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise Bad("--device: PyTorch finds no GPU here")
     if options.batch < 2:
         raise Bad(f"--batch: batch norms need 2 pictures or more, found {options.batch}")
     options.size = options.size or classifier_files.default_size(options.arch)
@@ -267,17 +269,19 @@ class Training:
         return self.tested.eval()
 
     @torch.no_grad()
-    def measure_statistics(self, batches: Batches, most: int) -> None:
-        """Batch-norm statistics of the averaged weights, on training pictures. Those of frozen blocks stay."""
+    def settle(self, batches: Batches) -> None:
+        """The averaged weights into `tested`. If asked for, their statistics are measured on training pictures; those of frozen blocks stay."""
         model, random = self.averaged(), torch.get_rng_state()
+        if not self.options.statistics:
+            return
         frozen = {layer for block in networks.blocks(model)[: self.options.freeze] for part in block for layer in part.modules()}
         norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d) and layer not in frozen]
         for layer in norms:
             layer.reset_running_stats()
             layer.train()
             layer.momentum = None  # the mean of all batches
-        torch.manual_seed(self.options.seed)
-        for x, _ in batches.of_epoch(-1, most):
+        torch.default_generator.manual_seed(self.options.seed)
+        for x, _ in batches.of_epoch(-1, self.options.statistics):
             model(x)
         model.eval()
         torch.set_rng_state(random)
@@ -311,11 +315,13 @@ def train(options, labels: list[str], data: folders.Pictures, test: folders.Pict
     training.tested.to(training.device)
     print(f"{options.arch} {options.width:g}: {about['parameters']:,} parameters, {about['multiply_adds'] / 1e6:.2f} M multiply-adds", flush=True)
     learned, measured = (Batches(part, options, pool, training.device) for part in (data, test))
+    if training.log:
+        # What was interrupted may have written its checkpoint and nothing else.
+        training.settle(learned)
+        training.write(about)
     while training.epoch < options.epochs:
         row = training.run_epoch(learned)
-        training.averaged()
-        if options.statistics:
-            training.measure_statistics(learned, options.statistics)
+        training.settle(learned)
         row |= training.measure(measured)
         training.log.append(row)
         training.write(about)
@@ -346,10 +352,14 @@ def main() -> None:
     def at_most_twice(picture):
         return folders.with_short_side(picture, 2 * options.size) if min(picture.size) > 2 * options.size else picture
 
+    def progress(name, done, count):
+        if sys.stderr.isatty():
+            print(f"\r\033[K{name}: {done} of {count} pictures decoded ", end="\r" if done == count else "", file=sys.stderr, flush=True)
+
     with ThreadPoolExecutor(options.workers) as pool:
         memory, read = folders.Memory(int(options.memory * 1e9)), []
         for split, prepare in ((test, as_used), (data, as_used if options.augment == "windows" else at_most_twice)):
-            read.append(folders.Pictures(split, labels, prepare, memory, pool))
+            read.append(folders.Pictures(split, labels, prepare, memory, pool, progress))
             print(split.report(labels), flush=True)
         batch = min(options.batch, len(read[1]))
         if options.rate is None:

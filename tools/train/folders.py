@@ -128,7 +128,7 @@ class Pictures:
     All are decoded once in the beginning, so what cannot be read is known, and left out of the split.
     """
 
-    def __init__(self, split: Split, labels: list[str], prepare, memory: Memory, pool: ThreadPoolExecutor, progress=lambda done: None):
+    def __init__(self, split: Split, labels: list[str], prepare, memory: Memory, pool: ThreadPoolExecutor, progress=lambda name, done, count: None):
         self.prepare, self.kept = prepare, {}
         files, classes = [], []
         for start in range(0, len(split.files), CHUNK):
@@ -141,7 +141,7 @@ class Pictures:
                     self.kept[len(files)] = pixels
                 files.append(path)
                 classes.append(split.classes[place])
-            progress(min(start + CHUNK, len(split.files)))
+            progress(split.name, min(start + CHUNK, len(split.files)), len(split.files))
         for number, label in enumerate(labels):
             if number not in classes:
                 raise Bad(f"{split.unreadable[0][0].parent}: none of the pictures of class {label} in {split.name} can be read: {split.unreadable[0][1]}")

@@ -162,6 +162,21 @@ class Recipes(unittest.TestCase):
                 if step < steps - 1:
                     other.step()
 
+    def test_one_cycle_begins_with_torchvisions_weights_drawn_twice(self):
+        # So that a run has the losses of the script that trained the network inside mnx-infer, from the first step on.
+        torch.manual_seed(1)
+        other = torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=10)
+        for layer in other.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        after = torch.rand(1)
+        torch.manual_seed(1)
+        model = networks.architecture("mobilenetv2-cifar", 0.35, 10)
+        recipes.initialise("one-cycle", "mobilenetv2-cifar", model)
+        self.assertTrue(torch.equal(torch.rand(1), after))
+        for name, value in other.state_dict().items():
+            self.assertTrue(torch.equal(value, model.state_dict()[name]), name)
+
     def test_mobilenetv2s_rate_falls_as_far_in_any_number_of_epochs(self):
         self.assertAlmostEqual(recipes.schedule("mobilenetv2", 1000, 300_000)["lr"], 0.98)
         self.assertAlmostEqual(recipes.schedule("mobilenetv2", 500, 1000)["lr"], 0.98**150)
@@ -253,6 +268,10 @@ class Runs(Folder):
         again = safetensors.torch.load_file(self.out / "model.safetensors")
         for name, value in whole.items():
             self.assertTrue(torch.equal(value, again[name]), name)
+        # One that was killed between its checkpoint and its weights writes them when it is resumed.
+        (self.out / "model.safetensors").unlink()
+        self.run_tool("--resume")
+        self.assertTrue(torch.equal(safetensors.torch.load_file(self.out / "model.safetensors")["classifier.1.weight"], whole["classifier.1.weight"]))
         # Other pictures are not gone on with.
         (self.data / "blue/3.png").unlink()
         self.assertIn("40 pictures", message := self.run_tool("--resume", fails=True))

@@ -187,7 +187,8 @@ def pictures_in(place, size):
     if files.get_file_info(root).type != pyarrow.fs.FileType.Directory:
         raise Refused(f"{place}: expected a folder of pictures, found {'a file' if files.get_file_info(root).is_file else 'nothing there'}")
     found = files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
-    paths = [info.path[len(root) :].lstrip("/") for info in found if info.is_file and not info.base_name.startswith(".")]
+    paths = [info.path[len(root) :].lstrip("/") for info in found if info.is_file]
+    paths = [path for path in paths if not path.startswith(".") and "/." not in path]
     pictures = sorted(path for path in paths if path.lower().endswith(NAMES))
     if len(pictures) < len(paths):
         print(f"{place}: {len(paths) - len(pictures):,} files are no pictures by their names", file=sys.stderr)
