@@ -1,7 +1,7 @@
 //! Measures several sessions at once: how many pictures a second, and how long each waits.
 
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mnx::{Session, Tensor};
 use serde::Serialize;
@@ -96,30 +96,35 @@ pub(super) fn measure(
 
 /// Runs all sessions at once, each so many times. Milliseconds from the first start to the last end, and of every inference.
 fn run_all(streams: &mut [Session], input: &Tensor, inferences: usize) -> Result<(f64, Vec<f64>), Error> {
-    // With whoever takes the time.
-    let start = Barrier::new(streams.len() + 1);
+    let together = Barrier::new(streams.len());
     let one = |session: &mut Session| {
-        start.wait();
         let mut samples = Vec::with_capacity(inferences);
+        together.wait();
+        let first = Instant::now();
         for _ in 0..inferences {
             let start = Instant::now();
             let outputs = session.run(input.view())?;
             std::hint::black_box(outputs.data());
             samples.push(milliseconds(start));
         }
-        Ok(samples)
+        Ok((first, Instant::now(), samples))
     };
-    std::thread::scope(|scope| {
+    let ended: Vec<Result<_, mnx::GraphError>> = std::thread::scope(|scope| {
         let streams: Vec<_> = streams.iter_mut().map(|session| scope.spawn(|| one(session))).collect();
-        start.wait();
-        let start = Instant::now();
-        let mut all = Vec::new();
-        for stream in streams {
-            let samples = stream.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            all.extend(samples.map_err(|error: mnx::GraphError| Error::failed(error))?);
-        }
-        Ok((milliseconds(start), all))
-    })
+        let join = |stream: std::thread::ScopedJoinHandle<'_, _>| {
+            stream.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        streams.into_iter().map(join).collect()
+    });
+    let (mut from, mut to, mut all) = (None, None, Vec::new());
+    for stream in ended {
+        let (first, last, samples) = stream.map_err(Error::failed)?;
+        from = Some(from.map_or(first, |from: Instant| from.min(first)));
+        to = to.max(Some(last));
+        all.extend(samples);
+    }
+    let time = from.zip(to).map_or(Duration::ZERO, |(from, to)| to - from);
+    Ok((1e3 * time.as_secs_f64(), all))
 }
 
 /// A row per number of sessions.
