@@ -7,7 +7,7 @@
 #   --no-single   leaves the single file out
 #   --tests       builds what tools/check_web needs besides: a module that panics, in target/wasm-tools/panics
 #
-# Exit code 2: this machine cannot have it (no rustup, no standard library for WebAssembly). docs/web.md has more.
+# Exit code 77: this machine cannot have it (no rustup, no standard library for WebAssembly). docs/web.md has more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 single=1 tests=0
@@ -34,7 +34,7 @@ flags() {
 }
 
 if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$T" ]; then
-    rustup target add $T >/dev/null 2>&1 || { say "expected Rust's standard library for $T: rustup target add $T"; exit 2; }
+    rustup target add $T >/dev/null 2>&1 || { say "expected Rust's standard library for $T: rustup target add $T"; exit 77; }
 fi
 
 say "the tool that makes JavaScript of the modules"

@@ -19,6 +19,8 @@ pub(crate) struct Prepared {
     pub(crate) memory: Memory,
     pub(crate) regions: Regions,
     pub(crate) shares: Shares,
+    /// Bytes of memory and shares.
+    pub(crate) held: u64,
 }
 
 /// Which values exist whole besides the outputs, because somebody looks at them.

@@ -150,10 +150,11 @@ impl Session {
             let what = format!("multiply-adds for {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit: limits.macs, found: macs });
         }
+        let held = bytes.saturating_add(Shares::bytes(&plan, batch, whole, self.threads));
+        self.layouts.make_room(held, limit);
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
-        self.layouts.make_room(bytes, limit);
         let memory = regions.memory()?;
-        self.layouts.add(Prepared { shape, observed, keep, memory, regions, shares, plan });
+        self.layouts.add(Prepared { shape, observed, keep, memory, regions, shares, plan, held });
         Ok(())
     }
 

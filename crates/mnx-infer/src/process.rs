@@ -8,9 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) fn survive_large_files() {
     #[cfg(unix)]
     {
-        // Any handler will do. Without one, the program ends as it did.
-        let caught = std::sync::Arc::default();
-        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught);
+        // Any handler will do, and one is enough for all runs of a guest. Without one, the program ends as it did.
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let caught = std::sync::Arc::default();
+            let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught);
+        });
     }
 }
 

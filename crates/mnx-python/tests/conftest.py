@@ -1,10 +1,15 @@
 """What the tests share."""
 
+import signal
 from pathlib import Path
 
 import mobilenext
 import numpy
 import pytest
+
+# A shell lets its background jobs ignore Ctrl-C, and programs that are started from here would, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[3]
 PICTURES = ROOT / "testdata" / "pictures"

@@ -149,15 +149,16 @@ impl Classifier {
         pictures: impl IntoIterator<Item = F>,
         k: usize,
     ) -> Result<Vec<Vec<Prediction>>, Error> {
-        let (most, elements) = (AT_A_TIME * self.session.threads(), self.preprocessor.elements());
+        let elements = self.preprocessor.elements();
         let mut pictures = pictures.into_iter().peekable();
+        let most = self.at_a_time(pictures.size_hint().1);
         let mut all = Vec::new();
         while pictures.peek().is_some() {
             let mut count = 0;
             for picture in pictures.by_ref().take(most) {
                 let end = (count + 1) * elements;
                 if self.batch.len() < end {
-                    self.batch.try_reserve(elements).map_err(|_| no_memory(elements))?;
+                    self.batch.try_reserve_exact(elements).map_err(|_| no_memory(elements))?;
                     self.batch.resize(end, 0.0);
                 }
                 self.preprocessor.process_into(picture, &mut self.batch[count * elements..end])?;
@@ -170,6 +171,23 @@ impl Classifier {
             }
         }
         Ok(all)
+    }
+
+    /// How many of so many pictures go through the session at once: as many as keep its threads busy, or fewer, where their
+    /// inputs and the arena together would be larger than the model's limit for the arena.
+    fn at_a_time(&mut self, pictures: Option<usize>) -> usize {
+        let (side, bytes) = (self.preprocessor.resolution(), self.preprocessor.elements() * size_of::<f32>());
+        let mut most = AT_A_TIME * self.session.threads();
+        most = pictures.unwrap_or(most).clamp(1, most);
+        while most > 1 {
+            let prepared = self.session.prepare([most, 3, side, side]);
+            let found = most.saturating_mul(bytes).saturating_add(self.session.arena_bytes());
+            if prepared.is_ok() && found as u64 <= self.model.limits().arena_bytes {
+                break;
+            }
+            most /= 2;
+        }
+        most
     }
 
     /// What the network says of a picture before softmax, a number per class.

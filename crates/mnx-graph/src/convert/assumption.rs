@@ -75,11 +75,13 @@ impl Detected {
         Ok(self.spec_of(cifar))
     }
 
-    /// What `spec`, which [`spec`](Detected::spec) made, has that names and shapes do not tell. Worth showing to whoever knows
+    /// What `spec`, which [`spec`](Detected::spec) or [`spec_as`](Detected::spec_as) made, has that names and shapes do not tell. Worth showing to whoever knows
     /// how the network was trained.
     pub fn assumptions(&self, spec: &Spec) -> Vec<Assumption> {
-        let mut assumptions =
-            vec![Assumption::Strides { other: self.cifar() }, Assumption::Resolution(spec.resolution)];
+        // Another family was named for its strides.
+        let named = spec.family != self.family;
+        let mut assumptions = if named { Vec::new() } else { vec![Assumption::Strides { other: self.cifar() }] };
+        assumptions.push(Assumption::Resolution(spec.resolution));
         // ResNets pad their max pool on both sides, and no implementation does otherwise.
         if !spec.stem.max_pool {
             assumptions.push(Assumption::Padding(spec.padding));

@@ -34,10 +34,9 @@ impl Layouts {
 
     /// Forgets the least recently used ones until there is a place for another, and `bytes` more are within `limit`.
     pub(super) fn make_room(&mut self, bytes: u64, limit: u64) {
-        while self.prepared.len() >= MOST_SHAPES || self.bytes() as u64 > limit.saturating_sub(bytes) {
-            if self.prepared.pop().is_none() {
-                return;
-            }
+        let held = |layouts: &Layouts| layouts.prepared.iter().map(|p| p.held).fold(bytes, u64::saturating_add);
+        while !self.is_empty() && (self.prepared.len() >= MOST_SHAPES || held(self) > limit) {
+            self.prepared.pop();
         }
     }
 
@@ -54,7 +53,7 @@ impl Layouts {
         self.prepared.clear();
     }
 
-    /// Bytes of all memory together.
+    /// Bytes of all arenas together.
     pub(super) fn bytes(&self) -> usize {
         self.prepared.iter().map(|p| p.memory.len()).sum()
     }

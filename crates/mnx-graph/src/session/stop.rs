@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Ends the inferences of a [`Session`](crate::Session) from another thread: when a client has gone, say, or a deadline is over.
 ///
 /// A stopped inference ends with [`Error::Stopped`](crate::Error::Stopped) as soon as every thread is through with the part of a
-/// layer that it computes, a millisecond or so. One that was complete before gives its result. All later inferences end at
-/// once, until [`resume`](Stopper::resume). Clones stop the same session.
+/// layer that it computes; on one thread that can be a whole layer. All later inferences end at once, until
+/// [`resume`](Stopper::resume): call that when the stopped one has ended, or it may not have seen the stop. Clones stop the same
+/// session.
 ///
 /// ```
 /// # fn main() -> Result<(), mnx_graph::Error> {

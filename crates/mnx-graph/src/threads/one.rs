@@ -55,6 +55,10 @@ impl Shares {
     pub(crate) fn new(_: &Plan, _batch: usize, _whole: usize, _threads: usize, _limit: u64) -> Result<Shares, Error> {
         Ok(Shares)
     }
+
+    pub(crate) fn bytes(_: &Plan, _batch: usize, _whole: usize, _threads: usize) -> u64 {
+        0
+    }
 }
 
 /// Who runs a session's inferences.

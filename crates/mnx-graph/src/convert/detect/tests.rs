@@ -73,7 +73,11 @@ fn what_shapes_do_not_tell_is_listed() {
     );
     let cifar = found.spec_as("mobilenext-cifar").unwrap();
     assert_eq!(cifar, listed("mobilenext-cifar", 0.5, 10));
-    assert!(list(&cifar).contains("resolution 32"), "{}", list(&cifar));
+    assert_eq!(
+        list(&cifar),
+        "resolution 32, padding torch, identity 1, mean [0.4914, 0.4822, 0.4465] and std [0.247, 0.2435, 0.2616], batch-norm \
+         epsilon 1e-5, bilinear resizing"
+    );
     assert_eq!(found.spec_as("mobilenext").unwrap(), spec);
     let error = found.spec_as("resnet18").unwrap_err().to_string();
     assert_eq!(

@@ -117,9 +117,8 @@ impl Shares {
     /// # Errors
     /// [`Error::Limit`] when they would take more than `limit` bytes; [`Error::Memory`] when there is no memory for them.
     pub(crate) fn new(plan: &Plan, batch: usize, whole: usize, threads: usize, limit: u64) -> Result<Shares, Error> {
-        let of_pictures = (batch - whole).saturating_mul(plan.picture_steps);
-        let count = of_pictures.saturating_add(plan.steps.len() - plan.picture_steps + 1);
-        let found = Phase::bytes(threads).saturating_mul(count as u64);
+        let count = Shares::phases(plan, batch, whole);
+        let found = Shares::bytes(plan, batch, whole, threads);
         if found > limit {
             let what = format!("bytes in which {threads} threads share out {batch} pictures");
             return Err(Error::Limit { what, limit, found });
@@ -131,6 +130,16 @@ impl Shares {
             phases.push(Phase::new(threads).ok_or_else(no_memory)?);
         }
         Ok(Shares { whole, phases })
+    }
+
+    fn phases(plan: &Plan, batch: usize, whole: usize) -> usize {
+        let of_pictures = (batch - whole).saturating_mul(plan.picture_steps);
+        of_pictures.saturating_add(plan.steps.len() - plan.picture_steps + 1)
+    }
+
+    /// Bytes that they take.
+    pub(crate) fn bytes(plan: &Plan, batch: usize, whole: usize, threads: usize) -> u64 {
+        Phase::bytes(threads).saturating_mul(Shares::phases(plan, batch, whole) as u64)
     }
 
     /// Makes the phases of one inference ready: whole pictures first, each by whoever takes it; then the

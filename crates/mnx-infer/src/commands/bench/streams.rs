@@ -1,6 +1,8 @@
 //! Measures several sessions at once: how many pictures a second, and how long each waits.
 
-use std::sync::Barrier;
+use std::panic::resume_unwind;
+use std::sync::RwLock;
+use std::thread::{Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use mnx::{Session, Tensor};
@@ -96,10 +98,11 @@ pub(super) fn measure(
 
 /// Runs all sessions at once, each so many times. Milliseconds from the first start to the last end, and of every inference.
 fn run_all(streams: &mut [Session], input: &Tensor, inferences: usize) -> Result<(f64, Vec<f64>), Error> {
-    let together = Barrier::new(streams.len());
+    // Locked until all are there, or one could not be started.
+    let ready = RwLock::new(());
     let one = |session: &mut Session| {
         let mut samples = Vec::with_capacity(inferences);
-        together.wait();
+        drop(ready.read());
         let first = Instant::now();
         for _ in 0..inferences {
             let start = Instant::now();
@@ -110,12 +113,15 @@ fn run_all(streams: &mut [Session], input: &Tensor, inferences: usize) -> Result
         Ok((first, Instant::now(), samples))
     };
     let ended: Vec<Result<_, mnx::GraphError>> = std::thread::scope(|scope| {
-        let streams: Vec<_> = streams.iter_mut().map(|session| scope.spawn(|| one(session))).collect();
-        let join = |stream: std::thread::ScopedJoinHandle<'_, _>| {
-            stream.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        streams.into_iter().map(join).collect()
-    });
+        let wait = ready.write();
+        let start = |session| Builder::new().spawn_scoped(scope, || one(session));
+        let streams = streams.iter_mut().map(start).collect::<Result<Vec<_>, _>>();
+        drop(wait);
+        let streams =
+            streams.map_err(|error| Error::failed(format_args!("--sessions: cannot start a thread: {error}")))?;
+        let join = |stream: ScopedJoinHandle<'_, _>| stream.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok::<_, Error>(streams.into_iter().map(join).collect())
+    })?;
     let (mut from, mut to, mut all) = (None, None, Vec::new());
     for stream in ended {
         let (first, last, samples) = stream.map_err(Error::failed)?;
