@@ -122,7 +122,7 @@ class Classifier:
     @overload
     def classify(self, picture: _Array, k: int = 5) -> Any: ...
     @overload
-    def classify(self, picture: _Picture, k: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def classify(self, picture: _Picture, k: int = 5) -> list[Prediction]: ...
     @overload
     def classify(self, picture: _Pictures, k: int = 5) -> list[list[Prediction]]: ...
     def logits(self, picture: Union[_Picture, _Array, _Pictures]) -> _Floats: ...
@@ -157,7 +157,7 @@ class Detector:
         clip: Optional[bool] = None,
     ) -> Any: ...
     @overload
-    def detect(  # type: ignore[overload-overlap]
+    def detect(
         self,
         picture: _Picture,
         *,
