@@ -1,7 +1,9 @@
 //! What the system does to the program behind its back.
 
 #[cfg(unix)]
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 /// Makes a file that grows beyond the limit of its size (`ulimit -f`) a failed write, which is reported and leaves nothing,
 /// instead of the program's end.
@@ -24,7 +26,7 @@ const OWN_SIGNALS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::
 /// Takes over the signals of a process that is not this program's own, until the guard is dropped.
 #[cfg(unix)]
 pub(crate) fn borrow_signals() -> Borrowed {
-    let turn = GUEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = guest().lock().unwrap_or_else(PoisonError::into_inner);
     let theirs = OWN_SIGNALS.map(action);
     for (index, (&signal, theirs)) in OWN_SIGNALS.iter().zip(&theirs).enumerate() {
         // What is ignored stays so. A handler of an earlier call comes back: the crate that set it believes it to be there.
@@ -41,12 +43,48 @@ pub(crate) fn borrow_signals() -> Borrowed {
 #[cfg(unix)]
 pub(crate) struct Borrowed {
     theirs: [libc::sigaction; 4],
-    turn: MutexGuard<'static, [Option<libc::sigaction>; 4]>,
+    turn: MutexGuard<'static, Actions>,
 }
 
-/// The actions of the guest's earlier calls.
+/// Actions for [`OWN_SIGNALS`].
 #[cfg(unix)]
-static GUEST: Mutex<[Option<libc::sigaction>; 4]> = Mutex::new([None; 4]);
+type Actions = [Option<libc::sigaction>; 4];
+
+/// The actions of the guest's earlier calls, locked during a call. A fork has a lock of its own: a thread of the original process
+/// may have been in a call, and nobody is left to end it.
+#[cfg(unix)]
+fn guest() -> &'static Mutex<Actions> {
+    static GUEST: Mutex<Option<(u32, &'static Mutex<Actions>)>> = Mutex::new(None);
+    let process = std::process::id();
+    let Some(mut guest) = lock(&GUEST) else { return Box::leak(Box::default()) };
+    match *guest {
+        Some((of, actions)) if of == process => actions,
+        ref earlier => {
+            // Handlers are still set in a fork, as far as the crate that set them knows.
+            let actions = earlier.and_then(|(_, actions)| actions.try_lock().map(|actions| *actions).ok());
+            // As long as the process; there is one for each fork of a fork.
+            let actions: &Mutex<Actions> = Box::leak(Box::new(Mutex::new(actions.unwrap_or_default())));
+            *guest = Some((process, actions));
+            actions
+        }
+    }
+}
+
+/// Locks what is locked for a moment only; not if it stays locked. In a fork it does if a thread of the original process had it at
+/// that moment.
+#[cfg(unix)]
+fn lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let since = Instant::now();
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) if since.elapsed() > PATIENCE => return None,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(100)),
+        }
+    }
+}
 
 #[cfg(unix)]
 impl Drop for Borrowed {

@@ -73,12 +73,17 @@ impl<'py> Output<'py> {
             })
         })?;
         let output = Output { name: name.into(), array };
-        let (a, b) = (output.memory(), input.memory());
-        // Views of different buffers of the same memory, which NumPy does not know to be the same.
-        if a.start < b.end && b.start < a.end {
-            return Err(Failure::input(format!("{name}: expected memory of its own, found that of the input")));
-        }
+        output.check_apart(&input.memory(), "the input")?;
         Ok(output)
+    }
+
+    /// Views of different buffers can be of the same memory, which NumPy does not know to be the same.
+    fn check_apart(&self, other: &Range<usize>, whose: &str) -> Result<(), Failure> {
+        let (own, name) = (self.memory(), &self.name);
+        if own.start < other.end && other.start < own.end {
+            return Err(Failure::input(format!("{name}: expected memory of its own, found that of {whose}")));
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -114,10 +119,15 @@ pub(crate) fn outputs<'py>(argument: &Bound<'py, PyAny>, input: &Input<'py>) -> 
         let message = format!("out: expected a dict of arrays, as run returns it for a detector, found {found}");
         return Err(Failure::of_type(message).into());
     };
-    let mut outputs = Vec::new();
+    let mut outputs: Vec<(String, Output<'py>)> = Vec::new();
     for (key, value) in dict {
-        let name: String = key.extract()?;
+        let Ok(name) = key.extract::<String>() else {
+            return Err(Failure::of_type(format!("out: expected names of outputs, found {}", type_name(&key))).into());
+        };
         let output = Output::new(&value, &format!("out[{name:?}]"), input)?;
+        for (_, earlier) in &outputs {
+            output.check_apart(&earlier.memory(), &earlier.name)?;
+        }
         outputs.push((name, output));
     }
     Ok(outputs)

@@ -34,28 +34,30 @@ impl Engine {
         Ok(Engine { session, preprocessor, input: Vec::new() })
     }
 
-    /// Prepares pictures, a batch at a time, and hands each batch to `run`.
-    fn batches(
+    /// Pictures that go through the network at once.
+    fn most(model: &mnx::Model) -> usize {
+        // Three colours of a square.
+        let bytes = model.spec().resolution.saturating_pow(2).saturating_mul(3 * size_of::<f32>());
+        (BATCH_BYTES / bytes.max(1)).clamp(1, BATCH)
+    }
+
+    /// Prepares pictures and hands them to `run`, all in one batch.
+    fn batch(
         &mut self,
         pictures: &[Detached<'_>],
-        mut run: impl FnMut(&mut Session, TensorView<'_>) -> Result<(), Failure>,
+        run: impl FnOnce(&mut Session, TensorView<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let (side, each) = (self.preprocessor.resolution(), self.preprocessor.elements());
-        let most = (BATCH_BYTES / (each * size_of::<f32>())).clamp(1, BATCH);
-        for batch in pictures.chunks(most) {
-            let elements = batch.len() * each;
-            if self.input.try_reserve_exact(elements.saturating_sub(self.input.len())).is_err() {
-                let bytes = (elements * size_of::<f32>()) as u64;
-                return Err(mnx::Error::OutOfMemory { name: "pictures".into(), bytes }.into());
-            }
-            self.input.resize(elements, 0.0);
-            for (picture, input) in batch.iter().zip(self.input.chunks_exact_mut(each)) {
-                picture.with(|frame| self.preprocessor.process_into(frame, input))?;
-            }
-            run(&mut self.session, TensorView::new([batch.len(), 3, side, side], &self.input)?)?;
-            Failure::on_signal()?;
+        let elements = pictures.len() * each;
+        if self.input.try_reserve_exact(elements.saturating_sub(self.input.len())).is_err() {
+            let bytes = (elements * size_of::<f32>()) as u64;
+            return Err(mnx::Error::OutOfMemory { name: "pictures".into(), bytes }.into());
         }
-        Ok(())
+        self.input.resize(elements, 0.0);
+        for (picture, input) in pictures.iter().zip(self.input.chunks_exact_mut(each)) {
+            picture.with(|frame| self.preprocessor.process_into(frame, input))?;
+        }
+        run(&mut self.session, TensorView::new([pictures.len(), 3, side, side], &self.input)?)
     }
 }
 
@@ -88,12 +90,16 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    fn with<R: Send>(
+    /// Hands all pictures to `run`, a prepared batch at a time.
+    fn batches(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut Engine) -> Result<R, Failure> + Send,
-    ) -> PyResult<R> {
-        self.shared.with(py, || Engine::new(&self.library, &self.options), work)
+        pictures: &[Detached<'_>],
+        mut run: impl FnMut(&mut Session, TensorView<'_>) -> Result<(), Failure> + Send,
+    ) -> PyResult<()> {
+        let make = || Engine::new(&self.library, &self.options);
+        let batches = pictures.chunks(Engine::most(&self.library));
+        self.shared.with_each(py, make, batches, |engine, batch| engine.batch(batch, &mut run))
     }
 
     /// So many numbers of each picture.
@@ -117,18 +123,16 @@ impl Classifier {
         let array = zeros(py, &shape)?;
         let mut borrow = numpy::PyArrayMethods::readwrite(&array);
         let mut rest = borrow.as_slice_mut().map_err(|_| Failure::input("results: expected contiguous memory"))?;
-        self.with(py, |engine| {
-            engine.batches(&detached, |session, input| {
-                let found = match wanted {
-                    Wanted::Logits => *session.run(input)?,
-                    Wanted::Features => session.features(input)?,
-                    Wanted::Input => input,
-                };
-                let (values, after) = std::mem::take(&mut rest).split_at_mut(found.data().len());
-                values.copy_from_slice(found.data());
-                rest = after;
-                Ok(())
-            })
+        self.batches(py, &detached, |session, input| {
+            let found = match wanted {
+                Wanted::Logits => *session.run(input)?,
+                Wanted::Features => session.features(input)?,
+                Wanted::Input => input,
+            };
+            let (values, after) = std::mem::take(&mut rest).split_at_mut(found.data().len());
+            values.copy_from_slice(found.data());
+            rest = after;
+            Ok(())
         })?;
         drop(borrow);
         Ok(array.into_any())
@@ -147,7 +151,7 @@ impl Classifier {
     ) -> PyResult<Classifier> {
         let model = Model::of(py, model, "cifar")?;
         let (library, options) = (model.get().get()?, Options::new(threads, isa)?);
-        let engine = Engine::new(&library, &options)?;
+        let engine = py.detach(|| Engine::new(&library, &options))?;
         let threads = engine.session.threads();
         Ok(Classifier { shared: Shared::new("classifier", engine), model: model.unbind(), library, options, threads })
     }
@@ -165,14 +169,11 @@ impl Classifier {
         let pictures = Pictures::new(picture)?;
         let detached = pictures.detached();
         let classes = self.library.spec().classes;
-        let best = self.with(py, |engine| {
-            let mut best = Vec::new();
-            engine.batches(&detached, |session, input| {
-                let logits = session.run(input)?;
-                best.extend(logits.data().chunks_exact(classes).map(|logits| top_k(logits, k)));
-                Ok(())
-            })?;
-            Ok(best)
+        let mut best = Vec::new();
+        self.batches(py, &detached, |session, input| {
+            let logits = session.run(input)?;
+            best.extend(logits.data().chunks_exact(classes).map(|logits| top_k(logits, k)));
+            Ok(())
         })?;
         let labels = self.library.spec().labels.as_deref();
         let lists = best.iter().map(|best| predictions(py, best, labels)).collect::<PyResult<Vec<_>>>()?;
@@ -227,8 +228,9 @@ impl Classifier {
         self.shared.close();
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().shared.check_open()?;
+        Ok(slf)
     }
 
     #[pyo3(signature = (*_exception))]
@@ -237,6 +239,7 @@ impl Classifier {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        slf.get().shared.check_open()?;
         pickled(slf.as_any(), &slf.get().model, &slf.get().options)
     }
 

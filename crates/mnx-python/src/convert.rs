@@ -54,13 +54,15 @@ pub(crate) fn convert<'py>(
     py: Python<'py>,
     source: PathBuf,
     target: PathBuf,
-    family: Option<&str>,
+    family: Option<PathBuf>,
     bn_eps: Option<f64>,
     strip_prefix: Option<String>,
     changes: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let changes = Changes::new(changes)?;
-    let family = family.map(|name| Ok::<_, Failure>((name, of_family(name)?))).transpose()?;
+    let table = family.as_deref().map(of_family).transpose()?;
+    let family = family.as_deref().map(Path::to_string_lossy);
+    let family = family.as_deref().zip(table);
     let mut options = ConvertOptions::new();
     (options.bn_eps, options.strip_prefix) = (bn_eps, strip_prefix);
     let Made { spec, converted, assumed } = py.detach(|| {

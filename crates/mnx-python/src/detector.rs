@@ -56,7 +56,7 @@ impl Detector {
     ) -> PyResult<Detector> {
         let model = Model::of(py, model, "bccd")?;
         let (library, options) = (model.get().get()?, Options::new(threads, isa)?);
-        let detector = mnx::Detector::with(&library, options.library()).map_err(Failure::from)?;
+        let detector = py.detach(|| mnx::Detector::with(&library, options.library())).map_err(Failure::from)?;
         Ok(Detector { shared: Shared::new("detector", detector), model: model.unbind(), library, options })
     }
 
@@ -82,17 +82,18 @@ impl Detector {
         let options = options(score, iou, top, clip)?;
         let pictures = Pictures::new(picture)?;
         let detached = pictures.detached();
-        let found = self.shared.with(
+        // They are judged even if there is no picture.
+        self.shared.with(py, || self.make(), |detector| Ok(detector.set_options(options)?))?;
+        let mut found = Vec::new();
+        self.shared.with_each(
             py,
             || self.make(),
-            |detector| {
+            detached.iter(),
+            |detector, picture| {
+                // Another call may have had a turn.
                 detector.set_options(options)?;
-                let mut all = Vec::new();
-                for picture in &detached {
-                    all.push(picture.with(|frame| Ok(detector.detect(frame)?.map(Found::new).collect::<Vec<_>>()))?);
-                    Failure::on_signal()?;
-                }
-                Ok(all)
+                found.push(picture.with(|frame| Ok(detector.detect(frame)?.map(Found::new).collect::<Vec<_>>()))?);
+                Ok(())
             },
         )?;
         let labels = self.library.spec().labels.as_deref();
@@ -126,8 +127,9 @@ impl Detector {
         self.shared.close();
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().shared.check_open()?;
+        Ok(slf)
     }
 
     #[pyo3(signature = (*_exception))]
@@ -136,6 +138,7 @@ impl Detector {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        slf.get().shared.check_open()?;
         pickled(slf.as_any(), &slf.get().model, &slf.get().options)
     }
 

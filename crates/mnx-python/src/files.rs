@@ -5,13 +5,17 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use mnx::Spec;
+use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use pyo3::wrap_pyfunction;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::arrays::type_name;
 use crate::errors::Failure;
 use crate::model::to_python;
+use crate::pictures::path;
 
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
@@ -33,12 +37,12 @@ struct Written<'a> {
 #[pyo3(signature = (family, target, *, seed = 0, **changes))]
 pub(crate) fn init<'py>(
     py: Python<'py>,
-    family: &str,
+    family: PathBuf,
     target: PathBuf,
     seed: u64,
     changes: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let spec = Changes::new(changes)?.apply(of_family(family)?)?;
+    let spec = Changes::new(changes)?.apply(of_family(&family)?)?;
     let file = py.detach(|| {
         let file = mnx::init(&spec, seed)?;
         write(&target, &file)?;
@@ -53,9 +57,10 @@ pub(crate) fn with_path<'py>(report: Bound<'py, PyAny>, path: &Path) -> PyResult
     Ok(report)
 }
 
-pub(crate) fn of_family(name: &str) -> Result<Spec, Failure> {
+/// The spec of a family, or of a stage table. Both are paths here: Python takes a `str` or an `os.PathLike` for one.
+pub(crate) fn of_family(path: &Path) -> Result<Spec, Failure> {
+    let name = &*path.to_string_lossy();
     if name.ends_with(".json") {
-        let path = Path::new(name);
         let text = String::from_utf8_lossy(&read(path, LARGEST_TABLE)?).into_owned();
         let spec = Spec::from_json(text.trim_start_matches('\u{feff}'));
         return spec.map_err(|e| Failure::from(e).at(name));
@@ -72,9 +77,10 @@ pub(crate) struct Changes(serde_json::Map<String, Value>);
 impl Changes {
     pub(crate) fn new(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Changes> {
         let Some(keywords) = keywords else { return Ok(Changes(serde_json::Map::new())) };
-        let json = keywords.py().import("json")?;
-        // What JSON has no word for is refused there by a TypeError.
-        let text: String = json.getattr("dumps")?.call1((keywords,))?.extract()?;
+        let py = keywords.py();
+        let options = PyDict::new(py);
+        options.set_item("default", wrap_pyfunction!(plain, py)?)?;
+        let text: String = py.import("json")?.getattr("dumps")?.call((keywords,), Some(&options))?.extract()?;
         let found = serde_json::from_str(&text);
         Ok(Changes(found.map_err(|e| Failure::input(format!("keywords: {e}")))?))
     }
@@ -114,6 +120,21 @@ impl Changes {
         mnx::Network::new(&spec)?;
         Ok(spec)
     }
+}
+
+/// In JSON's words what it has none for: paths, and NumPy's numbers and arrays.
+#[pyfunction]
+fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if path(value)?.is_some() {
+        return py.import("os")?.call_method1("fsdecode", (value,));
+    }
+    if value.is_instance(&py.import("numpy")?.getattr("generic")?)? || value.is_instance_of::<PyUntypedArray>() {
+        return value.call_method0("tolist");
+    }
+    let found = type_name(value);
+    Err(Failure::of_type(format!("keywords: expected what JSON has a word for, a path or an array, found {found}"))
+        .into())
 }
 
 fn wrong(field: &str, expected: &str, found: &Value) -> Failure {

@@ -18,26 +18,38 @@ use crate::errors::Failure;
 /// A model is also a context manager that closes itself. What was made of it before goes on.
 #[pyclass(module = "mobilenext", frozen)]
 pub(crate) struct Model {
-    inner: Mutex<Option<mnx::Model>>,
+    inner: Mutex<Option<Inner>>,
     origin: Origin,
+}
+
+/// What it lets go of when it is closed.
+struct Inner {
+    library: mnx::Model,
+    /// The weight file, if the model was made of bytes.
+    bytes: Option<Py<PyBytes>>,
 }
 
 /// Where a model comes from, and another process gets it from.
 enum Origin {
     File { path: PathBuf, mmap: bool },
     Embedded(&'static str),
-    Bytes(Py<PyBytes>),
+    Bytes,
 }
 
 impl Model {
-    fn new(model: mnx::Model, origin: Origin) -> Model {
-        Model { inner: Mutex::new(Some(model)), origin }
+    fn new(library: mnx::Model, origin: Origin) -> Model {
+        Model { inner: Mutex::new(Some(Inner { library, bytes: None })), origin }
+    }
+
+    /// Looks at what it is as long as it is open.
+    fn inner<R>(&self, look: impl FnOnce(&Inner) -> R) -> Result<R, Failure> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map(look).ok_or_else(|| Failure::closed("model"))
     }
 
     /// The library's model.
     pub(crate) fn get(&self) -> Result<mnx::Model, Failure> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.clone().ok_or_else(|| Failure::closed("model"))
+        self.inner(|inner| inner.library.clone())
     }
 
     /// The model that an argument names: a model, or the path of a weight file. `None`: the one inside the wheel.
@@ -47,7 +59,7 @@ impl Model {
         default: &str,
     ) -> PyResult<Bound<'py, Model>> {
         match argument {
-            None => Bound::new(py, Model::embedded(default)?),
+            None => Bound::new(py, Model::embedded(py, default)?),
             Some(argument) => match argument.cast::<Model>() {
                 Ok(model) => Ok(model.clone()),
                 Err(_) => match crate::pictures::path(argument)? {
@@ -98,21 +110,22 @@ impl Model {
     /// in int8 for ImageNet's thousand) or ``"bccd"`` (a detector of blood cells). ``embedded_models()`` lists them.
     #[staticmethod]
     #[pyo3(signature = (name = "cifar"))]
-    fn embedded(name: &str) -> PyResult<Model> {
+    fn embedded(py: Python<'_>, name: &str) -> PyResult<Model> {
         let Some(known) = mnx_infer::embedded_models().find(|&known| known == name) else {
             let known = mnx_infer::embedded_models().collect::<Vec<_>>().join(", ");
             return Err(Failure::input(format!("name: expected one of {known}, found {name}")).into());
         };
         let bytes = mnx_infer::embedded_model(known).unwrap_or_default();
-        Ok(Model::new(mnx::Model::from_bytes(bytes).map_err(Failure::from)?, Origin::Embedded(known)))
+        let opened = py.detach(|| mnx::Model::from_bytes(bytes));
+        Ok(Model::new(opened.map_err(Failure::from)?, Origin::Embedded(known)))
     }
 
-    /// Opens a weight file in memory. The bytes are copied, and kept for pickling.
+    /// Opens a weight file in memory. The bytes are copied, and kept for pickling until the model is closed.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Model> {
-        let opened = py.detach(|| mnx::Model::from_slice(&data));
-        let origin = Origin::Bytes(PyBytes::new(py, &data).unbind());
-        Ok(Model::new(opened.map_err(Failure::from)?, origin))
+        let library = py.detach(|| mnx::Model::from_slice(&data)).map_err(Failure::from)?;
+        let bytes = Some(PyBytes::new(py, &data).unbind());
+        Ok(Model { inner: Mutex::new(Some(Inner { library, bytes })), origin: Origin::Bytes })
     }
 
     /// What the weight file says of the network: stages, width, classes, preprocessing and so on, as a new ``dict``.
@@ -200,7 +213,7 @@ impl Model {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, class) = (slf.py(), slf.get_type());
-        slf.get().get()?;
+        let bytes = slf.get().inner(|inner| inner.bytes.as_ref().map(|bytes| bytes.clone_ref(py)))?;
         match &slf.get().origin {
             Origin::File { path, mmap: false } => Ok((class.getattr("open")?, (path,).into_pyobject(py)?)),
             Origin::File { path, mmap: true } => {
@@ -210,7 +223,7 @@ impl Model {
                 Ok((partial.call((class.getattr("open")?,), Some(&keywords))?, (path,).into_pyobject(py)?))
             }
             Origin::Embedded(name) => Ok((class.getattr("embedded")?, (*name,).into_pyobject(py)?)),
-            Origin::Bytes(bytes) => Ok((class.getattr("from_bytes")?, (bytes,).into_pyobject(py)?)),
+            Origin::Bytes => Ok((class.getattr("from_bytes")?, (bytes,).into_pyobject(py)?)),
         }
     }
 

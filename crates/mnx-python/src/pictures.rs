@@ -1,4 +1,4 @@
-//! Pictures as Python programs have them: paths, bytes of files, PIL images, uint8 arrays, and lists of these.
+//! Pictures as Python programs have them: paths, bytes of files, open files, PIL images, uint8 arrays, and lists of these.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::arrays::{shown, type_name};
 use crate::errors::Failure;
 
 /// What a picture can be, for messages.
-const EXPECTED: &str = "a path, the bytes of a picture file, a PIL image or a uint8 array (H, W, 3)";
+const EXPECTED: &str = "a path, the bytes of a picture file, an open file, a PIL image or a uint8 array (H, W, 3)";
 
 /// One picture, or several.
 pub(crate) struct Pictures<'py> {
@@ -28,16 +28,25 @@ impl<'py> Pictures<'py> {
     /// # Errors
     /// For what is neither a picture nor an iterable of pictures, and what `__iter__` and PIL raise.
     pub(crate) fn new(argument: &Bound<'py, PyAny>) -> PyResult<Pictures<'py>> {
-        if !is_several(argument)? {
-            if let Some(source) = Source::new(argument)? {
+        let mut list = argument.clone();
+        if !argument.is_instance_of::<PyList>() && !argument.is_instance_of::<PyTuple>() {
+            if let Some(source) = Source::of_file(argument)? {
                 return Ok(Pictures { pictures: vec![source], several: false });
             }
-            if argument.is_none() || argument.try_iter().is_err() {
-                return Err(unknown("picture", argument).into());
+            match as_array(argument)? {
+                Some(array) if is_several(&array) => list = array.into_any(),
+                Some(array) => {
+                    let pixels = Source::Pixels(Pixels::new(&array)?);
+                    return Ok(Pictures { pictures: vec![pixels], several: false });
+                }
+                None if argument.is_none() || argument.try_iter().is_err() => {
+                    return Err(unknown("picture", argument).into());
+                }
+                None => {}
             }
         }
         let mut pictures = Vec::new();
-        for (index, item) in argument.try_iter()?.enumerate() {
+        for (index, item) in list.try_iter()?.enumerate() {
             let item = item?;
             let place = format!("pictures[{index}]");
             pictures.push(Source::new(&item)?.ok_or_else(|| unknown(&place, &item))?);
@@ -56,14 +65,9 @@ impl<'py> Pictures<'py> {
     }
 }
 
-/// Whether an argument can only be a list of pictures.
-fn is_several(argument: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if argument.is_instance_of::<PyList>() || argument.is_instance_of::<PyTuple>() {
-        return Ok(true);
-    }
-    // A batch of equal sizes, or an array of arrays, paths or bytes, as tables hand them over.
-    let Ok(array) = argument.cast::<PyUntypedArray>() else { return Ok(false) };
-    Ok(array.ndim() == 4 || array.ndim() == 1 && b"OUS".contains(&array.dtype().kind()))
+/// Whether an array is one of pictures: a batch of equal sizes, or an array of arrays, paths or bytes, as tables hand them over.
+fn is_several(array: &Bound<'_, PyUntypedArray>) -> bool {
+    array.ndim() == 4 || array.ndim() == 1 && b"OUS".contains(&array.dtype().kind())
 }
 
 fn unknown(place: &str, found: &Bound<'_, PyAny>) -> Failure {
@@ -94,6 +98,17 @@ struct Pixels<'py> {
 impl<'py> Source<'py> {
     /// `None` for what is no picture.
     fn new(argument: &Bound<'py, PyAny>) -> PyResult<Option<Source<'py>>> {
+        if let Some(source) = Source::of_file(argument)? {
+            return Ok(Some(source));
+        }
+        match as_array(argument)? {
+            Some(array) => Ok(Some(Source::Pixels(Pixels::new(&array)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// A picture file: its path, its bytes, or an open one. `None` for everything else.
+    fn of_file(argument: &Bound<'py, PyAny>) -> PyResult<Option<Source<'py>>> {
         if let Ok(bytes) = argument.extract::<PyBackedBytes>() {
             return Ok(Some(Source::Encoded(bytes)));
         }
@@ -104,10 +119,17 @@ impl<'py> Source<'py> {
         if let Some(path) = path(argument)? {
             return Ok(Some(Source::Path(path)));
         }
-        match as_array(argument)? {
-            Some(array) => Ok(Some(Source::Pixels(Pixels::new(&array)?))),
-            None => Ok(None),
+        if argument.hasattr("read")? {
+            // The library refuses what is longer.
+            let most = PictureLimits::default().file_bytes.saturating_add(1);
+            let content = argument.call_method1("read", (most,))?;
+            let bytes = content.extract::<PyBackedBytes>();
+            let expected = "picture: expected a file that is open in binary mode, found one that reads";
+            return Ok(Some(Source::Encoded(
+                bytes.map_err(|_| Failure::of_type(format!("{expected} {}", type_name(&content))))?,
+            )));
         }
+        Ok(None)
     }
 
     fn detached(&self) -> Kind<'_> {
@@ -142,11 +164,19 @@ fn as_array<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyU
     let pil = py.import("sys")?.getattr("modules")?.call_method1("get", ("PIL.Image",))?;
     let array = if !pil.is_none() && argument.is_instance(&pil.getattr("Image")?)? {
         let mode: String = argument.getattr("mode")?.extract()?;
-        let image = match &*mode {
-            "RGB" | "RGBA" | "L" => argument.clone(),
-            _ => argument.call_method1("convert", ("RGB",))?,
-        };
-        numpy.call_method1("asarray", (image,))?
+        let array = |image| numpy.call_method1("asarray", (image,));
+        match &*mode {
+            "RGB" | "RGBA" | "L" => array(argument)?,
+            // The high byte, as of a file. Pillow would make white of all that is above 255.
+            mode if mode.starts_with("I;16") => {
+                array(argument)?.rshift(8)?.call_method1("astype", (dtype::<u8>(py),))?
+            }
+            "I" | "F" => {
+                let message = format!("picture: expected a PIL image of 8 or 16 bits, found one of mode {mode}");
+                return Err(Failure::of_type(message).into());
+            }
+            _ => array(&argument.call_method1("convert", ("RGB",))?)?,
+        }
     } else if argument.hasattr("__array__")? || argument.hasattr("__array_interface__")? {
         numpy.call_method1("asarray", (argument,))?
     } else {

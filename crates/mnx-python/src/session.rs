@@ -111,8 +111,11 @@ impl Session {
     ) -> PyResult<Bound<'py, PyAny>> {
         let input = Input::new(array)?;
         let view = input.view()?;
-        let Some(out) = out else { return self.new_heads(py, view) };
-        let mut outputs = outputs(out, &input)?;
+        let out = match out {
+            Some(out) => out.clone(),
+            None => self.new_outputs(py, view.shape())?.into_any(),
+        };
+        let mut outputs = outputs(&out, &input)?;
         let mut wanted = Vec::new();
         for (name, output) in &mut outputs {
             let shape = output.shape().to_vec();
@@ -141,30 +144,18 @@ impl Session {
                 Ok(())
             },
         )?;
-        Ok(out.clone())
+        Ok(out)
     }
 
-    fn new_heads<'py>(&self, py: Python<'py>, view: mnx::TensorView<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let found = self.shared.with(
-            py,
-            || self.make(),
-            |session| {
-                let outputs = session.run(view)?;
-                let owned =
-                    |(name, view): (&str, mnx::TensorView<'_>)| (name.to_owned(), view.shape(), view.data().to_vec());
-                Ok(outputs.iter().map(owned).collect::<Vec<_>>())
-            },
-        )?;
-        let result = PyDict::new(py);
-        for (name, [n, priors, numbers, _], values) in found {
-            let array = zeros(py, &[n, priors, numbers])?;
-            numpy::PyArrayMethods::readwrite(&array)
-                .as_slice_mut()
-                .map_err(|_| Failure::input("outputs: expected contiguous memory"))?
-                .copy_from_slice(&values);
-            result.set_item(name, array)?;
+    /// Arrays for what an input of this shape gives.
+    fn new_outputs<'py>(&self, py: Python<'py>, input: [usize; 4]) -> PyResult<Bound<'py, PyDict>> {
+        let shapes =
+            self.shared.with(py, || self.make(), |session| Ok(session.output_shapes(input)?.collect::<Vec<_>>()))?;
+        let outputs = PyDict::new(py);
+        for (name, [n, priors, numbers, _]) in shapes {
+            outputs.set_item(name, zeros(py, &[n, priors, numbers])?)?;
         }
-        Ok(result.into_any())
+        Ok(outputs)
     }
 }
 
@@ -175,7 +166,7 @@ impl Session {
     fn new(py: Python<'_>, model: &Bound<'_, PyAny>, threads: Option<i64>, isa: Option<&str>) -> PyResult<Session> {
         let model = Model::of(py, Some(model), "")?;
         let (library, options) = (model.get().get()?, Options::new(threads, isa)?);
-        let session = mnx::Session::with(&library, options.library()).map_err(Failure::from)?;
+        let session = py.detach(|| mnx::Session::with(&library, options.library())).map_err(Failure::from)?;
         let (threads, isa) = (session.threads(), session.isa());
         Ok(Session { shared: Shared::new("session", session), model: model.unbind(), library, options, threads, isa })
     }
@@ -290,8 +281,9 @@ impl Session {
         self.shared.close();
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().shared.check_open()?;
+        Ok(slf)
     }
 
     #[pyo3(signature = (*_exception))]
@@ -300,6 +292,7 @@ impl Session {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        slf.get().shared.check_open()?;
         pickled(slf.as_any(), &slf.get().model, &slf.get().options)
     }
 

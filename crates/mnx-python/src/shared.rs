@@ -25,6 +25,15 @@ impl<T> Held<T> {
     fn new(value: T) -> Arc<Held<T>> {
         Arc::new(Held { process: std::process::id(), value: Mutex::new(value) })
     }
+
+    fn is_here(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    fn work<R>(&self, work: impl FnOnce(&mut T) -> Result<R, Failure>) -> Result<R, Failure> {
+        // Whatever a panic left behind, the next run begins anew.
+        work(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl<T: Send> Shared<T> {
@@ -36,22 +45,39 @@ impl<T: Send> Shared<T> {
     pub(crate) fn with<R: Send>(
         &self,
         py: Python<'_>,
-        make: impl FnOnce() -> Result<T, Failure>,
+        make: impl Fn() -> Result<T, Failure>,
         work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> PyResult<R> {
-        let held = self.held(make)?;
-        let result = py.detach(|| {
-            // Whatever a panic left behind, the next run begins anew.
-            let mut value = held.value.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut value)
-        });
-        Ok(result?)
+        let held = self.held(&make)?;
+        Ok(py.detach(|| held.work(work))?)
     }
 
-    fn held(&self, make: impl FnOnce() -> Result<T, Failure>) -> Result<Arc<Held<T>>, Failure> {
+    /// As [`with`](Self::with), once for each of `items`. After each of them the main thread looks for signals, so that Ctrl-C ends
+    /// a long list. Nothing is locked then: what Python code does on a signal may use the value itself.
+    pub(crate) fn with_each<I: Send>(
+        &self,
+        py: Python<'_>,
+        make: impl Fn() -> Result<T, Failure>,
+        items: impl Iterator<Item = I>,
+        mut work: impl FnMut(&mut T, I) -> Result<(), Failure> + Send,
+    ) -> PyResult<()> {
+        let mut held = self.held(&make)?;
+        for item in items {
+            // That code may fork, too.
+            if !held.is_here() {
+                held = self.held(&make)?;
+            }
+            let work = &mut work;
+            py.detach(|| held.work(|value| work(value, item)))?;
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, make: impl Fn() -> Result<T, Failure>) -> Result<Arc<Held<T>>, Failure> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(held) = current.as_ref() else { return Err(Failure::closed(self.what)) };
-        if held.process == std::process::id() {
+        if held.is_here() {
             return Ok(Arc::clone(held));
         }
         let made = Held::new(make()?);
@@ -66,6 +92,12 @@ impl<T: Send> Shared<T> {
     /// Lets go of the value; runs that have begun end as they would.
     pub(crate) fn close(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// # Errors
+    /// If it is closed.
+    pub(crate) fn check_open(&self) -> Result<(), Failure> {
+        if self.is_closed() { Err(Failure::closed(self.what)) } else { Ok(()) }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -30,6 +30,14 @@ def test_a_checkpoint_becomes_the_embedded_network(tmp_path):
     names.write_text("\n".join(labels))
     report = mobilenext.convert(CHECKPOINT, target, family="mobilenext-cifar", width=0.35, classes=10, labels=str(names))
     assert report["spec"]["labels"] == labels
+    # Paths as pathlib has them, numbers as NumPy has them.
+    again = mobilenext.convert(
+        CHECKPOINT, target, family="mobilenext-cifar", width=numpy.float64(0.35), classes=numpy.int64(10), labels=names
+    )
+    assert again["spec"] == report["spec"]
+    mean = numpy.array([0.5, 0.25, 0.125])
+    report = mobilenext.convert(CHECKPOINT, target, family="mobilenext-cifar", preprocessing={"mean": mean})
+    assert report["spec"]["preprocessing"]["mean"] == [0.5, 0.25, 0.125]
 
 
 def test_what_a_checkpoint_tells(tmp_path):
@@ -63,6 +71,7 @@ def test_random_weights(tmp_path):
     table = tmp_path / "table.json"
     table.write_text(json.dumps(dict(report["spec"], classes=3)))
     assert mobilenext.init(str(table), b)["spec"]["classes"] == 3
+    assert mobilenext.init(table, b)["spec"]["classes"] == 3
 
 
 def test_quantize(tmp_path):
@@ -94,7 +103,7 @@ def test_what_cannot_be_made(tmp_path):
         (lambda: mobilenext.convert(CHECKPOINT, target, sise=3), mobilenext.InvalidInputError, "sise"),
         (lambda: mobilenext.convert(CHECKPOINT, target, width="wide"), mobilenext.InvalidInputError, "wide"),
         (lambda: mobilenext.convert(CHECKPOINT, target, resolution=-1), mobilenext.InvalidInputError, "resolution"),
-        (lambda: mobilenext.convert(CHECKPOINT, target, padding=object()), TypeError, "JSON"),
+        (lambda: mobilenext.convert(CHECKPOINT, target, padding=object()), mobilenext.InvalidTypeError, "JSON"),
         (lambda: mobilenext.convert(CHECKPOINT, target, bn_eps=-1.0), mobilenext.Error, "-1"),
         (lambda: mobilenext.convert(CHECKPOINT, nowhere), mobilenext.NotFoundError, "absent"),
         (lambda: mobilenext.init("mobilenext", nowhere, width=0.1), mobilenext.NotFoundError, "absent"),

@@ -1,4 +1,5 @@
 import pickle
+import sys
 from pathlib import Path
 
 import mobilenext
@@ -81,6 +82,15 @@ def test_a_closed_model_makes_nothing_new():
 
     assert session.run(numpy.zeros((1, 3, 32, 32), numpy.float32)).shape == (1, 10)
     model.close()
+
+
+def test_a_closed_model_lets_go_of_its_bytes():
+    data = WEIGHTS.read_bytes()
+    model = mobilenext.Model.from_bytes(bytearray(data))
+    kept = next(argument for argument in model.__reduce__()[1] if argument == data)
+    before = sys.getrefcount(kept)
+    model.close()
+    assert sys.getrefcount(kept) == before - 1
 
 
 def test_models_that_cannot_be_opened(tmp_path):

@@ -38,6 +38,7 @@ def test_every_form_of_one_picture(classifier):
         "bytes": data,
         "bytearray": bytearray(data),
         "memoryview": memoryview(data),
+        "file": io.BytesIO(data),
         "image": image,
         "rgb image": image.convert("RGB"),
         "rgba image": image.convert("RGBA"),
@@ -64,6 +65,20 @@ def test_grey_and_palettes(classifier):
     palette = Image.open(CAT).convert("P")
     assert (classifier.logits(palette) == classifier.logits(palette.convert("RGB"))).all()
     assert (classifier.logits(grey.convert("1")) == classifier.logits(grey.convert("1").convert("RGB"))).all()
+
+
+def test_16_bits(classifier, tmp_path):
+    """The high byte, whether Pillow reads the file or the library."""
+    grey = numpy.arange(64 * 48, dtype=numpy.uint16).reshape(64, 48) * 21
+    image = Image.fromarray(grey)
+    assert image.mode == "I;16"
+    image.save(tmp_path / "grey.png")
+    expected = classifier.logits((grey >> 8).astype(numpy.uint8))
+    assert (classifier.logits(tmp_path / "grey.png") == expected).all()
+    assert (classifier.logits(image) == expected).all()
+    for mode in ("I", "F"):
+        with pytest.raises(mobilenext.InvalidTypeError, match=f"8 or 16 bits, found one of mode {mode}"):
+            classifier.logits(Image.new(mode, (4, 4)))
 
 
 def test_a_crop_is_read_in_place(classifier):
@@ -117,6 +132,36 @@ def test_batches_as_tables_have_them(classifier):
     assert classifier.logits(numpy.array([str(CAT)] * 2)).shape == (2, 10)
 
 
+class Table:
+    """What has `__array__`: a column of a table, a tensor."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_columns_and_tensors(classifier):
+    array = rgb()[:64, :64]
+    expected = classifier.logits(array)
+    paths = numpy.array([str(CAT)] * 2, object)
+    assert (classifier.logits(Table(array)) == expected).all()
+    batch = classifier.logits(Table(numpy.stack([array, array])))
+    assert batch.shape == (2, 10) and (batch == expected).all()
+    assert (classifier.logits(Table(paths)) == classifier.logits([CAT, CAT])).all()
+    assert len(classifier.classify(Table(paths))) == 2 and len(classifier.classify(Table(array), k=3)) == 3
+
+
+def test_open_files(classifier):
+    with open(CAT, "rb") as file:
+        assert (classifier.logits(file) == classifier.logits(CAT)).all()
+        file.seek(0)
+        assert (classifier.logits([CAT, file]) == classifier.logits([CAT, CAT])).all()
+    with open(__file__) as text, pytest.raises(mobilenext.InvalidTypeError, match="binary mode, found one that reads str"):
+        classifier.logits(text)
+
+
 def test_the_input_is_what_a_session_takes(classifier, session):
     inputs = classifier.preprocess([CAT, CAT])
     assert (session.run(inputs) == classifier.logits(CAT)).all()
@@ -149,7 +194,7 @@ def test_cells(detector):
 @pytest.mark.parametrize(
     "wrong, error, message",
     [
-        (None, TypeError, "picture: expected a path, the bytes of a picture file, a PIL image or a uint8 array (H, W, 3)"),
+        (None, TypeError, "picture: expected a path, the bytes of a picture file, an open file, a PIL image or a uint8 array (H, W, 3)"),
         (3, TypeError, "found int"),
         (object(), TypeError, "found object"),
         ([CAT, None], TypeError, "pictures[1]: expected a path"),
@@ -233,6 +278,14 @@ def test_closed(model):
         classifier.classify(CAT)
     with pytest.raises(mobilenext.ClosedError, match="detector: expected an open one"):
         detector.detect(CELLS)
+
+
+def test_what_is_closed_is_not_used_again(model):
+    for thing in (mobilenext.Session(model, 1), mobilenext.Classifier(model, 1), mobilenext.Detector(threads=1)):
+        thing.close()
+        for use in (lambda: pickle.dumps(thing), thing.__enter__):
+            with pytest.raises(mobilenext.ClosedError, match="expected an open one, found it closed"):
+                use()
 
 
 def test_pickled(classifier, detector):

@@ -89,6 +89,26 @@ def test_a_fork_while_others_run(model, threads):
         [worker.join() for worker in workers]
 
 
+@needs_fork
+def test_a_fork_while_others_read_pictures():
+    """What decoders of all threads share stays behind, too."""
+    picture, stop = CAT.read_bytes(), threading.Event()
+    classifiers = [mobilenext.Classifier(threads=1) for _ in range(3)]
+
+    def work(classifier):
+        while not stop.is_set():
+            classifier.preprocess([picture] * 8)
+
+    workers = [threading.Thread(target=work, args=(classifier,)) for classifier in classifiers]
+    [worker.start() for worker in workers]
+    try:
+        for _ in range(20):
+            assert in_child(lambda: CLASSIFIER.classify(picture)[0].label.encode()) == b"cat"
+    finally:
+        stop.set()
+        [worker.join() for worker in workers]
+
+
 def first_label(path):
     return CLASSIFIER.classify(path)[0].label
 
@@ -137,3 +157,27 @@ def test_ctrl_c_ends_a_long_list(classifier):
     assert time.monotonic() - since < 20
     assert classifier.classify(CAT)[0].label == "cat"
     timer.join()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SKIPPED: signals of POSIX")
+@pytest.mark.parametrize("kind", ["Classifier", "Detector"])
+def test_a_signal_s_handler_uses_what_is_at_work(kind):
+    program = f"""
+import os, signal, sys, threading, mobilenext
+user, path, calls = mobilenext.{kind}(threads=1), sys.argv[1], []
+use = user.classify if "{kind}" == "Classifier" else user.detect
+def handle(number, frame):
+    calls.append(use(path))
+    user.close()
+signal.signal(signal.SIGUSR1, handle)
+expected = use(path)
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+pictures = [path] * 40
+while not calls:
+    results = use(pictures)
+assert calls == [expected] and results == [expected] * 40
+"""
+    # What has begun ends as it would, although it was closed meanwhile.
+    command = [sys.executable, "-c", program, str(CAT)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stderr) == (0, "")

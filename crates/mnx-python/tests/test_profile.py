@@ -2,6 +2,7 @@ import json
 import xml.etree.ElementTree
 
 import mobilenext
+import numpy
 import pytest
 
 
@@ -34,7 +35,9 @@ def test_what_can_be_profiled(tiny):
     assert mobilenext.profile(session, iterations=2, size=8, peaks=False)["shape"] == [1, 3, 8, 8]
     detector = mobilenext.profile(mobilenext.Model.embedded("bccd"), iterations=2)
     assert detector["arithmetic"] == "int8" and "<svg" in detector.svg()
-    for wrong in ({"batch": 0}, {"iterations": 0}, {"batch": "2"}, {"threads": 0}, {"size": 0}):
+    assert mobilenext.profile(tiny, iterations=2, size=numpy.array([9, 12]), peaks=False)["shape"] == [1, 3, 9, 12]
+    sizes = [{"size": size} for size in (0, -1, (8, 0), "8", 8.0, (8,), (8, 8, 8), (8, None))]
+    for wrong in ({"batch": 0}, {"iterations": 0}, {"batch": "2"}, {"threads": 0}, *sizes):
         with pytest.raises(mobilenext.InvalidInputError):
             mobilenext.profile(tiny, **wrong)
     with pytest.raises(mobilenext.InvalidInputError, match="threads"):

@@ -64,20 +64,25 @@ def test_outputs_by_name():
     batch = numbers(2, 3, model.resolution, model.resolution)
     outputs = session.run(batch)
     assert list(outputs) == ["scores", "boxes"]
-    (n, priors, classes), boxes = outputs["scores"].shape, outputs["boxes"].shape
-    assert (n, classes, boxes) == (2, 4, (2, priors, 4))
+    n, priors, classes = outputs["scores"].shape
+    assert (n, classes, outputs["boxes"].shape) == (2, 4, (2, priors, 4))
     out = {name: numpy.empty_like(values) for name, values in outputs.items()}
     assert session.run(batch, out=out) is out
     assert all((out[name] == outputs[name]).all() for name in out)
     only = {"boxes": numpy.empty_like(outputs["boxes"])}
     session.run(batch, only)
     assert (only["boxes"] == outputs["boxes"]).all()
+    # Two arrays over one memory that do not know of each other.
+    memory = bytearray(out["scores"].nbytes + out["boxes"].nbytes)
+    scores, boxes = (numpy.frombuffer(memory, "f4", out[n].size).reshape(out[n].shape) for n in ("scores", "boxes"))
     for wrong, message in [
         (numpy.empty(1, numpy.float32), "out: expected a dict of arrays"),
         ({"score": out["scores"]}, "out: expected scores and boxes, found score"),
         ({"boxes": out["boxes"][:1]}, r"out\[.boxes.\]: expected shape \(2, \d+, 4\), found \(1, \d+, 4\)"),
         ({"scores": out["scores"], "boxes": out["scores"]}, "expected memory of its own"),
         ({"scores": batch}, "expected memory of its own"),
+        ({"scores": scores, "boxes": boxes}, r"out\[.boxes.\]: expected memory of its own, found that of out\[.scores.\]"),
+        ({3: out["scores"]}, "out: expected names of outputs, found int"),
     ]:
         with pytest.raises(mobilenext.InvalidInputError, match=message):
             session.run(batch, wrong)

@@ -1,7 +1,7 @@
 """The compiled part of `mobilenext`. Docstrings are in the compiled part itself: ``help(mobilenext.Session)``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Optional, Protocol, Union, final, overload
@@ -12,17 +12,27 @@ from typing_extensions import Self, TypeAlias
 
 from mobilenext._types import Detection, Prediction
 
-class _HasArray(Protocol):
-    """A PIL image, or what else NumPy makes an array of."""
+class _Image(Protocol):
+    """A PIL image."""
 
     @property
     def __array_interface__(self) -> Any: ...
 
+class _File(Protocol):
+    """A file that is open in binary mode."""
+
+    def read(self, n: int, /) -> bytes: ...
+
+class _Array(Protocol):
+    """Pixels (H, W, 3), (H, W, 4), (H, W) or (H, W, 1) of one picture, or (N, H, W, 3) of several, or a table's column. Its type
+    does not say which."""
+
+    def __array__(self) -> Any: ...
+
 _Path: TypeAlias = Union[str, os.PathLike[str]]
 _Floats: TypeAlias = NDArray[numpy.float32]
-# A path, bytes of a picture file, an image, or pixels (H, W, 3), (H, W, 4), (H, W) or (H, W, 1).
-_Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, NDArray[numpy.uint8], _HasArray]
-_List: TypeAlias = Union[list[Any], tuple[Any, ...]]
+_Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, _File, _Image]
+_Pictures: TypeAlias = Iterable[Any]
 _Isa: TypeAlias = Literal["scalar", "avx2", "avx512", "neon"]
 
 __all__ = [
@@ -110,12 +120,14 @@ class Classifier:
         cls, model: Union[Model, _Path, None] = None, threads: Optional[int] = None, *, isa: Optional[_Isa] = None
     ) -> Self: ...
     @overload
+    def classify(self, picture: _Array, k: int = 5) -> Any: ...
+    @overload
     def classify(self, picture: _Picture, k: int = 5) -> list[Prediction]: ...
     @overload
-    def classify(self, picture: _List, k: int = 5) -> list[list[Prediction]]: ...
-    def logits(self, picture: Union[_Picture, _List]) -> _Floats: ...
-    def embedding(self, picture: Union[_Picture, _List]) -> _Floats: ...
-    def preprocess(self, picture: Union[_Picture, _List]) -> _Floats: ...
+    def classify(self, picture: _Pictures, k: int = 5) -> list[list[Prediction]]: ...
+    def logits(self, picture: Union[_Picture, _Array, _Pictures]) -> _Floats: ...
+    def embedding(self, picture: Union[_Picture, _Array, _Pictures]) -> _Floats: ...
+    def preprocess(self, picture: Union[_Picture, _Array, _Pictures]) -> _Floats: ...
     @property
     def model(self) -> Model: ...
     @property
@@ -137,6 +149,16 @@ class Detector:
     @overload
     def detect(
         self,
+        picture: _Array,
+        *,
+        score: Optional[float] = None,
+        iou: Optional[float] = None,
+        top: Optional[int] = None,
+        clip: Optional[bool] = None,
+    ) -> Any: ...
+    @overload
+    def detect(
+        self,
         picture: _Picture,
         *,
         score: Optional[float] = None,
@@ -147,7 +169,7 @@ class Detector:
     @overload
     def detect(
         self,
-        picture: _List,
+        picture: _Pictures,
         *,
         score: Optional[float] = None,
         iou: Optional[float] = None,
@@ -169,15 +191,15 @@ def convert(
     source: _Path,
     target: _Path,
     *,
-    family: Optional[str] = None,
+    family: Optional[_Path] = None,
     bn_eps: Optional[float] = None,
     strip_prefix: Optional[str] = None,
     **changes: Any,
 ) -> dict[str, Any]: ...
-def init(family: str, target: _Path, *, seed: int = 0, **changes: Any) -> dict[str, Any]: ...
+def init(family: _Path, target: _Path, *, seed: int = 0, **changes: Any) -> dict[str, Any]: ...
 def quantize(
     model: Union[Model, _Path],
-    pictures: Union[_List, NDArray[Any]],
+    pictures: Union[_Array, _Pictures],
     target: _Path,
     *,
     method: Optional[Literal["minmax", "percentile", "mse"]] = None,

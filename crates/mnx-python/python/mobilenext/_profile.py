@@ -1,6 +1,7 @@
 """Where the time of an inference goes."""
 
 from html import escape
+from operator import index
 from statistics import median
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -61,11 +62,7 @@ def profile(
     number of pictures, ``size`` their side or (height, width); ``None`` is the model's resolution. ``peaks`` also measures what the
     machine could do at best, in 0.2 s.
     """
-    for name, value in (("batch", batch), ("iterations", iterations)):
-        if not isinstance(value, int):
-            raise InvalidTypeError(f"{name}: expected a number, found {type(value).__name__}")
-        if value < 1:
-            raise InvalidInputError(f"{name}: expected at least 1, found {value}")
+    batch, iterations = _count("batch", batch), _count("iterations", iterations)
     if isinstance(model, Session):
         session = model
         if threads is not None:
@@ -73,12 +70,31 @@ def profile(
     else:
         session = Session(Model.embedded() if model is None else model, threads)
     spec = session.model.spec
-    sides = size if size is not None else spec["resolution"]
-    height, width = (sides, sides) if isinstance(sides, int) else sides
+    height, width = _sides(size if size is not None else spec["resolution"])
     # Not zeros, whose products some machines are quicker at.
     shape = (batch, spec["channels"], height, width)
     taken = session._profile(numpy.random.default_rng(0).standard_normal(shape, numpy.float32), iterations)
     return Profile(_rows(taken, spec, shape, iterations, session, measure_peaks() if peaks else None))
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        count = index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name}: expected a whole number, found {type(value).__name__}") from None
+    if count < 1:
+        raise InvalidInputError(f"{name}: expected at least 1, found {count}")
+    return count
+
+
+def _sides(size: Any) -> Tuple[int, int]:
+    """Height and width."""
+    if not numpy.iterable(size) or isinstance(size, str):
+        return (_count("size", size),) * 2
+    sides = [_count("size", side) for side in size]
+    if len(sides) != 2:
+        raise InvalidInputError(f"size: expected a side or (height, width), found {len(sides)} numbers")
+    return sides[0], sides[1]
 
 
 def _rows(

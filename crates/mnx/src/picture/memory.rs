@@ -1,6 +1,8 @@
 //! Sees to it that decoders, which abort the process if an allocation fails, are not begun unless there is memory for them.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use image::RgbImage;
 
@@ -17,9 +19,8 @@ const THREAD: u64 = if cfg!(target_pointer_width = "64") { 68 << 20 } else { 3 <
 /// Bytes of a decoded pixel.
 pub(super) const PIXEL: u64 = 3;
 
-/// Bytes that all decoders of the process that are at work were admitted for.
-static AT_WORK: Mutex<u64> = Mutex::new(0);
-static LESS_WORK: Condvar = Condvar::new();
+/// What the decoders of this process are at work on.
+static AT_WORK: AtWork = AtWork(AtomicU64::new(0));
 
 /// Bytes of a decoded picture. Headers can claim more pixels than a number holds bytes.
 pub(super) fn decoded_bytes(width: u32, height: u32) -> u64 {
@@ -43,7 +44,7 @@ impl Door<'_> {
     pub(super) fn admit_threads(&self, width: u32, height: u32, bytes: u64, threads: u64) -> Result<Turn, Refusal> {
         self.check(width, height, bytes)?;
         let share = self.reader.map(|reader| reader.share(bytes));
-        Ok(Turn { share, _work: Work::begin(bytes.saturating_add(threads * THREAD))? })
+        Ok(Turn { share, _work: AT_WORK.begin(process(), bytes.saturating_add(threads * THREAD))? })
     }
 
     /// What it takes to turn a picture of so many bytes onto its side, besides the picture: another one, or if that is too much,
@@ -71,7 +72,7 @@ impl Door<'_> {
 /// The right to decode a picture.
 pub(super) struct Turn {
     share: Option<Share>,
-    _work: Work,
+    _work: Work<'static>,
 }
 
 impl Turn {
@@ -85,33 +86,65 @@ impl Turn {
     }
 }
 
-/// A decoder at work.
-struct Work {
-    bytes: u64,
-}
+/// The KiB that all decoders at work were admitted for, and above them the number of their process. There is no lock: a process can
+/// fork while a thread would have it, and in the fork nobody is left to give it back, nor to end the work that was begun.
+struct AtWork(AtomicU64);
 
-impl Work {
+impl AtWork {
+    /// So many KiB are at work in this process. What another one left in the number counts nothing.
+    fn kib(number: u64, process: u32) -> u32 {
+        if (number >> 32) as u32 == process { number as u32 } else { 0 }
+    }
+
+    fn number(process: u32, kib: u32) -> u64 {
+        u64::from(process) << 32 | u64::from(kib)
+    }
+
     /// Begins if there is memory for this decoder and for all others, which may not have taken theirs yet. Otherwise waits
     /// for the others.
-    fn begin(bytes: u64) -> Result<Work, Refusal> {
+    fn begin(&self, process: u32, bytes: u64) -> Result<Work<'_>, Refusal> {
+        const A_WHILE: Duration = Duration::from_millis(1);
         let bytes = bytes.saturating_add(SLACK);
-        let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        while !is_there(at_work.saturating_add(bytes)) {
-            if *at_work == 0 {
-                return Err(Refusal::Memory { bytes });
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        loop {
+            let number = self.0.load(Ordering::Relaxed);
+            let at_work = AtWork::kib(number, process);
+            let total = at_work.checked_add(kib).filter(|_| is_there((u64::from(at_work) << 10).saturating_add(bytes)));
+            match total.map(|total| AtWork::number(process, total)) {
+                Some(new) => {
+                    if self.0.compare_exchange(number, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                        return Ok(Work { at_work: self, process, kib });
+                    }
+                }
+                None if at_work == 0 => return Err(Refusal::Memory { bytes }),
+                None => thread::sleep(A_WHILE),
             }
-            at_work = LESS_WORK.wait(at_work).unwrap_or_else(PoisonError::into_inner);
         }
-        *at_work += bytes;
-        Ok(Work { bytes })
     }
 }
 
-impl Drop for Work {
+/// A decoder at work.
+struct Work<'a> {
+    at_work: &'a AtWork,
+    process: u32,
+    kib: u32,
+}
+
+impl Drop for Work<'_> {
     fn drop(&mut self) {
-        *AT_WORK.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
-        LESS_WORK.notify_all();
+        let less = |number| {
+            let at_work = AtWork::kib(number, self.process);
+            // Nothing is at work in this process if it was begun in another one.
+            (at_work > 0).then(|| AtWork::number(self.process, at_work.saturating_sub(self.kib)))
+        };
+        let _ = self.at_work.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
+}
+
+/// The number of this process.
+fn process() -> u32 {
+    // Elsewhere processes do not fork, nor has each of them a number.
+    if cfg!(unix) { std::process::id() } else { 0 }
 }
 
 /// Whether so many bytes can be allocated.
@@ -137,4 +170,47 @@ pub(super) fn black(width: u32, height: u32) -> Result<RgbImage, Refusal> {
     let bytes = decoded_bytes(width, height);
     let pixels = zeros(usize::try_from(bytes).map_err(|_| Refusal::Memory { bytes })?)?;
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fork has the number of the original process, but none of its decoders.
+    #[test]
+    fn a_fork_begins_anew() {
+        let at_work = AtWork(AtomicU64::new(0));
+        let kib = |process| AtWork::kib(at_work.0.load(Ordering::Relaxed), process);
+        let first = at_work.begin(7, 5 << 20).unwrap();
+        let second = at_work.begin(7, 1).unwrap();
+        assert_eq!((kib(7), kib(8)), ((6 << 10) + (1 << 10) + 1, 0));
+        drop(second);
+        assert_eq!(kib(7), 6 << 10);
+        let of_fork = at_work.begin(8, 2 << 20).unwrap();
+        assert_eq!((kib(7), kib(8)), (0, 3 << 10));
+        drop(first);
+        assert_eq!(kib(8), 3 << 10);
+        drop(of_fork);
+        assert_eq!(kib(8), 0);
+    }
+
+    /// What no machine has is refused at once if there is nobody to wait for.
+    #[test]
+    fn too_much_is_refused() {
+        let at_work = AtWork(AtomicU64::new(AtWork::number(7, u32::MAX)));
+        assert!(matches!(at_work.begin(8, u64::MAX).err(), Some(Refusal::Memory { .. })));
+    }
+
+    /// Threads wait for each other where there is no memory for all.
+    #[test]
+    fn who_finds_no_memory_waits_for_the_others() {
+        let at_work = AtWork(AtomicU64::new(AtWork::number(7, u32::MAX)));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| at_work.begin(7, 1).map(drop));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            drop(Work { at_work: &at_work, process: 7, kib: u32::MAX });
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
 }
