@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     if (mnx_abi_version() != MNX_ABI_VERSION) {
-        fprintf(stderr, "expected a library of ABI %d, found %s\n", MNX_ABI_VERSION, mnx_version());
+        fprintf(stderr, "expected a library of ABI %d, found ABI %u\n", MNX_ABI_VERSION, (unsigned)mnx_abi_version());
         return 2;
     }
     mnx_status status = strncmp(argv[1], embedded, strlen(embedded)) == 0

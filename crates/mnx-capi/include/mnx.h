@@ -15,18 +15,20 @@
  *
  * STATUS. Every call that can fail returns an mnx_status. What went wrong is a sentence, which mnx_last_error() gives to the
  * thread that made the call. It is kept for each thread rather than handed out by every call: most calls succeed, and nobody
- * has to free anything. No panic and no exception leaves the library.
+ * has to free anything. No panic and no exception leaves the library: a defect of its own is MNX_INTERNAL. One in a part of a
+ * layer that several threads compute aborts the process, since the others would wait for that part for ever.
  *
  * WHO OWNS WHAT. Handles belong to the caller, who ends each with the function that is called _free. The order does not
  * matter: what was made of a model keeps its weights alive. Strings that the library gives belong to the library; how long
  * they live is said with each. Buffers belong to the caller; the library keeps none of them after a call.
  *
- * THREADS. Any number of threads may use one mnx_model, mnx_picture or mnx_stopper at once: they never change. Of mnx_session, mnx_classifier,
- * mnx_detector and mnx_options each thread has its own, on the same model. A call while another thread is in one with the
- * same handle does nothing and returns MNX_BUSY. They may move from thread to thread. A child after fork() has none of the
- * library's threads: there, make sessions of one thread (mnx_options_set_threads).
+ * THREADS. Any number of threads may use one mnx_model, mnx_options, mnx_picture or mnx_stopper at once. Of mnx_session,
+ * mnx_classifier and mnx_detector each thread has its own, on the same model. A call while another thread is in one with the
+ * same handle does nothing and returns MNX_BUSY; the calls that make a stopper never do. Handles may move from thread to
+ * thread. A child after fork() has none of the library's threads: there, make sessions of one thread
+ * (mnx_options_set_threads).
  *
- * WHAT IS CHECKED. NULL, a misaligned pointer, a wrong length or shape, a number out of range are statuses.
+ * WHAT IS CHECKED. NULL, a misaligned pointer or handle, a wrong length or shape, a number out of range are statuses.
  *
  * WHAT IS UNDEFINED. The library cannot know whether memory is there. So behaviour is undefined
  *   - if a handle is used after its release or released twice, or is released while another thread is in a call with it;
@@ -37,13 +39,13 @@
  *
  * SHAPES AND UNITS. Tensors are 32-bit floats, contiguous, in the order pictures x channels x rows x columns (NCHW). Their
  * shape is four sizes in that order; lengths are numbers of values. Pixels are 8 bits for each channel, rows from top to
- * bottom. Pictures' sizes are pixels; strides and lengths of bytes are bytes. Networks in int8 are used in the same way as those
- * in f32: what goes in and comes out is f32.
+ * bottom. Pictures' sizes are pixels; strides and lengths of bytes are bytes. Networks in int8 are used in the same way as
+ * those in f32: what goes in and comes out is f32.
  *
- * BINARY INTERFACE. MNX_ABI_VERSION is raised, and with it the number in the name libmnx.so.N, when a program that was compiled
- * before could go wrong: a function that is gone or takes other arguments, a structure with another layout, a status with
- * another number. Functions, statuses and formats may be added without that, and members at the end of structures that have
- * a struct_size.
+ * BINARY INTERFACE. MNX_ABI_VERSION is raised, and with it the number in the name libmnx.so.N, when a program that was
+ * compiled before could go wrong: a function that is gone or takes other arguments, a structure with another layout, a
+ * status with another number. Functions, statuses and formats may be added without that, and members at the end of
+ * structures that have a struct_size.
  *
  * This file is made of the library's sources. Do not edit it.
  */
@@ -96,7 +98,9 @@ enum mnx_status
      */
     MNX_UNSUPPORTED = 5,
     /**
-     * Something is larger than the limits allow.
+     * Something is larger than the limits allow, which keep a file from taking all of a machine's memory or time: 512 MiB of
+     * weights in f32, 4 GiB of a session's memory, 256 MiB of a picture file or of memory to decode it, and others. The
+     * sentence names the limit.
      */
     MNX_LIMIT = 6,
     /**
@@ -198,7 +202,12 @@ typedef struct mnx_model mnx_model;
 
 /**
  * How a session, a classifier or a detector runs: threads, instruction set. They take what they need of it when they are
- * made, so it can be changed and released at any time. NULL stands for the defaults.
+ * made, so it can be changed and released at any time. Any number of threads may use one at once. NULL stands for the
+ * defaults.
+ *
+ * What is left open, the environment variables `MNX_ISA`, `MNX_TUNED_FOR` and `MNX_DOT_PRODUCTS` decide, and then the CPU. If
+ * one of them has an unknown value, `mnx_session_new` and the like are `MNX_INVALID_INPUT`; if `MNX_ISA` names what this CPU
+ * lacks, `MNX_UNSUPPORTED`.
  */
 typedef struct mnx_options mnx_options;
 
@@ -274,7 +283,7 @@ typedef struct mnx_frame {
      */
     size_t stride;
     /**
-     * Of NV12 alone: the first byte of the plane of chroma.
+     * NV12 only: the first byte of the plane of chroma.
      */
     const uint8_t *chroma;
     /**
@@ -440,6 +449,18 @@ mnx_status mnx_model_resolution(const struct mnx_model *model, size_t *resolutio
 mnx_status mnx_model_features(const struct mnx_model *model, size_t *features);
 
 /**
+ * How pixels become the values of `mnx_session_run`'s input: of red, green and blue in 0 to 1, in this order, `mean` is
+ * subtracted, then `deviation` divides. Both are three values.
+ *
+ * # Safety
+ * `model` is NULL or a handle that is not released meanwhile; `mean` and `deviation` are NULL, or three values may be written
+ * to each.
+ */
+mnx_status mnx_model_normalisation(const struct mnx_model *model,
+                                   float *mean,
+                                   float *deviation);
+
+/**
  * The name of a class in UTF-8; NULL, with `MNX_OK`, if the model has no names. The string belongs to the library and lives
  * as long as the model or anything that was made of it.
  *
@@ -451,7 +472,7 @@ mnx_status mnx_model_label(const struct mnx_model *model,
                            const char **label);
 
 /**
- * Makes options with the defaults: a thread for each physical core, the fastest instruction set.
+ * Makes options with the defaults: a thread for each physical core, and the rest left open.
  *
  * # Safety
  * `options` may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`.
@@ -477,18 +498,17 @@ mnx_status mnx_options_set_threads(struct mnx_options *options,
                                    size_t threads);
 
 /**
- * Sets which kernels run: `scalar`, `avx2`, `avx512`, `neon` or `simd128`; NULL for the fastest. Whether this CPU has them,
- * `mnx_session_new` and the like find out.
+ * Sets which kernels run: `scalar`, `avx2`, `avx512`, `neon` or `simd128`; NULL for those that the environment variable
+ * `MNX_ISA` names, else the fastest. Whether this CPU has them, `mnx_session_new` and the like find out.
  *
  * # Safety
  * `options` is NULL or a handle that is not released meanwhile; `isa` is NULL or a string that ends with NUL.
  */
-mnx_status mnx_options_set_isa(struct mnx_options *options,
-                               const char *isa);
+mnx_status mnx_options_set_isa(struct mnx_options *options, const char *isa);
 
 /**
- * Sets whether layers in int8 use the CPU's instructions for dot products of bytes, if it has them (the default). The result
- * has the same bits with and without.
+ * Sets whether layers in int8 use the CPU's instructions for dot products of bytes, if it has them. The default: unless the
+ * environment variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
  *
  * # Safety
  * `options` is NULL or a handle that is not released meanwhile.
@@ -516,7 +536,7 @@ mnx_status mnx_session_new(const struct mnx_model *model,
 void mnx_session_free(struct mnx_session *session);
 
 /**
- * How many threads work on an inference, the calling one included.
+ * How many threads work on an inference, the calling one included. Never `MNX_BUSY`.
  *
  * # Safety
  * `session` is NULL or a handle that is not released meanwhile; `threads` is NULL or may be written.
@@ -524,7 +544,7 @@ void mnx_session_free(struct mnx_session *session);
 mnx_status mnx_session_threads(const struct mnx_session *session, size_t *threads);
 
 /**
- * The instruction set whose kernels run, e.g. `avx2`. The string lives as long as the process.
+ * The instruction set whose kernels run, e.g. `avx2`. The string lives as long as the process. Never `MNX_BUSY`.
  *
  * # Safety
  * `session` is NULL or a handle that is not released meanwhile; `isa` is NULL or may be written.
@@ -533,7 +553,7 @@ mnx_status mnx_session_isa(const struct mnx_session *session, const char **isa);
 
 /**
  * How many outputs the network has for an input of this shape (four sizes: pictures, channels, rows, columns): one for
- * classifiers, two for detectors. Lays out memory for that shape, so that the first run needs not.
+ * classifiers, two for detectors. Lays out memory for that shape, which the first run would do otherwise.
  *
  * # Safety
  * `session` is NULL or a handle that is not released meanwhile; `input_shape` is NULL or points to four sizes; `count` is
@@ -564,8 +584,8 @@ mnx_status mnx_session_output(struct mnx_session *session,
  * Runs the network. Writes its first output: a classifier's logits.
  *
  * - `input`: `input_len` values of f32, contiguous in the order NCHW, the product of the four sizes at `input_shape`: any
- *   number of pictures, 3 channels, rows and columns from 1 on. They are normalised as the network was trained
- *   (`mnx_classifier_logits` and others do that).
+ *   number of pictures, 3 channels, rows and columns from 1 on. The caller normalises them: `mnx_model_normalisation` says
+ *   how. (`mnx_classifier_logits` and others take pixels instead.)
  * - `output`: room for exactly as many values as the output has, `output_len` of them. It may overlap the input.
  *
  * After a failure nothing is written.
@@ -606,11 +626,11 @@ mnx_status mnx_session_features(struct mnx_session *session,
                                 const float *input,
                                 size_t input_len,
                                 const size_t *input_shape,
-                                float *features,
-                                size_t features_len);
+                                float *output,
+                                size_t output_len);
 
 /**
- * Makes what ends this session's inferences from another thread.
+ * Makes what ends this session's inferences from another thread. Never `MNX_BUSY`.
  *
  * # Safety
  * `session` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -740,7 +760,7 @@ mnx_status mnx_classifier_embedding(struct mnx_classifier *classifier,
                                     size_t len);
 
 /**
- * Makes what ends this classifier's inferences from another thread.
+ * Makes what ends this classifier's inferences from another thread. Never `MNX_BUSY`.
  *
  * # Safety
  * `classifier` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -842,7 +862,7 @@ mnx_status mnx_detector_detect_bytes(struct mnx_detector *detector,
                                      size_t *found);
 
 /**
- * Makes what ends this detector's inferences from another thread.
+ * Makes what ends this detector's inferences from another thread. Never `MNX_BUSY`.
  *
  * # Safety
  * `detector` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -852,8 +872,9 @@ mnx_status mnx_detector_stopper(const struct mnx_detector *detector,
                                 struct mnx_stopper **stopper);
 
 /**
- * Ends the inference that is going on, within a millisecond or so, and all later ones at once: they are `MNX_STOPPED`. One
- * that was complete before gives its result.
+ * Ends the inference that is going on as soon as each of its threads is through with the part of a layer that it computes, and
+ * all later ones at once: they are `MNX_STOPPED`. One that was complete before gives its result. Only inferences end: a picture
+ * is still decoded and resized.
  *
  * # Safety
  * `stopper` is NULL or a handle that is not released meanwhile.

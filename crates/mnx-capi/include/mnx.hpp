@@ -7,8 +7,8 @@
 //     }
 //
 // What mnx.h says about ownership, threads and undefined behaviour holds here, too. Objects can be moved, not copied; one that
-// was moved from can be assigned to or destroyed, and every other call with it throws. Header only: nothing of it is in the
-// library's binary interface.
+// was moved from can be assigned to or destroyed, its get() is NULL, and whatever else uses it throws. Header only: nothing of
+// it is in the library's binary interface.
 #ifndef MNX_HPP
 #define MNX_HPP
 
@@ -61,6 +61,14 @@ Owned<Handle, Free> make(Make function, Arguments... arguments) {
     return Owned<Handle, Free>(handle);
 }
 
+// Options that somebody gave: those that were moved from are no defaults.
+inline const mnx_options *given(const mnx_options *options) {
+    if (options == nullptr) {
+        throw Error(MNX_INVALID_INPUT, "options: expected a handle, found one that was moved from");
+    }
+    return options;
+}
+
 } // namespace detail
 
 /// Four sizes: pictures, channels, rows, columns.
@@ -90,13 +98,19 @@ struct Detection {
     std::string label; ///< empty if the model has no names
 };
 
-/// Raw pixels in the caller's memory: `bytes` of them, rows `stride` bytes apart.
+/// How pixels become the values of Session::run's input: of red, green and blue in 0 to 1, `mean` is subtracted, then
+/// `deviation` divides.
+struct Normalisation {
+    std::array<float, 3> mean, deviation;
+};
+
+/// Raw pixels in the caller's memory, which has `bytes` bytes: `height` rows of `width` pixels, `stride` bytes apart.
 class Frame {
 public:
-    /// Video: luma as above, and a plane of chroma.
-    static Frame nv12(mnx_format format, const std::uint8_t *luma, std::size_t luma_bytes, std::size_t stride,
-                      const std::uint8_t *chroma, std::size_t chroma_bytes, std::size_t chroma_stride,
-                      std::size_t width, std::size_t height) {
+    /// Video: luma as the constructor takes pixels, and then a plane of chroma.
+    static Frame nv12(mnx_format format, const std::uint8_t *luma, std::size_t luma_bytes, std::size_t width,
+                      std::size_t height, std::size_t stride, const std::uint8_t *chroma, std::size_t chroma_bytes,
+                      std::size_t chroma_stride) {
         Frame frame(format, luma, luma_bytes, width, height, stride);
         frame.frame_.chroma = chroma;
         frame.frame_.chroma_len = chroma_bytes;
@@ -143,6 +157,11 @@ public:
     std::size_t classes() const { return ask<std::size_t>(mnx_model_classes); }
     std::size_t resolution() const { return ask<std::size_t>(mnx_model_resolution); }
     std::size_t features() const { return ask<std::size_t>(mnx_model_features); }
+    Normalisation normalisation() const {
+        Normalisation found{};
+        detail::check(mnx_model_normalisation(get(), found.mean.data(), found.deviation.data()));
+        return found;
+    }
     /// The name of a class, empty if the model has no names.
     std::string label(std::size_t index) const {
         const char *label = nullptr;
@@ -209,7 +228,7 @@ public:
     explicit Session(const Model &model)
         : handle_(detail::make<mnx_session, mnx_session_free>(mnx_session_new, model.get(), nullptr)) {}
     Session(const Model &model, const Options &options)
-        : handle_(detail::make<mnx_session, mnx_session_free>(mnx_session_new, model.get(), options.get())) {}
+        : handle_(detail::make<mnx_session, mnx_session_free>(mnx_session_new, model.get(), detail::given(options.get()))) {}
 
     std::size_t threads() const {
         std::size_t threads = 0;
@@ -289,7 +308,7 @@ public:
         : handle_(detail::make<mnx_classifier, mnx_classifier_free>(mnx_classifier_new, model.get(), nullptr)),
           classes_(model.classes()), features_(model.features()) {}
     Classifier(const Model &model, const Options &options)
-        : handle_(detail::make<mnx_classifier, mnx_classifier_free>(mnx_classifier_new, model.get(), options.get())),
+        : handle_(detail::make<mnx_classifier, mnx_classifier_free>(mnx_classifier_new, model.get(), detail::given(options.get()))),
           classes_(model.classes()), features_(model.features()) {}
 
     /// The `k` most probable classes, the most probable first.
@@ -338,7 +357,7 @@ public:
     explicit Detector(const Model &model)
         : handle_(detail::make<mnx_detector, mnx_detector_free>(mnx_detector_new, model.get(), nullptr)) {}
     Detector(const Model &model, const Options &options)
-        : handle_(detail::make<mnx_detector, mnx_detector_free>(mnx_detector_new, model.get(), options.get())) {}
+        : handle_(detail::make<mnx_detector, mnx_detector_free>(mnx_detector_new, model.get(), detail::given(options.get()))) {}
 
     void score(float score) { detail::check(mnx_detector_set_score(get(), score)); }
     void iou(float iou) { detail::check(mnx_detector_set_iou(get(), iou)); }
@@ -361,18 +380,23 @@ public:
 private:
     template <typename Function, typename... Arguments>
     std::vector<Detection> boxes(std::size_t most, Function function, Arguments... arguments) {
-        std::vector<mnx_detection> found(most);
         std::size_t count = 0;
-        detail::check(function(get(), arguments..., found.data(), found.size(), &count));
+        detail::check(function(get(), arguments..., room_.data(), room_.size(), &count));
+        // Seldom: once there is room for so many, it stays.
+        if (count > room_.size() && most > room_.size()) {
+            room_.resize(count);
+            detail::check(function(get(), arguments..., room_.data(), room_.size(), &count));
+        }
         std::vector<Detection> detections;
-        for (std::size_t i = 0; i < count && i < most; i++) {
-            const mnx_detection &one = found[i];
+        for (std::size_t i = 0; i < count && i < most && i < room_.size(); i++) {
+            const mnx_detection &one = room_[i];
             const char *label = one.label != nullptr ? one.label : "";
             detections.push_back({one.index, one.score, one.xmin, one.ymin, one.xmax, one.ymax, label});
         }
         return detections;
     }
     detail::Owned<mnx_detector, mnx_detector_free> handle_;
+    std::vector<mnx_detection> room_ = std::vector<mnx_detection>(100);
 };
 
 } // namespace mnx

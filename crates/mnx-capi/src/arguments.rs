@@ -1,6 +1,7 @@
 //! What C hands over, checked as far as it can be.
 
 use std::ffi::{CStr, c_char};
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -11,8 +12,9 @@ use crate::status::{Failure, guard, mnx_status};
 /// # Safety
 /// `handle` is NULL or a handle of this library that is not released while the result is in use.
 pub(crate) unsafe fn handle<'a, T>(handle: *const T, what: &str) -> Result<&'a T, Failure> {
-    // SAFETY: the caller's promise.
-    unsafe { handle.as_ref() }.ok_or_else(|| Failure::argument(what, "a handle", "NULL"))
+    check(handle, 1, what, "a handle")?;
+    // SAFETY: not NULL, aligned; the rest is the caller's promise.
+    Ok(unsafe { &*handle })
 }
 
 /// Locks what only one call at a time may use.
@@ -35,15 +37,15 @@ pub(crate) fn enter<'a, T>(mutex: &'a Mutex<T>, what: &str) -> Result<MutexGuard
 /// # Safety
 /// Unless `data` is NULL or misaligned, it points to `len` values that do not change while the result is in use.
 pub(crate) unsafe fn values<'a, T: Copy>(data: *const T, len: usize, what: &str) -> Result<&'a [T], Failure> {
-    check(data, len, what)?;
+    check(data, len, what, format_args!("a pointer to {len} values"))?;
     // SAFETY: not NULL, aligned, no longer than memory can be; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
 }
 
-/// That `len` values can be at `data`.
-fn check<T>(data: *const T, len: usize, what: &str) -> Result<(), Failure> {
+/// That `len` values can be at `data`, which is to be what `expected` says.
+fn check<T>(data: *const T, len: usize, what: &str, expected: impl Display) -> Result<(), Failure> {
     if data.is_null() {
-        return Err(Failure::argument(what, format_args!("a pointer to {len} values"), "NULL"));
+        return Err(Failure::argument(what, expected, "NULL"));
     }
     if !data.is_aligned() {
         return Err(Failure::argument(
@@ -118,7 +120,7 @@ impl<T: Copy> Room<T> {
     /// Unless `data` is NULL or misaligned, `len` values may be written to it as long as this lives.
     pub(crate) unsafe fn new(data: *mut T, len: usize, what: &'static str) -> Result<Room<T>, Failure> {
         if len > 0 {
-            check(data, len, what)?;
+            check(data, len, what, format_args!("room for {len} values"))?;
         }
         Ok(Room { data, len, what })
     }
@@ -144,22 +146,28 @@ impl<T: Copy> Room<T> {
         }
     }
 
+    /// That there is room for exactly so many values: to be asked before they are computed.
+    pub(crate) fn expect(&self, needed: usize) -> Result<(), Failure> {
+        if needed == self.len {
+            return Ok(());
+        }
+        Err(Failure::argument(self.what, format_args!("room for {needed} values"), self.len))
+    }
+
     /// Fills it with exactly as many values.
     pub(crate) fn fill(&mut self, values: &[T]) -> Result<(), Failure> {
-        if values.len() != self.len {
-            return Err(Failure::argument(self.what, format_args!("room for {} values", values.len()), self.len));
-        }
+        self.expect(values.len())?;
         // SAFETY: as many values as there is room for. They are the library's own, so the caller's memory is another one.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.data, self.len) };
         Ok(())
     }
 }
 
-/// Makes a handle. `out` is NULL after a failure.
+/// Makes a handle, which threads may share. `out` is NULL after a failure.
 ///
 /// # Safety
 /// `out` is NULL, misaligned, or may be written.
-pub(crate) unsafe fn create<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T, Failure>) -> mnx_status {
+pub(crate) unsafe fn create<T: Send + Sync>(out: *mut *mut T, make: impl FnOnce() -> Result<T, Failure>) -> mnx_status {
     guard(|| {
         // SAFETY: the caller's promise.
         let mut out = unsafe { Room::one(out, "where the handle goes") }?;
@@ -169,14 +177,15 @@ pub(crate) unsafe fn create<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T
     })
 }
 
-/// Ends a handle. NULL is fine.
+/// Ends a handle. NULL is fine; what can be no handle is left alone.
 ///
 /// # Safety
 /// `handle` is NULL, or [`create`] made it, and it is used nowhere from now on.
 pub(crate) unsafe fn release<T>(handle: *mut T) {
     if !handle.is_null() {
         guard(|| {
-            // SAFETY: the caller's promise.
+            check(handle, 1, "what is released", "a handle")?;
+            // SAFETY: aligned; the rest is the caller's promise.
             drop(unsafe { Box::from_raw(handle) });
             Ok(())
         });
@@ -229,6 +238,13 @@ mod tests {
             let failure = unsafe { values(data, len, "numbers") }.unwrap_err();
             assert_eq!(failure.status, mnx_status::MNX_INVALID_INPUT);
         }
+        // SAFETY: misaligned: it is not read.
+        let failure = unsafe { handle(odd, "number") }.unwrap_err();
+        assert_eq!(failure.status, mnx_status::MNX_INVALID_INPUT);
+        // SAFETY: misaligned: it is left alone.
+        unsafe { release(odd.cast_mut()) };
+        // SAFETY: a number that is there.
+        assert_eq!(unsafe { handle(&numbers[1], "number") }.unwrap(), &2);
         // SAFETY: two numbers.
         assert_eq!(unsafe { values(numbers.as_ptr(), 2, "numbers") }.unwrap(), numbers);
     }
@@ -239,6 +255,8 @@ mod tests {
         // SAFETY: room for three.
         let mut room = unsafe { Room::new(numbers.as_mut_ptr(), 2, "numbers") }.unwrap();
         assert_eq!(room.fill(&[1]).unwrap_err().status, mnx_status::MNX_INVALID_INPUT);
+        assert_eq!(room.expect(3).unwrap_err().status, mnx_status::MNX_INVALID_INPUT);
+        room.expect(2).unwrap();
         room.fill(&[1, 2]).unwrap();
         room.write([5, 6, 7]);
         assert_eq!(numbers, [5, 6, 0]);

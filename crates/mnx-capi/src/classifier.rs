@@ -3,10 +3,10 @@
 use std::ffi::c_char;
 use std::sync::Mutex;
 
-use mnx::{Classifier, Prediction};
+use mnx::{Classifier, Prediction, Stopper};
 
 use crate::arguments::{Room, create, enter, handle, release};
-use crate::model::{Labels, label, mnx_model};
+use crate::model::{Labels, features, label, mnx_model};
 use crate::options::{mnx_options, options_or_default};
 use crate::picture::{Pixels, decode, frame, mnx_frame, open};
 use crate::status::{Failure, guard, mnx_status};
@@ -16,6 +16,8 @@ use crate::stopper::mnx_stopper;
 /// need one each: a call while another thread is in one with the same classifier is `MNX_BUSY`.
 pub struct mnx_classifier {
     inner: Mutex<Prepared>,
+    /// What other threads may ask for while one is in a call.
+    stopper: Stopper,
     labels: Labels,
 }
 
@@ -53,8 +55,9 @@ pub unsafe extern "C" fn mnx_classifier_new(
         // SAFETY: the caller's promise.
         let (model, options) = unsafe { (handle(model, "model")?, options_or_default(options)?) };
         let classifier = Classifier::with(&model.model, options)?;
+        let stopper = classifier.session().stopper();
         let inner = Mutex::new(Prepared { classifier, predictions: Vec::new() });
-        Ok(mnx_classifier { inner, labels: model.labels.clone() })
+        Ok(mnx_classifier { inner, stopper, labels: model.labels.clone() })
     };
     // SAFETY: the caller's promise.
     unsafe { create(classifier, make) }
@@ -81,13 +84,14 @@ unsafe fn classify<'a>(
 ) -> mnx_status {
     guard(|| {
         // SAFETY: the caller's promise.
-        let mnx_classifier { inner, labels } = unsafe { handle(classifier, "classifier") }?;
-        // SAFETY: the caller's promise.
-        let (mut room, mut found) =
-            unsafe { (Room::new(predictions, capacity, "predictions")?, Room::one(found, "found")?) };
+        let mut found = unsafe { Room::one(found, "found") }?;
         found.write([0]);
-        let picture = picture()?;
+        // SAFETY: the caller's promise.
+        let (handle, mut room) =
+            unsafe { (handle(classifier, "classifier")?, Room::new(predictions, capacity, "predictions")?) };
+        let mnx_classifier { inner, labels, .. } = handle;
         let Prepared { classifier, predictions } = &mut *enter(inner, "classifier")?;
+        let picture = picture()?;
         classifier.classify_into(picture.frame(), capacity, predictions)?;
         room.write(predictions.iter().map(|&Prediction { index, probability, .. }| mnx_prediction {
             index,
@@ -168,7 +172,9 @@ pub unsafe extern "C" fn mnx_classifier_logits(
         let classifier = unsafe { handle(classifier, "classifier") }?;
         // SAFETY: the caller's promise.
         let (mut room, frame) = unsafe { (Room::new(logits, len, "logits")?, self::frame(frame)?) };
-        room.fill(enter(&classifier.inner, "classifier")?.classifier.logits(frame)?)
+        let Prepared { classifier, .. } = &mut *enter(&classifier.inner, "classifier")?;
+        room.expect(classifier.model().spec().classes)?;
+        room.fill(classifier.logits(frame)?)
     })
 }
 
@@ -189,11 +195,13 @@ pub unsafe extern "C" fn mnx_classifier_embedding(
         let classifier = unsafe { handle(classifier, "classifier") }?;
         // SAFETY: the caller's promise.
         let (mut room, frame) = unsafe { (Room::new(embedding, len, "embedding")?, self::frame(frame)?) };
-        room.fill(enter(&classifier.inner, "classifier")?.classifier.embedding(frame)?)
+        let Prepared { classifier, .. } = &mut *enter(&classifier.inner, "classifier")?;
+        room.expect(features(classifier.model())?)?;
+        room.fill(classifier.embedding(frame)?)
     })
 }
 
-/// Makes what ends this classifier's inferences from another thread.
+/// Makes what ends this classifier's inferences from another thread. Never `MNX_BUSY`.
 ///
 /// # Safety
 /// `classifier` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -206,8 +214,77 @@ pub unsafe extern "C" fn mnx_classifier_stopper(
     let make = || {
         // SAFETY: the caller's promise.
         let classifier = unsafe { handle(classifier, "classifier") }?;
-        Ok(mnx_stopper::of(enter(&classifier.inner, "classifier")?.classifier.session()))
+        Ok(mnx_stopper::of(&classifier.stopper))
     };
     // SAFETY: the caller's promise.
     unsafe { create(stopper, make) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::{null, null_mut};
+
+    use super::*;
+    use crate::model::small;
+    use crate::stopper::{mnx_stopper_free, mnx_stopper_stop};
+
+    /// A grey pixel.
+    fn pixel() -> mnx_frame {
+        mnx_frame {
+            struct_size: size_of::<mnx_frame>(),
+            format: crate::picture::mnx_format::MNX_GREY8 as i32,
+            width: 1,
+            height: 1,
+            pixels: b"\x80".as_ptr(),
+            pixels_len: 1,
+            stride: 1,
+            chroma: null(),
+            chroma_len: 0,
+            chroma_stride: 0,
+        }
+    }
+
+    #[test]
+    fn a_busy_classifier_can_be_stopped() {
+        let model = small("mobilenext-cifar");
+        let (mut classifier, mut stopper, mut found) = (null_mut(), null_mut(), 9);
+        // SAFETY: live handles, and room for what is asked for.
+        unsafe {
+            assert_eq!(mnx_classifier_new(&model, null(), &mut classifier), mnx_status::MNX_OK);
+            let entered = (*classifier).inner.lock().unwrap();
+            // The file is not looked at.
+            let path = c"no/such.png".as_ptr();
+            let status = mnx_classifier_classify_file(classifier, path, null_mut(), 0, &mut found);
+            assert_eq!((status, found), (mnx_status::MNX_BUSY, 0));
+            assert_eq!(mnx_classifier_stopper(classifier, &mut stopper), mnx_status::MNX_OK);
+            assert_eq!(mnx_stopper_stop(stopper), mnx_status::MNX_OK);
+            drop(entered);
+            let frame = pixel();
+            let status = mnx_classifier_classify(classifier, &frame, null_mut(), 0, &mut found);
+            assert_eq!(status, mnx_status::MNX_STOPPED);
+            // A wrong length is found before the run.
+            let mut room = [0.0; 9];
+            let (room, len) = (room.as_mut_ptr(), room.len());
+            assert_eq!(mnx_classifier_logits(classifier, &frame, room, len), mnx_status::MNX_INVALID_INPUT);
+            assert_eq!(mnx_classifier_embedding(classifier, &frame, room, len), mnx_status::MNX_INVALID_INPUT);
+            mnx_stopper_free(stopper);
+            mnx_classifier_free(classifier);
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_after_a_failure() {
+        let model = small("mobilenext-cifar");
+        let mut classifier = null_mut();
+        // SAFETY: NULL, or live handles and room for what is asked for.
+        unsafe {
+            assert_eq!(mnx_classifier_new(&model, null(), &mut classifier), mnx_status::MNX_OK);
+            for (handle, capacity) in [(null_mut(), 0), (classifier, 1)] {
+                let mut found = 9;
+                let status = mnx_classifier_classify(handle, null(), null_mut(), capacity, &mut found);
+                assert_eq!((status, found), (mnx_status::MNX_INVALID_INPUT, 0));
+            }
+            mnx_classifier_free(classifier);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::Mutex;
 
-use mnx::{DetectOptions, Detector};
+use mnx::{DetectOptions, Detector, Stopper};
 
 use crate::arguments::{Room, create, enter, handle, release};
 use crate::model::{Labels, label, mnx_model};
@@ -16,6 +16,8 @@ use crate::stopper::mnx_stopper;
 /// with the same detector is `MNX_BUSY`.
 pub struct mnx_detector {
     inner: Mutex<Prepared>,
+    /// What other threads may ask for while one is in a call.
+    stopper: Stopper,
     labels: Labels,
 }
 
@@ -62,8 +64,9 @@ pub unsafe extern "C" fn mnx_detector_new(
         // SAFETY: the caller's promise.
         let (model, options) = unsafe { (handle(model, "model")?, options_or_default(options)?) };
         let detector = Detector::with(&model.model, options)?;
+        let stopper = detector.session().stopper();
         let inner = Mutex::new(Prepared { detector, options: DetectOptions::new() });
-        Ok(mnx_detector { inner, labels: model.labels.clone() })
+        Ok(mnx_detector { inner, stopper, labels: model.labels.clone() })
     };
     // SAFETY: the caller's promise.
     unsafe { create(detector, make) }
@@ -144,13 +147,14 @@ unsafe fn detect<'a>(
 ) -> mnx_status {
     guard(|| {
         // SAFETY: the caller's promise.
-        let mnx_detector { inner, labels } = unsafe { handle(detector, "detector") }?;
-        // SAFETY: the caller's promise.
-        let (mut room, mut found) =
-            unsafe { (Room::new(detections, capacity, "detections")?, Room::one(found, "found")?) };
+        let mut found = unsafe { Room::one(found, "found") }?;
         found.write([0]);
-        let picture = picture()?;
+        // SAFETY: the caller's promise.
+        let (handle, mut room) =
+            unsafe { (handle(detector, "detector")?, Room::new(detections, capacity, "detections")?) };
+        let mnx_detector { inner, labels, .. } = handle;
         let prepared = &mut *enter(inner, "detector")?;
+        let picture = picture()?;
         let boxes = prepared.detector.detect(picture.frame())?;
         found.write([boxes.len()]);
         room.write(boxes.map(|found| {
@@ -213,7 +217,7 @@ pub unsafe extern "C" fn mnx_detector_detect_bytes(
     unsafe { detect(detector, || Ok(Pixels::Decoded(decode(bytes, len)?)), detections, capacity, found) }
 }
 
-/// Makes what ends this detector's inferences from another thread.
+/// Makes what ends this detector's inferences from another thread. Never `MNX_BUSY`.
 ///
 /// # Safety
 /// `detector` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -226,8 +230,53 @@ pub unsafe extern "C" fn mnx_detector_stopper(
     let make = || {
         // SAFETY: the caller's promise.
         let detector = unsafe { handle(detector, "detector") }?;
-        Ok(mnx_stopper::of(enter(&detector.inner, "detector")?.detector.session()))
+        Ok(mnx_stopper::of(&detector.stopper))
     };
     // SAFETY: the caller's promise.
     unsafe { create(stopper, make) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::{null, null_mut};
+
+    use super::*;
+    use crate::model::small;
+    use crate::stopper::{mnx_stopper_free, mnx_stopper_stop};
+
+    #[test]
+    fn a_busy_detector_can_be_stopped() {
+        let model = small("ssdlite-mobilenext");
+        let (mut detector, mut stopper, mut found) = (null_mut(), null_mut(), 9);
+        // SAFETY: live handles, and room for what is asked for.
+        unsafe {
+            assert_eq!(mnx_detector_new(&model, null(), &mut detector), mnx_status::MNX_OK);
+            let entered = (*detector).inner.lock().unwrap();
+            // The file is not looked at.
+            let path = c"no/such.png".as_ptr();
+            let status = mnx_detector_detect_file(detector, path, null_mut(), 0, &mut found);
+            assert_eq!((status, found), (mnx_status::MNX_BUSY, 0));
+            assert_eq!(mnx_detector_stopper(detector, &mut stopper), mnx_status::MNX_OK);
+            assert_eq!(mnx_stopper_stop(stopper), mnx_status::MNX_OK);
+            drop(entered);
+            mnx_stopper_free(stopper);
+            mnx_detector_free(detector);
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_after_a_failure() {
+        let model = small("ssdlite-mobilenext");
+        let mut detector = null_mut();
+        // SAFETY: NULL, or live handles and room for what is asked for.
+        unsafe {
+            assert_eq!(mnx_detector_new(&model, null(), &mut detector), mnx_status::MNX_OK);
+            for (handle, capacity) in [(null_mut(), 0), (detector, 1)] {
+                let mut found = 9;
+                let status = mnx_detector_detect(handle, null(), null_mut(), capacity, &mut found);
+                assert_eq!((status, found), (mnx_status::MNX_INVALID_INPUT, 0));
+            }
+            mnx_detector_free(detector);
+        }
+    }
 }

@@ -6,7 +6,8 @@
 //! What holds for every function:
 //!
 //! - A failure is a [`mnx_status`] and a sentence, which [`mnx_last_error`] gives to the same thread.
-//! - No panic leaves the library: it becomes [`mnx_status::MNX_INTERNAL`].
+//! - No panic leaves the library: it becomes [`mnx_status::MNX_INTERNAL`]. One in a part of a layer that several threads compute
+//!   aborts the process: the others would wait for that part for ever.
 //! - NULL, a wrong length, a misaligned pointer are statuses. Handles after their release, and pointers that point nowhere,
 //!   are undefined behaviour, as in every C library.
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mnx::Model;
 
-use crate::arguments::{answer, create, handle, path, release, text, values};
-use crate::status::{Failure, mnx_status};
+use crate::arguments::{Room, answer, create, handle, path, release, text, values};
+use crate::status::{Failure, guard, mnx_status};
 
 /// A network and its weights, in f32 or int8. It never changes: any number of threads may use it at once, and what is made of
 /// it keeps it alive, so it may be released before that.
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn mnx_model_open(path: *const c_char, model: *mut *mut mn
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mnx_model_from_bytes(bytes: *const u8, len: usize, model: *mut *mut mnx_model) -> mnx_status {
     // SAFETY: the caller's promise.
-    unsafe { create(model, || Ok(mnx_model::new(Model::from_bytes(values(bytes, len, "bytes")?.to_vec())?))) }
+    unsafe { create(model, || Ok(mnx_model::new(Model::from_slice(values(bytes, len, "bytes")?)?))) }
 }
 
 /// Opens a network inside the library, without a file or a copy: `cifar`, which is MobileNeXt 0.35 for the ten classes of
@@ -120,6 +120,11 @@ pub unsafe extern "C" fn mnx_model_resolution(model: *const mnx_model, resolutio
     unsafe { answer(resolution, || Ok(handle(model, "model")?.model.spec().resolution)) }
 }
 
+/// How many numbers a picture's features are.
+pub(crate) fn features(model: &Model) -> Result<usize, Failure> {
+    Ok(model.network().classifier().ok_or(mnx::GraphError::Detector { wanted: "features" })?.cin)
+}
+
 /// How many numbers a picture's features are (`mnx_session_features`, `mnx_classifier_embedding`). A detector has none:
 /// `MNX_INVALID_INPUT`.
 ///
@@ -129,11 +134,33 @@ pub unsafe extern "C" fn mnx_model_resolution(model: *const mnx_model, resolutio
 pub unsafe extern "C" fn mnx_model_features(model: *const mnx_model, features: *mut usize) -> mnx_status {
     let channels = || {
         // SAFETY: the caller's promise.
-        let classifier = unsafe { handle(model, "model") }?.model.network().classifier();
-        Ok(classifier.ok_or(mnx::GraphError::Detector { wanted: "features" })?.cin)
+        let model = unsafe { handle(model, "model") }?;
+        self::features(&model.model)
     };
     // SAFETY: the caller's promise.
     unsafe { answer(features, channels) }
+}
+
+/// How pixels become the values of `mnx_session_run`'s input: of red, green and blue in 0 to 1, in this order, `mean` is
+/// subtracted, then `deviation` divides. Both are three values.
+///
+/// # Safety
+/// `model` is NULL or a handle that is not released meanwhile; `mean` and `deviation` are NULL, or three values may be written
+/// to each.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mnx_model_normalisation(
+    model: *const mnx_model,
+    mean: *mut f32,
+    deviation: *mut f32,
+) -> mnx_status {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let preprocessing = unsafe { &handle(model, "model")?.model.spec().preprocessing };
+        // SAFETY: the caller's promise.
+        let (mut mean, mut deviation) = unsafe { (Room::new(mean, 3, "mean")?, Room::new(deviation, 3, "deviation")?) };
+        mean.fill(&preprocessing.mean)?;
+        deviation.fill(&preprocessing.std)
+    })
 }
 
 /// The name of a class in UTF-8; NULL, with `MNX_OK`, if the model has no names. The string belongs to the library and lives
@@ -170,4 +197,12 @@ pub(crate) fn isa_name(isa: mnx::Isa) -> &'static CStr {
         mnx::Isa::Simd128 => c"simd128",
         _ => c"unknown",
     }
+}
+
+/// A small model of a family, with weights by chance.
+#[cfg(test)]
+pub(crate) fn small(family: &str) -> mnx_model {
+    let mut spec = mnx::Spec::family(family).unwrap();
+    spec.width = 0.1;
+    mnx_model::new(Model::from_bytes(mnx::init(&spec, 1).unwrap()).unwrap())
 }

@@ -1,17 +1,29 @@
 //! How sessions run.
 
 use std::ffi::c_char;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mnx::{Isa, MAX_THREADS, SessionOptions};
 
-use crate::arguments::{create, enter, handle, release, text};
+use crate::arguments::{create, handle, release, text};
 use crate::status::{Failure, guard, mnx_status};
 
 /// How a session, a classifier or a detector runs: threads, instruction set. They take what they need of it when they are
-/// made, so it can be changed and released at any time. NULL stands for the defaults.
+/// made, so it can be changed and released at any time. Any number of threads may use one at once. NULL stands for the
+/// defaults.
+///
+/// What is left open, the environment variables `MNX_ISA`, `MNX_TUNED_FOR` and `MNX_DOT_PRODUCTS` decide, and then the CPU. If
+/// one of them has an unknown value, `mnx_session_new` and the like are `MNX_INVALID_INPUT`; if `MNX_ISA` names what this CPU
+/// lacks, `MNX_UNSUPPORTED`.
 pub struct mnx_options {
     inner: Mutex<SessionOptions>,
+}
+
+impl mnx_options {
+    /// Waits for its turn: other threads only copy or set a member.
+    fn enter(&self) -> MutexGuard<'_, SessionOptions> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// # Safety
@@ -23,7 +35,7 @@ unsafe fn change(
     guard(|| {
         // SAFETY: the caller's promise.
         let options = unsafe { handle(options, "options") }?;
-        change(&mut *enter(&options.inner, "options")?)
+        change(&mut options.enter())
     })
 }
 
@@ -32,14 +44,14 @@ unsafe fn change(
 /// # Safety
 /// `options` is NULL or a handle that is not released meanwhile.
 pub(crate) unsafe fn options_or_default(options: *const mnx_options) -> Result<SessionOptions, Failure> {
-    // SAFETY: the caller's promise.
-    match unsafe { options.as_ref() } {
-        None => Ok(SessionOptions::default()),
-        Some(options) => Ok(enter(&options.inner, "options")?.clone()),
+    if options.is_null() {
+        return Ok(SessionOptions::default());
     }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { handle(options, "options") }?.enter().clone())
 }
 
-/// Makes options with the defaults: a thread for each physical core, the fastest instruction set.
+/// Makes options with the defaults: a thread for each physical core, and the rest left open.
 ///
 /// # Safety
 /// `options` may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`.
@@ -77,8 +89,8 @@ pub unsafe extern "C" fn mnx_options_set_threads(options: *mut mnx_options, thre
     unsafe { change(options, set) }
 }
 
-/// Sets which kernels run: `scalar`, `avx2`, `avx512`, `neon` or `simd128`; NULL for the fastest. Whether this CPU has them,
-/// `mnx_session_new` and the like find out.
+/// Sets which kernels run: `scalar`, `avx2`, `avx512`, `neon` or `simd128`; NULL for those that the environment variable
+/// `MNX_ISA` names, else the fastest. Whether this CPU has them, `mnx_session_new` and the like find out.
 ///
 /// # Safety
 /// `options` is NULL or a handle that is not released meanwhile; `isa` is NULL or a string that ends with NUL.
@@ -102,8 +114,8 @@ pub unsafe extern "C" fn mnx_options_set_isa(options: *mut mnx_options, isa: *co
     unsafe { change(options, set) }
 }
 
-/// Sets whether layers in int8 use the CPU's instructions for dot products of bytes, if it has them (the default). The result
-/// has the same bits with and without.
+/// Sets whether layers in int8 use the CPU's instructions for dot products of bytes, if it has them. The default: unless the
+/// environment variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
 ///
 /// # Safety
 /// `options` is NULL or a handle that is not released meanwhile.
@@ -115,4 +127,35 @@ pub unsafe extern "C" fn mnx_options_set_dot_products(options: *mut mnx_options,
     };
     // SAFETY: the caller's promise.
     unsafe { change(options, set) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn threads_wait_for_their_turn() {
+        let options = mnx_options { inner: Mutex::new(SessionOptions::new().threads(3)) };
+        let entered = options.enter();
+        std::thread::scope(|scope| {
+            // SAFETY: it lives longer than the thread.
+            let other = scope.spawn(|| unsafe { options_or_default(&options) }.map(|options| options.threads));
+            std::thread::sleep(Duration::from_millis(50));
+            drop(entered);
+            assert_eq!(other.join().unwrap().unwrap(), Some(3));
+        });
+    }
+
+    #[test]
+    fn null_is_the_default_and_odd_addresses_are_refused() {
+        let options = mnx_options { inner: Mutex::default() };
+        let odd = (&raw const options).cast::<u8>().wrapping_add(1).cast::<mnx_options>();
+        // SAFETY: NULL, or misaligned: it is not read.
+        unsafe {
+            assert!(options_or_default(std::ptr::null()).is_ok());
+            assert_eq!(options_or_default(odd).unwrap_err().status, mnx_status::MNX_INVALID_INPUT);
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub struct mnx_frame {
     /// Bytes from the start of a row to the start of the next, at least those of a row. What lies between is never read; the
     /// last row may end with its last pixel.
     pub stride: usize,
-    /// Of NV12 alone: the first byte of the plane of chroma.
+    /// NV12 only: the first byte of the plane of chroma.
     pub chroma: *const u8,
     /// How many bytes that plane has.
     pub chroma_len: usize,
@@ -65,28 +65,43 @@ pub struct mnx_frame {
 
 /// Bytes of `mnx_frame` in the first version.
 const FIRST_SIZE: usize = offset_of!(mnx_frame, chroma_stride) + size_of::<usize>();
+/// More than any later version will have: a larger `struct_size` was never set.
+const MOST_SIZE: usize = 4096;
+
+/// How many bytes a frame's description has, as its first member says.
+///
+/// # Safety
+/// `frame` is NULL, misaligned, or points to an initialised `struct_size`.
+unsafe fn struct_size(frame: *const mnx_frame) -> Result<usize, Failure> {
+    // SAFETY: the first member is there in every version.
+    let size = unsafe { values(frame.cast::<usize>(), 1, "frame") }?[0];
+    if !(FIRST_SIZE..=MOST_SIZE).contains(&size) {
+        let expected = format_args!("sizeof(mnx_frame), {}", size_of::<mnx_frame>());
+        return Err(Failure::argument("frame's struct_size", expected, size));
+    }
+    Ok(size)
+}
 
 /// A copy of a frame's description, whatever version of it the program was compiled with.
 ///
 /// # Safety
-/// `frame` is NULL, misaligned, or points to as many initialised bytes as its first member says.
+/// `frame` is NULL, misaligned, or points to as many bytes as its first member says, all members initialised.
 unsafe fn description(frame: *const mnx_frame) -> Result<mnx_frame, Failure> {
-    // SAFETY: the first member is there in every version.
-    let [size] = *unsafe { values(frame.cast::<usize>(), 1, "frame") }? else { unreachable!("one value") };
-    let known = size_of::<mnx_frame>();
-    if size < FIRST_SIZE {
-        return Err(Failure::argument("frame's struct_size", format_args!("sizeof(mnx_frame), {known}"), size));
-    }
-    let mut copy = MaybeUninit::<mnx_frame>::zeroed();
     // SAFETY: the caller's promise.
-    let bytes = unsafe { values(frame.cast::<u8>(), size, "frame") }?;
-    if bytes.iter().skip(known).any(|&byte| byte != 0) {
+    let size = unsafe { struct_size(frame) }?;
+    let known = size_of::<mnx_frame>();
+    let bytes = frame.cast::<u8>();
+    // SAFETY: what lies beyond the members of this version, if anything: the caller's promise.
+    let later = unsafe { values(bytes.wrapping_add(known), size.saturating_sub(known), "frame") }?;
+    if later.iter().any(|&byte| byte != 0) {
         let message = "frame: expected members that this version knows, found others that are not zero";
         return Err(Failure::new(mnx_status::MNX_UNSUPPORTED, message));
     }
-    // SAFETY: no more bytes than either has; any bytes are numbers and pointers.
+    let mut copy = MaybeUninit::<mnx_frame>::zeroed();
+    // By pointer: C need not initialise what lies between members.
+    // SAFETY: no more bytes than either has; any numbers and pointers are members.
     Ok(unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy.as_mut_ptr().cast::<u8>(), size.min(known));
+        std::ptr::copy_nonoverlapping(bytes, copy.as_mut_ptr().cast::<u8>(), size.min(known));
         copy.assume_init()
     })
 }
@@ -230,13 +245,8 @@ pub unsafe extern "C" fn mnx_picture_frame(picture: *const mnx_picture, frame: *
     guard(|| {
         // SAFETY: the caller's promise.
         let picture = unsafe { &handle(picture, "picture")?.picture };
-        // SAFETY: the first member is there in every version.
-        let [struct_size] = *unsafe { values(frame.cast::<usize>(), 1, "frame") }? else { unreachable!("one value") };
-        let known = size_of::<mnx_frame>();
-        if struct_size < FIRST_SIZE {
-            let expected = format_args!("sizeof(mnx_frame), {known}");
-            return Err(Failure::argument("frame's struct_size", expected, struct_size));
-        }
+        // SAFETY: the caller's promise.
+        let struct_size = unsafe { struct_size(frame) }?;
         let described = mnx_frame {
             struct_size,
             format: mnx_format::MNX_RGB8 as i32,
@@ -254,8 +264,60 @@ pub unsafe extern "C" fn mnx_picture_frame(picture: *const mnx_picture, frame: *
             let bytes = (&raw const described).cast::<u8>();
             let frame = frame.cast::<u8>();
             std::ptr::write_bytes(frame.add(size_of::<usize>()), 0, struct_size - size_of::<usize>());
-            std::ptr::copy_nonoverlapping(bytes, frame, struct_size.min(known));
+            std::ptr::copy_nonoverlapping(bytes, frame, struct_size.min(size_of::<mnx_frame>()));
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of a version that is as large as one may be.
+    #[repr(C)]
+    struct Newer {
+        frame: mnx_frame,
+        later: [u8; MOST_SIZE - size_of::<mnx_frame>()],
+    }
+
+    fn newer(struct_size: usize) -> Newer {
+        // SAFETY: plain numbers and pointers.
+        let mut newer: Newer = unsafe { std::mem::zeroed() };
+        newer.frame.struct_size = struct_size;
+        newer
+    }
+
+    #[test]
+    fn sizes_that_no_version_has() {
+        let picture = mnx_picture { picture: mnx::Picture::from_rgb8(vec![1, 2, 3], 1, 1).unwrap() };
+        for size in [0, 1, FIRST_SIZE - 1, MOST_SIZE + 1, isize::MAX as usize, usize::MAX] {
+            let mut newer = newer(size);
+            newer.later.fill(7);
+            // SAFETY: nothing is read or written beyond the first member.
+            unsafe {
+                assert_eq!(description(&newer.frame).unwrap_err().status, mnx_status::MNX_INVALID_INPUT);
+                assert_eq!(mnx_picture_frame(&picture, &mut newer.frame), mnx_status::MNX_INVALID_INPUT);
+            }
+            assert_eq!((newer.frame.width, newer.frame.struct_size), (0, size));
+            assert!(newer.later.iter().all(|&byte| byte == 7));
+        }
+    }
+
+    #[test]
+    fn frames_of_later_versions() {
+        let picture = mnx_picture { picture: mnx::Picture::from_rgb8(vec![1, 2, 3], 1, 1).unwrap() };
+        let mut newer = newer(MOST_SIZE);
+        newer.later.fill(7);
+        let frame = (&raw mut newer).cast::<mnx_frame>();
+        // SAFETY: as many bytes as `struct_size` says.
+        unsafe {
+            assert_eq!(description(frame).unwrap_err().status, mnx_status::MNX_UNSUPPORTED);
+            assert_eq!(mnx_picture_frame(&picture, frame), mnx_status::MNX_OK);
+            let described = description(frame).unwrap();
+            assert_eq!((described.width, described.pixels_len, described.stride), (1, 3, 3));
+            assert_eq!(described.struct_size, MOST_SIZE);
+        }
+        assert!(newer.later.iter().all(|&byte| byte == 0));
+    }
 }

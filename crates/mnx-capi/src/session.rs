@@ -3,10 +3,10 @@
 use std::ffi::{CString, c_char};
 use std::sync::Mutex;
 
-use mnx::{Session, TensorView};
+use mnx::{Isa, Session, Stopper, TensorView};
 
 use crate::arguments::{Room, answer, create, enter, handle, release, shape, text, values};
-use crate::model::{Labels, isa_name, mnx_model};
+use crate::model::{Labels, features, isa_name, mnx_model};
 use crate::options::{mnx_options, options_or_default};
 use crate::status::{Failure, guard, mnx_status};
 use crate::stopper::mnx_stopper;
@@ -15,6 +15,10 @@ use crate::stopper::mnx_stopper;
 /// comes, and kept. Threads need one each: a call while another thread is in one with the same session is `MNX_BUSY`.
 pub struct mnx_session {
     inner: Mutex<Running>,
+    /// What other threads may ask for while one is in a run.
+    stopper: Stopper,
+    threads: usize,
+    isa: Isa,
     _labels: Labels,
 }
 
@@ -51,8 +55,9 @@ pub unsafe extern "C" fn mnx_session_new(
         // SAFETY: the caller's promise.
         let (model, options) = unsafe { (handle(model, "model")?, options_or_default(options)?) };
         let session = Session::with(&model.model, options)?;
+        let (stopper, threads, isa) = (session.stopper(), session.threads(), session.isa());
         let inner = Mutex::new(Running { session, names: Vec::new() });
-        Ok(mnx_session { inner, _labels: model.labels.clone() })
+        Ok(mnx_session { inner, stopper, threads, isa, _labels: model.labels.clone() })
     };
     // SAFETY: the caller's promise.
     unsafe { create(session, make) }
@@ -68,17 +73,17 @@ pub unsafe extern "C" fn mnx_session_free(session: *mut mnx_session) {
     unsafe { release(session) }
 }
 
-/// How many threads work on an inference, the calling one included.
+/// How many threads work on an inference, the calling one included. Never `MNX_BUSY`.
 ///
 /// # Safety
 /// `session` is NULL or a handle that is not released meanwhile; `threads` is NULL or may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mnx_session_threads(session: *const mnx_session, threads: *mut usize) -> mnx_status {
     // SAFETY: the caller's promise.
-    unsafe { answer(threads, || Ok(enter(&handle(session, "session")?.inner, "session")?.session.threads())) }
+    unsafe { answer(threads, || Ok(handle(session, "session")?.threads)) }
 }
 
-/// The instruction set whose kernels run, e.g. `avx2`. The string lives as long as the process.
+/// The instruction set whose kernels run, e.g. `avx2`. The string lives as long as the process. Never `MNX_BUSY`.
 ///
 /// # Safety
 /// `session` is NULL or a handle that is not released meanwhile; `isa` is NULL or may be written.
@@ -87,14 +92,14 @@ pub unsafe extern "C" fn mnx_session_isa(session: *const mnx_session, isa: *mut 
     let name = || {
         // SAFETY: the caller's promise.
         let session = unsafe { handle(session, "session") }?;
-        Ok(isa_name(enter(&session.inner, "session")?.session.isa()).as_ptr())
+        Ok(isa_name(session.isa).as_ptr())
     };
     // SAFETY: the caller's promise.
     unsafe { answer(isa, name) }
 }
 
 /// How many outputs the network has for an input of this shape (four sizes: pictures, channels, rows, columns): one for
-/// classifiers, two for detectors. Lays out memory for that shape, so that the first run needs not.
+/// classifiers, two for detectors. Lays out memory for that shape, which the first run would do otherwise.
 ///
 /// # Safety
 /// `session` is NULL or a handle that is not released meanwhile; `input_shape` is NULL or points to four sizes; `count` is
@@ -180,8 +185,8 @@ impl Running {
 /// Runs the network. Writes its first output: a classifier's logits.
 ///
 /// - `input`: `input_len` values of f32, contiguous in the order NCHW, the product of the four sizes at `input_shape`: any
-///   number of pictures, 3 channels, rows and columns from 1 on. They are normalised as the network was trained
-///   (`mnx_classifier_logits` and others do that).
+///   number of pictures, 3 channels, rows and columns from 1 on. The caller normalises them: `mnx_model_normalisation` says
+///   how. (`mnx_classifier_logits` and others take pixels instead.)
 /// - `output`: room for exactly as many values as the output has, `output_len` of them. It may overlap the input.
 ///
 /// After a failure nothing is written.
@@ -205,9 +210,13 @@ pub unsafe extern "C" fn mnx_session_run(
         // SAFETY: the caller's promise.
         let (input, mut output) =
             unsafe { (values(input, input_len, "input")?, Room::new(output, output_len, "output")?) };
-        let running = &mut *enter(&session.inner, "session")?;
-        let outputs = running.session.run(TensorView::new(input_shape, input)?)?;
-        output.fill(outputs.data())
+        let Running { session, .. } = &mut *enter(&session.inner, "session")?;
+        let input = TensorView::new(input_shape, input)?;
+        // Before the run: a wrong length costs no inference.
+        if let Some((_, shape)) = session.output_shapes(input_shape)?.next() {
+            output.expect(shape.iter().product())?;
+        }
+        output.fill(session.run(input)?.data())
     })
 }
 
@@ -266,22 +275,23 @@ pub unsafe extern "C" fn mnx_session_features(
     input: *const f32,
     input_len: usize,
     input_shape: *const usize,
-    features: *mut f32,
-    features_len: usize,
+    output: *mut f32,
+    output_len: usize,
 ) -> mnx_status {
     guard(|| {
         // SAFETY: the caller's promise.
         let (session, input_shape) = unsafe { (handle(session, "session")?, shape(input_shape)?) };
         // SAFETY: the caller's promise.
         let (input, mut room) =
-            unsafe { (values(input, input_len, "input")?, Room::new(features, features_len, "features")?) };
-        let running = &mut *enter(&session.inner, "session")?;
-        let features = running.session.features(TensorView::new(input_shape, input)?)?;
-        room.fill(features.data())
+            unsafe { (values(input, input_len, "input")?, Room::new(output, output_len, "output")?) };
+        let Running { session, .. } = &mut *enter(&session.inner, "session")?;
+        let input = TensorView::new(input_shape, input)?;
+        room.expect(input_shape[0].saturating_mul(features(session.model())?))?;
+        room.fill(session.features(input)?.data())
     })
 }
 
-/// Makes what ends this session's inferences from another thread.
+/// Makes what ends this session's inferences from another thread. Never `MNX_BUSY`.
 ///
 /// # Safety
 /// `session` is NULL or a handle that is not released meanwhile; `stopper` is NULL or may be written. What it becomes belongs to
@@ -294,8 +304,54 @@ pub unsafe extern "C" fn mnx_session_stopper(
     let make = || {
         // SAFETY: the caller's promise.
         let session = unsafe { handle(session, "session") }?;
-        Ok(mnx_stopper::of(&enter(&session.inner, "session")?.session))
+        Ok(mnx_stopper::of(&session.stopper))
     };
     // SAFETY: the caller's promise.
     unsafe { create(stopper, make) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::{null, null_mut};
+
+    use super::*;
+    use crate::model::small;
+    use crate::stopper::{mnx_stopper_free, mnx_stopper_stop};
+
+    const SHAPE: [usize; 4] = [1, 3, 32, 32];
+
+    fn run(session: *mut mnx_session, len: usize) -> [mnx_status; 2] {
+        let (input, mut output) = ([0.0; 3 * 32 * 32], [0.0; 2000]);
+        let (data, shape, room) = (input.as_ptr(), SHAPE.as_ptr(), output.as_mut_ptr());
+        // SAFETY: a live handle, and as much memory as is said.
+        unsafe {
+            [
+                mnx_session_run(session, data, input.len(), shape, room, len),
+                mnx_session_features(session, data, input.len(), shape, room, len),
+            ]
+        }
+    }
+
+    #[test]
+    fn a_busy_session_can_be_stopped_and_asked() {
+        let model = small("mobilenext-cifar");
+        let (mut session, mut stopper, mut threads, mut isa) = (null_mut(), null_mut(), 0, null());
+        // SAFETY: live handles, and room for what is asked for.
+        unsafe {
+            assert_eq!(mnx_session_new(&model, null(), &mut session), mnx_status::MNX_OK);
+            let entered = (*session).inner.lock().unwrap();
+            assert_eq!(run(session, 10), [mnx_status::MNX_BUSY; 2]);
+            assert_eq!(mnx_session_threads(session, &mut threads), mnx_status::MNX_OK);
+            assert_eq!(mnx_session_isa(session, &mut isa), mnx_status::MNX_OK);
+            assert_eq!(mnx_session_stopper(session, &mut stopper), mnx_status::MNX_OK);
+            assert_eq!(mnx_stopper_stop(stopper), mnx_status::MNX_OK);
+            assert_eq!((threads, isa), (entered.session.threads(), isa_name(entered.session.isa()).as_ptr()));
+            drop(entered);
+            assert_eq!(run(session, 10)[0], mnx_status::MNX_STOPPED);
+            // A wrong length is found before the run.
+            assert_eq!(run(session, 11), [mnx_status::MNX_INVALID_INPUT; 2]);
+            mnx_stopper_free(stopper);
+            mnx_session_free(session);
+        }
+    }
 }

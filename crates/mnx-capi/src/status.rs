@@ -24,7 +24,9 @@ pub enum mnx_status {
     MNX_INVALID_FILE = 4,
     /// All is well formed, but this version, this build or this CPU does not do it.
     MNX_UNSUPPORTED = 5,
-    /// Something is larger than the limits allow.
+    /// Something is larger than the limits allow, which keep a file from taking all of a machine's memory or time: 512 MiB of
+    /// weights in f32, 4 GiB of a session's memory, 256 MiB of a picture file or of memory to decode it, and others. The
+    /// sentence names the limit.
     MNX_LIMIT = 6,
     /// The machine did not give enough memory.
     MNX_MEMORY = 7,

@@ -1,6 +1,6 @@
 //! The end of an inference, from another thread.
 
-use mnx::{Session, Stopper};
+use mnx::Stopper;
 
 use crate::arguments::{handle, release};
 use crate::status::{guard, mnx_status};
@@ -12,13 +12,14 @@ pub struct mnx_stopper {
 }
 
 impl mnx_stopper {
-    pub(crate) fn of(session: &Session) -> mnx_stopper {
-        mnx_stopper { stopper: session.stopper() }
+    pub(crate) fn of(stopper: &Stopper) -> mnx_stopper {
+        mnx_stopper { stopper: stopper.clone() }
     }
 }
 
-/// Ends the inference that is going on, within a millisecond or so, and all later ones at once: they are `MNX_STOPPED`. One
-/// that was complete before gives its result.
+/// Ends the inference that is going on as soon as each of its threads is through with the part of a layer that it computes, and
+/// all later ones at once: they are `MNX_STOPPED`. One that was complete before gives its result. Only inferences end: a picture
+/// is still decoded and resized.
 ///
 /// # Safety
 /// `stopper` is NULL or a handle that is not released meanwhile.

@@ -178,6 +178,20 @@ fn picture() -> [(&'static str, Vec<f32>); 2] {
 }
 
 #[test]
+fn normalisation_is_that_of_the_rust_library() {
+    for name in ["cifar", "imagenet", "bccd"] {
+        let of_rust = Model::open(model_path(name)).unwrap().spec().preprocessing.clone();
+        let (model, mut mean, mut deviation) = (open(name), [f32::NAN; 3], [f32::NAN; 3]);
+        // SAFETY: a live handle, and room for three values each.
+        unsafe {
+            ok(mnx_model_normalisation(model, mean.as_mut_ptr(), deviation.as_mut_ptr()));
+            mnx_model_free(model);
+        }
+        assert_eq!((mean, deviation), (of_rust.mean, of_rust.std));
+    }
+}
+
+#[test]
 fn boxes_have_the_bits_of_the_rust_library() {
     let path = picture_path("bccd/JPEGImages/BloodImage_00031.jpg");
     let model = Model::open(model_path("bccd")).unwrap();

@@ -18,6 +18,7 @@ fn null_is_a_status() {
             mnx_model_classes(null(), null_mut()),
             mnx_model_resolution(null(), null_mut()),
             mnx_model_features(null(), null_mut()),
+            mnx_model_normalisation(null(), null_mut(), null_mut()),
             mnx_model_label(null(), 0, null_mut()),
             mnx_options_new(null_mut()),
             mnx_options_set_threads(null_mut(), 1),
@@ -81,7 +82,7 @@ fn frames_of_other_sizes() {
     // SAFETY: live handles, bytes that are there, and a frame of at least `struct_size` bytes.
     unsafe {
         assert_eq!(mnx_picture_decode(file.as_ptr(), file.len(), &mut picture), mnx_status::MNX_OK);
-        for struct_size in [0, 1, size_of::<mnx_frame>() - 1] {
+        for struct_size in [0, 1, size_of::<mnx_frame>() - 1, 4097, usize::MAX] {
             frame.struct_size = struct_size;
             assert_eq!(mnx_picture_frame(picture, &mut frame), MNX_INVALID_INPUT);
             assert_eq!(frame.width, 0);

@@ -1,13 +1,31 @@
 /* Everything that a program can hand over by mistake is a status with a sentence. Run in the repository's root. */
+#define _DEFAULT_SOURCE
 #include "test.h"
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 static const size_t SHAPE[4] = {1, 3, 32, 32};
+
+/* What is no weight file is refused by its first bytes: nothing of its length is allocated. */
+static void much_memory(void) {
+#ifdef __linux__
+    const size_t len = (size_t)64 << 30;
+    mnx_model *model = NULL;
+    void *zeros = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (zeros != MAP_FAILED) {
+        EXPECT(MNX_INVALID_FILE, mnx_model_from_bytes(zeros, len, &model));
+        CHECK(munmap(zeros, len) == 0);
+    }
+#endif
+}
 
 static void models(void) {
     mnx_model *model = (mnx_model *)&checks;
     size_t number = 0, len = 0;
     bool yes = true;
     const char *label = NULL;
+    float numbers[3];
     INVALID(mnx_model_open(NULL, &model));
     CHECK(model == NULL);
     INVALID(mnx_model_open(CIFAR, NULL));
@@ -28,6 +46,7 @@ static void models(void) {
     INVALID(mnx_model_classes(NULL, &number));
     INVALID(mnx_model_resolution(NULL, &number));
     INVALID(mnx_model_features(NULL, &number));
+    INVALID(mnx_model_normalisation(NULL, numbers, numbers));
     INVALID(mnx_model_label(NULL, 0, &label));
     mnx_model_free(NULL);
 
@@ -41,6 +60,10 @@ static void models(void) {
     OK(mnx_model_from_bytes(bytes, len, &model));
     free(bytes);
     INVALID(mnx_model_classes(model, NULL));
+    INVALID(mnx_model_classes((const mnx_model *)((const char *)model + 1), &number));
+    INVALID(mnx_model_normalisation(model, NULL, numbers));
+    INVALID(mnx_model_normalisation(model, numbers, NULL));
+    OK(mnx_model_normalisation(model, numbers, numbers));
     INVALID(mnx_model_label(model, 10, &label));
     INVALID(mnx_model_label(model, SIZE_MAX, &label));
     INVALID(mnx_model_label(model, 3, NULL));
@@ -160,6 +183,8 @@ static void frames(mnx_classifier *classifier) {
                             .pixels_len = 8 * 8 * 3, .stride = 24};
     mnx_frame bad = good;
     INVALID(mnx_classifier_classify(NULL, &good, best, 3, &found));
+    CHECK(found == 0);
+    found = 9;
     INVALID(mnx_classifier_classify(classifier, NULL, best, 3, &found));
     CHECK(found == 0);
     INVALID(mnx_classifier_classify(classifier, &good, NULL, 3, &found));
@@ -172,6 +197,9 @@ static void frames(mnx_classifier *classifier) {
     } while (0)
     BAD(bad.struct_size = 0);
     BAD(bad.struct_size = 8);
+    BAD(bad.struct_size = 4097);
+    BAD(bad.struct_size = SIZE_MAX / 2);
+    BAD(bad.struct_size = SIZE_MAX);
     BAD(bad.format = 0);
     BAD(bad.format = 12345);
     BAD(bad.format = MNX_RGBA8);
@@ -246,8 +274,11 @@ static void pictures(mnx_classifier *classifier, size_t classes) {
     OK(mnx_picture_decode(bytes, len, &picture));
     free(bytes);
     INVALID(mnx_picture_frame(picture, NULL));
-    frame.struct_size = 0;
-    INVALID(mnx_picture_frame(picture, &frame));
+    const size_t sizes[] = {0, sizeof frame - 1, 4097, SIZE_MAX / 2, SIZE_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        frame.struct_size = sizes[i];
+        INVALID(mnx_picture_frame(picture, &frame));
+    }
     frame.struct_size = sizeof frame;
     OK(mnx_picture_frame(picture, &frame));
     CHECK(frame.width == 451 && frame.height == 300 && frame.struct_size == sizeof frame);
@@ -333,6 +364,7 @@ int main(void) {
     CHECK(strlen(mnx_version()) >= 5);
     CHECK(strcmp(mnx_last_error(), "") == 0);
     CHECK(strcmp(mnx_status_name(MNX_NOT_FOUND), "not found") == 0 && strcmp(mnx_status_name(-7), "unknown") == 0);
+    much_memory();
     models();
     OK(mnx_model_open(CIFAR, &model));
     options(model);

@@ -1,4 +1,5 @@
 // The C++ wrapper: every class and function of mnx.hpp once, what it throws, and that nothing is released twice.
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -64,7 +65,7 @@ void classifiers() {
     CHECK(classifier.logits(picture.frame()).size() == 10 && classifier.embedding(picture.frame()).size() == features);
     const std::vector<std::uint8_t> grey(40 * 30 * 2, 128);
     CHECK(classifier.classify(mnx::Frame(MNX_GREY8, grey.data(), grey.size(), 40, 30, 40), 2).size() == 2);
-    const auto video = mnx::Frame::nv12(MNX_NV12, grey.data(), 1200, 40, grey.data(), 600, 40, 40, 30);
+    const auto video = mnx::Frame::nv12(MNX_NV12, grey.data(), 1200, 40, 30, 40, grey.data(), 600, 40);
     CHECK(classifier.classify(video, 2).size() == 2);
     CHECK(thrown([&] { classifier.classify_bytes(grey.data(), grey.size(), 2); }) == MNX_INVALID_FILE);
     const mnx::Stopper stopper = classifier.stopper();
@@ -73,7 +74,16 @@ void classifiers() {
     stopper.resume();
     CHECK(thrown([&] { mnx::Detector detector(model); }) == MNX_INVALID_INPUT);
 
+    const mnx::Normalisation numbers = model.normalisation();
+    CHECK(numbers.mean[0] > 0 && numbers.mean[2] < 1 && numbers.deviation[0] > 0 && numbers.deviation[2] < 1);
+
     // What was moved from can be assigned to; anything else with it throws.
+    mnx::Options options, taken = std::move(options);
+    CHECK(thrown([&] { mnx::Session session(model, options); }) == MNX_INVALID_INPUT);
+    CHECK(thrown([&] { mnx::Classifier classifier(model, options); }) == MNX_INVALID_INPUT);
+    CHECK(thrown([&] { options.threads(1); }) == MNX_INVALID_INPUT);
+    options = std::move(taken);
+    CHECK(mnx::Session(model, options.threads(1)).threads() == 1);
     mnx::Model moved = std::move(model);
     CHECK(moved.classes() == 10);
     CHECK(thrown([&] { model.classes(); }) == MNX_INVALID_INPUT);
@@ -87,6 +97,12 @@ void detectors() {
     const auto found = detector.detect_file(cells);
     CHECK(found.size() > 5 && found[0].label == "WBC" && found[0].xmin < found[0].xmax);
     CHECK(detector.detect_file(cells, 2).size() == 2);
+    // No room is made for what cannot be.
+    CHECK(detector.detect_file(cells, SIZE_MAX).size() == found.size());
+    detector.score(0.0f);
+    detector.iou(1.0f);
+    detector.top(1000);
+    CHECK(detector.detect_file(cells).size() == 100 && detector.detect_file(cells, SIZE_MAX).size() == 1000);
     detector.score(0.5f);
     detector.iou(0.5f);
     detector.clip(true);
