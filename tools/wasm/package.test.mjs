@@ -200,6 +200,8 @@ test("wrong arguments", () => {
         [() => Model.fromBytes(() => 1), /found a function$/],
         [() => Picture.decode(), /^picture: expected a Uint8Array or a Uint8ClampedArray, found undefined$/],
         [() => Picture.decode(new Uint8Array(), "a\nb.png"), /^a\ufffdb.png: expected a PNG.* found an empty file$/, "InvalidFile"],
+        [() => Picture.decode(read(CAT), 5), /^name: expected a string, found a number$/],
+        [() => Picture.decode(read(CAT), { length: 1e9 }), /^name: expected a string, found an Object$/],
         [() => classifier.classify(frame, 3, 3), /^raw frame: expected 3 rows of 12 bytes, 12 bytes apart, found 24 bytes$/],
         [() => classifier.classify(frame, 0, 3), /^width: expected a whole number from 1 to 4294967295, found 0$/],
         [() => classifier.classify(frame, 3, -2), /^height: .*found -2$/],
@@ -224,6 +226,9 @@ test("wrong arguments", () => {
         [() => session.run(new Float32Array(3)), /^shape: expected four numbers.* found 0 numbers$/],
         [() => session.run(new Float32Array(3), null), /^shape: /],
         [() => session.run(new Float32Array(3), [1, 3, 1, "x"]), /^shape: .*found NaN$/],
+        [() => session.run(new Float32Array(3), { length: 1e9 }), /^shape: expected four numbers.* found 1000000000 numbers$/],
+        [() => session.run(new Float32Array(3), { length: 4, get 1() { throw 1; } }), /^shape: .*found NaN$/],
+        [() => session.features(new Float32Array(3), { get length() { throw 1; } }), /^shape: .* found 0 numbers$/],
         [() => session.run(new Float64Array(3), [1, 3, 1, 1]), /^input: expected a Float32Array, found a Float64Array$/],
         [() => session.run(new Float32Array(4), [1, 4, 1, 1]), /3/],
         [() => session.run(new Float32Array(0), [0, 3, 1, 1]), /./],
@@ -233,10 +238,39 @@ test("wrong arguments", () => {
         assert.match(found.message, message, String(what));
         assert.match(found.kind, new RegExp(kind), `${what}: ${found.message}`);
     }
+    // A shape is read by its length and its fields: what iterates over it may throw.
+    const odd = Object.assign([1, 3, 1, 1], { [Symbol.iterator]() { throw 1; } });
+    for (const shape of [odd, Uint32Array.of(1, 3, 1, 1), { ...odd, length: 4 }]) assert.equal(session.run(new Float32Array(3), shape).length, 1);
     // After all that, everything works as before.
     assert.equal(classifier.classify(frame, 3, 2, 2).length, 2);
     assert.ok(session.run(new Float32Array(3), [1, 3, 1, 1])[0].data.every(Number.isFinite));
     assert.ok(detector.detectPicture(Picture.decode(read(CELLS))).length === 3);
+});
+
+test("what wasm-bindgen and the engine check themselves has no kind", async () => {
+    const model = Model.fromBytes(read(CIFAR_INT8));
+    const [classifier, freed] = [new Classifier(model), Model.fromBytes(read(CIFAR_INT8))];
+    freed.free();
+    const frame = new Uint8Array(4);
+    for (const [what, error] of [
+        [() => new Classifier("x"), { name: "Error", message: "expected instance of Model" }],
+        [() => new Classifier(), { name: "Error", message: "expected instance of Model" }],
+        [() => new Classifier(engines.scalar.Model.fromBytes(read(CIFAR_INT8))), { name: "Error", message: "expected instance of Model" }],
+        [() => classifier.classifyPicture(model, 1), { name: "Error", message: "expected instance of Picture" }],
+        [() => freed.classes, { name: "Error", message: /null pointer/ }],
+        [() => new Classifier(freed), { name: "Error", message: /null pointer/ }],
+        [() => classifier.classify(frame, 1n, 1), { name: "TypeError" }],
+        [() => classifier.classify(frame, Symbol("width"), 1), { name: "TypeError" }],
+        [() => classifier.classify(frame, Object.create(null), 1), { name: "TypeError" }],
+    ]) {
+        assert.throws(what, error, String(what));
+        assert.throws(what, (found) => found.kind === undefined, String(what));
+    }
+    // A module that is not loaded yet, which a query makes of it.
+    const at = (path) => (path.endsWith(".js") ? new URL(`target/web/mobilenext/${path}?other`, root) : "http://127.0.0.1:1/");
+    await assert.rejects(load({ at }), { name: "TypeError" });
+    await assert.rejects(load({ at: (path) => new URL(`target/web/nowhere/${path}`, root) }), { code: "ERR_MODULE_NOT_FOUND" });
+    assert.equal(classifier.classify(frame, 1, 1, 1).length, 1);
 });
 
 test("memory that a 32-bit module does not have is an exception", () => {
@@ -285,7 +319,7 @@ test("a panic is an exception", async (context) => {
     assert.equal(module.panics(1), 2);
     const { kind, message } = thrown(() => module.panics(2));
     assert.equal(kind, "Internal");
-    assert.match(message, /^internal error, load the module again: .*index out of bounds: the len is 2 but the index is 2$/);
+    assert.match(message, /^internal error, load the module in a new worker: .*index out of bounds: the len is 2 but the index is 2$/);
 });
 
 test("how long it takes", (context) => {

@@ -14,6 +14,9 @@ import { chromium, serve } from "./browser.mjs";
 const path = (name) => new URL(`../../${name}`, import.meta.url).pathname;
 const CAT = path("testdata/pictures/chelsea.png");
 const CELLS = path("testdata/bccd/JPEGImages/BloodImage_00031.jpg");
+const OWN = path("crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx");
+/** 64 x 48 pixels of one brown, by Pillow. */
+const AVIF = "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAALQAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAAQAAAADAAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAANW1kYXQSAAoJGBV/vaICGg0IMh4cR4eF3dNNNMLAAADPyinGvZOeF0uqN53Twnr0eEA=";
 
 let browser, host, tab, folder;
 before(async () => {
@@ -34,6 +37,17 @@ const text = (id) => tab.value(`document.getElementById("${id}").innerText`);
 const ready = (page) => page.until(`document.getElementById("status").textContent.startsWith("Ready")`);
 const rested = () => tab.until("!document.body.hasAttribute('data-busy')");
 const pick = (network) => tab.value(`document.querySelector("input[value=${network}]").click()`);
+const checked = () => tab.value(`document.querySelector("input[name=network]:checked").value`);
+/** Clicks as soon as the worker has been asked for something, before it can have answered. */
+const clickDuring = (task, selector) => tab.value(`(() => {
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {
+        post.call(this, message, ...rest);
+        if (message.task !== "${task}") return;
+        Worker.prototype.postMessage = post;
+        queueMicrotask(() => document.querySelector("${selector}").click());
+    };
+})()`);
 
 test("the start loads the engine and the first network alone", () => {
     const names = host.sent.map(({ name }) => name).filter((name) => /wasm|mnx/.test(name));
@@ -102,13 +116,56 @@ test("a broken file has one clear line, and the next picture works", async () =>
     await tab.until(`document.getElementById("list").innerText.startsWith("cat") && !document.getElementById("error").textContent`);
 });
 
+test("a network that is chosen while a picture is read looks at that picture", async () => {
+    await clickDuring("decode", "input[value=bccd]");
+    await tab.choose("#file", CELLS);
+    await tab.until(`document.getElementById("facts").innerText.includes("Blood cells") && !document.getElementById("table").hidden`);
+    await rested();
+    assert.match(await text("status"), /^BloodImage_00031.jpg, 640 × 480 pixels$/);
+    assert.match(await tab.value(`document.getElementById("canvas").ariaLabel`), /^BloodImage_00031.jpg: \d+ boxes/);
+    assert.deepEqual(await tab.value(`[canvas.width, canvas.height]`), [640, 480]);
+    // Its error is shown as well.
+    await clickDuring("decode", "input[value=cifar]");
+    await tab.choose("#file", join(folder, "broken.png"));
+    await tab.until(`document.getElementById("status").textContent.startsWith("Ready")`);
+    assert.match(await text("error"), /^broken.png: expected/);
+    await tab.choose("#file", CAT);
+    await tab.until(`document.getElementById("list").innerText.startsWith("cat")`);
+    await rested();
+});
+
 test("a network of one's own", async () => {
-    await tab.choose("#file", path("crates/mnx-infer/model/mobilenext-0.35-cifar10.mnx"));
+    await tab.choose("#file", OWN);
     await tab.until(`document.querySelector("input[value=own]")?.checked && /10 classes, f32/.test(document.getElementById("choices").innerText)`);
     await tab.until(`document.getElementById("facts").innerText.includes("mobilenext-0.35-cifar10.mnx")`);
     assert.match(await text("list"), /^cat/);
-    await pick("cifar");
+    // A broken one leaves it.
+    await tab.choose("#file", join(folder, "cut.mnx"));
+    await tab.until(`document.getElementById("error").textContent.startsWith("weight file: expected 4672 bytes")`);
+    await tab.choose("#file", CAT);
+    await tab.until(`document.getElementById("facts").innerText.includes("mobilenext-0.35-cifar10.mnx")`);
+    assert.equal(await text("error"), "");
+    assert.match(await text("list"), /^cat/);
+    // What is chosen while it is opened stays chosen.
+    await clickDuring("network", "input[value=cifar]");
+    await tab.choose("#file", OWN);
+    await tab.until(`document.getElementById("facts").innerText.includes("Ten classes")`);
     await rested();
+    assert.equal(await checked(), "cifar");
+    assert.equal(await tab.value(`document.querySelectorAll("input[value=own]").length`), 1);
+});
+
+test("formats that are left to the browser", async () => {
+    const [avif, svg] = [join(folder, "brown.avif"), join(folder, "drawing.svg")];
+    writeFileSync(avif, Buffer.from(AVIF, "base64"));
+    await tab.choose("#file", avif);
+    await tab.until(`document.getElementById("status").textContent === "brown.avif, 64 × 48 pixels"`);
+    const [r, g, b] = await tab.value(`[...canvas.getContext("2d").getImageData(32, 24, 1, 1).data]`);
+    assert.ok(Math.abs(r - 200) < 8 && Math.abs(g - 120) < 8 && Math.abs(b - 40) < 8, `${[r, g, b]}`);
+    // No browser makes pixels of a drawing in a worker.
+    writeFileSync(svg, `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8"/></svg>`);
+    await tab.choose("#file", svg);
+    await tab.until(`document.getElementById("error").textContent.startsWith("drawing.svg: expected a PNG, JPEG")`);
 });
 
 test("a pasted picture", async () => {
@@ -127,6 +184,24 @@ test("the camera, and its end", async () => {
     assert.equal(await tab.value(`document.getElementById("camera").getAttribute("aria-pressed")`), "true");
     await tab.value(`document.getElementById("camera").click()`);
     await tab.until(`document.getElementById("camera").innerText === "Use the camera"`);
+});
+
+test("after the camera the picture before comes back in its own size", async () => {
+    await tab.choose("#file", CAT);
+    await tab.until(`document.getElementById("list").innerText.startsWith("cat")`);
+    await rested();
+    const [click, size] = [() => tab.value(`document.getElementById("camera").click()`), () => tab.value(`[canvas.width, canvas.height]`)];
+    await click();
+    await tab.until(`document.getElementById("status").textContent === "The camera is on." && document.querySelectorAll("#list li").length === 5`);
+    assert.notDeepEqual(await size(), [451, 300]);
+    await click();
+    await tab.until(`document.getElementById("camera").innerText === "Use the camera"`);
+    await pick("imagenet");
+    await tab.until(`document.getElementById("facts").innerText.includes("ImageNet")`);
+    assert.match(await text("status"), /^chelsea.png/);
+    assert.deepEqual(await size(), [451, 300]);
+    await pick("cifar");
+    await rested();
 });
 
 test("everything can be reached by keyboard, and has a name", async () => {
@@ -199,19 +274,42 @@ test("a fault of the engine is one line, and the page goes on", async () => {
     // A worker that answers as one whose module has ended.
     const broken = await browser.open(host.url, 800, 800);
     await ready(broken);
+    await broken.choose("#file", OWN);
+    await broken.until(`document.querySelector("input[value=own]")?.checked`);
     await broken.value(`(() => {
         const post = Worker.prototype.postMessage;
         Worker.prototype.postMessage = function (message, ...rest) {
             if (message.task !== "decode") return post.call(this, message, ...rest);
             Worker.prototype.postMessage = post;
-            this.onmessage({ data: { id: message.id, error: { kind: "Internal", message: "internal error, load the module again: made up" } } });
+            const answer = { data: { id: message.id, error: { kind: "Internal", message: "internal error: made up" } } };
+            this.onmessage(answer);
+            this.onmessage(answer); // As one that comes when nobody waits for it any more.
         };
     })()`);
     await broken.choose("#file", CAT);
     await broken.until(`document.getElementById("error").textContent.startsWith("internal error")`);
     await broken.choose("#file", CAT);
     await broken.until(`document.getElementById("list").innerText.startsWith("cat") && !document.getElementById("error").textContent`);
+    // The user's own network has gone with the worker that had it.
+    assert.equal(await broken.value(`document.querySelector("input[name=network]:checked").value`), "cifar");
+    assert.equal(await broken.value(`document.querySelector("input[value=own]")`), null);
     assert.deepEqual(broken.faults, []);
+});
+
+test("a picture that is pasted before the engine is there", async () => {
+    const early = await browser.open("about:blank", 800, 800);
+    const source = `document.addEventListener("DOMContentLoaded", () => {
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File([Uint8Array.from(atob("${readFileSync(CAT).toString("base64")}"), (c) => c.charCodeAt(0))], "early.png"));
+        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+        window.before = document.getElementById("status").textContent;
+    })`;
+    await early.send("Page.addScriptToEvaluateOnNewDocument", { source });
+    await early.send("Page.navigate", { url: host.url });
+    await early.until(`document.getElementById("list").innerText.startsWith("cat")`);
+    assert.equal(await early.value("before"), "Starting…");
+    assert.match(await early.value(`document.getElementById("status").textContent`), /^early.png, /);
+    assert.deepEqual(early.faults, []);
 });
 
 test("a build without SIMD", async () => {

@@ -28,11 +28,14 @@ pub fn count(what: &str, value: f64, least: u32) -> Result<usize, Failure> {
 /// # Errors
 /// `InvalidInput` if there are not four whole numbers.
 pub fn shape(values: &[f64]) -> Result<[usize; 4], Failure> {
-    let &[n, c, h, w] = values else {
-        let found = format!("{} numbers", values.len());
-        return Err(Failure::input("shape", "four numbers: pictures, channels, rows, columns", found));
-    };
+    let &[n, c, h, w] = values else { return Err(not_four(values.len() as f64)) };
     Ok([count("shape", n, 0)?, count("shape", c, 0)?, count("shape", h, 0)?, count("shape", w, 0)?])
+}
+
+/// The error for a shape of another length than four.
+#[must_use]
+pub fn not_four(length: f64) -> Failure {
+    Failure::input("shape", "four numbers: pictures, channels, rows, columns", format!("{length} numbers"))
 }
 
 /// Makes `buffer` so long, with zeros where it grows.

@@ -20,12 +20,13 @@ impl From<Failure> for JsValue {
     }
 }
 
-/// Makes panics throw an exception of the kind `Internal`. None is known; after one the module must not be used any more.
+/// Makes panics throw an exception of the kind `Internal`. None is known; after one the module must not be used any
+/// more. Engines keep a module for as long as a worker or program lives, so it takes a new one to load it again.
 pub fn panics_are_exceptions() {
     // Elsewhere there is nobody who could catch it.
     #[cfg(target_family = "wasm")]
     std::panic::set_hook(Box::new(|panic| {
-        let message = format!("internal error, load the module again: {panic}").replace('\n', " ");
+        let message = format!("internal error, load the module in a new worker: {panic}").replace('\n', " ");
         wasm_bindgen::throw_val(thrown(&Failure { kind: "Internal".into(), message }))
     }));
 }

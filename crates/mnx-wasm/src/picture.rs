@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::arguments::resize;
 use crate::failure::{Failure, named};
-use crate::objects::bytes;
+use crate::objects::{bytes, kind_of};
 
 /// A decoded, upright picture.
 #[wasm_bindgen]
@@ -21,12 +21,18 @@ impl Picture {
     /// `name`.
     ///
     /// # Errors
-    /// `InvalidFile` for what is no picture or a damaged one; `Limit`, `Memory` for one that is too large.
+    /// `InvalidFile` for what is no picture or a damaged one; `InvalidInput` for another type of `file` or `name`; `Limit`,
+    /// `Memory` for one that is too large.
     pub fn decode(
         #[wasm_bindgen(unchecked_param_type = "Uint8Array")] file: &JsValue,
-        name: Option<String>,
+        #[wasm_bindgen(unchecked_optional_param_type = "string")] name: &JsValue,
     ) -> Result<Picture, JsValue> {
-        let name = name.as_deref().unwrap_or("picture");
+        let name = match name.as_string() {
+            Some(name) => name,
+            None if name.is_undefined() || name.is_null() => "picture".into(),
+            None => return Err(Failure::input("name", "a string", kind_of(name)).into()),
+        };
+        let name = name.as_str();
         let mut own = Vec::new();
         bytes(name, file, &mut own)?;
         let picture = mnx::Picture::decode(&own).map_err(|error| named(error, name));

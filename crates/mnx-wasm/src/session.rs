@@ -1,10 +1,10 @@
 //! Plain tensors in, plain tensors out.
 
-use js_sys::{Array, Number};
+use js_sys::{Array, Reflect};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::arguments::shape;
+use crate::arguments::{not_four, shape};
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::objects::{floats, object, tensor_fields};
@@ -71,17 +71,12 @@ impl Session {
     }
 }
 
-/// A shape. What is no number becomes NaN, which no shape has.
+/// A shape. What is no number, or cannot be read, becomes NaN, which no shape has; what has no length is empty.
 fn numbers(list: &NumberList) -> Result<[usize; 4], Failure> {
-    // `Array.from` throws for null and undefined.
-    if list.is_null() || list.is_undefined() {
-        return shape(&[]);
+    // Field by field: an iterator of the caller's may have no end, and what it throws would leave the session borrowed.
+    let field = |name: &JsValue| Reflect::get(list, name).ok().and_then(|value| value.as_f64());
+    match field(&"length".into()).unwrap_or(0.0) {
+        4.0 => shape(&[0, 1, 2, 3].map(|index| field(&index.into()).unwrap_or(f64::NAN))),
+        length => Err(not_four(length)),
     }
-    let list = Array::from(list);
-    // Four are enough to say what is wrong with more.
-    if list.length() != 4 {
-        return shape(&vec![0.0; list.length().min(64) as usize]);
-    }
-    let values: Vec<f64> = list.iter().map(|value| value.as_f64().unwrap_or(Number::NAN)).collect();
-    shape(&values)
 }

@@ -51,7 +51,12 @@ export interface Output extends Tensor {
     name: string;
 }
 
-/** What all functions throw. */
+/**
+ * What functions throw.
+ *
+ * Some errors have no `kind`: a `TypeError` for a BigInt, a symbol or an object without a number where a number is expected,
+ * an `Error` for an object of another class or one after `free()`, and what `fetch` and `import` throw inside `load`.
+ */
 export interface MnxError extends Error {
     name: "MnxError";
     kind: "InvalidInput" | "InvalidFile" | "Unsupported" | "Limit" | "Memory" | "Internal" | "NotFound" | "Io";

@@ -12,6 +12,7 @@ let chosen; // one of them
 let current; // what the canvas shows: { bitmap, width, height, name }
 let camera; // the stream, while there is one
 let turn = 0; // of what was asked last: answers to what was asked before it are not shown
+let newest = 0; // of the picture that was opened last: the worker keeps it, so it is shown whatever was asked since
 
 // ---- the worker ----
 
@@ -23,38 +24,52 @@ function inside(path) {
 
 function startWorker() {
     const own = inside("worker.js");
-    const url = own ? URL.createObjectURL(new Blob([own], { type: "text/javascript" })) : "worker.js";
+    startWorker.url ??= own ? URL.createObjectURL(new Blob([own], { type: "text/javascript" })) : "worker.js";
     // From a disk, modules are not let into workers.
-    worker = new Worker(url, { type: own ? "classic" : "module" });
-    const waiting = new Map();
+    worker = new Worker(startWorker.url, { type: own ? "classic" : "module" });
     worker.onmessage = ({ data: { id, result, error } }) => {
-        const { resolve, reject } = waiting.get(id);
+        if (error) waiting.get(id)?.reject(error);
+        else waiting.get(id)?.resolve(result);
         waiting.delete(id);
-        if (error) reject(error);
-        else resolve(result);
     };
     worker.onerror = (event) => {
         event.preventDefault();
         const message = event.message || "this browser cannot start the engine (a module in a worker)";
-        for (const { reject } of waiting.values()) reject({ kind: "Internal", message });
-        waiting.clear();
+        giveUp({ kind: "Internal", message });
     };
-    let id = 0;
-    return (task, fields = {}, transfer = []) =>
-        new Promise((resolve, reject) => {
-            waiting.set(++id, { resolve, reject });
-            worker.postMessage({ id, task, ...fields }, transfer);
-        });
 }
 
-let ask;
 let worker;
+let asked = 0; // how many questions, by all workers
+const waiting = new Map(); // for answers of this worker, by the question's number: { resolve, reject }
 
-/** After a fault of the engine its module cannot be used any more. */
-async function again() {
+/** The worker's answer. */
+function ask(task, fields = {}, transfer = []) {
+    return new Promise((resolve, reject) => {
+        const id = ++asked;
+        waiting.set(id, { resolve, reject });
+        worker.postMessage({ id, task, ...fields }, transfer);
+    });
+}
+
+/** Nothing that was asked will be answered. */
+function giveUp(error) {
+    const left = [...waiting.values()];
+    waiting.clear();
+    for (const { reject } of left) reject(error);
+}
+
+/** After a fault of the engine its module cannot be used any more. The user's own network, which it had, may be what is wrong. */
+async function again(message) {
     worker.terminate();
-    ask = startWorker();
+    giveUp({ message });
+    startWorker();
     noPicture();
+    removeOwn();
+    if (chosen.id === "own") {
+        chosen = networks[0];
+        document.querySelector(`input[value="${chosen.id}"]`).checked = true;
+    }
     await ask("start", begin.parts);
 }
 
@@ -67,13 +82,13 @@ async function begin() {
     const paths = ["mobilenext/index.js", ...models.map((model) => model.file)];
     for (const name of ["simd128", "scalar"]) paths.push(`mobilenext/${name}/mobilenext.js`, `mobilenext/${name}/mobilenext_bg.wasm`);
     const assets = list && Object.fromEntries(paths.map((path) => [path, inside(path)]).filter((entry) => entry[1]));
-    ask = startWorker();
+    startWorker();
     begin.parts = { build, assets, list: models };
     const { isa, version } = await ask("start", begin.parts);
     begin.engine = `${version}, ${isa}${isa === "scalar" && build === undefined ? ": this browser has no SIMD, so it takes longer" : ""}`;
     networks.forEach(addChoice);
     for (const id of ["camera", "example", "file"]) $(id).disabled = false;
-    await choose(networks[0]);
+    choose(networks[0]);
 }
 
 async function text(path) {
@@ -112,35 +127,47 @@ async function openNetwork(file) {
     await guarded(async (mine) => {
         say(`Opening ${file.name}…`);
         const found = await ask("network", { model: "own", file });
-        document.querySelector("input[value=own]")?.parentElement.remove();
-        const about = `${found.classes} classes, ${found.arithmetic}`;
-        chosen = { id: "own", name: file.name, about };
-        addChoice(chosen).checked = true;
-        if (mine() && current && !camera) await look(mine);
+        removeOwn();
+        const network = { id: "own", name: file.name, about: `${found.classes} classes, ${found.arithmetic}` };
+        const input = addChoice(network);
+        // What was chosen since stays chosen, but for the network that this one replaces.
+        if (!mine() && chosen.id !== "own") return;
+        chosen = network;
+        input.checked = true;
+        if (!mine()) return;
+        if (current && !camera) await look(mine);
         else say(`${file.name} is open.`);
     });
+}
+
+function removeOwn() {
+    document.querySelector("input[value=own]")?.parentElement.remove();
 }
 
 // ---- pictures ----
 
 async function open(file) {
-    if (!file) return;
+    // Files may be dropped and pasted before the engine is there.
+    if (!file || !(await started)) return;
     if (/\.mnx$/i.test(file.name)) return openNetwork(file);
     stopCamera();
+    const own = ++newest;
     await guarded(async (mine) => {
         say(`Reading ${file.name}…`);
         let shown;
         try {
             shown = await ask("decode", { file });
         } catch (error) {
-            if (mine()) noPicture();
-            throw error;
+            if (own !== newest && error.kind !== "Internal") return;
+            noPicture();
+            return fail(error);
         }
-        if (!mine()) return;
+        if (own !== newest) return shown.bitmap.close();
         current?.bitmap.close();
         current = { ...shown, name: file.name };
-        draw(current.bitmap, current.bitmap.width, current.bitmap.height);
-        await look(mine);
+        if (!camera) draw(current.bitmap, current.bitmap.width, current.bitmap.height);
+        // If a network was chosen meanwhile, it looks when it is there.
+        if (mine()) await look(mine);
     });
 }
 
@@ -173,7 +200,7 @@ async function guarded(work) {
 }
 
 function fail({ kind, message }) {
-    if (kind === "Internal" && begin.engine) again().catch(() => {});
+    if (kind === "Internal" && begin.engine) again(message).catch(() => {});
     say("");
     $("error").textContent = message;
     clear();
@@ -215,6 +242,7 @@ function stopCamera() {
     camera.getTracks().forEach((track) => track.stop());
     camera = undefined;
     turn++;
+    delete document.body.dataset.busy;
     $("video").srcObject = null;
     $("camera").textContent = "Use the camera";
     $("camera").setAttribute("aria-pressed", "false");
@@ -240,6 +268,7 @@ async function film(video, stream) {
             $("error").textContent = "";
             show(seen, { width, height }, "camera");
         } catch (error) {
+            if (camera !== stream) return;
             stopCamera();
             fail(error);
         }
@@ -255,7 +284,8 @@ function draw(image, width, height) {
 }
 
 function show(seen, picture, name) {
-    if (!camera && current) context.drawImage(current.bitmap, 0, 0);
+    // The camera may have left the canvas with another size.
+    if (!camera && current) draw(current.bitmap, current.bitmap.width, current.bitmap.height);
     $("table").hidden = !seen.boxes;
     const summary = seen.boxes ? showBoxes(seen.boxes, picture) : showClasses(seen.classes);
     canvas.setAttribute("aria-label", `${name}: ${summary}`);
@@ -378,5 +408,6 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
 
 for (const id of ["camera", "example", "file"]) $(id).disabled = true;
-if (typeof WebAssembly === "undefined") fail({ message: "this page needs a browser with WebAssembly" });
-else begin().catch(fail);
+/** Whether the engine is there, once that is known. */
+const started = (typeof WebAssembly === "undefined" ? Promise.reject({ message: "this page needs a browser with WebAssembly" }) : begin())
+    .then(() => true, fail);

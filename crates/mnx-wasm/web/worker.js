@@ -7,7 +7,7 @@ let picture; // the last one: { pixels, width, height, decodeMs }
 const networks = new Map(); // by id: { model, runner }
 
 /** Formats that browsers decode and the library does not. */
-const BROWSERS_OWN = /^image\/(avif|heic|heif|jxl|svg\+xml|x-icon|vnd\.microsoft\.icon)$/;
+const BROWSERS_OWN = /^image\/(avif|heic|heif|jxl|x-icon|vnd\.microsoft\.icon)$/;
 
 const tasks = {
     async start({ build, assets, list }) {
@@ -56,13 +56,14 @@ async function answer(data) {
         const result = await tasks[data.task](data);
         self.postMessage({ id: data.id, result }, result.bitmap ? [result.bitmap] : []);
     } catch (error) {
-        // A trap of the module, as a stack that is too deep, leaves it as it was then: it cannot go on.
-        const kind = error.kind ?? (error instanceof WebAssembly.RuntimeError ? "Internal" : "Io");
+        // A trap of the module leaves it as it was then: it cannot go on. A stack that is too deep is a RangeError in V8, an
+        // InternalError in Firefox.
+        const kind = error.kind ?? (/^(RuntimeError|RangeError|InternalError)$/.test(error.name) ? "Internal" : "Io");
         self.postMessage({ id: data.id, error: { kind, message: error.message.replace(/\s+/g, " ") } });
     }
 }
 
-/** Where files are that came with the page itself, in one file: each is a URL of its own. */
+/** Where files are that came with the page itself, in one file: each is a URL of its own, as long as the worker lives. */
 function locator(assets) {
     const urls = new Map();
     return (path) => {
@@ -75,15 +76,16 @@ function locator(assets) {
 }
 
 async function network(id, file) {
-    if (file) close(id);
-    if (!networks.has(id)) {
+    if (file || !networks.has(id)) {
         const bytes = file ? await file.arrayBuffer() : await fetched(models.find((model) => model.id === id));
         const model = engine.Model.fromBytes(new Uint8Array(bytes));
         const runner = model.isDetector ? new engine.Detector(model) : new engine.Classifier(model);
-        networks.set(id, { model, runner });
         // The first run lays memory out.
         const side = model.resolution;
         run(runner, { pixels: new Uint8Array(4 * side * side), width: side, height: side });
+        // A file that cannot be opened leaves the one before.
+        close(id);
+        networks.set(id, { model, runner });
     }
     return networks.get(id);
 }
