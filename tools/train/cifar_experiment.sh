@@ -11,7 +11,7 @@
 #
 #     PYTHON=python3  MNX_INFER=target/release/mnx-infer  WIDTH=0.35  SEEDS="1 2 3"  EPOCHS=10  LONG_EPOCHS=24  OTHER_EPOCHS=10  THREADS=1
 #
-# Exit code 2: skipped, for something that it needs is not there.
+# Exit code 77: skipped, for something that it needs is not there.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 1; }
 data=$(realpath "$1") out=$(realpath -m "$2") mode=${3-}
@@ -24,8 +24,8 @@ records=${RECORDS:-$root/docs/records/cifar10}
 document=${DOCUMENT:-$root/docs/comparison.md}
 
 [ -d "$data/train" ] && [ -d "$data/test" ] || { echo "cifar_experiment.sh: $data: expected folders train and test" >&2; exit 1; }
-"$python" -c 'import torch, safetensors, PIL' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 2; }
-[ -x "$mnx" ] || { echo "SKIPPED: there is no $mnx: cargo build --release -p mnx-infer"; exit 2; }
+"$python" -c 'import torch, safetensors, PIL' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 77; }
+[ -x "$mnx" ] || { echo "SKIPPED: there is no $mnx: cargo build --release -p mnx-infer"; exit 77; }
 
 # Network, recipe, epochs, seed. First the one to stand beside the embedded MobileNeXt, then seeds in turn, then the other recipe.
 plan() {

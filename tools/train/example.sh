@@ -4,14 +4,14 @@
 #     tools/train/example.sh OUT        # an empty or new folder
 #
 # The pictures are parts of the two in testdata/pictures, cut out at random: 20 of a cat, 20 of a rocket. What may be set, with its default:
-# PYTHON=python3  MNX_INFER=target/release/mnx-infer. Exit code 2: skipped, for something that it needs is not there.
+# PYTHON=python3  MNX_INFER=target/release/mnx-infer. Exit code 77: skipped, for something that it needs is not there.
 set -euo pipefail
 [ $# = 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 1; }
 root=$(cd "$(dirname "$0")/../.." && pwd)
-python=$(command -v "${PYTHON:-python3}") || { echo "SKIPPED: there is no ${PYTHON:-python3}"; exit 2; }
+python=$(command -v "${PYTHON:-python3}") || { echo "SKIPPED: there is no ${PYTHON:-python3}"; exit 77; }
 mnx=$(realpath -m "${MNX_INFER:-$root/target/release/mnx-infer}")
-"$python" -c 'import torch, safetensors, PIL' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 2; }
-[ -x "$mnx" ] || { echo "SKIPPED: there is no $mnx: cargo build --release -p mnx-infer"; exit 2; }
+"$python" -c 'import torch, safetensors, PIL' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 77; }
+[ -x "$mnx" ] || { echo "SKIPPED: there is no $mnx: cargo build --release -p mnx-infer"; exit 77; }
 
 mkdir -p "$1"
 cd "$1"

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from options import Bad
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
+# Grey of 16 bits, 32 bits, and floating point. Pillow would cut off what is above 255 instead of scaling it: nearly all would be white.
+UNSCALED = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 CHUNK = 256
 LISTED = 10
 
@@ -130,12 +132,13 @@ class Pictures:
 
     def __init__(self, split: Split, labels: list[str], prepare, memory: Memory, pool: ThreadPoolExecutor, progress=lambda name, done, count: None):
         self.prepare, self.kept = prepare, {}
-        files, classes = [], []
+        files, classes, first = [], [], {}  # of a class: the first picture that cannot be read, and why
         for start in range(0, len(split.files), CHUNK):
             part = split.files[start : start + CHUNK]
             for place, (path, pixels) in enumerate(zip(part, pool.map(self.attempt, part)), start):
                 if isinstance(pixels, str):
                     split.unreadable.append((path, pixels))
+                    first.setdefault(split.classes[place], (path, pixels))
                     continue
                 if memory.takes(pixels):
                     self.kept[len(files)] = pixels
@@ -144,7 +147,8 @@ class Pictures:
             progress(split.name, min(start + CHUNK, len(split.files)), len(split.files))
         for number, label in enumerate(labels):
             if number not in classes:
-                raise Bad(f"{split.unreadable[0][0].parent}: none of the pictures of class {label} in {split.name} can be read: {split.unreadable[0][1]}")
+                path, reason = first[number]
+                raise Bad(f"{path}: none of the pictures of class {label} in {split.name} can be read, this one for: {reason}")
         split.files, split.classes = files, classes
         self.files, self.classes = files, classes
 
@@ -155,6 +159,8 @@ class Pictures:
         """The pixels, or why there are none."""
         try:
             with Image.open(path) as picture:
+                if picture.mode in UNSCALED:
+                    return f"its pixels are of Pillow's mode {picture.mode}, more than 8 bits of grey: expected 8"
                 return np.asarray(self.prepare(ImageOps.exif_transpose(picture).convert("RGB")))
         except (OSError, ValueError, SyntaxError, TypeError, MemoryError, Image.DecompressionBombError) as error:
             return " ".join(str(error).split()) or type(error).__name__

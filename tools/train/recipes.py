@@ -5,6 +5,8 @@
 | mobilenetv2 | MobileNetV2's paper and the authors' released code |
 | resnet | the code of MobileNeXt's authors, whose networks in ResNet's manner it trained |
 | one-cycle | how this project's own CIFAR-10 network was trained |
+
+docs/train.md says what was taken from where, and what is this project's own choice.
 """
 
 import math
@@ -32,7 +34,8 @@ RECIPES = {
     "one-cycle": Recipe(rate=0.12, batch=128, decay=5e-4, smoothing=0.05, average=0.998, colour=0.0),
 }
 
-# The rate of `mobilenetv2` falls by this factor in each of so many epochs; in fewer ones it falls as far, so faster.
+# The rate of `mobilenetv2` falls by this factor so many times, in any number of epochs. The factor is the paper's, for an epoch each. The
+# paper names no number of epochs: 300 is this project's choice.
 FACTOR, EPOCHS = 0.98, 300
 # `resnet` warms up for 3 of 200 epochs, and ends at this share of the highest rate.
 WARM_UP, WARM_UP_FROM, LEAST = 3 / 200, 1e-3, 1e-4

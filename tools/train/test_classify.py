@@ -354,6 +354,10 @@ class Runs(Folder):
         self.assertEqual(printed.count("cannot be read are left out"), 1 if "2 that cannot" in printed else 2)
         self.assertIn("blue/a.jpg: cannot identify image file", printed)
         self.assertIn("blue/b.png: ", printed)
+        # Grey of 16 bits would be white, as Pillow converts it: left out like a broken file.
+        Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(self.data / "blue/c.png")
+        self.out = self.root / "deep"
+        self.assertRegex(self.run_tool("--epochs", "1"), r"blue/c\.png: its pixels are of Pillow's mode I(;16)?, more than 8 bits")
         self.out = self.root / "none"
         (self.data / "empty").mkdir()
         self.assertIn("empty: the class has no pictures", self.run_tool(fails=True))
@@ -362,7 +366,8 @@ class Runs(Folder):
         for number in range(2, 6):
             (self.data / f"empty/{number}.png").write_bytes(b"broken")
         (self.data / "empty/1.png").write_bytes(b"broken")
-        self.assertIn("none of the pictures of class empty in", self.run_tool(fails=True))
+        # The message names a picture of that class, though `blue` has one that cannot be read, too.
+        self.assertRegex(self.run_tool(fails=True), r"data/empty/\d\.png: none of the pictures of class empty in .*, this one for: cannot identify")
         shutil.rmtree(self.data / "empty")
         (self.data / "train").mkdir()
         (self.data / "red sky").rename(self.data / "train/red sky")

@@ -89,7 +89,10 @@ class Worker:
         with self.written.open_output_stream(temporary) as stream:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), stream)
         self.written.move(temporary, f"{self.output}/{part['name']}")
-        self.written.delete_file(attempts)
+        try:
+            self.written.delete_file(attempts)
+        except FileNotFoundError:
+            pass  # another worker did the same part, and was faster
         unreadable = sum(row["error"] is not None for row in rows)
         seconds = time.perf_counter() - began
         return {"pictures": len(rows), "unreadable": unreadable, "seconds": seconds, "waited": waited, "memory": peak_memory()}
@@ -125,8 +128,22 @@ class Worker:
                 if file.size() > LARGEST:
                     return path, None, f"expected at most {LARGEST} bytes, found {file.size()}"
                 return path, file.readall(), None
-        except (FileNotFoundError, PermissionError) as error:
+        except FileNotFoundError as error:
+            if not self.input_is_there():
+                raise Refused(f"{self.input}: expected the folder of pictures, found none, or nothing in it") from error
             return path, None, f"{type(error).__name__}: {one_line(error)}"
+        except PermissionError as error:
+            return path, None, f"{type(error).__name__}: {one_line(error)}"
+
+    def input_is_there(self):
+        """Whether INPUT is a folder with something in it. A disk that is away leaves no folder, or an empty one."""
+        if isinstance(self.files, pyarrow.fs.LocalFileSystem):
+            try:
+                with os.scandir(self.input) as entries:
+                    return next(entries, None) is not None
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return self.files.get_file_info(self.input).type == pyarrow.fs.FileType.Directory
 
     def table(self, part):
         """The same for the rows of a table's row group."""

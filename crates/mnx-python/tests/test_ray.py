@@ -247,6 +247,44 @@ def test_a_part_that_kills_its_workers(ray_batch, folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [part["name"]] and ray_batch.left([part], str(tmp_path)) == []
 
 
+def test_two_workers_at_one_part(ray_batch, folder, tmp_path):
+    """Without Ray, which may repeat a part while its first worker still lives."""
+    part = {"name": "part-000007.parquet", "pictures": ["00/000001.jpeg", "00/000002.jpeg"]}
+    first, second = (ray_batch.Worker(mobilenext.Model.embedded(), {"input": str(folder)}, str(tmp_path)) for _ in range(2))
+    answer = first.answer
+
+    def meanwhile(data):
+        if not parts(tmp_path):
+            assert second.part(part)["pictures"] == 2
+        return answer(data)
+
+    first.answer = meanwhile
+    assert first.part(part)["pictures"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == [part["name"]]
+
+
+def test_a_disk_that_is_away(ray_batch, tmp_path):
+    """Without Ray: a picture that is gone is a row; if the whole folder is gone or empty, that is no property of its pictures."""
+    pictures, output = tmp_path / "pictures", tmp_path / "output"
+    pictures.mkdir()
+    output.mkdir()
+    (pictures / "b.jpg").write_bytes(b"no picture")
+    part = {"name": "part-000000.parquet", "pictures": ["a.jpg", "b.jpg"]}
+
+    def failure():
+        worker = ray_batch.Worker(mobilenext.Model.embedded(), {"input": str(pictures)}, str(output))
+        return worker({"part": [json.dumps(part)]})["failure"][0]
+
+    assert failure() == "" and rows(output)["a.jpg"]["error"].startswith("FileNotFoundError: ")
+    parts(output)[0].unlink()
+    (pictures / "b.jpg").unlink()
+    wanted = f"part-000000.parquet: {pictures}: expected the folder of pictures, found none, or nothing in it"
+    assert failure() == wanted
+    pictures.rmdir()
+    assert failure() == wanted
+    assert not parts(output)
+
+
 def refused(main, capsys, *arguments):
     """The one line that it says, and the exit code."""
     try:
