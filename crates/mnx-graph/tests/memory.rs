@@ -4,11 +4,15 @@
 //! and lists of layers have, is small. Each case runs with room for everything and then, again and again, with less.
 #![cfg(target_pointer_width = "64")]
 
+#[path = "common/kept.rs"]
+mod kept;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kept::kept_at;
 use mnx_graph::quantize::{Calibration, Comparison, Options, quantize};
 use mnx_graph::{Error, Model, OpenOptions, Session, SessionOptions, Spec, init};
 use mnx_tensor::{ErrorKind, Tensor};
@@ -122,14 +126,7 @@ fn init_says_so() {
 fn opening_says_so() {
     let _one = one();
     // On Linux a file is read onto huge pages, which are not the allocator's. Bytes that are not aligned are copied.
-    let file = init(&spec("mobilenetv2", 0.5), 1).unwrap();
-    let bytes: &'static mut [u8] = Vec::leak(vec![0; file.len() + 128]);
-    let start = (bytes.as_ptr() as usize).next_multiple_of(64) - bytes.as_ptr() as usize + 4;
-    let (_, bytes) = bytes.split_at_mut(start);
-    let bytes = &mut bytes[..file.len()];
-    bytes.copy_from_slice(&file);
-    let bytes: &'static [u8] = bytes;
-    assert!(!(bytes.as_ptr() as usize).is_multiple_of(64));
+    let bytes = kept_at(&init(&spec("mobilenetv2", 0.5), 1).unwrap(), 4);
     with_less("a copy of a file", || Model::from_bytes(bytes));
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use std::path::{Path, PathBuf};
 
+use common::kept::kept_at;
 use common::{Parts, numbered, small_file, small_int8_file, small_spec};
 use mnx_conv::Packing;
 use mnx_graph::{
@@ -176,20 +177,12 @@ fn numbers_in_the_header_survive() {
 #[test]
 fn bytes_are_used_in_place_where_they_are_aligned_and_copied_elsewhere() {
     for offset in [0, 1, 4, 32, 63] {
-        let bytes = leak_at(&small_file(), offset);
+        let bytes = kept_at(&small_file(), offset);
         let model = Model::from_bytes(bytes).unwrap();
         assert_numbered(&model);
         let inside = bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast());
         assert_eq!(inside, offset == 0, "at offset {offset}");
     }
-}
-
-/// `bytes` at `offset` past a multiple of 64.
-fn leak_at(bytes: &[u8], offset: usize) -> &'static [u8] {
-    let memory: &'static mut [u8] = vec![0; bytes.len() + 128].leak();
-    let start = memory.as_ptr().align_offset(64) + offset;
-    memory[start..start + bytes.len()].copy_from_slice(bytes);
-    &memory[start..start + bytes.len()]
 }
 
 #[test]
@@ -370,7 +363,7 @@ fn a_writer_refuses_what_a_reader_would() {
 #[test]
 fn owned_and_borrowed_bytes_open() {
     assert_numbered(&Model::from_bytes(Cow::Owned(small_file())).unwrap());
-    assert_numbered(&Model::from_bytes(small_file().leak() as &'static [u8]).unwrap());
+    assert_numbered(&Model::from_bytes(kept_at(&small_file(), 0)).unwrap());
 }
 
 /// The fuzzer starts from a file that opens; embedded, it is used in place.

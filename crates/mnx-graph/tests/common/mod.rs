@@ -1,6 +1,8 @@
 //! A small network and its weight file, taken apart and put together again.
 #![allow(dead_code)]
 
+pub mod kept;
+
 use mnx_graph::{
     Int8Weights, Layer, LayerWeights, Limits, Network, Quantization, Spec, Weights, write_model, write_quantized,
 };
