@@ -74,8 +74,11 @@
 //! A [`Model`] never changes: clones share it, any number of threads can use it. A [`Session`] is one stream of inferences;
 //! give each thread its own. `SessionOptions::threads` says how many threads work on *one* inference (default: as many as
 //! there are physical cores): good for latency. For throughput, run one session of one thread per core, as the example
-//! `service` does; a [`Pool`] lends them to threads that come and go. A [`Stopper`] ends an inference from another thread. Helpers come from a pool that sessions share or from one of your own (`SessionOptions::pool`); the calling
-//! thread never waits for a helper that has not started, so sessions can share a pool, and a busy one costs time only.
+//! `service` does. A [`Pool`] lends sessions to threads that come and go; where these are more than the cores, let the threads
+//! of a [`ThreadPool`] run them ([`ThreadPool::run`]). A [`Stopper`] ends an inference from another thread.
+//!
+//! Helpers come from a pool that sessions share or from one of your own (`SessionOptions::pool`); the calling thread never
+//! waits for a helper that has not started, so sessions can share a pool, and a busy one costs time only.
 //!
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
 //! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`], and simd128 on WebAssembly, round twice.

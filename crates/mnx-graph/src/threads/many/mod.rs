@@ -77,6 +77,29 @@ impl ThreadPool {
         self.threads.current_num_threads()
     }
 
+    /// Runs `work` on one of the threads and waits for it: who comes while all are at work waits for a turn, first come first
+    /// served. A panic goes on in the caller. On one of the threads itself, and in a fork, `work` runs right here.
+    ///
+    /// A service has more callers than cores. If each ran its session itself, the system would stop some of them half way for
+    /// others, and throughput and the slowest tenth would suffer.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// # let mut spec = mnx_graph::Spec::family("mobilenext-cifar").unwrap();
+    /// # spec.width = 0.1;
+    /// # let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let pool = mnx_graph::ThreadPool::new(2)?;
+    /// let mut session = mnx_graph::Session::with(&model, mnx_graph::SessionOptions::new().threads(1))?;
+    /// let picture = mnx_tensor::Tensor::from_vec([1, 3, 8, 8], vec![0.5; 192])?;
+    /// let logits = pool.run(|| Ok::<_, mnx_graph::Error>(session.run(picture.view())?.data().to_vec()))?;
+    /// assert_eq!(logits.len(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        if self.is_here() { self.threads.install(work) } else { work() }
+    }
+
     /// Whether this process has the threads. A fork of it has not: there is nobody to wake, and what they had locked at that
     /// moment stays locked.
     fn is_here(&self) -> bool {
@@ -287,8 +310,39 @@ impl<W: Watch> Job for Worker<'_, W> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::{Model, Session, SessionOptions, Spec};
+
+    #[test]
+    fn callers_of_a_pool_take_turns() {
+        let pool = ThreadPool::new(2).unwrap();
+        let (inside, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // On one of the threads it runs at once: waiting for another turn would never end.
+            let name = pool.run(|| std::thread::current().name().map(str::to_owned));
+            inside.fetch_sub(1, Ordering::SeqCst);
+            done.fetch_add(1, Ordering::SeqCst);
+            name
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert!(pool.run(work).unwrap().starts_with("mnx-"));
+                    }
+                });
+            }
+        });
+        assert!((1..=2).contains(&most.into_inner()));
+        assert_eq!(done.into_inner(), 400);
+        let panics = || pool.run(|| std::panic::resume_unwind(Box::new("on purpose")));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        assert_eq!(pool.run(|| 7), 7);
+    }
 
     /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
     #[test]
