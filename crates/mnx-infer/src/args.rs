@@ -330,8 +330,9 @@ pub(crate) struct Bench {
     /// Draw the latency per block beside the roofline
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
-    /// Run so many sessions at once, as a service does, and show pictures a second and how long each takes; several numbers are
-    /// measured one after the other. Each session has one thread unless --threads says otherwise, and does all the inferences
+    /// Ask for so many inferences at once, as a service does, and show pictures a second and how long each takes; several numbers
+    /// are measured one after the other. As many sessions as the cores can run take turns, each with one thread unless --threads
+    /// says otherwise; each caller does all the inferences
     #[arg(long, value_name = "N[,N]", value_delimiter = ',', value_parser = count_from(1, 1024),
           conflicts_with_all = ["per_block", "per_layer", "plot"])]
     pub(crate) sessions: Vec<usize>,

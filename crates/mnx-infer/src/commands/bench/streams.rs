@@ -1,11 +1,11 @@
-//! Measures several sessions at once: how many pictures a second, and how long each waits.
+//! Measures many inferences at once, as a service has them: how many pictures a second, and how long each takes.
 
 use std::panic::resume_unwind;
 use std::sync::RwLock;
 use std::thread::{Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use mnx::{Session, Tensor};
+use mnx::{Pool, Session, Tensor, ThreadPool};
 use serde::Serialize;
 
 use crate::args::Bench;
@@ -20,20 +20,23 @@ use crate::progress;
 /// The peak is measured this often between the inferences.
 const ROUNDS: usize = 10;
 
-/// So many sessions on one model, each on a thread of its own that runs one inference after the other.
+/// So many callers, each on a thread of its own, that want one inference after the other of one model. Their sessions are no more
+/// than the cores can run: of more, some would stop half way for a time slice of the system's.
 #[derive(Serialize)]
 pub(super) struct Streams {
     sessions: usize,
-    /// Of each session. Those beyond one come from a pool that all share.
+    /// Sessions in the pool: so many inferences run, the others wait for their turn.
+    at_once: usize,
+    /// Of each session in the pool. Those beyond one are shared by all.
     threads: usize,
     batch: usize,
     isa: &'static str,
     dot_products: bool,
     pub(super) cpu: String,
     arithmetic: &'static str,
-    /// Of an inference, of all sessions together.
+    /// From the call to the outputs, the wait for a session included, of all callers together.
     latency_ms: Latency,
-    /// Of all sessions together, from the start of the first inference to the end of the last, the median of the rounds.
+    /// Of all callers together, from the start of the first inference to the end of the last, the median of the rounds.
     pictures_per_second: f64,
     /// Multiply-adds of one picture.
     macs: u64,
@@ -41,7 +44,7 @@ pub(super) struct Streams {
     #[serde(flatten)]
     peaks: Peaks,
     percent_of_peak: f64,
-    /// Of all sessions.
+    /// Of all sessions in the pool.
     peak_arena_bytes: usize,
     samples_ms: Vec<f64>,
 }
@@ -54,12 +57,24 @@ pub(super) fn measure(
 ) -> Result<Streams, Error> {
     let model = source.read()?;
     let input = input(&model, batch)?;
-    let session = |_| Session::with(&model, context.options_of(Some(threads)));
-    let mut streams = (0..sessions).map(session).collect::<Result<Vec<_>, _>>().map_err(Error::failed)?;
+    let cores = Session::with(&model, context.options_of(None)).map_err(Error::failed)?.threads();
+    let at_once = sessions.min((cores / threads).max(1));
+    let pool =
+        Pool::new(at_once, || Session::with(&model, context.options_of(Some(threads)))).map_err(Error::failed)?;
+    // Where there is a session for each caller, nobody waits for a turn.
+    let workers = (sessions > at_once).then(|| ThreadPool::new(at_once)).transpose().map_err(Error::failed)?;
+    let callers = Callers { count: sessions, workers, pool: &pool, input: &input };
     // Every session's memory is there, and warm, before the clock runs.
-    run_all(&mut streams, &input, args.warmup.max(1))?;
+    let mut borrowed = Vec::from_iter(std::iter::repeat_with(|| pool.get()).take(at_once));
+    for session in &mut borrowed {
+        session.run(input.view()).map_err(Error::failed)?;
+    }
+    let (isa, dot_products) = (borrowed[0].isa().name(), borrowed[0].dot_products());
+    let peak_arena_bytes = borrowed.iter().map(|session| session.arena_bytes()).sum();
+    drop(borrowed);
+    callers.run(args.warmup.max(1))?;
     let macs = Macs::of(&model);
-    let mut machine = Machine::new(sessions.saturating_mul(threads), macs.int8 > 0);
+    let mut machine = Machine::new(at_once.saturating_mul(threads), macs.int8 > 0);
     let (mut samples_ms, mut rates) = (Vec::new(), Vec::new());
     let rounds = ROUNDS.min(args.iterations);
     let progress = progress::rounds(rounds, format!("sessions {sessions}, threads {threads}, batch {batch}"));
@@ -68,7 +83,7 @@ pub(super) fn measure(
         machine.measure_peak();
         settle();
         let inferences = args.iterations * (round + 1) / rounds - args.iterations * round / rounds;
-        let (ms, samples) = run_all(&mut streams, &input, inferences)?;
+        let (ms, samples) = callers.run(inferences)?;
         rates.push(1e3 * (samples.len() * batch) as f64 / ms);
         samples_ms.extend(samples);
     }
@@ -76,13 +91,13 @@ pub(super) fn measure(
     let peaks = machine.peaks();
     let pictures_per_second = median(&rates);
     let ms_per_picture = 1e3 / pictures_per_second;
-    let first = &streams[0];
     Ok(Streams {
         sessions,
+        at_once,
         threads,
         batch,
-        isa: first.isa().name(),
-        dot_products: first.dot_products(),
+        isa,
+        dot_products,
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms: Latency::of(&samples_ms),
@@ -91,46 +106,64 @@ pub(super) fn measure(
         gflops: macs.gflops(1, ms_per_picture),
         percent_of_peak: macs.percent_of_peak(1, ms_per_picture, &peaks),
         peaks,
-        peak_arena_bytes: streams.iter().map(Session::arena_bytes).sum(),
+        peak_arena_bytes,
         samples_ms,
     })
 }
 
-/// Runs all sessions at once, each so many times. Milliseconds from the first start to the last end, and of every inference.
-fn run_all(streams: &mut [Session], input: &Tensor, inferences: usize) -> Result<(f64, Vec<f64>), Error> {
-    // Locked until all are there, or one could not be started.
-    let ready = RwLock::new(());
-    let one = |session: &mut Session| {
-        let mut samples = Vec::with_capacity(inferences);
-        drop(ready.read());
-        let first = Instant::now();
-        for _ in 0..inferences {
-            let start = Instant::now();
-            let outputs = session.run(input.view())?;
-            std::hint::black_box(outputs.data());
-            samples.push(milliseconds(start));
-        }
-        Ok((first, Instant::now(), samples))
-    };
-    let ended: Vec<Result<_, mnx::GraphError>> = std::thread::scope(|scope| {
-        let wait = ready.write();
-        let start = |session| Builder::new().spawn_scoped(scope, || one(session));
-        let streams = streams.iter_mut().map(start).collect::<Result<Vec<_>, _>>();
-        drop(wait);
-        let streams =
-            streams.map_err(|error| Error::failed(format_args!("--sessions: cannot start a thread: {error}")))?;
-        let join = |stream: ScopedJoinHandle<'_, _>| stream.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok::<_, Error>(streams.into_iter().map(join).collect())
-    })?;
-    let (mut from, mut to, mut all) = (None, None, Vec::new());
-    for stream in ended {
-        let (first, last, samples) = stream.map_err(Error::failed)?;
-        from = Some(from.map_or(first, |from: Instant| from.min(first)));
-        to = to.max(Some(last));
-        all.extend(samples);
+/// Threads that want inferences.
+struct Callers<'a> {
+    count: usize,
+    /// Who runs the sessions, if there are fewer than callers.
+    workers: Option<ThreadPool>,
+    pool: &'a Pool<Session>,
+    input: &'a Tensor,
+}
+
+impl Callers<'_> {
+    fn inference(&self) -> Result<(), mnx::GraphError> {
+        std::hint::black_box(self.pool.get().run(self.input.view())?.data());
+        Ok(())
     }
-    let time = from.zip(to).map_or(Duration::ZERO, |(from, to)| to - from);
-    Ok((1e3 * time.as_secs_f64(), all))
+
+    /// All at once, each so many inferences. Milliseconds from the first start to the last end, and of every inference.
+    fn run(&self, inferences: usize) -> Result<(f64, Vec<f64>), Error> {
+        // Locked until all are there, or one could not be started.
+        let ready = RwLock::new(());
+        let one = || {
+            let mut samples = Vec::with_capacity(inferences);
+            drop(ready.read());
+            let first = Instant::now();
+            for _ in 0..inferences {
+                let start = Instant::now();
+                match &self.workers {
+                    None => self.inference()?,
+                    Some(workers) => workers.run(|| self.inference())?,
+                }
+                samples.push(milliseconds(start));
+            }
+            Ok((first, Instant::now(), samples))
+        };
+        let ended: Vec<Result<_, mnx::GraphError>> = std::thread::scope(|scope| {
+            let wait = ready.write();
+            let start = |_| Builder::new().spawn_scoped(scope, one);
+            let callers = (0..self.count).map(start).collect::<Result<Vec<_>, _>>();
+            drop(wait);
+            let callers =
+                callers.map_err(|error| Error::failed(format_args!("--sessions: cannot start a thread: {error}")))?;
+            let join = |caller: ScopedJoinHandle<'_, _>| caller.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok::<_, Error>(callers.into_iter().map(join).collect())
+        })?;
+        let (mut from, mut to, mut all) = (None, None, Vec::new());
+        for caller in ended {
+            let (first, last, samples) = caller.map_err(Error::failed)?;
+            from = Some(from.map_or(first, |from: Instant| from.min(first)));
+            to = to.max(Some(last));
+            all.extend(samples);
+        }
+        let time = from.zip(to).map_or(Duration::ZERO, |(from, to)| to - from);
+        Ok((1e3 * time.as_secs_f64(), all))
+    }
 }
 
 /// A row per number of sessions.
@@ -140,11 +173,21 @@ pub(super) fn text(network: &str, runs: &[Streams]) -> String {
         let million = run.macs as f64 / 1e6;
         text = format!("{network}, {million:.2} M multiply-adds a picture, {} on {}\n\n", run.isa, printable(&run.cpu));
     }
-    let header =
-        ["sessions", "threads", "batch", "pictures/s", "median ms", "p90 ms", "p99 ms", "% of peak", "arena MB"];
+    let header = [
+        "sessions",
+        "at once",
+        "threads",
+        "batch",
+        "pictures/s",
+        "median ms",
+        "p90 ms",
+        "p99 ms",
+        "% of peak",
+        "arena MB",
+    ];
     let rows = runs.iter().map(|run| {
         let Latency { median, p90, p99, .. } = run.latency_ms;
-        let mut row = [run.sessions, run.threads, run.batch].map(|n| n.to_string()).to_vec();
+        let mut row = [run.sessions, run.at_once, run.threads, run.batch].map(|n| n.to_string()).to_vec();
         row.push(format!("{:.1}", run.pictures_per_second));
         row.extend([median, p90, p99].map(|ms| format!("{ms:.3}")));
         row.push(format!("{:.1}", run.percent_of_peak));
