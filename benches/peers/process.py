@@ -50,6 +50,12 @@ FORMATS = {name: engine[0] for name, engine in (RUST_ENGINES | PYTHON_ENGINES).i
 ROUGH = [name for name in FORMATS if name.endswith(("-int8", "-default"))]
 PRECISIONS = {"f32": [name for name in FORMATS if name not in ROUGH], "int8": [MNX, *ROUGH]}
 
+# Engines with a mode for several callers.
+CALLERS = {
+    "f32": [MNX, "onnxruntime", "openvino", "openvino-default"],
+    "int8": [MNX_INT8, "onnxruntime-int8", "openvino-int8"],
+}
+
 # At the start of a turn caches hold what the engine before needed.
 UNCOUNTED = 2
 
@@ -70,7 +76,7 @@ def run(command: list, cwd: Path | None = None) -> None:
 class Engine:
     """A process that speaks the protocol of rust/protocol/src/lib.rs."""
 
-    def __init__(self, name: str, export: dict, threads: int, warmup: int, limit: float):
+    def __init__(self, name: str, export: dict, threads: int, warmup: int, limit: float, callers: int | None = None):
         self.name, self.limit = name, limit
         file = export["files"].get(FORMATS[name])
         if file is None:
@@ -81,6 +87,7 @@ class Engine:
         self.log = self.files.enter_context(tempfile.TemporaryFile("w+"))
         shape = [export["batch"], export["side"]]
         arguments = [directory / file, directory / "input.f32", *shape, threads, warmup, logits.name]
+        arguments += [callers] if callers else []
         limits = {f"{library}_NUM_THREADS": f"{threads}" for library in ["OMP", "MKL", "RAYON"]}
         try:
             self.process = subprocess.Popen(
@@ -124,6 +131,11 @@ class Engine:
 
     def milliseconds(self, iterations: int) -> list[float]:
         return self.ask(UNCOUNTED + iterations)[UNCOUNTED:]
+
+    def all_at_once(self, iterations: int) -> dict:
+        """Of an engine with callers: milliseconds of so many inferences of each caller, and of all together."""
+        self.ask(UNCOUNTED)
+        return self.ask(iterations)
 
     def stop(self) -> None:
         with contextlib.suppress(BrokenPipeError):

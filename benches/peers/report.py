@@ -29,6 +29,11 @@ COLD_TIME = [
     ("warm ms", "warm_ms", ".2f"),
     ("first/warm", "first_to_warm", ".1f"),
 ]
+CALLERS_TIME = [
+    ("pictures/s", "pictures_per_second", ".1f"),
+    ("median ms", "median_ms", ".2f"),
+    ("p99 ms", "p99_ms", ".2f"),
+]
 COMPARED = {
     "f32": [("x mnx", "ratio_to_mnx", ".2f"), ("max difference", "max_difference", ".1e")],
     "int8": [
@@ -41,9 +46,9 @@ COMPARED = {
 }
 
 
-def columns(precision: str, cold: bool) -> list:
-    if cold:
-        return COLD_TIME + COMPARED[precision]
+def columns(precision: str, cold: bool, callers: int | None) -> list:
+    if cold or callers:
+        return (COLD_TIME if cold else CALLERS_TIME) + COMPARED[precision]
     # Bytes have another peak than f32, which is measured.
     peak = {"f32": "% of peak", "int8": "% of f32 peak"}[precision]
     return [*TIME, (peak, "percent_of_peak", ".0f"), *COMPARED[precision]]
@@ -116,7 +121,8 @@ def title(export: dict, threads: int) -> str:
 
 def table(run: dict, columns: list) -> str:
     """A heading and a table, in Markdown that reads well as it is."""
-    head = f"## {title(run, run['threads'])}: {run['multiply_adds'] / 1e6:.2f} M multiply-adds a picture, "
+    callers = f", {run['callers']} callers" if "callers" in run else ""
+    head = f"## {title(run, run['threads'])}{callers}: {run['multiply_adds'] / 1e6:.2f} M multiply-adds a picture, "
     head += f"{run['side']} x {run['side']}, largest logit {run['largest_logit']:.2f}\n"
     if peaks := run.get("fma_peak_gflops"):
         median = statistics.median(peaks)

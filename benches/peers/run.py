@@ -5,6 +5,7 @@
     benches/peers/run.py            # MobileNeXt-1.0, 1 and 2 threads, every engine
     benches/peers/run.py --cold     # from the model's file to the first logits, in fresh processes
     benches/peers/run.py --precision int8   # int8 engines beside mnx in int8 and in f32
+    benches/peers/run.py --callers 4 --threads 2   # throughput: four inferences wanted at once, on two threads in all
 
 Each engine lives in a process of its own, loaded and warmed up once. Then all take turns: in every round, in rotating
 order, each runs --iterations inferences and the machine's FMA peak is measured, so that drift in the machine's speed
@@ -23,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from process import FORMATS, HERE, MNX, MNX_INT8, PRECISIONS, PYTHON, ROUGH, WORK, Engine, Failed, floats
+from process import CALLERS, FORMATS, HERE, MNX, MNX_INT8, PRECISIONS, PYTHON, ROUGH, WORK, Engine, Failed, floats
 from report import columns, commit, faster, machine, progress, say, table, title, versions, write_json
 
 # Results that differ more, relative to the largest logit, come from another network.
@@ -68,13 +69,13 @@ def exported(network: str, batch: int, args: argparse.Namespace) -> dict:
     return export
 
 
-def start(names: list[str], export: dict, threads: int, warmup: int, limit: float) -> tuple[dict, dict]:
+def start(names: list[str], export: dict, threads: int, warmup: int, args: argparse.Namespace) -> tuple[dict, dict]:
     """(engines that run, reasons why others do not), by name."""
     engines, failed = {}, {}
     for name in names:
         progress(f"{title(export, threads)}: loading {name}")
         try:
-            engines[name] = Engine(name, export, threads, warmup, limit)
+            engines[name] = Engine(name, export, threads, warmup, args.limit, args.callers)
         except Failed as error:
             failed[name] = f"{error}"
             progress("")
@@ -86,11 +87,12 @@ def measure(args: argparse.Namespace, export: dict, threads: int) -> dict:
     """Every engine's inferences in turns."""
     # mnx is there in any case: its process measures the peak.
     names = [MNX, *(name for name in args.peers if name != MNX)]
-    engines, failed = start(names, export, threads, args.warmup, args.limit)
+    engines, failed = start(names, export, threads, args.warmup, args)
     samples = {name: [] for name in engines if name in args.peers}
     peaks = []
+    turn = Engine.all_at_once if args.callers else Engine.milliseconds
     # The peak has a turn of its own: what runs right after it would find the machine in another state than the others.
-    turns = [(name, name, lambda engine: engine.milliseconds(args.iterations), into) for name, into in samples.items()]
+    turns = [(name, name, lambda engine: turn(engine, args.iterations), into) for name, into in samples.items()]
     if MNX in engines:
         turns.insert(0, ("peak", MNX, lambda engine: engine.ask("peak"), peaks))
     for number in range(args.rounds):
@@ -111,7 +113,8 @@ def measure(args: argparse.Namespace, export: dict, threads: int) -> dict:
         engine.stop()
     run = run_of(export, threads) | {"fma_peak_gflops": peaks}
     done = [name for name in samples if name not in failed]
-    run["engines"] = [row(name, samples[name], engines[name], run) for name in done]
+    of = callers_row if args.callers else row
+    run["engines"] = [of(name, samples[name], engines[name], run) for name in done]
     return finish(run, args, failed)
 
 
@@ -138,6 +141,21 @@ def row(name: str, rounds: list[list[float]], engine: Engine, run: dict) -> dict
     }
 
 
+def callers_row(name: str, rounds: list[dict], engine: Engine, run: dict) -> dict:
+    """Of several callers: a round's rate is of all together."""
+    flat = sorted(ms for turn in rounds for ms in turn["samples_ms"])
+    rate = statistics.median(1e3 * run["batch"] * len(turn["samples_ms"]) / turn["ms"] for turn in rounds)
+    return {
+        "name": name,
+        "pictures_per_second": rate,
+        "ms_per_picture": 1e3 / rate,
+        "median_ms": statistics.median(flat),
+        "p99_ms": flat[math.ceil(0.99 * len(flat)) - 1],
+        **agreement_of(engine),
+        "rounds": rounds,
+    }
+
+
 def agreement_of(engine: Engine) -> dict:
     centred = engine.centred_correlation
     return {"max_difference": engine.difference, "correlation": engine.correlation, "centred_correlation": centred}
@@ -150,7 +168,7 @@ def measure_cold(args: argparse.Namespace, export: dict, threads: int) -> dict:
         for name in list(samples):
             progress(f"{title(export, threads)}: process {turn} of {COLD_PROCESSES}, {name}")
             time.sleep(args.pause)
-            engines, why = start([name], export, threads, 0, args.limit)
+            engines, why = start([name], export, threads, 0, args)
             try:
                 engine = engines[name]
                 warm = statistics.median(engine.milliseconds(COLD_WARM_ITERATIONS))
@@ -174,7 +192,7 @@ def measure_cold(args: argparse.Namespace, export: dict, threads: int) -> dict:
 
 def finish(run: dict, args: argparse.Namespace, failed: dict[str, str]) -> dict:
     """Sorts the rows, fastest first, and adds versions, ratios and the engines without figures."""
-    key = "first_logits_ms" if args.cold else "median_ms"
+    key = "first_logits_ms" if args.cold else "ms_per_picture" if args.callers else "median_ms"
     run["engines"].sort(key=lambda engine: engine[key])
     for engine in run["engines"]:
         for ratio, name in [("ratio_to_mnx", MNX), ("ratio_to_mnx_int8", MNX_INT8)]:
@@ -248,11 +266,19 @@ def arguments() -> argparse.Namespace:
     add("--peers", type=names, help=f"engines instead of all of the precision, of {every}")
     add("--mnx-weights", type=Path, metavar="FILE", help="the .mnx file of mnx-int8, instead of one that mnx quantises")
     add("--cold", action="store_true", help="model file to first logits in fresh processes, beside a warm inference")
+    add(
+        "--callers",
+        type=count,
+        metavar="N",
+        help="throughput: so many inferences wanted at once, on --threads threads in all; of mnx, ONNX Runtime, OpenVINO",
+    )
     add("--json", type=Path, metavar="FILE", help="write all figures there too, every sample included")
     args = parser.parse_args()
     if not (args.pause >= 0 and args.limit > 0):
         parser.error("--pause must be 0 or more, --limit more than 0")
-    args.peers = args.peers or PRECISIONS[args.precision]
+    if args.callers and args.cold:
+        parser.error("--callers does not go with --cold")
+    args.peers = args.peers or (CALLERS[args.precision] if args.callers else PRECISIONS[args.precision])
     if args.mnx_weights and ("," in args.models or MNX_INT8 not in args.peers):
         parser.error(f"--mnx-weights is for one model and a run with {MNX_INT8}")
     if args.mnx_weights and not args.mnx_weights.is_file():
@@ -276,8 +302,10 @@ def main() -> int:
     for export in exports:
         for threads in args.threads:
             run = (measure_cold if args.cold else measure)(args, export, threads)
+            if args.callers:
+                run["callers"] = args.callers
             report["runs"].append(run)
-            print(table(run, columns(args.precision, args.cold)), flush=True)
+            print(table(run, columns(args.precision, args.cold, args.callers)), flush=True)
             if args.precision == "int8":
                 run["mnx_int8_faster"] = faster(run, "first_logits_ms" if args.cold else "median_ms")
             if args.json:

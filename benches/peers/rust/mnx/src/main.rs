@@ -1,11 +1,12 @@
 //! mnx as `run.py` drives it, and the machine's peak beside it.
 
+use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Duration;
 use std::{panic, thread};
 
-use mnx::{Model, Outputs, Session, SessionOptions, TensorView};
-use peer_protocol::{Args, Result, serve};
+use mnx::{Model, Outputs, Pool, Session, SessionOptions, TensorView, ThreadPool};
+use peer_protocol::{Args, Result, serve, serve_callers};
 
 /// How long the peak of each ISA is measured.
 const PEAK_TIME: Duration = Duration::from_millis(50);
@@ -35,7 +36,18 @@ fn main() -> Result<()> {
         }
         Ok(())
     };
-    serve(&args, infer, Some(&|| peak(args.threads)))
+    let peak = || peak(args.threads);
+    let Some(callers) = args.callers else { return serve(&args, infer, Some(&peak)) };
+    // A session of one thread for each core; the pool's threads run them, because there are more callers.
+    let pool = Pool::new(args.threads, || Session::with(&model, SessionOptions::new().threads(1)))?;
+    let workers = ThreadPool::new(args.threads)?;
+    let one = || {
+        let mut session = pool.get();
+        black_box(session.run(input)?.data());
+        Ok(())
+    };
+    let each = || if callers > args.threads { workers.run(one) } else { one() };
+    serve_callers(&args, callers, infer, each, Some(&peak))
 }
 
 /// A detector's outputs as the other engines have them: of each prior the scores, then the box.
