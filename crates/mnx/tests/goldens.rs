@@ -162,7 +162,7 @@ fn bits_do_not_depend_on_threads_batch_or_isa_of_one_rounding() {
                 assert_eq!(found, &expected[picture * row..][..row], "{} {isa}", case.name());
             }
             #[cfg(feature = "rayon")]
-            for threads in [2, 3, 4, 7] {
+            for threads in [2, 3, 4, 7, 24] {
                 let pool = mnx::ThreadPool::new(threads - 1).unwrap();
                 let options = SessionOptions::new().threads(threads).isa(isa).pool(pool);
                 let mut session = Session::with(&case.model, options).unwrap();

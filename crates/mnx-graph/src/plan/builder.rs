@@ -254,7 +254,7 @@ impl<'a> PlanBuilder<'a> {
                 let bytes = first.copied(first.geometry.out_height)?.bytes();
                 work.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
             }
-            1 => work.by_size(),
+            1 => work.by_size(last.operation == Operation::Pointwise && last.stride == 1),
             _ if first.layer.is_stem() => work.by_rows(parts),
             // The pixels are those of the last layer. The depthwise layer before it computes the rows that contain them.
             _ => work.by_pixels(parts),
@@ -316,7 +316,7 @@ impl<'a> PlanBuilder<'a> {
         // Nine comparisons per output; one costs about half a multiply-add.
         let work = self.work_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
         let dst = self.workspace(shape)?;
-        self.push(StepKind::MaxPool(geometry), work.by_size(), node, node.src, dst);
+        self.push(StepKind::MaxPool(geometry), work.by_size(false), node, node.src, dst);
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl<'a> PlanBuilder<'a> {
         let groups = channels.div_ceil(lanes);
         let work = self.work_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
         let dst = self.features(node.dst);
-        self.push(StepKind::Pool(geometry), work.by_size(), node, node.src, dst);
+        self.push(StepKind::Pool(geometry), work.by_size(false), node, node.src, dst);
         Ok(())
     }
 
@@ -340,7 +340,7 @@ impl<'a> PlanBuilder<'a> {
         let layer = LayerRef::new(placed.layer, placed.index, self.made);
         self.needs_scratch(self.made.get(placed.index).scratch_bytes(&Geometry::POINT));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
-        let split = self.work_of((1, 1), layer.groups(), macs).by_size();
+        let split = self.work_of((1, 1), layer.groups(), macs).by_size(false);
         let dst = self.batch([layer.cout, 1, 1], layer.cout * size_of::<f32>(), None);
         self.push(StepKind::Linear(layer), split, node, node.src, dst);
     }
@@ -367,7 +367,7 @@ impl<'a> PlanBuilder<'a> {
         let dst = self.output(node.dst)?;
         let [channels, height, width] = self.graph[node.src].shape;
         let blocks = channels.div_ceil(Blocking::F32.lanes);
-        let split = self.work_of((height, width), blocks, channels * height * width).by_size();
+        let split = self.work_of((height, width), blocks, channels * height * width).by_size(false);
         let kind = StepKind::Rows { offset: self.offset(node.dst, first), channels };
         self.push(kind, split, node, node.src, dst);
         Ok(())
@@ -401,7 +401,7 @@ impl<'a> PlanBuilder<'a> {
     fn border(&mut self, node: &Node<'_>, kind: StepKind) -> Result<(), Error> {
         let [channels, height, width] = self.graph[node.dst].shape;
         let shape = BlockedShape::of(self.blocking(node.dst), channels, height, width)?;
-        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size();
+        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size(false);
         let dst = match self.home(node.src) {
             Home::Batch(_) => self.features(node.dst),
             _ => self.workspace(shape)?,
@@ -422,7 +422,7 @@ impl Conv {
     }
 
     /// How many multiply-adds in f32 take as long, roughly.
-    fn effort(&self) -> u64 {
+    pub(super) fn effort(&self) -> u64 {
         /// Multiply-adds in int8 that take as long as one in f32: at least two.
         const INT8: u64 = 2;
         if self.layer.is_int8() { self.macs / INT8 } else { self.macs }

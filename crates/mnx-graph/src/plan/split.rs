@@ -48,6 +48,11 @@ impl Cut {
     fn even(self, threads: usize) -> Cut {
         self.at_least(self.parts.next_multiple_of(threads))
     }
+
+    /// The size of the largest part.
+    fn largest(self) -> usize {
+        self.total.div_ceil(self.parts)
+    }
 }
 
 /// What is cut: a plane of `height` x `width` output pixels and groups of channels, with the multiply-adds of it all.
@@ -68,13 +73,17 @@ impl Task {
         usize::try_from(self.macs / self.tuning.min_unit_macs).unwrap_or(usize::MAX).clamp(1, self.threads)
     }
 
-    /// Cut by groups of channels if the plane is small, else by rows.
-    pub(super) fn by_size(self) -> Split {
+    /// Cut by groups of channels if the plane is small, else by rows; where that is too little for all threads, by both.
+    /// `pixels`: any pixels may be a unit, not whole rows only.
+    pub(super) fn by_size(self, pixels: bool) -> Split {
         let mut split = Split { area: Cut::whole(self.height), grain: self.width, channels: Cut::whole(self.channels) };
         let rows = self.height >= self.tuning.min_height_for_rows || keeps_rows(self.height, self.threads, self.tuning);
+        let least = [split.area, split.channels];
         let larger = if rows { &mut split.area } else { &mut split.channels };
         *larger = larger.at_least(self.workers());
-        split
+        let split = self.balanced(split, split.grain, least, 0);
+        let all = Cut::whole(self.height.saturating_mul(self.width));
+        if pixels { self.balanced(split, 1, [all, least[1]], 0) } else { split }
     }
 
     /// Cut by rows into `parts` or more.
@@ -83,9 +92,11 @@ impl Task {
         Split { area, grain: self.width, channels: Cut::whole(self.channels) }
     }
 
-    /// Cut by rows if the plane is large or its rows divide evenly, else by pixels.
+    /// Cut by rows if the plane is large or its rows divide evenly, else by pixels: also where there are fewer rows than threads.
     pub(super) fn by_pixels(self, parts: usize) -> Split {
-        if self.height >= self.tuning.min_height_for_rows || self.height.is_multiple_of(self.workers()) {
+        let workers = self.workers();
+        let large = self.height >= self.tuning.min_height_for_rows && self.height >= workers;
+        if large || self.height.is_multiple_of(workers) {
             return self.by_rows(parts);
         }
         let area = Cut::whole(self.height * self.width).at_least(parts).even(self.workers());
@@ -98,13 +109,39 @@ impl Task {
         let workers = self.workers();
         let mut area = Cut::whole(self.height).at_least(rows);
         let mut channels = Cut::whole(self.channels).at_least(self.channels.div_ceil(group));
+        let least = [area, channels];
         if area.parts > 1 {
             area = area.even(workers);
         } else {
             channels = channels.even(workers);
         }
         area = area.at_least(workers.div_ceil(channels.parts));
-        Split { area, grain: self.width, channels }
+        // The rows of a layer's input that two units read: what feeds it computes them twice.
+        self.balanced(Split { area, grain: self.width, channels }, self.width, least, 2)
+    }
+
+    /// This split, or another with at least `least` parts of the area, in groups of `grain` pixels, and of the channels, if that
+    /// gives the thread with the most to do a twentieth less. Where the area is cut, a unit computes `more` groups than its own.
+    fn balanced(self, split: Split, grain: usize, [area, channels]: [Cut; 2], more: usize) -> Split {
+        /// Units of a thread, at most. More of them are smaller, but each unit has its own beginning and end.
+        const UNITS: usize = 3;
+        let workers = self.workers();
+        if workers == 1 {
+            return split;
+        }
+        let most = |split: &Split| {
+            let area = split.area.largest() + if split.area.parts > 1 { more } else { 0 };
+            let unit = area.saturating_mul(split.grain).saturating_mul(split.channels.largest());
+            unit.saturating_mul(split.units().div_ceil(workers))
+        };
+        let grid = |parts: usize, units: usize| {
+            let area = area.at_least((units * workers).div_ceil(parts));
+            Split { area, grain, channels: channels.at_least(parts) }
+        };
+        let parts = channels.parts..=channels.total.min(UNITS * workers).max(channels.parts);
+        let grids = parts.flat_map(|parts| (1..=UNITS).map(move |units| grid(parts, units)));
+        let best = grids.min_by_key(|split| (most(split), split.units() < workers, split.units())).unwrap_or(split);
+        if most(&best).saturating_mul(20) <= most(&split).saturating_mul(19) { best } else { split }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use mnx_tensor::{Arithmetic, Cpu, TunedFor};
+use mnx_tensor::{Arithmetic, Cpu, TunedFor, Tuning};
 
 use super::*;
 use crate::testing::RandomNetwork;
@@ -105,7 +105,7 @@ fn no_shortcut_is_fused_away() {
 
 #[test]
 fn units_cover_each_step_once() {
-    let threads = [1, 2, 3, 4, 7, 16];
+    let threads = [1, 2, 3, 4, 7, 16, 33, 64];
     for (threads, size) in threads.into_iter().flat_map(|t| [(t, (64, 48)), (t, (224, 224)), (t, (1, 9))]) {
         let others = ["mobilenetv2", "resnet18", "resnet50"].map(|family| plan_of(family, 1.0, size, threads));
         let int8 = ["mobilenext", "resnet50"].map(|family| plan_in(Arithmetic::Int8, family, 1.0, size, threads));
@@ -197,6 +197,67 @@ fn copies_fit_the_scratch() {
                 }
             }
             assert!(copies > 0);
+        }
+    }
+}
+
+/// Multiply-adds of a unit, with what it computes again of layers before its last.
+fn work_of(step: &Step, (pixels, groups): (Span, Span)) -> f64 {
+    let of = |conv: &Conv, pixels: usize, share: f64| {
+        conv.effort() as f64 * share * pixels as f64 / (conv.geometry.out_height * conv.geometry.out_width) as f64
+    };
+    let share = |conv: &Conv| groups.len() as f64 / conv.layer.groups() as f64;
+    match &step.kind {
+        StepKind::Chain(chain) if chain.links.len() > 1 => {
+            let (mut work, mut pixels) = (0.0, pixels);
+            for (index, link) in chain.links.iter().enumerate().rev() {
+                work += of(&link.conv, pixels.len(), 1.0);
+                if index > 0 {
+                    pixels = chain.links[index - 1].conv.whole_rows(link.conv.reads(pixels));
+                }
+            }
+            work
+        }
+        StepKind::Channels(pair) => {
+            let [pw, dw] = &pair.convs;
+            let read = dw.reads(pixels);
+            of(pw, read.len(), share(pw)) + of(dw, pixels.len(), share(pw))
+        }
+        kind => kind.convs().iter().map(|conv| of(conv, pixels.len(), share(conv))).sum(),
+    }
+}
+
+/// What the plan lets threads gain, if all are equally fast and waiting costs nothing; ResNet-50 with a quarter of its channels.
+/// It is the table in docs/performance.md, which
+/// `cargo test -p mnx-graph --lib many_threads_share_the_work -- --nocapture` prints for this CPU.
+#[test]
+fn many_threads_share_the_work() {
+    println!("| network | threads | times as fast | activations kB | scratch of all threads kB |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let least = [1.85, 3.7, 7.2, 12.5, 21.5, 32.5];
+    let kinds = TunedFor::ALL.iter().map(|&tuned_for| Some(tuned_for)).chain([None]);
+    for (tuned_for, family) in kinds.flat_map(|kind| ["mobilenext", "mobilenetv2", "resnet50"].map(|f| (kind, f))) {
+        for (threads, least) in [2, 4, 8, 16, 32, 64].into_iter().zip(least) {
+            let plan = plan_for(tuned_for, &model(Arithmetic::F32, family, 1.0), (224, 224), threads);
+            let (mut all, mut slowest) = (0.0, 0.0);
+            for step in &plan.steps {
+                let units: Vec<f64> = step.split.all().map(|unit| work_of(step, unit)).collect();
+                let of = |thread| &units[units.len() * thread / threads..units.len() * (thread + 1) / threads];
+                let most = (0..threads).map(|thread| of(thread).iter().sum()).fold(0.0, f64::max);
+                let effort: u64 = step.kind.convs().iter().map(Conv::effort).sum();
+                let useful = usize::try_from(effort / Tuning::DEFAULT.min_unit_macs).unwrap().clamp(1, threads);
+                // Fewer units than threads only where more would be no faster, or where each is one pixel.
+                let alone = effort as f64 / useful as f64 / most.max(1.0);
+                assert!(effort == 0 || units.len() >= useful || alone > 0.55, "{family}, {threads} threads: {step:?}");
+                (all, slowest) = (all + effort as f64, slowest + most);
+            }
+            let (activations, scratch) = (plan.workspace_bytes / 1000, threads * plan.scratch_bytes / 1000);
+            let times = all / slowest;
+            if tuned_for.is_none() {
+                println!("| {family} | {threads} | {times:.1} | {activations} | {scratch} |");
+            }
+            let what = format!("{family} on {threads} threads, {tuned_for:?}");
+            assert!((least..=threads as f64).contains(&times), "{what}: {times}");
         }
     }
 }
