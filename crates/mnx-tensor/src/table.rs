@@ -1,6 +1,8 @@
 //! The kernel table: a row for every kernel of every ISA. A kernel that has no row does not exist: layers, tests, benches
 //! and `mnx-infer inspect --kernels` read this table.
 
+#[cfg(target_arch = "x86_64")]
+mod f16c;
 mod int8_table;
 
 use crate::int8::{self, Form, Products};
@@ -254,7 +256,7 @@ rows! {
     pool: Pool, "pool", 1 x 8 = kernels::pool;
     linear: Linear, "linear", 6 x 64 = kernels::linear::<_, F32, 6, 4>;
     linear_bf16: Linear, "linear-bf16", 6 x 64 of Bf16 = kernels::linear::<_, Bf16, 6, 4>;
-    linear_f16: Linear, "linear-f16", 6 x 64 of F16 = kernels::linear_f16::<6, 4>;
+    linear_f16: Linear, "linear-f16", 6 x 64 of F16 = f16c::linear;
 }
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less

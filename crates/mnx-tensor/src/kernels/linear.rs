@@ -60,43 +60,17 @@ impl<S: Simd> Stored<S> for F16 {
 
 /// [`F16`] widened by F16C, for CPUs that have it.
 #[cfg(target_arch = "x86_64")]
-struct F16C;
+pub(crate) struct F16c;
 
 #[cfg(target_arch = "x86_64")]
-impl Stored<Avx2> for F16C {
+impl Stored<Avx2> for F16c {
     type Element = u16;
 
     #[inline(always)]
     unsafe fn load16(s: Avx2, from: *const u16) -> <Avx2 as Simd>::P16 {
-        // SAFETY: the caller's promise; only `with_f16c` names this type.
+        // SAFETY: the caller's promise; the table names this type only where the CPU has F16C.
         unsafe { s.load16_f16c(from) }
     }
-}
-
-/// Kernel `linear-f16` of AVX2, whose CPUs have F16C unless a virtual machine hides it. The bits are the same without.
-///
-/// # Safety
-/// As [`Layer::run`].
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) unsafe fn linear_f16<const ROWS: usize, const PANELS: usize>(s: Avx2, layer: &Layer<'_>, part: &Part) {
-    // SAFETY: the caller's promise, and the CPU has F16C where it is used.
-    unsafe {
-        if is_x86_feature_detected!("f16c") {
-            with_f16c::<ROWS, PANELS>(s, layer, part);
-        } else {
-            linear::<_, F16, ROWS, PANELS>(s, layer, part);
-        }
-    }
-}
-
-/// # Safety
-/// As [`Layer::run`], and the CPU has F16C besides what `s` proves.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn with_f16c<const ROWS: usize, const PANELS: usize>(s: Avx2, layer: &Layer<'_>, part: &Part) {
-    // SAFETY: the caller's promise.
-    unsafe { linear::<_, F16C, ROWS, PANELS>(s, layer, part) }
 }
 
 /// Kernel `linear`: up to `ROWS` rows (at most 6) times one panel, or one row times `PANELS` panels.
@@ -208,51 +182,5 @@ unsafe fn store<S: Simd>(s: S, layer: &Layer<'_>, part: &Part, row: usize, first
         s.store8(outputs.as_mut_ptr(), low);
         s.store8(outputs.as_mut_ptr().add(8), high);
         std::ptr::copy_nonoverlapping(outputs.as_ptr(), part.dst.block::<f32>(row).wrapping_add(first), count);
-    }
-}
-
-#[cfg(all(test, target_arch = "x86_64"))]
-mod tests {
-    use super::*;
-    use crate::half::{f16_to_f32, f32_to_f16};
-
-    /// A CPU that has F16C never takes the other way by itself.
-    #[test]
-    fn f16_is_the_same_with_f16c_and_without() {
-        let Some(avx2) = Avx2::new().filter(|_| is_x86_feature_detected!("f16c")) else {
-            eprintln!("SKIPPED: this CPU has no AVX2 with F16C");
-            return;
-        };
-        for first in (0..=u16::MAX).step_by(16) {
-            let bits: [u16; 16] = std::array::from_fn(|i| first + i as u16);
-            // SAFETY: the CPU has the instructions.
-            let [with, without] = unsafe { both(avx2, &bits) };
-            for ((with, without), bits) in with.into_iter().zip(without).zip(bits) {
-                // A NaN may become quiet.
-                let same = with.to_bits() == without.to_bits() || with.is_nan() && without.is_nan();
-                assert!(same, "{bits:#06x}: {with:e} {without:e}");
-                assert!(without.is_nan() || f32_to_f16(f16_to_f32(bits)) == bits);
-            }
-        }
-    }
-
-    /// Widened by F16C, and without it.
-    ///
-    /// # Safety
-    /// The CPU has F16C besides what `s` proves.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn both(s: Avx2, bits: &[u16; 16]) -> [[f32; 16]; 2] {
-        let mut floats = [[0.0; 16]; 2];
-        // SAFETY: sixteen numbers are there, and room for sixteen floats twice.
-        unsafe {
-            for (panel, floats) in
-                [s.load16_f16c(bits.as_ptr()), s.load16_f16(bits.as_ptr())].into_iter().zip(&mut floats)
-            {
-                let (low, high) = s.halves(panel);
-                s.store8(floats.as_mut_ptr(), low);
-                s.store8(floats.as_mut_ptr().add(8), high);
-            }
-        }
-        floats
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use depthwise::depthwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use depthwise_wide::depthwise_wide;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use linear::linear_f16;
+pub(crate) use linear::F16c;
 pub(crate) use linear::{Bf16, F16, F32, linear};
 pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};

@@ -119,8 +119,7 @@ impl Simd for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
             }
         };
-        // SAFETY: the trait's contract makes sixteen numbers readable.
-        [widen(from), widen(unsafe { from.add(8) })]
+        [widen(from), widen(from.wrapping_add(8))]
     }
 
     #[inline(always)]
