@@ -92,8 +92,8 @@ impl Tensor {
                 return Err(self.not_finite(index, values[index]));
             }
             Role::Weight16(dtype) => {
-                let (values, infinity): (&[u16], _) = (cast_slice(bytes), dtype.infinity());
-                let bad = values.iter().position(|bits| bits & infinity == infinity);
+                let values: &[u16] = cast_slice(bytes);
+                let bad = first_infinite(values, dtype);
                 return bad.map_or(Ok(()), |index| Err(self.not_finite(index, dtype.widen(values[index]))));
             }
             Role::Scale => {
@@ -118,8 +118,7 @@ impl Tensor {
     /// The bits of an f32 layer's weights in a type of 16 bits, each rounded once. Refuses what does not stay finite.
     pub(super) fn narrowed(&self, dtype: ClassifierDtype, weights: &[f32]) -> Result<Option<Vec<u16>>, Error> {
         let Some(bits) = dtype.narrowed(weights).transpose()? else { return Ok(None) };
-        let infinite = bits.iter().position(|bits| bits & dtype.infinity() == dtype.infinity());
-        let Some(index) = infinite else { return Ok(Some(bits)) };
+        let Some(index) = first_infinite(&bits, dtype) else { return Ok(Some(bits)) };
         let weight = weights[index];
         if !weight.is_finite() {
             return Err(self.not_finite(index, weight));
@@ -161,6 +160,14 @@ impl Tensor {
 /// the compiler turns them into vectors.
 fn all_finite(values: &[f32]) -> bool {
     values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
+}
+
+/// The first number of 16 bits that is not finite. In groups, for the same reason.
+fn first_infinite(values: &[u16], dtype: ClassifierDtype) -> Option<usize> {
+    let infinity = dtype.infinity();
+    let is_infinite = |bits: &u16| bits & infinity == infinity;
+    let none = values.chunks(8 * PANEL).all(|group| !group.iter().fold(false, |found, bits| found | is_infinite(bits)));
+    if none { None } else { values.iter().position(is_infinite) }
 }
 
 /// Whether one of these weights is -128. In groups without a branch, for the same reason.
