@@ -25,9 +25,12 @@ const CHANNELS: [(usize, usize); 9] =
 /// Heights and widths: tiny ones, ones just below and above tiles, long rows and columns.
 const SIZES: [(usize, usize); 9] = [(1, 1), (1, 9), (7, 2), (3, 3), (5, 8), (13, 14), (7, 29), (2, 61), (17, 33)];
 
+/// f32 to the bits of a type of 16 bits, and back.
+type Conversions = (fn(f32) -> u16, fn(u16) -> f32);
+
 /// Weights that a type holds exactly, and their packed bytes in it.
 fn stored(element: Element, values: &mut [f32], pack: impl Fn(&[f32]) -> Vec<f32>) -> Vec<u8> {
-    let (narrow, widen): (fn(f32) -> u16, fn(u16) -> f32) = match element {
+    let (narrow, widen): Conversions = match element {
         Element::F32 => return bytemuck::cast_slice(&pack(values)).to_vec(),
         Element::Bf16 => (half::f32_to_bf16, half::bf16_to_f32),
         Element::F16 => (half::f32_to_f16, half::f16_to_f32),
