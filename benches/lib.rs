@@ -106,7 +106,8 @@ fn fill(len: usize) -> AlignedBuf {
 /// A CPU that selects this row; none where this machine cannot run it.
 pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
     let selects = |cpu: &Cpu| {
-        table::select(row.operation, row.arithmetic, *cpu).is_ok_and(|selected| std::ptr::eq(selected, row))
+        table::select(row.operation, row.arithmetic, row.weights, *cpu)
+            .is_ok_and(|selected| std::ptr::eq(selected, row))
     };
     Cpu::available().into_iter().find(selects)
 }
@@ -243,7 +244,7 @@ impl Shape {
 
     /// Whether a kernel is for such layers.
     pub fn is_for(&self, row: &Kernel) -> bool {
-        (self.operation, self.arithmetic) == (row.operation, row.arithmetic)
+        (self.operation, self.arithmetic, self.arithmetic.weights()) == (row.operation, row.arithmetic, row.weights)
     }
 
     /// Weights for [`runner`](Shape::runner).

@@ -91,8 +91,8 @@ fn compare(kernel: &str, shapes: &[Shape], candidates: &[Candidate], rounds: usi
     });
     let fastest = all.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
     let today = Cpu::choose(None, None).ok().and_then(|cpu| {
-        let operation = candidates[fastest].0.operation;
-        let selected = table::select(operation, candidates[fastest].0.arithmetic, cpu).ok()?;
+        let row = candidates[fastest].0;
+        let selected = table::select(row.operation, row.arithmetic, row.weights, cpu).ok()?;
         candidates.iter().find(|(row, _)| std::ptr::eq(*row, selected))
     });
     let today = today.map_or("none".into(), name);

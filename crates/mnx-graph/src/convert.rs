@@ -8,13 +8,12 @@ mod naming;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
-use mnx_tensor::memory;
+use mnx_tensor::{half, memory};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::converted::{Converted, write};
-use crate::half::{bf16_to_f64, f16_to_f64};
 use crate::kind::{FileKind, Wanted};
-use crate::{CheckpointError, Error, Layer, Limits, Network, Spec};
+use crate::{CheckpointError, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
 pub use assumption::Assumption;
 pub use detect::{Detected, detect, detect_with};
@@ -132,10 +131,12 @@ pub struct ConvertOptions {
     ///
     /// `None`: the prefix that most of the network's tensors have. Then every tensor of the checkpoint must have it.
     pub strip_prefix: Option<String>,
+    /// The type in which the classifier's weights are stored: f32 unless something else is said.
+    pub classifier_dtype: ClassifierDtype,
 }
 
 impl ConvertOptions {
-    /// Options that take the dialect's epsilon and find the prefix.
+    /// Options that take the dialect's epsilon, find the prefix and store everything as f32.
     pub fn new() -> Self {
         Self::default()
     }
@@ -151,6 +152,13 @@ impl ConvertOptions {
     #[must_use]
     pub fn strip_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.strip_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Sets the type in which the classifier's weights are stored.
+    #[must_use]
+    pub fn classifier_dtype(mut self, dtype: ClassifierDtype) -> Self {
+        self.classifier_dtype = dtype;
         self
     }
 }
@@ -206,7 +214,7 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
         }
         return Err(Error::Checkpoint(CheckpointError::Problems { problems }));
     }
-    write(spec, &limits, folded)
+    write(spec, &limits, options.classifier_dtype, folded)
 }
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
@@ -332,8 +340,12 @@ fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
 fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor::Error>> {
     let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
     Some(match dtype {
-        Dtype::F16 => memory::collect(pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))), pairs.len()),
-        Dtype::BF16 => memory::collect(pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))), pairs.len()),
+        Dtype::F16 => {
+            memory::collect(pairs.iter().map(|&b| half::f16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
+        }
+        Dtype::BF16 => {
+            memory::collect(pairs.iter().map(|&b| half::bf16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
+        }
         Dtype::F32 => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
         Dtype::F64 => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
         _ => return None,

@@ -3,7 +3,7 @@
 use mnx_tensor::memory;
 
 use crate::file::{LayerWeights, model_file};
-use crate::{Activation, Error, Layer, Limits, Network, Spec};
+use crate::{Activation, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
 /// Standard deviation of biases. They keep activations away from zero where little else does, e.g. on planes of one pixel,
 /// where a depthwise layer uses only one of its nine weights.
@@ -28,6 +28,14 @@ const BIAS: f64 = 0.3;
 /// # Errors
 /// As [`write_model`](crate::write_model).
 pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
+    init_with(spec, seed, ClassifierDtype::F32)
+}
+
+/// As [`init`], with the classifier's weights in this type: the same numbers, rounded.
+///
+/// # Errors
+/// As [`init`]; [`Error::Spec`] for a detector, which has no classifier, and a type other than f32.
+pub fn init_with(spec: &Spec, seed: u64, classifier: ClassifierDtype) -> Result<Vec<u8>, Error> {
     let limits = Limits::default();
     let mut scales = input_scales(&Network::new_with(spec, &limits)?).into_iter();
     let mut random = SplitMix64(seed);
@@ -41,7 +49,7 @@ pub fn init(spec: &Spec, seed: u64) -> Result<Vec<u8>, Error> {
         let weights = usize::try_from(layer.weight_elements()).unwrap_or(usize::MAX);
         Ok(LayerWeights { weight: normals(weights, weight)?, bias: normals(layer.cout, BIAS)? })
     };
-    model_file(spec, &limits, source)
+    model_file(spec, &limits, classifier, source)
 }
 
 /// Expected root mean square of each layer's input. Before the activation, every layer's output has variance 1 + BIAS².

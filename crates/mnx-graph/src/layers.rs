@@ -1,7 +1,7 @@
 //! A model's layers, each with the kernel that suits the CPU. They are made once per session and run by every inference.
 
 use mnx_tensor::int8::{Int8Weights, Requantize};
-use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation};
+use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation, PackedWeights};
 
 use crate::int8::Values;
 use crate::{Error, Layer, Model, Network};
@@ -115,11 +115,12 @@ fn channels(layer: &Layer) -> [usize; 2] {
 }
 
 fn in_f32(model: &Model, cpu: Cpu, index: usize, layer: &Layer) -> Result<mnx_tensor::Layer<'static>, TensorError> {
-    let (weights, bias) = model.weights(index);
+    let (weights, bias) = model.f32_weights(index);
     // SAFETY: as for int8 layers.
-    let (weights, bias): (&'static [f32], &'static [f32]) =
-        unsafe { (&*std::ptr::from_ref(weights), &*std::ptr::from_ref(bias)) };
-    mnx_tensor::Layer::new(cpu, layer.operation(), channels(layer), weights, bias, layer.activation.clamp())
+    let (bytes, bias): (&'static [u8], &'static [f32]) =
+        unsafe { (&*std::ptr::from_ref(weights.bytes()), &*std::ptr::from_ref(bias)) };
+    let weights = PackedWeights::of(weights.element(), bytes).unwrap_or(PackedWeights::F32(&[]));
+    mnx_tensor::Layer::with_weights(cpu, layer.operation(), channels(layer), weights, bias, layer.activation.clamp())
 }
 
 /// What an operation without weights needs to know, if it is in int8.

@@ -14,6 +14,7 @@ mod border;
 mod convert;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 mod converted;
+mod dtype;
 mod error;
 mod exec;
 mod families;
@@ -23,7 +24,6 @@ mod graph;
 #[doc(hidden)]
 pub mod guarded;
 #[cfg(any(feature = "convert", feature = "onnx"))]
-mod half;
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 mod huge;
 mod include;
@@ -57,20 +57,23 @@ pub use convert::{
 };
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use converted::Converted;
+pub use dtype::ClassifierDtype;
 #[cfg(feature = "convert")]
 pub use error::CheckpointError;
 #[cfg(feature = "onnx")]
 pub use error::OnnxError;
 pub use error::{Error, FileError, InFile, QuantizeError};
 pub use families::families;
-pub use file::{Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, write_model, write_quantized};
+pub use file::{
+    Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, write_model, write_model_with, write_quantized,
+};
 #[doc(hidden)]
 pub use include::Aligned;
-pub use init::init;
+pub use init::{init, init_with};
 pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
 pub use mnx_conv::{Error as ConvError, Packing};
-pub use mnx_tensor::{Arithmetic, Element, ErrorKind};
+pub use mnx_tensor::{Arithmetic, Element, ErrorKind, PackedWeights};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, PlacedLayer};
 #[cfg(feature = "onnx")]

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mnx_conv::Packing;
-use mnx_tensor::{Arithmetic, Element};
+use mnx_tensor::{Arithmetic, Element, PackedWeights};
 
 use crate::file::{ALIGNMENT, Front, Layout, check_payload, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
 use crate::int8::Numbers;
-use crate::{Error, FileError, InFile, Layer, Limits, Network, PackedInt8, Quantization, Spec};
+use crate::{ClassifierDtype, Error, FileError, InFile, Layer, Limits, Network, PackedInt8, Quantization, Spec};
 
 /// How a weight file is opened.
 ///
@@ -299,14 +299,31 @@ impl Model {
     /// bytes. In which order the weight is packed, its layer's kind says.
     ///
     /// # Panics
-    /// When there is no such layer, or it is not in f32: see [`arithmetic`](Model::arithmetic) and
-    /// [`int8_weights`](Model::int8_weights).
+    /// When there is no such layer, it is not in f32, or it is a classifier whose weights are stored in 16 bits: see
+    /// [`arithmetic`](Model::arithmetic), [`int8_weights`](Model::int8_weights) and [`f32_weights`](Model::f32_weights).
     pub fn weights(&self, layer_index: usize) -> (&[f32], &[f32]) {
+        match self.f32_weights(layer_index) {
+            (PackedWeights::F32(weights), bias) => (weights, bias),
+            (other, _) => panic!("weights of layer {layer_index}: expected f32, found {}", other.element()),
+        }
+    }
+
+    /// As [`weights`](Model::weights), of a classifier too whose weights are stored in 16 bits.
+    ///
+    /// # Panics
+    /// When there is no such layer, or it is not in f32: see [`arithmetic`](Model::arithmetic).
+    pub fn f32_weights(&self, layer_index: usize) -> (PackedWeights<'_>, &[f32]) {
         let Inner { layout, storage, .. } = &*self.inner;
         assert_eq!(self.arithmetic()[layer_index], Arithmetic::F32, "the arithmetic of layer {layer_index}");
         let first = layout.layers[layer_index];
-        let values = |index: usize| bytemuck::cast_slice(&storage.payload()[layout.tensors[index].range.clone()]);
-        (values(first), values(first + 1))
+        let bytes = |index: usize| &storage.payload()[layout.tensors[index].range.clone()];
+        let weights = PackedWeights::of(layout.tensors[first].role.element(), bytes(first));
+        (weights.unwrap_or(PackedWeights::F32(&[])), bytemuck::cast_slice(bytes(first + 1)))
+    }
+
+    /// The type in which the weights of a classifier in f32 are stored. f32 where there is none.
+    pub fn classifier_dtype(&self) -> ClassifierDtype {
+        self.inner.layout.classifier()
     }
 
     /// The packed tensors of an int8 layer. `None` if it is not in int8, or there is no such layer.
@@ -360,9 +377,9 @@ impl Model {
     /// none.
     pub fn almost_zero(&self) -> u64 {
         let of_layer = |(index, layer): (usize, &Layer)| {
-            let (weight, bias) = self.weights(index);
+            let (weight, bias) = self.f32_weights(index);
             // Its dimensions were checked when it was opened.
-            let weight = layer.packing().unpack(weight, &layer.weight_dims());
+            let weight = layer.packing().unpack(&weight.widened().unwrap_or_default(), &layer.weight_dims());
             let (mut weight, mut bias) = (weight.unwrap_or_default(), bias[..layer.cout].to_vec());
             mnx_conv::flush(&mut weight, &mut bias) as u64
         };

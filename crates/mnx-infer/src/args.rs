@@ -179,9 +179,24 @@ pub(crate) struct Network {
     /// Identity tensor multiplier, 0 to 1: the share of channels that shortcuts cover [default: 1]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = identity)]
     pub(crate) identity: Option<f64>,
+    /// How the classifier's weights are stored: 16 bits are read in half the time and rounded to 8 (bf16) or 11 (f16)
+    /// significant bits; not for detectors
+    #[arg(long, value_name = "f32|bf16|f16", default_value = "f32", hide_possible_values = true)]
+    pub(crate) classifier_dtype: DtypeChoice,
     /// What `detect` takes where it is not told otherwise; of detectors only.
     #[command(flatten, next_help_heading = "Detectors: which boxes count by default")]
     pub(crate) thresholds: Thresholds,
+}
+
+/// `--classifier-dtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DtypeChoice {
+    /// As all other weights
+    F32,
+    /// The upper half of an f32: its range, 8 significant bits
+    Bf16,
+    /// Half precision: up to 65504, 11 significant bits
+    F16,
 }
 
 /// `convert`.

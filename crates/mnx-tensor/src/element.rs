@@ -15,6 +15,10 @@ use std::fmt;
 pub enum Element {
     /// IEEE 754 single precision.
     F32,
+    /// The upper half of an f32: as many exponents, 7 bits of fraction. Weights that are widened to f32 as they are read.
+    Bf16,
+    /// IEEE 754 half precision: up to 65,504, 10 bits of fraction. Weights that are widened to f32 as they are read.
+    F16,
     /// Unsigned byte: activations in [`Arithmetic::Int8`].
     U8,
     /// Signed byte: weights in [`Arithmetic::Int8`].
@@ -25,12 +29,15 @@ pub enum Element {
 
 impl Element {
     /// Every element type.
-    pub const ALL: &'static [Element] = &[Element::F32, Element::U8, Element::I8, Element::I32];
+    pub const ALL: &'static [Element] =
+        &[Element::F32, Element::Bf16, Element::F16, Element::U8, Element::I8, Element::I32];
 
     /// Its name in weight files and messages.
     pub fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
+            Element::Bf16 => "bf16",
+            Element::F16 => "f16",
             Element::U8 => "u8",
             Element::I8 => "i8",
             Element::I32 => "i32",
@@ -41,6 +48,7 @@ impl Element {
     pub const fn size(self) -> usize {
         match self {
             Element::F32 | Element::I32 => 4,
+            Element::Bf16 | Element::F16 => 2,
             Element::U8 | Element::I8 => 1,
         }
     }
@@ -79,6 +87,14 @@ impl Arithmetic {
         }
     }
 
+    /// The type in which layers have their weights unless a file says otherwise: see [`PackedWeights`](crate::PackedWeights).
+    pub fn weights(self) -> Element {
+        match self {
+            Arithmetic::F32 => Element::F32,
+            Arithmetic::Int8 => Element::I8,
+        }
+    }
+
     /// The arithmetic of this [name](Arithmetic::name).
     pub fn parse(name: &str) -> Option<Arithmetic> {
         Arithmetic::ALL.iter().copied().find(|arithmetic| arithmetic.name() == name)
@@ -103,14 +119,15 @@ mod tests {
         for &arithmetic in Arithmetic::ALL {
             assert_eq!(Arithmetic::parse(arithmetic.name()), Some(arithmetic));
         }
-        for name in ["", "F32", "f16", "int8 "] {
+        for name in ["", "F32", "f8", "int8 "] {
             assert_eq!((Element::parse(name), Arithmetic::parse(name)), (None, None), "{name}");
         }
     }
 
     #[test]
     fn sizes_are_those_of_rust() {
-        let sizes = [size_of::<f32>(), size_of::<u8>(), size_of::<i8>(), size_of::<i32>()];
+        let half = size_of::<u16>();
+        let sizes = [size_of::<f32>(), half, half, size_of::<u8>(), size_of::<i8>(), size_of::<i32>()];
         assert_eq!(Element::ALL.iter().map(|element| element.size()).collect::<Vec<_>>(), sizes);
     }
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a caller's tensors or choice of ISA.
 
-use crate::{Arithmetic, Isa, Operation, TunedFor};
+use crate::{Arithmetic, Element, Isa, Operation, TunedFor};
 
 /// What a caller, in any language, does about an error: every error of mnx has one.
 ///
@@ -109,12 +109,16 @@ pub enum Error {
         found: String,
     },
     /// An operation for which there is no kernel.
-    #[error("kernel: expected an operation of the kernel table, found {operation:?} in {arithmetic} on {isa}")]
+    #[error(
+        "kernel: expected an operation of the kernel table, found {operation:?} in {arithmetic} with {weights} weights on {isa}"
+    )]
     Kernel {
         /// The operation.
         operation: Operation,
         /// The numbers that it computes with.
         arithmetic: Arithmetic,
+        /// The type of the weights.
+        weights: Element,
         /// The ISA.
         isa: Isa,
     },

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 pub use sums::weight_sums;
 
 use crate::table::{self, Kernel};
-use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Error, Layer, Operation, PANEL, Tuning, memory};
+use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Element, Error, Layer, Operation, PANEL, Tuning, memory};
 
 /// Input channels that one dot product takes together.
 pub const GROUP: usize = 4;
@@ -188,7 +188,7 @@ impl<'w> Int8Weights<'w> {
             let (least, found) = (-i32::from(zero_out), format!("{lo} and {hi}"));
             return Err(Error::Bounds { least, most: least + 255, found });
         }
-        let kernel = table::select(operation, Arithmetic::Int8, cpu)?;
+        let kernel = table::select(operation, Arithmetic::Int8, Element::I8, cpu)?;
         let mut made = Int8Weights {
             kernel,
             channels: [cin, cout],

@@ -2,7 +2,7 @@
 
 use crate::part::{Geometry, Part};
 use crate::table::{self, Kernel};
-use crate::{AlignedBuf, Arithmetic, BLOCK, Blocking, Cpu, Error, PANEL, Tuning, int8, pack};
+use crate::{AlignedBuf, Arithmetic, BLOCK, Blocking, Cpu, Element, Error, PANEL, PackedWeights, Tuning, int8, pack};
 
 /// Bounds of the activation: 0…∞ for ReLU, 0…6 for ReLU6, −∞…∞ for none. NaN passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -186,6 +186,21 @@ impl<'w> Layer<'w> {
         bias: &'w [f32],
         clamp: Clamp,
     ) -> Result<Self, Error> {
+        Layer::with_weights(cpu, operation, [cin, cout], PackedWeights::F32(weights), bias, clamp)
+    }
+
+    /// As [`new`](Layer::new), of weights that may be stored in 16 bits.
+    ///
+    /// # Errors
+    /// As [`new`](Layer::new): only linear layers have kernels for weights of 16 bits.
+    pub fn with_weights(
+        cpu: Cpu,
+        operation: Operation,
+        [cin, cout]: [usize; 2],
+        weights: PackedWeights<'w>,
+        bias: &'w [f32],
+        clamp: Clamp,
+    ) -> Result<Self, Error> {
         if operation.is_per_channel() && cin != cout {
             return Err(Error::Channels { expected: cin, found: cout });
         }
@@ -199,12 +214,14 @@ impl<'w> Layer<'w> {
             }
         }
         let arithmetic = Arithmetic::F32;
-        let (weights, bias) = (bytemuck::cast_slice(weights), bytemuck::cast_slice(bias));
-        let kernel = table::select(operation, arithmetic, cpu)?;
+        let element = weights.element();
+        let (weights, bias) = (weights.bytes(), bytemuck::cast_slice(bias));
+        let kernel = table::select(operation, arithmetic, element, cpu)?;
         // A tile of several panels takes a half-empty one along at no cost.
         let whole_panels = kernel.tile.1 > PANEL && cout > PANEL;
         let half_panel = operation == Operation::Pointwise && (1..=BLOCK).contains(&(cout % PANEL)) && !whole_panels;
-        let half = if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, cpu)?) } else { None };
+        let half =
+            if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, element, cpu)?) } else { None };
         let int8 = int8::Constants::NONE;
         Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning: cpu.tuning(), kernel, half })
     }
@@ -288,6 +305,11 @@ impl<'w> Layer<'w> {
     /// The numbers that it computes with.
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
+    }
+
+    /// The type of its packed weights; f32 of what has none.
+    pub fn weight_element(&self) -> Element {
+        self.kernel.weights
     }
 
     /// Packed weights.

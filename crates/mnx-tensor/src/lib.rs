@@ -19,7 +19,7 @@
 //! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM), `pw8`: its last
 //! panel where that is half empty. `conv3x3s1`, `conv3x3s2`: dense 3x3. `dense3x3s1`, `dense3x3s2`, `dense7x7s2`: dense
 //! 3x3 or 7x7 on a planar (NCHW) input, a network's stem. `maxpool3x3s2`: max pool. `pool`: global average. `linear`:
-//! classifier.
+//! classifier; `linear-bf16`, `linear-f16`: with weights of 16 bits.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
 
 #[cfg(not(target_endian = "little"))]
@@ -30,6 +30,7 @@ mod buffer;
 mod cpu;
 mod element;
 mod error;
+pub mod half;
 pub mod int8;
 mod isa;
 mod kernels;
@@ -45,6 +46,7 @@ pub mod strip;
 pub mod table;
 mod tensor;
 mod tuning;
+mod weights;
 
 pub use blocked::{BLOCK, BlockedShape, Blocking};
 pub use buffer::{AlignedBuf, AlignedBytes};
@@ -58,3 +60,4 @@ pub use pack::PANEL;
 pub use part::Part;
 pub use tensor::{Tensor, TensorView};
 pub use tuning::Tuning;
+pub use weights::PackedWeights;

@@ -19,6 +19,7 @@ pub mod int8;
 
 use crate::layer::{Clamp, Layer, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
+use crate::table::Kernel;
 use crate::{
     AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip,
 };
@@ -162,7 +163,8 @@ pub fn forward(
 ) -> Result<Tensor, Error> {
     let (operation, shape) = (layer.operation(), input.shape());
     if layer.arithmetic() != Arithmetic::F32 {
-        return Err(Error::Kernel { operation, arithmetic: layer.arithmetic(), isa: layer.kernel().isa });
+        let &Kernel { arithmetic, weights, isa, .. } = layer.kernel();
+        return Err(Error::Kernel { operation, arithmetic, weights, isa });
     }
     let [n, cin, height, width] = shape;
     if cin != layer.cin() {

@@ -1,13 +1,16 @@
 //! The kernel table: a row for every kernel of every ISA. A kernel that has no row does not exist: layers, tests, benches
 //! and `mnx-infer inspect --kernels` read this table.
 
+#[cfg(target_arch = "x86_64")]
+mod f16c;
 mod int8_table;
 
 use crate::int8::{self, Form, Products};
 use crate::part::Geometry;
 use crate::simd::Simd;
-use crate::{Arithmetic, Cpu, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
+use crate::{Arithmetic, Cpu, Element, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
 use int8_table::{int8_instances, int8_rows};
+use kernels::{Bf16, F16, F32};
 
 /// One kernel: what it computes, for which CPUs, how large its tile is, and its entry point.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,9 @@ pub struct Kernel {
     pub operation: Operation,
     /// The numbers that it computes with.
     pub arithmetic: Arithmetic,
+    /// The type in which it reads packed weights: the arithmetic's own, of which operations without weights have it too, or one
+    /// that it widens.
+    pub weights: Element,
     /// The instructions that it is built of.
     pub isa: Isa,
     /// The cores that its tile was chosen for.
@@ -114,16 +120,21 @@ pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }
 
-/// The kernel of an operation in an arithmetic: the row for the CPU's microarchitecture, else the one for any; with dot
+/// The kernel of an operation in an arithmetic, for weights of this type: the row for the CPU's microarchitecture, else the one for any; with dot
 /// products of bytes, if the CPU may use them.
 ///
 /// # Errors
 /// [`Error::Kernel`] where there is none.
-pub fn select(operation: Operation, arithmetic: Arithmetic, cpu: Cpu) -> Result<&'static Kernel, Error> {
+pub fn select(
+    operation: Operation,
+    arithmetic: Arithmetic,
+    weights: Element,
+    cpu: Cpu,
+) -> Result<&'static Kernel, Error> {
     let isa = cpu.isa();
     instance(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })?;
     let suits = |row: &&Kernel| {
-        (row.operation, row.arithmetic, row.isa) == (operation, arithmetic, isa)
+        (row.operation, row.arithmetic, row.weights, row.isa) == (operation, arithmetic, weights, isa)
             && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
             && (cpu.dot_products() || !row.dot_products)
     };
@@ -131,8 +142,8 @@ pub fn select(operation: Operation, arithmetic: Arithmetic, cpu: Cpu) -> Result<
     // Integer sums have the same bits everywhere: an ISA without rows of its own takes those of any CPU.
     let portable =
         || rows().find(|row| (row.operation, row.arithmetic, row.isa) == (operation, Arithmetic::Int8, Isa::Scalar));
-    let best = best.or_else(|| portable().filter(|_| arithmetic == Arithmetic::Int8));
-    best.ok_or(Error::Kernel { operation, arithmetic, isa })
+    let best = best.or_else(|| portable().filter(|_| (arithmetic, weights) == (Arithmetic::Int8, Element::I8)));
+    best.ok_or(Error::Kernel { operation, arithmetic, weights, isa })
 }
 
 /// What is known of a kernel without running it.
@@ -166,12 +177,12 @@ pub fn all() -> Vec<KernelInfo> {
 }
 
 /// The rows of one ISA. Only these entry points carry the target features; everything below them is inlined. `tuned_for` is
-/// `Any` where a row does not say.
+/// `Any` where a row does not say, `weights` f32.
 macro_rules! rows {
     (
         $features:tt $table:ident: $simd:ty, peak: $sums:literal,
         $($entry:ident: $operation:ident $({ $($field:ident: $value:literal),* })?,
-            $name:literal, $pixels:literal x $channels:literal $(for $tuned_for:ident)? = $kernel:expr;)*
+            $name:literal, $pixels:literal x $channels:literal $(for $tuned_for:ident)? $(of $weights:ident)? = $kernel:expr;)*
     ) => {
         static $table: Instance = {
             $(rows!(@entry $features $entry, $simd, $kernel);)*
@@ -182,6 +193,7 @@ macro_rules! rows {
                     name: $name,
                     operation: Operation::$operation $({ $($field: $value),* })?,
                     arithmetic: Arithmetic::F32,
+                    weights: [$(Element::$weights,)? Element::F32][0],
                     isa: <$simd as Simd>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: false,
@@ -242,7 +254,9 @@ rows! {
     dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 6 x 16 = kernels::dense::<_, 7, 2, 6, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
-    linear: Linear, "linear", 6 x 64 = kernels::linear::<_, 6, 4>;
+    linear: Linear, "linear", 6 x 64 = kernels::linear::<_, F32, 6, 4>;
+    linear_bf16: Linear, "linear-bf16", 6 x 64 of Bf16 = kernels::linear::<_, Bf16, 6, 4>;
+    linear_f16: Linear, "linear-f16", 6 x 64 of F16 = f16c::linear;
 }
 
 // Thirty-two registers. 12 pixels x 1 sum + 1 weights use 13 of them only: a larger tile's start and end overlap less
@@ -273,7 +287,9 @@ rows! {
     dense7_s2_wide: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 8 x 32 for Wide = kernels::dense::<_, 7, 2, 8, 2>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
-    linear: Linear, "linear", 6 x 64 = kernels::linear::<_, 6, 4>;
+    linear: Linear, "linear", 6 x 64 = kernels::linear::<_, F32, 6, 4>;
+    linear_bf16: Linear, "linear-bf16", 6 x 64 of Bf16 = kernels::linear::<_, Bf16, 6, 4>;
+    linear_f16: Linear, "linear-f16", 6 x 64 of F16 = kernels::linear::<_, F16, 6, 4>;
 }
 
 // Thirty-two registers, four to a panel, two to a block. 6 pixels x 4 sums + 2 weights + 6 quads = 32, 8 x 2 + 2 + 8 = 26
@@ -293,7 +309,9 @@ rows! {
     dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 5 x 16 = kernels::dense::<_, 7, 2, 5, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
-    linear: Linear, "linear", 5 x 64 = kernels::linear::<_, 5, 4>;
+    linear: Linear, "linear", 5 x 64 = kernels::linear::<_, F32, 5, 4>;
+    linear_bf16: Linear, "linear-bf16", 5 x 64 of Bf16 = kernels::linear::<_, Bf16, 5, 4>;
+    linear_f16: Linear, "linear-f16", 5 x 64 of F16 = kernels::linear::<_, F16, 5, 4>;
 }
 
 // How many registers there are is the engine's affair: sixteen where it runs on x86-64, four to a panel, two to a block.
@@ -312,7 +330,9 @@ rows! {
     dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 2 x 16 = kernels::dense::<_, 7, 2, 2, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
-    linear: Linear, "linear", 2 x 16 = kernels::linear::<_, 2, 1>;
+    linear: Linear, "linear", 2 x 16 = kernels::linear::<_, F32, 2, 1>;
+    linear_bf16: Linear, "linear-bf16", 2 x 16 of Bf16 = kernels::linear::<_, Bf16, 2, 1>;
+    linear_f16: Linear, "linear-f16", 2 x 16 of F16 = kernels::linear::<_, F16, 2, 1>;
 }
 
 // The portable fallback knows no register count; four pixels of sixteen lanes vectorise on SSE2 too.
@@ -330,7 +350,9 @@ rows! {
     dense7_s2: Dense { kernel: 7, stride: 2 }, "dense7x7s2", 4 x 16 = kernels::dense::<_, 7, 2, 4, 1>;
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2", 1 x 8 = kernels::maxpool;
     pool: Pool, "pool", 1 x 8 = kernels::pool;
-    linear: Linear, "linear", 4 x 16 = kernels::linear::<_, 4, 1>;
+    linear: Linear, "linear", 4 x 16 = kernels::linear::<_, F32, 4, 1>;
+    linear_bf16: Linear, "linear-bf16", 4 x 16 of Bf16 = kernels::linear::<_, Bf16, 4, 1>;
+    linear_f16: Linear, "linear-f16", 4 x 16 of F16 = kernels::linear::<_, F16, 4, 1>;
 }
 
 #[cfg(test)]
@@ -341,7 +363,7 @@ mod tests {
     fn a_row_is_of_the_isa_that_was_asked_for() {
         for cpu in Cpu::available() {
             for row in rows().filter(|row| row.isa == cpu.isa()) {
-                let selected = select(row.operation, row.arithmetic, cpu).unwrap();
+                let selected = select(row.operation, row.arithmetic, row.weights, cpu).unwrap();
                 assert_eq!((selected.isa, selected.operation), (cpu.isa(), row.operation));
                 assert!([TunedFor::Any, cpu.tuned_for()].contains(&selected.tuned_for));
             }
@@ -355,7 +377,7 @@ mod tests {
         for row in rows().filter(runs) {
             let found = Cpu::available()
                 .into_iter()
-                .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, cpu).unwrap(), row));
+                .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, row.weights, cpu).unwrap(), row));
             // Cpus that are available are all pairs of an available ISA and a microarchitecture.
             assert!(found, "{row:?}");
         }

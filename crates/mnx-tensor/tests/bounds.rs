@@ -11,7 +11,9 @@ use guarded::{Guarded, Side};
 use mnx_tensor::int8::feature_bytes;
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
 use mnx_tensor::table::{self, Kernel};
-use mnx_tensor::{Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, Part, Requantize, Tuning, strip};
+use mnx_tensor::{
+    Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, PackedWeights, Part, Requantize, Tuning, strip,
+};
 
 /// Heights and widths of planes that no tile gave.
 const SIZES: [(usize, usize); 11] =
@@ -63,7 +65,7 @@ impl Group {
     fn rows(self) -> Vec<Row> {
         let cpus = Cpu::available();
         let selects = |kernel: &Kernel, cpu: &Cpu| {
-            let selected = table::select(kernel.operation, kernel.arithmetic, *cpu);
+            let selected = table::select(kernel.operation, kernel.arithmetic, kernel.weights, *cpu);
             selected.is_ok_and(|selected| std::ptr::eq(selected, kernel))
         };
         let of_group = table::rows().filter(|kernel| Group::of(kernel.operation) == self);
@@ -127,11 +129,13 @@ impl Row {
                 self.int8(side, case, |layer| in_parts(layer, side));
                 continue;
             }
-            let weights = Guarded::new(operation.weights_len(cin, cout) * 4, side);
+            let element = self.kernel.weights;
+            let weights = Guarded::new(operation.weights_len(cin, cout) * element.size(), side);
             let bias = Guarded::new(operation.bias_len(cout) * 4, side);
-            // SAFETY: the guarded floats, which live to the end.
-            let (w, b) = unsafe { (weights.values(), bias.values()) };
-            in_parts(&Layer::new(self.cpu, operation, [cin, cout], w, b, Clamp::RELU6).unwrap(), side);
+            // SAFETY: the guarded numbers, which live to the end.
+            let (w, b) = unsafe { (weights.bytes::<u8>(), bias.values()) };
+            let w = PackedWeights::of(element, w).unwrap();
+            in_parts(&Layer::with_weights(self.cpu, operation, [cin, cout], w, b, Clamp::RELU6).unwrap(), side);
         }
     }
 

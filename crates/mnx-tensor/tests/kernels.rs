@@ -3,7 +3,7 @@
 
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Conv, Margins};
-use mnx_tensor::{Clamp, Cpu, Isa, Layer, Operation, Tensor, TensorView};
+use mnx_tensor::{Clamp, Cpu, Element, Error, Isa, Layer, Operation, PackedWeights, Tensor, TensorView, half, pack};
 use proptest::prelude::*;
 
 /// Deterministic values in −2…2 that are no round numbers.
@@ -373,21 +373,63 @@ fn pool_of_every_plane_size() {
     }
 }
 
+/// Weights of 16 bits give the bits of f32 weights that were rounded first.
 #[test]
 fn linear_of_every_channel_count_and_batch() {
     for batch in (1..=8).chain([13]) {
         for (cin, cout) in [(1, 1), (3, 2), (7, 17), (12, 64), (17, 65), (56, 104), (1280, 100)] {
             let (x, weights, bias) = (values(batch * cin, 6), values(cout * cin, 7), values(cout, 8));
+            let rounded = [half::bf16_to_f32, half::f16_to_f32].map(|widen: fn(u16) -> f32| {
+                let narrow = if widen(1) < 1e-30 { half::f32_to_bf16 } else { half::f32_to_f16 };
+                weights.iter().map(|&weight| widen(narrow(weight))).collect::<Vec<_>>()
+            });
+            let packed = |values: &[f32]| pack::panels(values, cout, cin).unwrap();
+            let bits =
+                |narrow: fn(f32) -> u16| packed(&weights).iter().map(|&weight| narrow(weight)).collect::<Vec<_>>();
+            let (f32, bf16, f16) = (packed(&weights), bits(half::f32_to_bf16), bits(half::f32_to_f16));
+            let stored = [
+                (PackedWeights::F32(&f32), &weights),
+                (PackedWeights::Bf16(&bf16), &rounded[0]),
+                (PackedWeights::F16(&f16), &rounded[1]),
+            ];
+            let packed_bias = pack::bias(&bias, cout).unwrap();
             let input = Tensor::from_slice([batch, cin, 1, 1], &x).unwrap();
-            for cpu in Cpu::available() {
-                let found = ops::linear(input.view(), &weights, Some(&bias), Some(cpu)).unwrap();
+            for (cpu, (stored, multiplied)) in
+                Cpu::available().into_iter().flat_map(|cpu| stored.map(|stored| (cpu, stored)))
+            {
+                let element = stored.element();
+                let operation = Operation::Linear;
+                let layer =
+                    Layer::with_weights(cpu, operation, [cin, cout], stored, &packed_bias, Clamp::NONE).unwrap();
+                let found = ops::forward(&layer, input.view(), Margins::ZERO, None).unwrap();
                 for n in 0..batch {
-                    let expected =
-                        naive::pointwise(cin, cout, 1, input.view().picture(n), &weights, &bias, rounding(cpu.isa()));
-                    assert_same(found.view().picture(n), &expected, &(cpu, batch, cin, cout));
+                    let x = input.view().picture(n);
+                    let expected = naive::pointwise(cin, cout, 1, x, multiplied, &bias, rounding(cpu.isa()));
+                    assert_same(found.view().picture(n), &expected, &(cpu, element, batch, cin, cout));
                 }
+                if element == Element::F32 {
+                    let by_name = ops::linear(input.view(), &weights, Some(&bias), Some(cpu)).unwrap();
+                    assert_eq!(by_name.data(), found.data());
+                }
+                let widened = stored.widened().unwrap();
+                assert_eq!(pack::unpack_panels(&widened, cout, cin), *multiplied);
             }
         }
+    }
+}
+
+#[test]
+fn only_linear_layers_have_weights_of_16_bits() {
+    let (weights, bias, cpu) = ([0; 128], [0.0; 16], Cpu::choose(None, None).unwrap());
+    for packed in [PackedWeights::Bf16(&weights), PackedWeights::F16(&weights)] {
+        let layer = |operation, channels| Layer::with_weights(cpu, operation, channels, packed, &bias, Clamp::NONE);
+        assert!(layer(Operation::Linear, [8, 9]).is_ok());
+        let error = layer(Operation::Pointwise, [8, 9]).unwrap_err();
+        assert!(matches!(error, Error::Kernel { weights, .. } if weights == packed.element()), "{error}");
+        assert!(matches!(
+            layer(Operation::Linear, [9, 9]).unwrap_err(),
+            Error::Length { expected: 144, found: 128, .. }
+        ));
     }
 }
 

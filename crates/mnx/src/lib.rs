@@ -168,12 +168,12 @@ pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use mnx_graph::Converted;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, BoxCoder, BoxOrder, ConvError, DetectorSpec, Element, End,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, BoxCoder, BoxOrder, ClassifierDtype, ConvError, DetectorSpec, Element, End,
     Error as GraphError, ErrorKind, Extra, ExtraKind, FileError, FileKind, Fit, HeadKind, InFile, Int8Weights,
     Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model, Network, OpenOptions,
-    Outputs, PackedInt8, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization,
+    Outputs, PackedInt8, PackedWeights, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization,
     QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Stopper, StoredTensor,
-    Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, quantize, write_model,
+    Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, init_with, quantize, write_model, write_model_with,
     write_quantized,
 };
 #[cfg(feature = "convert")]

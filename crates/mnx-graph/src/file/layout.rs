@@ -8,7 +8,7 @@ use mnx_tensor::{Arithmetic, Element, PANEL};
 
 use super::{ALIGNMENT, Entry};
 use crate::wiring::{Source, wires};
-use crate::{Error, FileError, Layer, LayerKind, Limits, Network, Quantization};
+use crate::{ClassifierDtype, Error, FileError, Layer, LayerKind, Limits, Network, Quantization};
 
 /// The largest scale, 2⁶⁴. Scales are normal numbers up to this one, so that products of a few of them do not become
 /// infinite or denormal by accident.
@@ -19,6 +19,8 @@ pub(crate) const LARGEST_SCALE: f32 = 18_446_744_073_709_551_616.0;
 pub(crate) enum Role {
     /// Weights or biases of an f32 layer.
     Real,
+    /// Weights of an f32 layer in a type of 16 bits.
+    Weight16(ClassifierDtype),
     /// Weights of an int8 layer.
     Weight8,
     /// Biases of an int8 layer.
@@ -33,6 +35,7 @@ impl Role {
     pub(crate) fn element(self) -> Element {
         match self {
             Role::Real | Role::Scale => Element::F32,
+            Role::Weight16(dtype) => dtype.element(),
             Role::Weight8 => Element::I8,
             Role::Bias32 => Element::I32,
             Role::ZeroPoint => Element::U8,
@@ -43,6 +46,7 @@ impl Role {
     fn show(self, bytes: &[u8], index: usize) -> String {
         match self {
             Role::Real | Role::Scale => format!("{:?}", cast_slice::<u8, f32>(bytes)[index]),
+            Role::Weight16(dtype) => format!("{:?}", dtype.widen(cast_slice::<u8, u16>(bytes)[index])),
             Role::Weight8 => (bytes[index] as i8).to_string(),
             Role::Bias32 => cast_slice::<u8, i32>(bytes)[index].to_string(),
             Role::ZeroPoint => bytes[index].to_string(),
@@ -85,11 +89,12 @@ impl Tensor {
                     return Ok(());
                 }
                 let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-                return Err(Error::File(FileError::NotFinite {
-                    tensor: self.name.clone(),
-                    index,
-                    value: values[index],
-                }));
+                return Err(self.not_finite(index, values[index]));
+            }
+            Role::Weight16(dtype) => {
+                let values: &[u16] = cast_slice(bytes);
+                let bad = first_infinite(values, dtype);
+                return bad.map_or(Ok(()), |index| Err(self.not_finite(index, dtype.widen(values[index]))));
             }
             Role::Scale => {
                 // Packing keeps their order and adds zeros at the end. Those are no scales.
@@ -110,10 +115,31 @@ impl Tensor {
         })
     }
 
+    /// The bits of an f32 layer's weights in a type of 16 bits, each rounded once. Refuses what does not stay finite.
+    pub(super) fn narrowed(&self, dtype: ClassifierDtype, weights: &[f32]) -> Result<Option<Vec<u16>>, Error> {
+        let Some(bits) = dtype.narrowed(weights).transpose()? else { return Ok(None) };
+        let Some(index) = first_infinite(&bits, dtype) else { return Ok(Some(bits)) };
+        let weight = weights[index];
+        if !weight.is_finite() {
+            return Err(self.not_finite(index, weight));
+        }
+        let expected = match dtype {
+            ClassifierDtype::F16 => "weights up to 65504, the largest f16",
+            _ => "weights up to 3.3895e38, the largest bf16",
+        };
+        let found = format!("{weight:?}");
+        Err(Error::File(FileError::Value { tensor: self.name.clone(), index, expected, found }))
+    }
+
+    fn not_finite(&self, index: usize, value: f32) -> Error {
+        Error::File(FileError::NotFinite { tensor: self.name.clone(), index, value })
+    }
+
     /// Refuses packed bytes if an unused lane is not zero.
     pub(super) fn check_unused_lanes(&self, bytes: &[u8]) -> Result<(), Error> {
         let used = match self.role.element().size() {
             1 => self.packing.used_padding(bytes, &self.dims),
+            2 => self.packing.used_padding(cast_slice::<u8, u16>(bytes), &self.dims),
             _ => self.packing.used_padding(cast_slice::<u8, u32>(bytes), &self.dims),
         };
         match used.map_err(|error| self.misfit(error))? {
@@ -136,6 +162,14 @@ fn all_finite(values: &[f32]) -> bool {
     values.chunks(4 * PANEL).all(|group| group.iter().fold(true, |finite, v| finite & v.is_finite()))
 }
 
+/// The first number of 16 bits that is not finite. In groups, for the same reason.
+fn first_infinite(values: &[u16], dtype: ClassifierDtype) -> Option<usize> {
+    let infinity = dtype.infinity();
+    let is_infinite = |bits: &u16| bits & infinity == infinity;
+    let none = values.chunks(8 * PANEL).all(|group| !group.iter().fold(false, |found, bits| found | is_infinite(bits)));
+    if none { None } else { values.iter().position(is_infinite) }
+}
+
 /// Whether one of these weights is -128. In groups without a branch, for the same reason.
 fn has_least(weights: &[u8]) -> bool {
     weights.chunks(16 * PANEL).any(|group| group.iter().fold(false, |found, &w| found | (w as i8 == i8::MIN)))
@@ -153,8 +187,13 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// `arithmetic` has one entry per layer.
-    pub(super) fn new(network: &Network, arithmetic: &[Arithmetic], limits: &Limits) -> Result<Layout, Error> {
+    /// `arithmetic` has one entry per layer; `classifier` is how a classifier in f32 has its weights.
+    pub(super) fn new(
+        network: &Network,
+        arithmetic: &[Arithmetic],
+        classifier: ClassifierDtype,
+        limits: &Limits,
+    ) -> Result<Layout, Error> {
         let mut layout = Layout { tensors: Vec::new(), layers: Vec::new(), values: Vec::new(), payload_len: 0 };
         let quantized = Quantized::of(network, arithmetic);
         layout.value("input", quantized.input, limits)?;
@@ -162,7 +201,7 @@ impl Layout {
             if layer.kind == LayerKind::Linear {
                 layout.value("pool.output", quantized.pool, limits)?;
             }
-            layout.layer(layer, arithmetic, limits)?;
+            layout.layer(layer, arithmetic, classifier, limits)?;
             layout.value(&format!("{}.output", layer.name), output, limits)?;
         }
         Ok(layout)
@@ -176,16 +215,35 @@ impl Layout {
         PackedInt8 { packing, weight: cast_slice(bytes(0)), bias: cast_slice(bytes(1)), scale: cast_slice(bytes(2)) }
     }
 
+    /// The type of the classifier's weights, where they are an f32 layer's; f32 where they are not.
+    pub(crate) fn classifier(&self) -> ClassifierDtype {
+        let of_16_bits = self.tensors.iter().find_map(|tensor| match tensor.role {
+            Role::Weight16(dtype) => Some(dtype),
+            _ => None,
+        });
+        of_16_bits.unwrap_or_default()
+    }
+
     /// How the value whose first tensor is number `first` is quantised.
     pub(crate) fn quantization(&self, first: usize, payload: &[u8]) -> Quantization {
         let bytes = |index: usize| &payload[self.tensors[index].range.clone()];
         Quantization { scale: cast_slice(bytes(first))[0], zero_point: bytes(first + 1)[0] }
     }
 
-    fn layer(&mut self, layer: &Layer, arithmetic: Arithmetic, limits: &Limits) -> Result<(), Error> {
+    fn layer(
+        &mut self,
+        layer: &Layer,
+        arithmetic: Arithmetic,
+        classifier: ClassifierDtype,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         self.layers.push(self.tensors.len());
         let int8 = arithmetic == Arithmetic::Int8;
-        let (weight_role, bias_role) = if int8 { (Role::Weight8, Role::Bias32) } else { (Role::Real, Role::Real) };
+        let (weight_role, bias_role) = match layer.kind {
+            _ if int8 => (Role::Weight8, Role::Bias32),
+            LayerKind::Linear if classifier != ClassifierDtype::F32 => (Role::Weight16(classifier), Role::Real),
+            _ => (Role::Real, Role::Real),
+        };
         let packing = if int8 { int8_packing(layer.kind) } else { layer.packing() };
         let (weight, channels) = (format!("{}.weight", layer.name), vec![layer.cout]);
         let scale = format!("{weight}.scale");

@@ -28,7 +28,8 @@
 //! | `offset`, `length` | in bytes; the offset counts from the start of the payload |
 //! | `crc32` | checksum of the packed bytes |
 //!
-//! Offsets are contiguous: no hole, no overlap. So the spec and the arithmetic determine the whole table except the checksums;
+//! Offsets are contiguous: no hole, no overlap. So the spec, the arithmetic and the `dtype` of the classifier's weight
+//! determine the whole table except the checksums;
 //! a reader derives it and compares.
 
 mod layout;
@@ -44,13 +45,13 @@ use crate::Spec;
 pub use layout::PackedInt8;
 pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
 pub(crate) use read::{Front, check_payload, front};
-pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_quantized};
+pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_model_with, write_quantized};
 pub(crate) use write::{model_file, quantized_file};
 
 const MAGIC: [u8; 4] = *b"MNXW";
 /// Classifiers whose layers are all f32. Networks that fit it are written in it, so that earlier releases can read them.
 const VERSION_1: u32 = 1;
-/// Each layer has an arithmetic of its own; detectors.
+/// Each layer has an arithmetic of its own; detectors; a classifier's weights in 16 bits.
 const VERSION_2: u32 = 2;
 /// The versions that are understood.
 const VERSIONS: &[u32] = &[VERSION_1, VERSION_2];

@@ -6,7 +6,7 @@ use mnx_tensor::{Arithmetic, Element};
 use super::layout::Role;
 use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
 use crate::kind::{FileKind, Wanted};
-use crate::{Error, FileError, Limits, Network, Spec};
+use crate::{ClassifierDtype, Error, FileError, Limits, Network, Spec};
 
 /// What precedes the payload, after it was checked.
 pub(crate) struct Front {
@@ -47,7 +47,8 @@ pub(crate) fn front<B: AsRef<[u8]>>(
     }
     let network = Network::new_with(&header.spec, limits)?;
     let arithmetic = arithmetic(prefix.version, header.arithmetic, &network)?;
-    let mut layout = Layout::new(&network, &arithmetic, limits)?;
+    let classifier = classifier_dtype(prefix.version, &network, &header.tensors);
+    let mut layout = Layout::new(&network, &arithmetic, classifier, limits)?;
     check_table(prefix.version, &mut layout.tensors, &header.tensors)?;
     payload_start.checked_add(layout.payload_len).ok_or(Error::Limit {
         what: "bytes of the file".into(),
@@ -120,7 +121,14 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
     parsed.collect()
 }
 
-/// Compares the table with the tensors that follow from spec and arithmetic, and takes the checksums from it.
+/// The type of the classifier's weights. The table says it; it is compared with all that follows.
+fn classifier_dtype(version: u32, network: &Network, entries: &[Entry]) -> ClassifierDtype {
+    let name = network.classifier().filter(|_| version > VERSION_1).map(|layer| format!("{}.weight", layer.name));
+    let entry = name.and_then(|name| entries.iter().find(|entry| entry.name == name));
+    entry.and_then(|entry| ClassifierDtype::parse(&entry.dtype)).unwrap_or_default()
+}
+
+/// Compares the table with the tensors that follow from spec, arithmetic and the classifier's type, and takes the checksums from it.
 fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Result<(), Error> {
     if tensors.len() != entries.len() {
         return Err(Error::File(FileError::TensorCount { expected: tensors.len(), found: entries.len() }));

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use bytemuck::Pod;
 use mnx_tensor::{AlignedBuf, Arithmetic};
 
+use super::layout::Role;
 use super::{ALIGNMENT, Header, Layout, MAGIC, PREFIX_LEN, VERSION_1, VERSION_2};
-use crate::{Error, FileError, Layer, Limits, Network, Spec};
+use crate::{ClassifierDtype, Error, FileError, Layer, Limits, Network, Spec};
 
 /// A layer's weights before packing, batch norm folded in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,22 +80,38 @@ pub struct Quantization {
 pub fn write_model(
     spec: &Spec,
     limits: &Limits,
+    source: impl FnMut(&Layer) -> LayerWeights,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    write_model_with(spec, limits, ClassifierDtype::F32, source, out)
+}
+
+/// As [`write_model`], with the classifier's weights in this type: those of 16 bits make it a file of version 2.
+///
+/// # Errors
+/// As [`write_model`]; [`FileError::Value`] with the first weight that is too large for the type; [`Error::Spec`] for a
+/// detector, which has no classifier, and a type other than f32.
+pub fn write_model_with(
+    spec: &Spec,
+    limits: &Limits,
+    classifier: ClassifierDtype,
     mut source: impl FnMut(&Layer) -> LayerWeights,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    Draft::of(spec, limits, |layer| Ok(source(layer)))?.write(spec, limits, out)
+    Draft::of(spec, limits, classifier, |layer| Ok(source(layer)))?.write(spec, limits, out)
 }
 
-/// The bytes of the weight file that [`write_model`] writes. `source` may fail.
+/// The bytes of the weight file that [`write_model_with`] writes. `source` may fail.
 ///
 /// # Errors
-/// As [`write_model`] and `source`.
+/// As [`write_model_with`] and `source`.
 pub(crate) fn model_file(
     spec: &Spec,
     limits: &Limits,
+    classifier: ClassifierDtype,
     source: impl FnMut(&Layer) -> Result<LayerWeights, Error>,
 ) -> Result<Vec<u8>, Error> {
-    Draft::of(spec, limits, source)?.file(spec, limits)
+    Draft::of(spec, limits, classifier, source)?.file(spec, limits)
 }
 
 /// Writes the weight file of a network with int8 layers, in version 2 of the format. Without int8 layers it writes the same
@@ -114,25 +131,27 @@ pub fn write_quantized(
     value: impl FnMut(&str) -> Quantization,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    quantized(spec, limits, layers, value)?.write(spec, limits, out)
+    quantized(spec, limits, ClassifierDtype::F32, layers, value)?.write(spec, limits, out)
 }
 
-/// The bytes of the weight file that [`write_quantized`] writes.
+/// The bytes of the weight file that [`write_quantized`] writes, with the weights of a classifier in f32 in this type.
 ///
 /// # Errors
 /// As [`write_quantized`].
 pub(crate) fn quantized_file(
     spec: &Spec,
     limits: &Limits,
+    classifier: ClassifierDtype,
     layers: &[Weights],
     value: impl FnMut(&str) -> Quantization,
 ) -> Result<Vec<u8>, Error> {
-    quantized(spec, limits, layers, value)?.file(spec, limits)
+    quantized(spec, limits, classifier, layers, value)?.file(spec, limits)
 }
 
 fn quantized(
     spec: &Spec,
     limits: &Limits,
+    classifier: ClassifierDtype,
     layers: &[Weights],
     mut value: impl FnMut(&str) -> Quantization,
 ) -> Result<Draft, Error> {
@@ -145,7 +164,7 @@ fn quantized(
         Weights::F32(_) => Arithmetic::F32,
         Weights::Int8(_) => Arithmetic::Int8,
     });
-    let mut draft = Draft::new(&network, arithmetic.collect(), limits)?;
+    let mut draft = Draft::new(&network, arithmetic.collect(), classifier, limits)?;
     for (index, weights) in layers.iter().enumerate() {
         match weights {
             Weights::F32(weights) => draft.put_f32(index, weights)?,
@@ -172,18 +191,29 @@ impl Draft {
     fn of(
         spec: &Spec,
         limits: &Limits,
+        classifier: ClassifierDtype,
         mut source: impl FnMut(&Layer) -> Result<LayerWeights, Error>,
     ) -> Result<Draft, Error> {
         let network = Network::new_with(spec, limits)?;
-        let mut draft = Draft::new(&network, vec![Arithmetic::F32; network.layers().count()], limits)?;
+        if classifier != ClassifierDtype::F32 && network.classifier().is_none() {
+            let expected = "f32, as a detector has no classifier".into();
+            return Err(Error::Spec { field: "classifier dtype".into(), expected, found: classifier.name().into() });
+        }
+        let arithmetic = vec![Arithmetic::F32; network.layers().count()];
+        let mut draft = Draft::new(&network, arithmetic, classifier, limits)?;
         for (index, layer) in network.layers().enumerate() {
             draft.put_f32(index, &source(layer)?)?;
         }
         Ok(draft)
     }
 
-    fn new(network: &Network, arithmetic: Vec<Arithmetic>, limits: &Limits) -> Result<Draft, Error> {
-        let layout = Layout::new(network, &arithmetic, limits)?;
+    fn new(
+        network: &Network,
+        arithmetic: Vec<Arithmetic>,
+        classifier: ClassifierDtype,
+        limits: &Limits,
+    ) -> Result<Draft, Error> {
+        let layout = Layout::new(network, &arithmetic, classifier, limits)?;
         let bytes = layout.payload_len;
         let payload = AlignedBuf::try_zeroed(bytes / size_of::<f32>());
         let payload = payload.map_err(|_| Error::Memory { what: "the weights", bytes: bytes as u64 })?;
@@ -192,7 +222,15 @@ impl Draft {
 
     fn put_f32(&mut self, layer: usize, weights: &LayerWeights) -> Result<(), Error> {
         let first = self.layout.layers[layer];
-        self.put(first, &weights.weight)?;
+        let tensor = &self.layout.tensors[first];
+        let narrowed = match tensor.role {
+            Role::Weight16(dtype) => tensor.narrowed(dtype, &weights.weight)?,
+            _ => None,
+        };
+        match narrowed {
+            Some(bits) => self.put(first, &bits)?,
+            None => self.put(first, &weights.weight)?,
+        }
         self.put(first + 1, &weights.bias)
     }
 
@@ -233,7 +271,8 @@ impl Draft {
     /// The version of the format and the header.
     fn header(&self, spec: &Spec, limits: &Limits) -> Result<(u32, Vec<u8>), Error> {
         let names = || self.arithmetic.iter().map(|arithmetic| arithmetic.name().into()).collect();
-        let fits_version_1 = spec.detector.is_none() && self.arithmetic.iter().all(|&a| a == Arithmetic::F32);
+        let all_f32 = self.arithmetic.iter().all(|&a| a == Arithmetic::F32);
+        let fits_version_1 = spec.detector.is_none() && all_f32 && self.layout.classifier() == ClassifierDtype::F32;
         let (version, arithmetic) = if fits_version_1 { (VERSION_1, None) } else { (VERSION_2, Some(names())) };
         let tensors = self.layout.tensors.iter().map(|tensor| tensor.entry()).collect();
         let header = Header { spec: spec.clone(), arithmetic, tensors };

@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use mnx_tensor::memory;
+use mnx_tensor::{half, memory};
 use prost::bytes::{Buf, Bytes};
 use prost::encoding::decode_varint;
 
 use super::message::{self, data_type};
-use crate::half::{bf16_to_f64, f16_to_f64};
 
 /// What is wrong with a constant or an operation, for which the caller knows the place.
 #[derive(Debug)]
@@ -161,8 +160,8 @@ impl Constant {
                 while bytes.has_remaining() && scalars.len() < self.len()? {
                     let bits = decode_varint(&mut bytes).ok()?;
                     scalars.push(match *data_type {
-                        data_type::FLOAT16 => Scalar::Float(f16_to_f64(bits as u16)),
-                        data_type::BFLOAT16 => Scalar::Float(bf16_to_f64(bits as u16)),
+                        data_type::FLOAT16 => Scalar::Float(half::f16_to_f32(bits as u16).into()),
+                        data_type::BFLOAT16 => Scalar::Float(half::bf16_to_f32(bits as u16).into()),
                         _ => Scalar::Int(bits.cast_signed()),
                     });
                 }
@@ -259,8 +258,12 @@ fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor:
     Some(match data_type {
         data_type::FLOAT => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
         data_type::DOUBLE => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
-        data_type::FLOAT16 => memory::collect(pairs.iter().map(|&b| f16_to_f64(u16::from_le_bytes(b))), pairs.len()),
-        data_type::BFLOAT16 => memory::collect(pairs.iter().map(|&b| bf16_to_f64(u16::from_le_bytes(b))), pairs.len()),
+        data_type::FLOAT16 => {
+            memory::collect(pairs.iter().map(|&b| half::f16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
+        }
+        data_type::BFLOAT16 => {
+            memory::collect(pairs.iter().map(|&b| half::bf16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
+        }
         _ => return None,
     })
 }

@@ -21,7 +21,7 @@ use std::path::Path;
 use prost::bytes::Bytes;
 
 use crate::converted::{Converted, write};
-use crate::{Error, Limits, Network, OnnxError, Padding, Spec};
+use crate::{ClassifierDtype, Error, Limits, Network, OnnxError, Padding, Spec};
 
 use constant::Misfit;
 use message::Graph;
@@ -140,6 +140,14 @@ impl Onnx {
     /// [`OnnxError::Operation`] with the first operation that is not as `spec` says; [`Error::Conv`] for weights that are not
     /// finite and negative variances; and as [`write_model`](crate::write_model).
     pub fn convert(&self, spec: &Spec) -> Result<Converted, Error> {
+        self.convert_with(spec, ClassifierDtype::F32)
+    }
+
+    /// As [`convert`](Onnx::convert), with the classifier's weights in this type.
+    ///
+    /// # Errors
+    /// As [`convert`](Onnx::convert); [`FileError::Value`](crate::FileError::Value) for a weight that is too large for the type.
+    pub fn convert_with(&self, spec: &Spec, dtype: ClassifierDtype) -> Result<Converted, Error> {
         let limits = Limits::default();
         let network = Network::new_with(spec, &limits)?;
         let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| {
@@ -155,7 +163,7 @@ impl Onnx {
         }
         let classifier = &self.trace.classifier;
         folded.push(weights::classifier(operation(&self.graph, classifier.at), classifier)?);
-        write(spec, &limits, folded)
+        write(spec, &limits, dtype, folded)
     }
 
     /// Zeros that the graph has at fixed places are TensorFlow's on even sizes only.

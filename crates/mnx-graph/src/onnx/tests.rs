@@ -295,7 +295,7 @@ fn numbers_of_every_type_and_place_are_read() {
                 tensor.data_type = super::message::data_type::FLOAT16;
                 let mut varints = Vec::new();
                 for value in values {
-                    prost::encoding::encode_varint(half(value).into(), &mut varints);
+                    prost::encoding::encode_varint(mnx_tensor::half::f32_to_f16(value).into(), &mut varints);
                 }
                 tensor.int32_data = varints.into();
             }
@@ -303,17 +303,6 @@ fn numbers_of_every_type_and_place_are_read() {
     }
     let onnx = read(&file).unwrap();
     assert!(onnx.convert(&Spec { family: "custom".into(), ..spec.clone() }).unwrap().file == expected);
-}
-
-/// Bits of a number that is exact as an f16, normal or zero.
-fn half(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let sign = (bits >> 16 & 0x8000) as u16;
-    if value == 0.0 {
-        return sign;
-    }
-    let exponent = (bits >> 23 & 0xff) as i32 - 127 + 15;
-    sign | (exponent as u16) << 10 | (bits >> 13 & 0x3ff) as u16
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub use report::LayerReport;
 
 use std::collections::HashMap;
 
-use mnx_tensor::memory;
+use mnx_tensor::{PackedWeights, memory};
 
 use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, quantized_file};
 use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError, StoredTensor};
@@ -133,7 +133,7 @@ pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> 
         let value = flow.values.iter().position(|value| value.name == name);
         value.and_then(|value| scales.get(value)).unwrap_or(scales::ALWAYS_ZERO)
     };
-    let file = quantized_file(spec, model.limits(), &layers, quantization)?;
+    let file = quantized_file(spec, model.limits(), model.classifier_dtype(), &layers, quantization)?;
     Ok(Quantized { file, layers: reports })
 }
 
@@ -170,7 +170,8 @@ impl<'a> Maker<'a> {
         Maker { model, calibration, options, flow, scales, tensors }
     }
 
-    /// One layer's weights, and what became of them. A layer that is kept has its f32 weights.
+    /// One layer's weights, and what became of them. A layer that is kept has its f32 weights; a classifier's are stored as they
+    /// were.
     fn layer(&self, index: usize, layer: &Layer, keep: bool) -> Result<(Weights, LayerReport), Error> {
         let LayerFlow { input, output, .. } = self.flow.layers[index];
         let mut report = self.report(&layer.name, output);
@@ -208,7 +209,7 @@ impl<'a> Maker<'a> {
         Ok(weights::quantize(&corrected, around)?)
     }
 
-    /// A layer's f32 weights in the order of [`Layer::weight_dims`].
+    /// A layer's f32 weights, widened if they are stored in 16 bits, in the order of [`Layer::weight_dims`].
     ///
     /// # Errors
     /// Where there is no memory for them: every layer has both, of the right size, as was checked when the model was opened.
@@ -216,7 +217,8 @@ impl<'a> Maker<'a> {
         let unpacked = |part: &str| {
             let name = format!("{}.{part}", layer.name);
             let Some(of) = self.tensors.get(&*name) else { return Ok(Vec::new()) };
-            let values = of.packing.unpack(bytemuck::cast_slice(of.bytes), of.dims);
+            let Some(packed) = PackedWeights::of(of.element, of.bytes) else { return Ok(Vec::new()) };
+            let values = of.packing.unpack(&packed.widened()?, of.dims);
             values.map_err(|error| Error::Conv { tensor: name, error })
         };
         Ok(LayerWeights { weight: unpacked("weight")?, bias: unpacked("bias")? })

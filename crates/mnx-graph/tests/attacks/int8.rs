@@ -68,7 +68,8 @@ fn tensor_table_of_int8_layers() {
     let element = |error: &Error| matches!(error, Error::File(FileError::Element { tensor, .. }) if tensor == "features.1.conv.0.weight");
     let (depthwise, stem) = ("features.1.conv.0.weight", "features.0.0.weight");
     assert_refused! {
-        row(depthwise, "dtype", json!("f16")) => e if element(e),
+        row(depthwise, "dtype", json!("f8")) => e if element(e),
+        row(depthwise, "dtype", json!("f16")) => e if entry(e, depthwise, "dtype"),
         row(depthwise, "dtype", json!("")) => e if element(e),
         row(depthwise, "dtype", json!("I8")) => e if element(e),
         row(depthwise, "dtype", json!("u8")) => e if entry(e, depthwise, "dtype"),
@@ -95,7 +96,8 @@ fn tensor_table_of_int8_layers() {
         int8(|p| { p.header["tensors"].as_array_mut().unwrap().pop(); }) => Error::File(FileError::TensorCount { .. }),
     }
     let message = refused(row(depthwise, "dtype", json!("f16\n"))).to_string();
-    let expected = "expected an element type that this program understands, f32, u8, i8 or i32, found \"f16\\n\"";
+    let expected =
+        "expected an element type that this program understands, f32, bf16, f16, u8, i8 or i32, found \"f16\\n\"";
     assert!(message.contains(depthwise) && message.ends_with(expected), "{message}");
     // In version 1 there is one, whatever else the program understands.
     assert!(matches!(

@@ -19,6 +19,7 @@ macro_rules! assert_refused {
 }
 
 mod detector;
+mod dtype;
 mod int8;
 
 /// Opens with default options; a success is a failed test.

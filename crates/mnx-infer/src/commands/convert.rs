@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     };
     let output = OutputFile::create(&args.output)?;
     options.bn_eps = args.bn_eps;
+    options.classifier_dtype = network::classifier_dtype(&args.network);
     let converted = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
         let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
         refused(args, Some(&naming), &(taken + &names::taken_off(&naming)), &e)

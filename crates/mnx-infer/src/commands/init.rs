@@ -11,6 +11,6 @@ pub(crate) fn run(args: &Init, context: &Context) -> Result<(), Error> {
     network::apply(&args.network, &mut spec)?;
     network::check(&spec)?;
     let output = OutputFile::create(&args.output)?;
-    let bytes = mnx::init(&spec, args.seed).map_err(Error::failed)?;
+    let bytes = mnx::init_with(&spec, args.seed, network::classifier_dtype(&args.network)).map_err(Error::failed)?;
     network::write(&args.output, output, &bytes, &spec, None, context)
 }

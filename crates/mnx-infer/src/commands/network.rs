@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mnx::{Network, Spec};
+use mnx::{ClassifierDtype, Network, Spec};
 use serde::Serialize;
 
 use super::{Context, channels, grouped};
-use crate::args;
+use crate::args::{self, DtypeChoice};
 use crate::error::{Error, printable, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::output::{OutputFile, read_text};
@@ -42,7 +42,7 @@ pub(crate) fn base(arch: &Arch) -> Result<Spec, Error> {
 /// What both commands can change.
 ///
 /// # Errors
-/// [`Error::Usage`] for a detector's flags and a network that is none.
+/// [`Error::Usage`] for a detector's flags and a network that is none, and the other way round.
 pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) -> Result<(), Error> {
     if let Some(width) = flags.width {
         spec.width = width;
@@ -56,6 +56,11 @@ pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) -> Result<(), Error>
     if let Some(resolution) = flags.resolution {
         spec.set_resolution(resolution);
     }
+    if spec.detector.is_some() && flags.classifier_dtype != DtypeChoice::F32 {
+        let found = printable(&spec.family);
+        let expected = "--classifier-dtype: expected a network that classifies, found";
+        return Err(Error::Usage(format!("{expected} {found}, a detector")));
+    }
     match (&mut spec.detector, flags.thresholds.given()) {
         (_, None) => {}
         (Some(detector), Some(_)) => flags.thresholds.apply(detector),
@@ -65,6 +70,15 @@ pub(crate) fn apply(flags: &args::Network, spec: &mut Spec) -> Result<(), Error>
         }
     }
     Ok(())
+}
+
+/// How the classifier's weights are stored.
+pub(crate) fn classifier_dtype(flags: &args::Network) -> ClassifierDtype {
+    match flags.classifier_dtype {
+        DtypeChoice::F32 => ClassifierDtype::F32,
+        DtypeChoice::Bf16 => ClassifierDtype::Bf16,
+        DtypeChoice::F16 => ClassifierDtype::F16,
+    }
 }
 
 /// The error for flags that make no network. The network was fine without them, so a flag's value is wrong.

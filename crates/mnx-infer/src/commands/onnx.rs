@@ -31,7 +31,7 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let model = Onnx::open(&args.input).map_err(refused)?;
     let spec = with_flags(args, base(&args.network.arch, &model)?)?;
     let output = OutputFile::create(&args.output)?;
-    let converted = model.convert(&spec).map_err(refused)?;
+    let converted = model.convert_with(&spec, network::classifier_dtype(&args.network)).map_err(refused)?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
     note_flushed(args, converted.flushed);
     let (said, list) = read_and_assumed(args, &model, &spec);

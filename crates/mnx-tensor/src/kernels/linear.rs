@@ -1,38 +1,107 @@
 //! The classifier: rows of features times packed panels. With one row it is bound by the memory that the weights come
-//! from, so several panels are read at a time, each with a prefetch ahead of it.
+//! from, so several panels are read at a time, each with a prefetch ahead of it. Weights of 16 bits are widened in registers.
 
 use super::balanced;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx2;
 use crate::simd::Simd;
 use crate::{Layer, Part};
 
-/// Floats ahead of the current weights that are prefetched: 2 KiB, some 20 steps.
-const AHEAD: usize = 512;
+/// Bytes ahead of the current weights that are prefetched: some 20 steps of f32.
+const AHEAD: usize = 2048;
+
+/// How a layer's weights are stored.
+pub(crate) trait Stored<S: Simd> {
+    type Element;
+
+    /// Sixteen weights from memory as floats, any alignment.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 of them.
+    unsafe fn load16(s: S, from: *const Self::Element) -> S::P16;
+}
+
+/// As floats.
+pub(crate) struct F32;
+/// As the upper halves of floats.
+pub(crate) struct Bf16;
+/// As floats of half precision.
+pub(crate) struct F16;
+
+impl<S: Simd> Stored<S> for F32 {
+    type Element = f32;
+
+    #[inline(always)]
+    unsafe fn load16(s: S, from: *const f32) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load16(from) }
+    }
+}
+
+impl<S: Simd> Stored<S> for Bf16 {
+    type Element = u16;
+
+    #[inline(always)]
+    unsafe fn load16(s: S, from: *const u16) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load16_bf16(from) }
+    }
+}
+
+impl<S: Simd> Stored<S> for F16 {
+    type Element = u16;
+
+    #[inline(always)]
+    unsafe fn load16(s: S, from: *const u16) -> S::P16 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load16_f16(from) }
+    }
+}
+
+/// [`F16`] widened by F16C, for CPUs that have it.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct F16c;
+
+#[cfg(target_arch = "x86_64")]
+impl Stored<Avx2> for F16c {
+    type Element = u16;
+
+    #[inline(always)]
+    unsafe fn load16(s: Avx2, from: *const u16) -> <Avx2 as Simd>::P16 {
+        // SAFETY: the caller's promise; the table names this type only where the CPU has F16C.
+        unsafe { s.load16_f16c(from) }
+    }
+}
 
 /// Kernel `linear`: up to `ROWS` rows (at most 6) times one panel, or one row times `PANELS` panels.
 ///
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn linear<S: Simd, W: Stored<S>, const ROWS: usize, const PANELS: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+) {
     let (rows, panels) = (part.pixels, part.channels);
     let mut panel = panels.start;
     // SAFETY: the caller's promise.
     unsafe {
         if rows.len() == 1 {
             while panel + PANELS <= panels.end {
-                wide::<S, PANELS>(s, layer, part, panel);
+                wide::<S, W, PANELS>(s, layer, part, panel);
                 panel += PANELS;
             }
         }
         for panel in panel..panels.end {
             for (row, count) in balanced::<ROWS>(rows) {
                 match count {
-                    1 => tall::<S, 1>(s, layer, part, row, panel),
-                    2 => tall::<S, 2>(s, layer, part, row, panel),
-                    3 => tall::<S, 3>(s, layer, part, row, panel),
-                    4 => tall::<S, 4>(s, layer, part, row, panel),
-                    5 if ROWS >= 5 => tall::<S, 5>(s, layer, part, row, panel),
-                    _ => tall::<S, ROWS>(s, layer, part, row, panel),
+                    1 => tall::<S, W, 1>(s, layer, part, row, panel),
+                    2 => tall::<S, W, 2>(s, layer, part, row, panel),
+                    3 => tall::<S, W, 3>(s, layer, part, row, panel),
+                    4 => tall::<S, W, 4>(s, layer, part, row, panel),
+                    5 if ROWS >= 5 => tall::<S, W, 5>(s, layer, part, row, panel),
+                    _ => tall::<S, W, ROWS>(s, layer, part, row, panel),
                 }
             }
         }
@@ -44,12 +113,12 @@ pub(crate) unsafe fn linear<S: Simd, const ROWS: usize, const PANELS: usize>(s: 
 /// # Safety
 /// As [`Layer::run`], for `PANELS` panels from `panel` on that are part of the layer.
 #[inline(always)]
-unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, panel: usize) {
+unsafe fn wide<S: Simd, W: Stored<S>, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, panel: usize) {
     // SAFETY: panels are inside by the caller's promise.
     unsafe {
         let (cin, row) = (layer.cin, part.pixels.start);
         let x = part.src.block::<f32>(row);
-        let (w, bias) = (layer.weights_of::<f32>(panel, cin * 16), layer.bias_of::<f32>(0, 16));
+        let (w, bias) = (layer.weights_of::<W::Element>(panel, cin * 16), layer.bias_of::<f32>(0, 16));
         let mut sums = [s.load16(bias.add(panel * 16)); PANELS];
         for (n, sum) in sums.iter_mut().enumerate().skip(1) {
             *sum = s.load16(bias.add((panel + n) * 16));
@@ -57,8 +126,8 @@ unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Par
         for k in 0..cin {
             for (n, sum) in sums.iter_mut().enumerate() {
                 let at = w.add((n * cin + k) * 16);
-                s.prefetch(at.wrapping_add(AHEAD));
-                *sum = s.fma16_splat(x.add(k), s.load16(at), *sum);
+                s.prefetch(at.wrapping_byte_add(AHEAD).cast());
+                *sum = s.fma16_splat(x.add(k), W::load16(s, at), *sum);
             }
         }
         for (n, &sum) in sums.iter().enumerate() {
@@ -72,17 +141,23 @@ unsafe fn wide<S: Simd, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Par
 /// # Safety
 /// As [`Layer::run`], for `ROWS` rows from `row` on and a panel that are part of it.
 #[inline(always)]
-unsafe fn tall<S: Simd, const ROWS: usize>(s: S, layer: &Layer<'_>, part: &Part, row: usize, panel: usize) {
+unsafe fn tall<S: Simd, W: Stored<S>, const ROWS: usize>(
+    s: S,
+    layer: &Layer<'_>,
+    part: &Part,
+    row: usize,
+    panel: usize,
+) {
     // SAFETY: rows and panel are inside by the caller's promise.
     unsafe {
         let (cin, stride) = (layer.cin, part.src.stride / size_of::<f32>());
         let x = part.src.block::<f32>(row);
-        let w = layer.weights_of::<f32>(panel, cin * 16);
+        let w = layer.weights_of::<W::Element>(panel, cin * 16);
         let mut sums = [s.load16(layer.bias_of(panel, 16)); ROWS];
         for k in 0..cin {
             let at = w.add(k * 16);
-            s.prefetch(at.wrapping_add(AHEAD));
-            let weights = s.load16(at);
+            s.prefetch(at.wrapping_byte_add(AHEAD).cast());
+            let weights = W::load16(s, at);
             for (r, sum) in sums.iter_mut().enumerate() {
                 *sum = s.fma16_splat(x.add(r * stride + k), weights, *sum);
             }

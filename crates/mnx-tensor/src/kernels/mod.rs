@@ -23,7 +23,9 @@ pub(crate) use dense::dense;
 pub(crate) use depthwise::depthwise;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use depthwise_wide::depthwise_wide;
-pub(crate) use linear::linear;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use linear::F16c;
+pub(crate) use linear::{Bf16, F16, F32, linear};
 pub(crate) use maxpool::maxpool;
 pub(crate) use pointwise::{pw, pw8};
 #[cfg(target_arch = "x86_64")]

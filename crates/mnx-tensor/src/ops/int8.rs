@@ -4,6 +4,7 @@ use crate::blocked::{block_bytes, unblock_bytes};
 use crate::int8::feature_bytes;
 use crate::ops::{Margins, geometry};
 use crate::part::{Planes, PlanesMut, Residual};
+use crate::table::Kernel;
 use crate::{
     AlignedBytes, Arithmetic, BlockedShape, Blocking, Clamp, Error, Layer, Operation, Part, TensorView, memory,
 };
@@ -139,8 +140,8 @@ fn check(layer: &Layer<'_>, suits: bool) -> Result<(), Error> {
     if layer.arithmetic() == Arithmetic::Int8 && suits {
         return Ok(());
     }
-    let (operation, arithmetic) = (layer.operation(), layer.arithmetic());
-    Err(Error::Kernel { operation, arithmetic, isa: layer.kernel().isa })
+    let &Kernel { arithmetic, weights, isa, .. } = layer.kernel();
+    Err(Error::Kernel { operation: layer.operation(), arithmetic, weights, isa })
 }
 
 fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {

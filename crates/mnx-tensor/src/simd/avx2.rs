@@ -28,6 +28,18 @@ impl Avx2 {
 /// Lane masks by sliding: eight floats from `8 − n` on have their sign set in the first `n`.
 const FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
+impl Avx2 {
+    /// [`load16_f16`](Simd::load16_f16) by F16C, which every CPU with AVX2 has, but a virtual machine may hide.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 numbers, and the CPU has F16C.
+    #[inline(always)]
+    pub(crate) unsafe fn load16_f16c(self, from: *const u16) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(from.cast())), _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast()))] }
+    }
+}
+
 impl super::sealed::Sealed for Avx2 {}
 
 impl Simd for Avx2 {
@@ -96,6 +108,18 @@ impl Simd for Avx2 {
     unsafe fn load16(self, from: *const f32) -> [__m256; 2] {
         // SAFETY: readable by the trait's contract; `self` proves AVX.
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn load16_bf16(self, from: *const u16) -> [__m256; 2] {
+        let widen = |from: *const u16| {
+            // SAFETY: readable by the trait's contract; `self` proves AVX2.
+            unsafe {
+                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            }
+        };
+        [widen(from), widen(from.wrapping_add(8))]
     }
 
     #[inline(always)]

@@ -97,6 +97,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load16_bf16(self, from: *const u16) -> __m512 {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512 F.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load16_f16(self, from: *const u16) -> __m512 {
+        // SAFETY: as above; here it belongs to AVX-512 F.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
     fn fma16(self, x: __m512, w: __m512, acc: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512 F.
         unsafe { _mm512_fmadd_ps(x, w, acc) }

@@ -4,7 +4,7 @@
 //! registers is safe; only loads and stores are not. Methods are `#[inline(always)]` and carry no
 //! `#[target_feature]`: that stands on the kernels' entry points (see [`table`](crate::table)), into which everything is inlined.
 
-use crate::Isa;
+use crate::{Isa, half};
 
 pub mod dot;
 
@@ -94,6 +94,26 @@ pub trait Simd: Copy + sealed::Sealed {
     /// `from` is readable for 16 floats.
     unsafe fn load16(self, from: *const f32) -> Self::P16;
 
+    /// Sixteen bf16 numbers from memory, any alignment, as floats.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 of them.
+    #[inline(always)]
+    unsafe fn load16_bf16(self, from: *const u16) -> Self::P16 {
+        // SAFETY: the caller's promise; the floats are there.
+        unsafe { self.load16(widened(from, half::bf16_to_f32).as_ptr()) }
+    }
+
+    /// Sixteen f16 numbers from memory, any alignment, as floats.
+    ///
+    /// # Safety
+    /// As [`load16_bf16`](Simd::load16_bf16).
+    #[inline(always)]
+    unsafe fn load16_f16(self, from: *const u16) -> Self::P16 {
+        // SAFETY: as there.
+        unsafe { self.load16(widened(from, half::f16_to_f32).as_ptr()) }
+    }
+
     /// `x · w + acc` in sixteen lanes.
     fn fma16(self, x: Self::P16, w: Self::P16, acc: Self::P16) -> Self::P16;
 
@@ -181,4 +201,19 @@ pub trait Simd: Copy + sealed::Sealed {
 
     /// Hints that the cache line of `from` will be read soon. Any address is fine.
     fn prefetch(self, from: *const f32);
+}
+
+/// Sixteen numbers of 16 bits as floats, by whatever instructions the compiler knows.
+///
+/// # Safety
+/// `from` is readable for 16 of them.
+#[inline(always)]
+unsafe fn widened(from: *const u16, widen: impl Fn(u16) -> f32) -> [f32; 16] {
+    // SAFETY: the caller's promise.
+    let bits = unsafe { from.cast::<[u16; 16]>().read_unaligned() };
+    let mut floats = [0.0; 16];
+    for (float, bits) in floats.iter_mut().zip(bits) {
+        *float = widen(bits);
+    }
+    floats
 }

@@ -118,6 +118,43 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load16_bf16(self, from: *const u16) -> [float32x4_t; 4] {
+        let widen = |bits| {
+            // SAFETY: `self` proves Advanced SIMD.
+            unsafe {
+                let (low, high) = (vshll_n_u16::<16>(vget_low_u16(bits)), vshll_high_n_u16::<16>(bits));
+                [vreinterpretq_f32_u32(low), vreinterpretq_f32_u32(high)]
+            }
+        };
+        // SAFETY: readable by the trait's contract.
+        let ([a, b], [c, d]) = unsafe { (widen(vld1q_u16(from)), widen(vld1q_u16(from.add(8)))) };
+        [a, b, c, d]
+    }
+
+    /// In assembly: the intrinsics' type of f16 is not stable.
+    #[inline(always)]
+    unsafe fn load16_f16(self, from: *const u16) -> [float32x4_t; 4] {
+        let widen = |bits: uint16x8_t| {
+            let (low, high): (float32x4_t, float32x4_t);
+            // SAFETY: `self` proves Advanced SIMD, to which both conversions belong.
+            unsafe {
+                std::arch::asm!(
+                    "fcvtl {low:v}.4s, {bits:v}.4h",
+                    "fcvtl2 {high:v}.4s, {bits:v}.8h",
+                    bits = in(vreg) bits,
+                    low = out(vreg) low,
+                    high = lateout(vreg) high,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            [low, high]
+        };
+        // SAFETY: readable by the trait's contract.
+        let ([a, b], [c, d]) = unsafe { (widen(vld1q_u16(from)), widen(vld1q_u16(from.add(8)))) };
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
     fn fma16(self, x: [float32x4_t; 4], w: [float32x4_t; 4], mut acc: [float32x4_t; 4]) -> [float32x4_t; 4] {
         for i in 0..4 {
             // SAFETY: `self` proves Advanced SIMD.

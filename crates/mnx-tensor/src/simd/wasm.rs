@@ -109,6 +109,15 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    unsafe fn load16_bf16(self, from: *const u16) -> [v128; 4] {
+        let shifted = |bits| u32x4_shl(bits, 16);
+        let widen = |bits| [shifted(u32x4_extend_low_u16x8(bits)), shifted(u32x4_extend_high_u16x8(bits))];
+        // SAFETY: readable by the trait's contract.
+        let ([a, b], [c, d]) = unsafe { (widen(v128_load(from.cast())), widen(v128_load(from.add(8).cast()))) };
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
     fn fma16(self, x: [v128; 4], w: [v128; 4], mut acc: [v128; 4]) -> [v128; 4] {
         for i in 0..4 {
             acc[i] = mul_add(x[i], w[i], acc[i]);

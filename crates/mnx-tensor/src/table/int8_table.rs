@@ -4,7 +4,7 @@
 use crate::simd::Scalar;
 use crate::simd::dot::Dot;
 use crate::table::Kernel;
-use crate::{Arithmetic, Isa, Layer, Operation, Part, TunedFor, kernels::int8};
+use crate::{Arithmetic, Element, Isa, Layer, Operation, Part, TunedFor, kernels::int8};
 
 /// The int8 kernels of one ISA, with its instructions for dot products of bytes or without.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ macro_rules! int8_rows {
                     name: $name,
                     operation: Operation::$operation $({ $($field: $value),* })?,
                     arithmetic: Arithmetic::Int8,
+                    weights: Element::I8,
                     isa: <$dot as Dot>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: <$dot as Dot>::DOT_PRODUCTS,
