@@ -29,6 +29,7 @@ pub(super) struct Streams {
     batch: usize,
     isa: &'static str,
     dot_products: bool,
+    amx: bool,
     pub(super) cpu: String,
     arithmetic: &'static str,
     /// Of an inference, of all sessions together.
@@ -83,6 +84,7 @@ pub(super) fn measure(
         batch,
         isa: first.isa().name(),
         dot_products: first.dot_products(),
+        amx: first.amx(),
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms: Latency::of(&samples_ms),

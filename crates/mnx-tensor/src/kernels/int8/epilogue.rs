@@ -6,6 +6,7 @@ use crate::simd::dot::{Bounds, Dot};
 use crate::{Layer, PANEL, Part};
 
 /// What happens to one block of 16 output channels.
+#[derive(Clone, Copy)]
 pub(super) struct Epilogue<S: Dot> {
     /// Sixteen, in memory: a kernel that fills the registers would put them on the stack.
     factors: *const f32,
@@ -14,6 +15,7 @@ pub(super) struct Epilogue<S: Dot> {
     dst: *mut u8,
 }
 
+#[derive(Clone, Copy)]
 struct Shortcut<S: Dot> {
     /// Pixel 0.
     from: *const u8,

@@ -9,6 +9,8 @@ mod epilogue;
 #[cfg(target_arch = "x86_64")]
 mod interleaved;
 mod pointwise;
+#[cfg(target_arch = "x86_64")]
+mod pointwise_tiles;
 mod pool;
 mod quantize;
 
@@ -17,6 +19,8 @@ pub(crate) use depthwise_rows::depthwise_rows;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use interleaved::{by_width, interleaved};
 pub(crate) use pointwise::{linear, pw};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pointwise_tiles::pw_tiles;
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
 
@@ -34,6 +38,29 @@ const WIDE_BYTES: usize = 24 << 10;
 #[inline(always)]
 fn wide_pixels(cin: usize) -> usize {
     (WIDE_BYTES / (2 * cin.next_multiple_of(16)).max(1)).clamp(24, 384) / 12 * 12
+}
+
+/// Bytes of a strip's inputs that a kernel on tiles goes over once per panel: they should stay in the L1 cache, beside a panel.
+const STRIP: usize = 16 << 10;
+
+/// Bytes of inputs, or of sums, in a pair of tiles.
+const PAIR: usize = 2 << 10;
+
+/// How many tiles hold the input channels of a pixel, 64 each.
+#[inline(always)]
+fn chunks(cin: usize) -> usize {
+    cin.div_ceil(64).max(1)
+}
+
+/// Tiles of pixels in a strip: pairs.
+#[inline(always)]
+fn strip_tiles(cin: usize) -> usize {
+    (STRIP / PAIR / chunks(cin)).max(1) * 2
+}
+
+/// Bytes of scratch for a pointwise kernel on tiles: a strip's inputs, and the sums of a pair.
+pub(crate) fn tiles_scratch_bytes(cin: usize) -> usize {
+    (strip_tiles(cin) / 2).saturating_mul(chunks(cin)).saturating_mul(PAIR).saturating_add(PAIR)
 }
 
 /// Bytes of scratch for an operation on inputs of `products`' form; a depthwise one's kernel may interleave rows.

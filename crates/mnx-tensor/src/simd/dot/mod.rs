@@ -171,6 +171,12 @@ impl Bounds {
         (self.lo as i32 + i32::from(self.zero)) as u8
     }
 
+    /// Whether they are what a u8 can hold, so that saturation clamps: outputs of a ReLU6, or of a ReLU.
+    #[inline(always)]
+    pub fn saturate(self) -> bool {
+        self.zero == 0 && self.lo == 0.0 && self.hi == 255.0
+    }
+
     /// The largest u8 that can come out.
     #[inline(always)]
     pub fn most(self) -> u8 {
