@@ -287,6 +287,12 @@ fn pointwise_stays_inside() {
         for &channels in channels {
             row.counts().chain([64, 122]).for_each(|pixels| run(channels, pixels));
         }
+        // What is multiplied in tiles: a chunk that is whole, and one more that is not.
+        if row.kernel.amx {
+            for channels in [(64, 64), (67, 113)] {
+                row.counts().chain([64, 122]).for_each(|pixels| run(channels, pixels));
+            }
+        }
         // So many input channels that a tile is all that is gone over at a time.
         let most = row.most();
         let many = match row.kernel.arithmetic {

@@ -134,7 +134,7 @@ int8_rows! {
 int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
     AVX512_AMX with amx: crate::simd::dot::Avx512Vnni, crate::amx::is_available,
-    pw: Pointwise, "pw-int8", 32 x 16 = int8::pw_tiles;
+    pw: Pointwise, "pw-int8", 32 x 16 = int8::by_depth;
 }
 
 // Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.

@@ -46,7 +46,7 @@ impl<S: Dot> Epilogue<S> {
             }
             _ => None,
         };
-        let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits };
+        let bounds = Bounds::new(&requantize, fits);
         let factors = factors.as_ptr().wrapping_add(block * PANEL);
         Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }
     }

@@ -20,7 +20,7 @@ pub(crate) use depthwise_rows::depthwise_rows;
 pub(crate) use interleaved::{by_width, interleaved};
 pub(crate) use pointwise::{linear, pw};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use pointwise_tiles::pw_tiles;
+pub(crate) use pointwise_tiles::by_depth;
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
 

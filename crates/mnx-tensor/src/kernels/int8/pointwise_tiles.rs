@@ -16,9 +16,9 @@
 use std::arch::x86_64::*;
 
 use super::epilogue::Epilogue;
+use super::pointwise::pw;
 use super::{PAIR, chunks, sized, strip_tiles};
 use crate::int8::GROUP;
-use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::{Avx512Vnni, Dot};
 use crate::simd::tiles::{Product, ROW, ROWS, TILE, Tiles};
@@ -34,15 +34,60 @@ const MOST: usize = 8;
 struct Pending {
     epilogue: Epilogue<Avx512Vnni>,
     second_set: bool,
-    pixels: Span,
+    /// The first.
+    pixel: usize,
+    /// How many there are in each tile; in the second there may be none.
+    first: usize,
+    second: usize,
 }
 
-/// Kernel `pw-int8` on tiles.
+/// Whether tiles are faster than dot products of vectors: in cycles for a pixel, as measured on a Xeon (Granite Rapids). Vectors take
+/// half a cycle for each group of four input channels of a panel. Tiles take one cycle for a chunk of a panel and two more for
+/// the detour of its sums through memory; and before the first panel five for gathering a chunk.
+#[inline(always)]
+fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
+    panels * groups >= 2 * (panels * (2 + chunks) + 5 * chunks)
+}
+
+/// Kernel `pw-int8`: on tiles where it pays, else [`pw`] in tiles of up to 12 pixels: with few input channels, or few panels at a
+/// time.
 ///
 /// # Safety
 /// As [`Layer::run`].
 #[inline(always)]
-pub(crate) unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+    // SAFETY: the caller's promise; the instance proves the instructions.
+    unsafe {
+        if tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin)) {
+            on_tiles(layer, part);
+        } else {
+            on_vectors(layer, part);
+        }
+    }
+}
+
+/// Functions of their own: in one, each is slower by 5 to 25 %, since it has fewer registers left.
+macro_rules! alone {
+    ($name:ident = $kernel:expr) => {
+        /// # Safety
+        /// As [`Layer::run`], and the CPU has the instructions.
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]
+        unsafe fn $name(layer: &Layer<'_>, part: &Part) {
+            // SAFETY: the caller's promise.
+            unsafe { $kernel(Avx512Vnni::assume(), layer, part) }
+        }
+    };
+}
+alone!(on_tiles = pw_tiles);
+alone!(on_vectors = pw::<_, 12>);
+
+/// The part on tiles.
+///
+/// # Safety
+/// As [`Layer::run`].
+#[inline(always)]
+unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     if part.pixels.is_empty() {
         return;
     }
@@ -57,7 +102,8 @@ pub(crate) unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     // SAFETY: the row's CPU has AMX, and may use it. Below nothing is called that is not inlined but what copies memory.
     let registers = unsafe { Tiles::new(per_tile, rows) };
     let mut pending: Option<Pending> = None;
-    for start in (part.pixels.start..part.pixels.end).step_by(per_strip * per_tile) {
+    let mut start = part.pixels.start;
+    while start < part.pixels.end {
         let strip = Span { start, end: part.pixels.end.min(start + per_strip * per_tile) };
         for chunk in 0..chunks {
             // SAFETY: the pixels are readable, and scratch has room for a strip.
@@ -67,30 +113,36 @@ pub(crate) unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
             // SAFETY: the panel is the layer's.
             let (weights, epilogue) =
                 unsafe { (layer.weights_of::<i8>(panel, groups * ROW), Epilogue::new(s, layer, part, panel)) };
-            for pixel in (strip.start..strip.end).step_by(2 * per_tile) {
-                let pixels = Span { start: pixel, end: strip.end.min(pixel + 2 * per_tile) };
+            let mut product = Product {
+                inputs,
+                inputs_step: per_strip * TILE,
+                weights,
+                last_weights: weights.wrapping_add((groups - rows) * ROW),
+                whole: chunks - 1,
+                bias: layer.bias_of(panel, PANEL),
+                pair: true,
+            };
+            let mut pixel = strip.start;
+            while pixel < strip.end {
+                let first = per_tile.min(strip.end - pixel);
+                let second = per_tile.min(strip.end - pixel - first);
+                product.pair = second > 0;
                 let second_set = pending.as_ref().is_some_and(|pending| !pending.second_set);
-                let product = Product {
-                    inputs: inputs.wrapping_add((pixel - strip.start) / per_tile * TILE),
-                    inputs_step: per_strip * TILE,
-                    weights,
-                    last_weights: weights.wrapping_add((groups - rows) * ROW),
-                    whole: chunks - 1,
-                    bias: layer.bias_of(panel, PANEL),
-                    pair: pixels.len() > per_tile,
-                };
                 // SAFETY: inputs are in scratch, weights and bias are the panel's.
                 unsafe { registers.multiply(second_set, &product) };
-                if let Some(before) = pending.replace(Pending { epilogue, second_set, pixels }) {
+                if let Some(before) = pending.replace(Pending { epilogue, second_set, pixel, first, second }) {
                     // SAFETY: its outputs are part of the layer's; scratch has room for its sums.
-                    unsafe { finish(s, &registers, &before, per_tile, sums) }
+                    unsafe { finish(s, &registers, &before, sums) }
                 }
+                product.inputs = product.inputs.wrapping_add(2 * TILE);
+                pixel += first + second;
             }
         }
+        start = strip.end;
     }
     if let Some(last) = pending {
         // SAFETY: as above.
-        unsafe { finish(s, &registers, &last, per_tile, sums) }
+        unsafe { finish(s, &registers, &last, sums) }
     }
 }
 
@@ -135,16 +187,26 @@ unsafe fn gather(layer: &Layer<'_>, part: &Part, strip: Span, chunk: usize, per_
 /// # Safety
 /// As [`Epilogue::store`] for its pixels; `sums` has room for two tiles.
 #[inline(always)]
-unsafe fn finish(s: Avx512Vnni, registers: &Tiles, pair: &Pending, per_tile: usize, sums: *mut i32) {
-    let pixels = pair.pixels;
+unsafe fn finish(s: Avx512Vnni, registers: &Tiles, pair: &Pending, sums: *mut i32) {
+    let Pending { epilogue, second_set, pixel, first, second } = pair;
     // SAFETY: the caller's promise.
     unsafe {
-        registers.store(pair.second_set, pixels.len() > per_tile, sums);
-        for (i, start) in (pixels.start..pixels.end).step_by(per_tile).enumerate() {
-            let from = sums.add(i * TILE / size_of::<i32>());
-            for (p, count) in balanced::<MOST>(Span { start: 0, end: per_tile.min(pixels.end - start) }) {
-                sized!(count, MOST, outputs::<Avx512Vnni>(s, from.add(p * PANEL), &pair.epilogue, start + p))
+        registers.store(*second_set, *second > 0, sums);
+        let (mut from, mut pixel, mut count) = (sums, *pixel, *first);
+        loop {
+            let mut left = count;
+            while left >= MOST {
+                outputs::<Avx512Vnni, MOST>(s, from.add((count - left) * PANEL), epilogue, pixel);
+                (pixel, left) = (pixel + MOST, left - MOST);
             }
+            if left > 0 {
+                sized!(left, MOST, outputs::<Avx512Vnni>(s, from.add((count - left) * PANEL), epilogue, pixel));
+                pixel += left;
+            }
+            if *second == 0 || from != sums {
+                break;
+            }
+            (from, count) = (sums.add(TILE / size_of::<i32>()), *second);
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
     // SAFETY: the caller's promise.
     unsafe {
         let zero = _mm512_set1_epi16(i16::from(bounds.zero));
-        let (least, most) = (_mm512_set1_epi8(bounds.least() as i8), _mm512_set1_epi8(bounds.most() as i8));
+        let (least, most) = (_mm512_set1_epi8(bounds.least as i8), _mm512_set1_epi8(bounds.most as i8));
         let pixels = _mm512_loadu_si512(QUARTERS.as_ptr().cast());
         let mut reals = *reals;
         if !bounds.fits {
@@ -45,7 +45,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
         }
         let whole = |real| _mm512_cvtps_epi32(real);
         let pair = |a, b| _mm512_packs_epi32(whole(a), whole(b));
-        let saturate = bounds.saturate();
+        let saturate = bounds.saturate;
         for p in (0..PIXELS).step_by(4) {
             let at = |i: usize| reals[(p + i).min(PIXELS - 1)];
             let first = pair(at(0), at(1));
