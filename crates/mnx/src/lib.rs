@@ -85,7 +85,7 @@
 //! A weight file's layers compute in f32 or in int8, each as the file says ([`Model::arithmetic`]); nothing else changes: tensors
 //! in and out are f32, [`Session::run_observed`] gives blocks' outputs as f32, [`include_model!`] embeds either kind. An int8
 //! network, which [`quantize`] makes, is a quarter the size and has the same bits on every instruction set, scalar included.
-//! [`SessionOptions::dot_products`] chooses whether kernels use the CPU's dot products of bytes.
+//! [`SessionOptions::dot_products`] and [`SessionOptions::amx`] choose whether kernels use the CPU's dot products of bytes, and AMX.
 //!
 //! ```
 //! use mnx::quantize::{Calibration, Options, quantize};
