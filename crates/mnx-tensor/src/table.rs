@@ -48,8 +48,12 @@ impl Kernel {
 
     /// Bytes of scratch of an int8 kernel.
     pub(crate) fn int8_scratch_bytes(&self, cin: usize, geometry: &Geometry) -> usize {
-        if self.amx {
-            return kernels::int8::tiles_scratch_bytes(cin);
+        match self.operation {
+            Operation::Conv { .. } if self.amx => {
+                return kernels::int8::conv_tiles_scratch_bytes(cin, geometry, self.operation);
+            }
+            _ if self.amx => return kernels::int8::tiles_scratch_bytes(cin),
+            _ => {}
         }
         kernels::int8::scratch_bytes(self.operation, self.form().products, self.interleaves, cin, geometry)
     }

@@ -260,6 +260,10 @@ fn windows(row: &Row, channels: &[(usize, usize)]) {
 fn windows_stay_inside() {
     for row in Group::Windows.rows() {
         windows(&row, &[(3, 12), (20, 17), (8, 32), (25, 40)]);
+        // What is multiplied in tiles: a chunk that is whole, and one more that is not.
+        if row.kernel.amx {
+            windows(&row, &[(64, 32), (67, 40)]);
+        }
     }
 }
 

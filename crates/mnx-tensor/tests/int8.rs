@@ -212,6 +212,29 @@ fn every_tail_of_pointwise_layers() {
     }
 }
 
+/// The same of convolutions, whose tiles may go on from one row to the next.
+#[test]
+fn every_tail_of_convolutions() {
+    let sizes = [(1, 1), (2, 3), (7, 7), (9, 14), (15, 15), (3, 34), (30, 4), (2, 58)];
+    for (i, cin) in [32, 44, 64, 67, 96, 130, 200].into_iter().enumerate() {
+        for (k, size) in sizes.into_iter().enumerate() {
+            for stride in [1, 2] {
+                let cout = [20, 48][(i + k) % 2];
+                let case = Case {
+                    channels: [cin, cout],
+                    size,
+                    padding: Margins { top: 1, bottom: 1, left: k % 2, right: 1 },
+                    n: 1,
+                    covered: [None, Some(cout), Some(cout / 2)][(i + k) % 3],
+                    requantize: requantizations()[(i + k) % 6],
+                    factor: FACTORS[1],
+                };
+                check(Operation::Conv { kernel: 3, stride }, &case);
+            }
+        }
+    }
+}
+
 #[test]
 fn long_sums_are_exact() {
     for (cin, cout) in [(960, 33), (1280, 16), (515, 20)] {

@@ -52,6 +52,62 @@ pub(crate) struct Product {
     pub(crate) pair: bool,
 }
 
+/// Products of one tap of a filter, of a pair of tiles of inputs or of a lone one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taps {
+    /// The inputs of the first chunk of input channels, of each row group.
+    pub(crate) inputs: [*const u8; 2],
+    /// Bytes from pixel to pixel.
+    pub(crate) inputs_row: usize,
+    /// Bytes from chunk to chunk.
+    pub(crate) inputs_step: usize,
+    /// Weights of the first chunk.
+    pub(crate) weights: *const i8,
+    /// Weights of the last chunk, which may begin before the one before it ends.
+    pub(crate) last_weights: *const i8,
+    /// Bytes from group to group.
+    pub(crate) weights_row: usize,
+    /// Chunks before the last one.
+    pub(crate) whole: usize,
+}
+
+/// Adds to the sums of one set of tiles.
+macro_rules! add {
+    ($first:literal $($second:literal)?, $taps:expr) => {
+        asm!(
+            "test {chunks}, {chunks}",
+            "jz 3f",
+            "2:",
+            "tileloadd tmm6, [{w} + {w_row}]",
+            "tileloadd tmm4, [{x} + {x_row}]",
+            concat!("tdpbusd tmm", $first, ", tmm4, tmm6"),
+            $("tileloadd tmm5, [{other} + {x_row}]",
+            concat!("tdpbusd tmm", $second, ", tmm5, tmm6"),)?
+            "add {w}, {w_step}",
+            "add {x}, {x_step}",
+            "add {other}, {x_step}",
+            "dec {chunks}",
+            "jnz 2b",
+            "3:",
+            "tileloadd tmm6, [{last} + {w_row}]",
+            "tileloadd tmm4, [{x} + {x_row}]",
+            concat!("tdpbusd tmm", $first, ", tmm4, tmm6"),
+            $("tileloadd tmm5, [{other} + {x_row}]",
+            concat!("tdpbusd tmm", $second, ", tmm5, tmm6"),)?
+            chunks = inout(reg) $taps.whole => _,
+            w = inout(reg) $taps.weights => _,
+            w_row = in(reg) $taps.weights_row,
+            w_step = in(reg) $taps.weights_row * ROWS,
+            x = inout(reg) $taps.inputs[0] => _,
+            other = inout(reg) $taps.inputs[1] => _,
+            x_row = in(reg) $taps.inputs_row,
+            x_step = in(reg) $taps.inputs_step,
+            last = in(reg) $taps.last_weights,
+            options(nostack, readonly)
+        )
+    };
+}
+
 /// Sums of one set of tiles.
 macro_rules! multiply {
     ($first:literal $($second:literal)?, $product:expr) => {
@@ -121,6 +177,50 @@ impl Tiles {
                 (false, false) => multiply!("0", product),
                 (true, true) => multiply!("2" "3", product),
                 (true, false) => multiply!("2", product),
+            }
+        }
+    }
+
+    /// Sums of a set, of one row group or of two, become the bias.
+    ///
+    /// # Safety
+    /// Sixteen biases are readable.
+    #[inline(always)]
+    pub(crate) unsafe fn start(&self, second_set: bool, pair: bool, bias: *const i32) {
+        macro_rules! start {
+            ($($tile:literal),+) => {
+                asm!(
+                    $(concat!("tileloadd tmm", $tile, ", [{bias} + {none}]"),)+
+                    bias = in(reg) bias,
+                    none = in(reg) 0_usize,
+                    options(nostack, readonly, preserves_flags)
+                )
+            };
+        }
+        // SAFETY: the caller's promise; the tiles are set up.
+        unsafe {
+            match (second_set, pair) {
+                (false, true) => start!("0", "1"),
+                (false, false) => start!("0"),
+                (true, true) => start!("2", "3"),
+                (true, false) => start!("2"),
+            }
+        }
+    }
+
+    /// Adds products to a set's sums, of one row group or of two.
+    ///
+    /// # Safety
+    /// As [`multiply`](Tiles::multiply), with rows as far apart as `taps` says.
+    #[inline(always)]
+    pub(crate) unsafe fn add(&self, second_set: bool, pair: bool, taps: &Taps) {
+        // SAFETY: the caller's promise; the tiles are set up.
+        unsafe {
+            match (second_set, pair) {
+                (false, true) => add!("0" "1", taps),
+                (false, false) => add!("0", taps),
+                (true, true) => add!("2" "3", taps),
+                (true, false) => add!("2", taps),
             }
         }
     }

@@ -3,9 +3,13 @@
 
 mod conv;
 #[cfg(target_arch = "x86_64")]
+mod conv_tiles;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
 mod depthwise_rows;
 mod epilogue;
+#[cfg(target_arch = "x86_64")]
+mod gather;
 #[cfg(target_arch = "x86_64")]
 mod interleaved;
 mod pointwise;
@@ -15,6 +19,8 @@ mod pool;
 mod quantize;
 
 pub(crate) use conv::{conv, dense};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use conv_tiles::conv_by_depth;
 pub(crate) use depthwise_rows::depthwise_rows;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use interleaved::{by_width, interleaved};
@@ -61,6 +67,29 @@ fn strip_tiles(cin: usize) -> usize {
 /// Bytes of scratch for a pointwise kernel on tiles: a strip's inputs, and the sums of a pair.
 pub(crate) fn tiles_scratch_bytes(cin: usize) -> usize {
     (strip_tiles(cin) / 2).saturating_mul(chunks(cin)).saturating_mul(PAIR).saturating_add(PAIR)
+}
+
+/// Bytes of padded rows that a convolution on tiles goes over once per panel: a little less than an L1 cache, or one output row's.
+const ROWS: usize = 44 << 10;
+
+/// Output rows of a strip of a convolution on tiles.
+#[inline(always)]
+fn conv_strip_rows(cin: usize, geometry: &Geometry, operation: Operation) -> usize {
+    let row = chunks(cin).saturating_mul(geometry.padded_row(operation)).saturating_mul(64);
+    let (kernel, stride) = (operation.kernel(), operation.stride());
+    ((ROWS / row.max(1)).saturating_sub(kernel - stride) / stride).clamp(1, geometry.out_height.max(1))
+}
+
+/// Bytes of scratch for a convolution on tiles: the input rows of a strip, what a last tile that is not whole reads behind
+/// them, and the sums of a pair.
+pub(crate) fn conv_tiles_scratch_bytes(cin: usize, geometry: &Geometry, operation: Operation) -> usize {
+    if geometry.out_width == 0 {
+        return 0;
+    }
+    let (kernel, stride) = (operation.kernel(), operation.stride());
+    let rows = (conv_strip_rows(cin, geometry, operation) - 1) * stride + kernel;
+    let pixels = rows.saturating_mul(geometry.padded_row(operation)).saturating_mul(chunks(cin));
+    pixels.saturating_add(16 * stride).saturating_mul(64).saturating_add(PAIR)
 }
 
 /// Bytes of scratch for an operation on inputs of `products`' form; a depthwise one's kernel may interleave rows.

@@ -13,9 +13,8 @@
 //! Where the last chunk is not whole, it begins so far before the end that it is; inputs that were multiplied already
 //! are zeros in it. So no tile reads past its panel, and all chunks have the same size.
 
-use std::arch::x86_64::*;
-
 use super::epilogue::Epilogue;
+use super::gather::Chunk;
 use super::pointwise::pw;
 use super::{PAIR, chunks, sized, strip_tiles};
 use crate::int8::GROUP;
@@ -23,9 +22,6 @@ use crate::part::{Part, Span};
 use crate::simd::dot::{Avx512Vnni, Dot};
 use crate::simd::tiles::{Product, ROW, ROWS, TILE, Tiles};
 use crate::{Layer, PANEL};
-
-/// Blocks of 16 input channels in a chunk.
-const BLOCKS: usize = ROW / PANEL;
 
 /// Pixels whose sums become outputs at a time.
 const MOST: usize = 8;
@@ -79,6 +75,8 @@ macro_rules! alone {
         }
     };
 }
+pub(super) use alone;
+
 alone!(on_tiles = pw_tiles);
 alone!(on_vectors = pw::<_, 12>);
 
@@ -146,39 +144,19 @@ unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     }
 }
 
-/// Copies a chunk of the input channels of a strip, pixel by pixel: a pixel's bytes side by side, tiles [`TILE`] apart.
+/// Copies a chunk of the input channels of a strip: tiles lie [`TILE`] bytes apart.
 ///
 /// # Safety
 /// The pixels are readable, `to` is writable for the tiles.
 #[inline(always)]
-unsafe fn gather(layer: &Layer<'_>, part: &Part, strip: Span, chunk: usize, per_tile: usize, to: *mut u8) {
-    const NONE: [u8; PANEL] = [0; PANEL];
-    let left = layer.cin.div_ceil(GROUP) - chunk * ROWS;
-    // How many groups the last of several chunks begins before its own.
-    let before = if chunk > 0 { ROWS.saturating_sub(left) } else { 0 };
-    let (mut from, mut steps) = ([NONE.as_ptr(); BLOCKS], [0; BLOCKS]);
-    for (i, (from, step)) in from.iter_mut().zip(&mut steps).enumerate().take(left.div_ceil(PANEL / GROUP)) {
-        *from = part.src.block::<u8>(chunk * BLOCKS + i).wrapping_add(strip.start * PANEL);
-        *step = PANEL;
-    }
-    let mut lanes = [0; ROWS];
-    lanes.iter_mut().enumerate().for_each(|(i, lane)| *lane = i as i32 - before as i32);
-    let mask = u16::MAX << before;
-    for tile in 0..strip.len().div_ceil(per_tile) {
-        for p in tile * per_tile..strip.len().min((tile + 1) * per_tile) {
-            let at = |i: usize| from[i].wrapping_add(p * steps[i]).cast();
-            // SAFETY: the caller's promise; the row's CPU has AVX-512.
-            unsafe {
-                let row = _mm512_castsi128_si512(_mm_loadu_si128(at(0)));
-                let row = _mm512_inserti32x4::<1>(row, _mm_loadu_si128(at(1)));
-                let row = _mm512_inserti32x4::<2>(row, _mm_loadu_si128(at(2)));
-                let mut row = _mm512_inserti32x4::<3>(row, _mm_loadu_si128(at(3)));
-                if before > 0 {
-                    row = _mm512_maskz_permutexvar_epi32(mask, _mm512_loadu_si512(lanes.as_ptr().cast()), row);
-                }
-                _mm512_storeu_si512(to.add(tile * TILE + (p - tile * per_tile) * ROW).cast(), row);
-            }
-        }
+unsafe fn gather(layer: &Layer<'_>, part: &Part, strip: Span, chunk: usize, per_tile: usize, mut to: *mut u8) {
+    let chunk = Chunk::new(layer, part, chunk);
+    let mut pixel = strip.start;
+    while pixel < strip.end {
+        let end = strip.end.min(pixel + per_tile);
+        // SAFETY: the caller's promise; the row's CPU has AVX-512.
+        unsafe { chunk.copy(Span { start: pixel, end }, to) };
+        (pixel, to) = (end, to.wrapping_add(TILE));
     }
 }
 
@@ -194,19 +172,36 @@ unsafe fn finish(s: Avx512Vnni, registers: &Tiles, pair: &Pending, sums: *mut i3
         registers.store(*second_set, *second > 0, sums);
         let (mut from, mut pixel, mut count) = (sums, *pixel, *first);
         loop {
-            let mut left = count;
-            while left >= MOST {
-                outputs::<Avx512Vnni, MOST>(s, from.add((count - left) * PANEL), epilogue, pixel);
-                (pixel, left) = (pixel + MOST, left - MOST);
-            }
-            if left > 0 {
-                sized!(left, MOST, outputs::<Avx512Vnni>(s, from.add((count - left) * PANEL), epilogue, pixel));
-                pixel += left;
-            }
+            some_outputs(s, from, epilogue, pixel, count);
+            pixel += count;
             if *second == 0 || from != sums {
                 break;
             }
             (from, count) = (sums.add(TILE / size_of::<i32>()), *second);
+        }
+    }
+}
+
+/// Outputs of any number of neighbouring pixels, whose sums are in memory.
+///
+/// # Safety
+/// As [`Epilogue::store`]; the sums are readable.
+#[inline(always)]
+pub(super) unsafe fn some_outputs(
+    s: Avx512Vnni,
+    mut sums: *const i32,
+    epilogue: &Epilogue<Avx512Vnni>,
+    mut pixel: usize,
+    mut count: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        while count >= MOST {
+            outputs::<Avx512Vnni, MOST>(s, sums, epilogue, pixel);
+            (sums, pixel, count) = (sums.add(MOST * PANEL), pixel + MOST, count - MOST);
+        }
+        if count > 0 {
+            sized!(count, MOST, outputs::<Avx512Vnni>(s, sums, epilogue, pixel));
         }
     }
 }
