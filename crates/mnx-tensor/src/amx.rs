@@ -35,17 +35,22 @@ fn cpu_has_it() -> bool {
 
 /// Whether the operating system has switched the tiles on.
 fn system_saves_it() -> bool {
-    const TILES: u64 = 1 << 17 | 1 << 18;
-    #[target_feature(enable = "xsave")]
-    fn enabled() -> u64 {
-        // SAFETY: the instruction is there by the function's own contract.
-        #[allow(unused_unsafe, reason = "may become safe")]
-        unsafe {
-            std::arch::x86_64::_xgetbv(0)
-        }
+    const TILES: u32 = 1 << 17 | 1 << 18;
+    if !is_x86_feature_detected!("xsave") {
+        return false;
     }
-    // SAFETY: the CPU has the instructions that are asked for.
-    is_x86_feature_detected!("xsave") && unsafe { enabled() } & TILES == TILES
+    let enabled: u32;
+    // SAFETY: a CPU whose XSAVE the system uses has the instruction. It reads register 0 of those that say what is saved.
+    unsafe {
+        std::arch::asm!(
+            "xgetbv",
+            in("ecx") 0,
+            out("eax") enabled,
+            out("edx") _,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    enabled & TILES == TILES
 }
 
 /// Asks Linux to save the tiles of this process's threads.

@@ -122,7 +122,7 @@ pub(crate) fn has_amx(isa: Isa) -> bool {
 /// Nothing but dot products on registers: takes steps, returns multiply-adds done and a value that depends on them.
 type DotProbe = unsafe fn(u64) -> (u64, f32);
 
-/// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
+/// Dot products alone, by the fastest instructions on vectors that this CPU has, and whose ISA that is.
 pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
