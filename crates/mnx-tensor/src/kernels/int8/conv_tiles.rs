@@ -15,7 +15,7 @@
 use super::conv::conv;
 use super::epilogue::Epilogue;
 use super::gather::Chunk;
-use super::pointwise_tiles::{alone, some_outputs};
+use super::pointwise_tiles::{alone, call, some_outputs};
 use super::{PAIR, chunks, conv_strip_rows};
 use crate::int8::GROUP;
 use crate::part::{Part, Span};
@@ -43,10 +43,10 @@ pub(crate) unsafe fn conv_by_depth<const STRIDE: usize>(_: Avx512Vnni, layer: &L
     // SAFETY: the caller's promise; the instance proves the instructions.
     unsafe {
         match (pays, STRIDE) {
-            (true, 1) => s1_on_tiles(layer, part),
-            (true, _) => s2_on_tiles(layer, part),
-            (false, 1) => s1_on_vectors(layer, part),
-            (false, _) => s2_on_vectors(layer, part),
+            (true, 1) => call(s1_on_tiles, layer, part),
+            (true, _) => call(s2_on_tiles, layer, part),
+            (false, 1) => call(s1_on_vectors, layer, part),
+            (false, _) => call(s2_on_vectors, layer, part),
         }
     }
 }

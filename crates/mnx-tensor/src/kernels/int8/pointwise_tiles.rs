@@ -54,12 +54,22 @@ fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
 pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     // SAFETY: the caller's promise; the instance proves the instructions.
     unsafe {
-        if tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin)) {
-            on_tiles(layer, part);
-        } else {
-            on_vectors(layer, part);
-        }
+        let pays = tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin));
+        call(if pays { on_tiles } else { on_vectors }, layer, part);
     }
+}
+
+/// One of the two ways of a kernel.
+type Way = unsafe fn(&Layer<'_>, &Part);
+
+/// Calls a way, by a pointer that the compiler cannot see through: with optimisation across crates it inlines both even so.
+///
+/// # Safety
+/// As [`Layer::run`], and the CPU has what the way needs.
+#[inline(always)]
+pub(super) unsafe fn call(way: Way, layer: &Layer<'_>, part: &Part) {
+    // SAFETY: the caller's promise.
+    unsafe { std::hint::black_box(way)(layer, part) }
 }
 
 /// Functions of their own: in one, each is slower by 5 to 25 %, since it has fewer registers left.
