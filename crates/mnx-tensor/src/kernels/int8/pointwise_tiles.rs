@@ -72,7 +72,7 @@ pub(super) unsafe fn call(way: Way, layer: &Layer<'_>, part: &Part) {
     unsafe { std::hint::black_box(way)(layer, part) }
 }
 
-/// Functions of their own: in one, each is slower by 5 to 25 %, since it has fewer registers left.
+/// Functions of their own: in one, what one way needs weighs on the registers and the stack of the other.
 macro_rules! alone {
     ($name:ident = $kernel:expr) => {
         /// # Safety
