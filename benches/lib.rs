@@ -112,10 +112,15 @@ pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
     Cpu::available().into_iter().find(selects)
 }
 
-/// What tells a row from others of its name: `avx2`, `avx512-wide`; `avx2-dot` with dot products of bytes.
+/// What tells a row from others of its name: `avx2`, `avx512-wide`; `avx2-dot` with dot products of bytes, `avx512-amx`.
 pub fn instructions(row: &Kernel) -> String {
     let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
-    format!("{}{of_core}{}", row.isa, if row.dot_products { "-dot" } else { "" })
+    let more = match (row.amx, row.dot_products) {
+        (true, _) => "-amx",
+        (false, true) => "-dot",
+        (false, false) => "",
+    };
+    format!("{}{of_core}{more}", row.isa)
 }
 
 /// The peak rate of this thread for kernels in an arithmetic, in what [`Shape::operations`] counts, and the ISA that has it.

@@ -111,6 +111,7 @@ pub fn cpu(source: &mut Source) -> Cpu {
 /// A session on the kernels of `cpu`.
 pub fn session(model: &Model, cpu: Cpu, threads: usize) -> Session {
     let options = SessionOptions::new().isa(cpu.isa()).tuned_for(cpu.tuned_for()).dot_products(cpu.dot_products());
+    let options = options.amx(cpu.amx());
     Session::with(model, options.threads(threads)).expect("a session of this CPU's")
 }
 

@@ -12,7 +12,7 @@ use crate::status::{Failure, guard, mnx_status};
 /// made, so it can be changed and released at any time. Any number of threads may use one at once. NULL stands for the
 /// defaults.
 ///
-/// What is left open, the environment variables `MNX_ISA`, `MNX_TUNED_FOR` and `MNX_DOT_PRODUCTS` decide, and then the CPU. If
+/// What is left open, the environment variables `MNX_ISA`, `MNX_TUNED_FOR`, `MNX_DOT_PRODUCTS` and `MNX_AMX` decide, and then the CPU. If
 /// one of them has an unknown value, `mnx_session_new` and the like are `MNX_INVALID_INPUT`; if `MNX_ISA` names what this CPU
 /// lacks, `MNX_UNSUPPORTED`.
 pub struct mnx_options {

@@ -25,6 +25,8 @@ pub struct LayerInfo {
     pub kernel: &'static str,
     /// Whether the kernel uses the CPU's instructions for dot products of bytes.
     pub dot_products: bool,
+    /// Whether the kernel uses AMX.
+    pub amx: bool,
     /// The kernel's largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
     /// `[C, H, W]` of the input.
@@ -324,6 +326,7 @@ impl<'a> Describe<'a> {
             arithmetic: layer.arithmetic(),
             kernel: kernel.name,
             dot_products: kernel.dot_products,
+            amx: kernel.amx,
             tile: kernel.tile,
             input: [placed.layer.cin, placed.input.0, placed.input.1],
             output: [placed.layer.cout, placed.output.0, placed.output.1],
@@ -351,6 +354,7 @@ fn border(name: &str, layer: Option<&mnx_tensor::Layer<'_>>, shape: [usize; 3]) 
         arithmetic: layer.map_or(Arithmetic::F32, |layer| layer.arithmetic()),
         kernel: kernel.map_or("-", |kernel| kernel.name),
         dot_products: kernel.is_some_and(|kernel| kernel.dot_products),
+        amx: kernel.is_some_and(|kernel| kernel.amx),
         tile: kernel.map_or((0, 0), |kernel| kernel.tile),
         input: shape,
         output: shape,

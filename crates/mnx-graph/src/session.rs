@@ -53,13 +53,18 @@ impl Session {
     /// # Errors
     /// [`Error::Threads`] for a number of threads that is 0, too large or not to be had without the feature
     /// `rayon`; [`Error::Pool`] when they cannot be started; [`Error::Tensor`] for an ISA that this CPU lacks or, in
-    /// `MNX_ISA`, an unknown one, and for what `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
+    /// `MNX_ISA`, an unknown one, and for what `MNX_TUNED_FOR`, `MNX_DOT_PRODUCTS` or `MNX_AMX` misspell.
     pub fn with(model: &Model, options: SessionOptions) -> Result<Session, Error> {
         let cpu = Cpu::choose(options.isa, options.tuned_for)?;
         let cpu = match options.dot_products {
             None => cpu,
             Some(true) => cpu.with_dot_products(),
             Some(false) => cpu.without_dot_products(),
+        };
+        let cpu = match options.amx {
+            None => cpu,
+            Some(true) => cpu.with_amx(),
+            Some(false) => cpu.without_amx(),
         };
         let layers = Layers::new(model, cpu)?;
         let threads = options.threads.unwrap_or_else(default_threads);
@@ -89,6 +94,11 @@ impl Session {
     /// Whether int8 layers use the CPU's instructions for dot products of bytes.
     pub fn dot_products(&self) -> bool {
         self.layers.cpu().dot_products()
+    }
+
+    /// Whether int8 layers use AMX.
+    pub fn amx(&self) -> bool {
+        self.layers.cpu().amx()
     }
 
     /// Threads that work on an inference, the calling one included.

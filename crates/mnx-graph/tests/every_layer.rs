@@ -66,7 +66,8 @@ fn check(table: &str, arithmetic: fn(usize, &Layer) -> Arithmetic) {
             let expected: Vec<Walked> = (0..batch).map(of).collect();
             for &threads in THREADS {
                 let options = SessionOptions::new().isa(cpu.isa()).tuned_for(cpu.tuned_for()).threads(threads);
-                let mut session = Session::with(&model, options.dot_products(cpu.dot_products())).unwrap();
+                let mut session =
+                    Session::with(&model, options.dot_products(cpu.dot_products()).amx(cpu.amx())).unwrap();
                 let outputs = session.run(input.view()).unwrap();
                 for (at, (name, found)) in outputs.iter().enumerate() {
                     let expected: Vec<_> = expected.iter().flat_map(|of| bits(&of.outputs[at].1)).collect();

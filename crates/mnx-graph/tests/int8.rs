@@ -39,9 +39,9 @@ fn small(family: &str) -> Spec {
 
 fn session(model: &Model, cpu: Cpu, threads: usize) -> Session {
     let options = SessionOptions::new().isa(cpu.isa()).tuned_for(cpu.tuned_for()).threads(threads);
-    let session = Session::with(model, options.dot_products(cpu.dot_products())).unwrap();
-    let chosen = (session.isa(), session.tuned_for(), session.dot_products());
-    assert_eq!(chosen, (cpu.isa(), cpu.tuned_for(), cpu.dot_products()));
+    let session = Session::with(model, options.dot_products(cpu.dot_products()).amx(cpu.amx())).unwrap();
+    let chosen = (session.isa(), session.tuned_for(), session.dot_products(), session.amx());
+    assert_eq!(chosen, (cpu.isa(), cpu.tuned_for(), cpu.dot_products(), cpu.amx()));
     session
 }
 

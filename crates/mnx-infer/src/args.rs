@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::detect::{Detect, Thresholds};
 pub(crate) use self::eval::{Eval, Truth};
-pub(crate) use self::global::{DotProducts, Format, Global};
+pub(crate) use self::global::{Amx, DotProducts, Format, Global};
 pub(crate) use self::quantize::{MethodChoice, Quantize, Switch};
 pub(crate) use self::weights::{NeededWeights, Weights};
 use crate::embedded::Embedded;

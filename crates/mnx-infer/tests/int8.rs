@@ -269,3 +269,33 @@ fn dot_products_are_chosen_by_flag_or_environment() {
     let line = text(&output.stderr);
     assert!(line.contains("MNX_DOT_PRODUCTS") && line.contains("\"yes\"") && line.lines().count() == 1, "{line}");
 }
+
+#[test]
+fn amx_is_chosen_by_flag_or_environment() {
+    let inspect = args!["inspect", "--weights", small(INT8), "--format", "json"];
+    let uses = |flags: &[&str], variable: Option<&str>| {
+        let mut command = program();
+        command.args(&inspect).args(flags).env_remove("MNX_DOT_PRODUCTS").env_remove("MNX_AMX");
+        variable.into_iter().for_each(|value| {
+            command.env("MNX_AMX", value);
+        });
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        let uses = report["amx"].as_bool().unwrap();
+        assert_eq!(report["layers"].as_array().unwrap().iter().any(|layer| layer["amx"] == true), uses, "{report}");
+        uses
+    };
+    let has = uses(&[], None);
+    if !has {
+        println!("SKIPPED: what AMX does: this CPU lacks it, or the system forbids it");
+    }
+    assert_eq!((uses(&[], Some("auto")), uses(&[], Some(""))), (has, has));
+    assert!(!uses(&[], Some("off")) && !uses(&["--amx", "off"], None) && !uses(&["--dot-products", "off"], None));
+    // The flag beats the environment.
+    assert_eq!(uses(&["--amx", "auto"], Some("off")), has);
+    let output = program().args(&inspect).env("MNX_AMX", "yes").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let line = text(&output.stderr);
+    assert!(line.contains("MNX_AMX") && line.contains("\"yes\"") && line.lines().count() == 1, "{line}");
+}

@@ -9,6 +9,8 @@ use crate::{Error, Isa, Tuning, table};
 const VARIABLE: &str = "MNX_TUNED_FOR";
 /// The environment variable that forbids instructions for dot products of bytes, where it is `off`.
 const DOT_PRODUCTS: &str = "MNX_DOT_PRODUCTS";
+/// The environment variable that forbids AMX, where it is `off`.
+const AMX: &str = "MNX_AMX";
 
 /// The kind of core that a kernel's tile was chosen for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +75,8 @@ pub struct Cpu {
     /// Whether the CPU has instructions for dot products of four bytes in that ISA (VNNI, AVX-VNNI, NEON's `dotprod`), and
     /// kernels may use them.
     dot_products: bool,
+    /// Whether the CPU has AMX beside that ISA, this process may use it, and so may kernels.
+    amx: bool,
 }
 
 impl Cpu {
@@ -81,17 +85,24 @@ impl Cpu {
     /// instructions.
     ///
     /// Dot products of bytes are used if the CPU has them, unless the environment variable `MNX_DOT_PRODUCTS` is `off` (`auto`
-    /// or empty: no matter).
+    /// or empty: no matter). So is AMX, which needs them, unless one of `MNX_DOT_PRODUCTS` and `MNX_AMX` is `off`. Linux saves the
+    /// tiles of a process only if it asks; it does where it is the first time that AMX would be used.
     ///
     /// # Errors
     /// As [`Isa::choose`]; [`Error::TunedForUnknown`] when `MNX_TUNED_FOR` names none; [`Error::DotProductsUnknown`] when
-    /// `MNX_DOT_PRODUCTS` is neither `auto` nor `off`.
+    /// `MNX_DOT_PRODUCTS` is neither `auto` nor `off`, and [`Error::AmxUnknown`] when `MNX_AMX` is.
     pub fn choose(isa: Option<Isa>, tuned_for: Option<TunedFor>) -> Result<Cpu, Error> {
         let isa = Isa::choose(isa)?;
         let tuned_for = tuned_for.map_or_else(TunedFor::from_env, |kind| Ok(Some(kind)))?;
         let tuned_for = tuned_for.unwrap_or_else(TunedFor::detect);
-        let cpu = Cpu { isa, tuned_for, dot_products: false };
-        Ok(if dot_products_are_forbidden()? { cpu } else { cpu.with_dot_products() })
+        let cpu = Cpu { isa, tuned_for, dot_products: false, amx: false };
+        let forbids_dot_products = forbids(DOT_PRODUCTS, |found| Error::DotProductsUnknown { found })?;
+        let forbids_amx = forbids(AMX, |found| Error::AmxUnknown { found })?;
+        Ok(match (forbids_dot_products, forbids_amx) {
+            (true, _) => cpu,
+            (false, true) => cpu.with_dot_products(),
+            (false, false) => cpu.with_dot_products().with_amx(),
+        })
     }
 
     /// The same with instructions for dot products of bytes, if the CPU has them, whatever `MNX_DOT_PRODUCTS` says.
@@ -100,10 +111,28 @@ impl Cpu {
         Cpu { dot_products: table::has_dot_products(self.isa), ..self }
     }
 
-    /// The same without instructions for dot products of bytes. They change no bit of a result.
+    /// The same without instructions for dot products of bytes, and without AMX. They change no bit of a result.
     #[must_use]
     pub fn without_dot_products(self) -> Cpu {
-        Cpu { dot_products: false, ..self }
+        Cpu { dot_products: false, amx: false, ..self }
+    }
+
+    /// The same with AMX, if it uses dot products of bytes, the CPU has AMX, and Linux lets this process use it, whatever
+    /// `MNX_AMX` says.
+    #[must_use]
+    pub fn with_amx(self) -> Cpu {
+        Cpu { amx: self.dot_products && table::has_amx(self.isa), ..self }
+    }
+
+    /// The same without AMX. It changes no bit of a result.
+    #[must_use]
+    pub fn without_amx(self) -> Cpu {
+        Cpu { amx: false, ..self }
+    }
+
+    /// Whether kernels may use AMX, which the CPU has.
+    pub fn amx(self) -> bool {
+        self.amx
     }
 
     /// Whether kernels may use instructions for dot products of bytes, which the CPU has.
@@ -112,10 +141,13 @@ impl Cpu {
     }
 
     /// Every ISA that can run here, with every microarchitecture for which it has kernels, with dot products of bytes and
-    /// without.
+    /// without; and with AMX.
     pub fn available() -> Vec<Cpu> {
-        let with = |isa, dot_products| TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for, dot_products });
-        let all = |isa| with(isa, false).chain(with(isa, true));
+        let with = |isa, dot_products| {
+            TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for, dot_products, amx: false })
+        };
+        let amx = |isa| Some(Cpu { isa, tuned_for: TunedFor::Any, dot_products: true, amx: table::has_amx(isa) });
+        let all = move |isa| with(isa, false).chain(with(isa, true)).chain(amx(isa).filter(|cpu| cpu.amx));
         let has_kernels = |cpu: &Cpu| {
             let rows: Vec<_> = table::rows().filter(|row| row.isa == cpu.isa).collect();
             rows.iter().any(|row| row.tuned_for == cpu.tuned_for)
@@ -146,13 +178,13 @@ impl Cpu {
     }
 }
 
-/// What `MNX_DOT_PRODUCTS` says.
-fn dot_products_are_forbidden() -> Result<bool, Error> {
-    let Some(value) = std::env::var_os(DOT_PRODUCTS) else { return Ok(false) };
+/// Whether an environment variable says `off`.
+fn forbids(variable: &str, unknown: impl Fn(String) -> Error) -> Result<bool, Error> {
+    let Some(value) = std::env::var_os(variable) else { return Ok(false) };
     match &*value.to_string_lossy() {
         "" | "auto" => Ok(false),
         "off" => Ok(true),
-        text => Err(Error::DotProductsUnknown { found: text.to_owned() }),
+        text => Err(unknown(text.to_owned())),
     }
 }
 
@@ -207,6 +239,10 @@ mod tests {
             assert_eq!(chosen.without_dot_products(), cpu.without_dot_products());
             assert!(chosen.dot_products() || !cpu.dot_products() || std::env::var_os(DOT_PRODUCTS).is_some());
             assert!(chosen.with_dot_products().dot_products() || !cpu.dot_products());
+            let forbidden = [DOT_PRODUCTS, AMX].iter().any(|variable| std::env::var_os(variable).is_some());
+            assert!(chosen.amx() || !cpu.amx() || forbidden);
+            assert!(chosen.with_dot_products().with_amx().amx() || !cpu.amx());
+            assert!(!chosen.without_dot_products().with_amx().amx());
         }
         if std::env::var_os(VARIABLE).is_none() {
             assert_eq!(Cpu::choose(None, None).map(Cpu::tuned_for), Ok(TunedFor::detect()));

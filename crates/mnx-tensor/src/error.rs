@@ -134,6 +134,12 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// A choice of AMX that is none.
+    #[error("MNX_AMX: expected auto or off, found {found:?}")]
+    AmxUnknown {
+        /// What was given.
+        found: String,
+    },
     /// A name that is no ISA.
     #[error("ISA: expected auto, {}, found {found:?}{}", alternatives(Isa::ALL.iter().map(|isa| isa.name())), source_of(*.from_env))]
     IsaUnknown {
@@ -155,6 +161,7 @@ impl Error {
             | Error::Bounds { .. }
             | Error::TunedForUnknown { .. }
             | Error::DotProductsUnknown { .. }
+            | Error::AmxUnknown { .. }
             | Error::IsaUnknown { .. } => ErrorKind::InvalidInput,
             Error::IsaUnavailable { .. } | Error::Kernel { .. } => ErrorKind::Unsupported,
             Error::TooLarge { .. } | Error::Memory { .. } => ErrorKind::Memory,

@@ -25,6 +25,8 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod blocked;
 mod buffer;
 mod cpu;

@@ -31,6 +31,8 @@ pub struct Kernel {
     pub tuned_for: TunedFor,
     /// Whether it needs the CPU's instructions for dot products of bytes, beyond the ISA's own.
     pub dot_products: bool,
+    /// Whether it needs AMX, too.
+    pub amx: bool,
     /// Largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
     /// Of an int8 kernel: in which form it reads weights and inputs.
@@ -52,6 +54,13 @@ impl Kernel {
 
     /// Bytes of scratch of an int8 kernel.
     pub(crate) fn int8_scratch_bytes(&self, cin: usize, geometry: &Geometry) -> usize {
+        match self.operation {
+            Operation::Conv { .. } if self.amx => {
+                return kernels::int8::conv_tiles_scratch_bytes(cin, geometry, self.operation);
+            }
+            _ if self.amx => return kernels::int8::tiles_scratch_bytes(cin),
+            _ => {}
+        }
         kernels::int8::scratch_bytes(self.operation, self.form().products, self.interleaves, cin, geometry)
     }
 }
@@ -111,17 +120,22 @@ pub(crate) fn has_dot_products(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
 }
 
+/// Whether this CPU has AMX, this process may use it, and this build has kernels for it in an ISA.
+pub(crate) fn has_amx(isa: Isa) -> bool {
+    int8_instances().iter().any(|instance| instance.isa == isa && instance.amx && (instance.runs)())
+}
+
 /// Nothing but dot products on registers: takes steps, returns multiply-adds done and a value that depends on them.
 type DotProbe = unsafe fn(u64) -> (u64, f32);
 
-/// Dot products alone, by the fastest instructions that this CPU has, and whose ISA that is.
+/// Dot products alone, by the fastest instructions on vectors that this CPU has, and whose ISA that is.
 pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }
 
-/// The kernel of an operation in an arithmetic, for weights of this type: the row for the CPU's microarchitecture, else the one for any; with dot
-/// products of bytes, if the CPU may use them.
+/// The kernel of an operation in an arithmetic, for weights of this type: the row for the CPU's microarchitecture, else the one for
+/// any; with AMX and with dot products of bytes, if the CPU may use them.
 ///
 /// # Errors
 /// [`Error::Kernel`] where there is none.
@@ -137,8 +151,9 @@ pub fn select(
         (row.operation, row.arithmetic, row.weights, row.isa) == (operation, arithmetic, weights, isa)
             && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
             && (cpu.dot_products() || !row.dot_products)
+            && (cpu.amx() || !row.amx)
     };
-    let best = rows().filter(suits).max_by_key(|row| (row.dot_products, row.tuned_for != TunedFor::Any));
+    let best = rows().filter(suits).max_by_key(|row| (row.amx, row.dot_products, row.tuned_for != TunedFor::Any));
     // Integer sums have the same bits everywhere: an ISA without rows of its own takes those of any CPU.
     let portable =
         || rows().find(|row| (row.operation, row.arithmetic, row.isa) == (operation, Arithmetic::Int8, Isa::Scalar));
@@ -154,6 +169,8 @@ pub struct KernelInfo {
     pub isa: Isa,
     /// Whether it needs instructions for dot products of bytes as well.
     pub dot_products: bool,
+    /// Whether it needs AMX, too.
+    pub amx: bool,
     /// The numbers that it computes with.
     pub arithmetic: Arithmetic,
     /// By the grammar in the [crate's docs](crate).
@@ -169,9 +186,9 @@ pub struct KernelInfo {
 /// Every kernel of this build, those too that this CPU cannot run: by ISA, slowest first.
 pub fn all() -> Vec<KernelInfo> {
     let info = |row: &Kernel| {
-        let Kernel { isa, name, tuned_for, tile, arithmetic, dot_products, .. } = *row;
-        let available = isa.is_available() && (!dot_products || has_dot_products(isa));
-        KernelInfo { isa, dot_products, arithmetic, name, tuned_for, tile, available }
+        let Kernel { isa, name, tuned_for, tile, arithmetic, dot_products, amx, .. } = *row;
+        let available = isa.is_available() && (!dot_products || has_dot_products(isa)) && (!amx || has_amx(isa));
+        KernelInfo { isa, dot_products, amx, arithmetic, name, tuned_for, tile, available }
     };
     rows().map(info).collect()
 }
@@ -197,6 +214,7 @@ macro_rules! rows {
                     isa: <$simd as Simd>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: false,
+                    amx: false,
                     form: None,
                     interleaves: false,
                     tile: ($pixels, $channels),
@@ -373,7 +391,9 @@ mod tests {
     /// A row that no CPU selects would never be tested.
     #[test]
     fn every_row_is_selected_on_some_cpu() {
-        let runs = |row: &&Kernel| row.isa.is_available() && (!row.dot_products || has_dot_products(row.isa));
+        let runs = |row: &&Kernel| {
+            row.isa.is_available() && (!row.dot_products || has_dot_products(row.isa)) && (!row.amx || has_amx(row.isa))
+        };
         for row in rows().filter(runs) {
             let found = Cpu::available()
                 .into_iter()

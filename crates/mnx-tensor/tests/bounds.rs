@@ -264,6 +264,10 @@ fn windows(row: &Row, channels: &[(usize, usize)]) {
 fn windows_stay_inside() {
     for row in Group::Windows.rows() {
         windows(&row, &[(3, 12), (20, 17), (8, 32), (25, 40)]);
+        // What is multiplied in tiles: a chunk that is whole, and one more that is not.
+        if row.kernel.amx {
+            windows(&row, &[(64, 32), (67, 40)]);
+        }
     }
 }
 
@@ -290,6 +294,12 @@ fn pointwise_stays_inside() {
         };
         for &channels in channels {
             row.counts().chain([64, 122]).for_each(|pixels| run(channels, pixels));
+        }
+        // What is multiplied in tiles: a chunk that is whole, and one more that is not.
+        if row.kernel.amx {
+            for channels in [(64, 64), (67, 113)] {
+                row.counts().chain([64, 122]).for_each(|pixels| run(channels, pixels));
+            }
         }
         // So many input channels that a tile is all that is gone over at a time.
         let most = row.most();

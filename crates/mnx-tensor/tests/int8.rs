@@ -192,6 +192,49 @@ fn every_row_width_of_depthwise_layers() {
     }
 }
 
+/// Chunks of 64 input channels, whole or not, of tiles of up to 16 pixels, in strips.
+#[test]
+fn every_tail_of_pointwise_layers() {
+    for (i, cin) in (32..150).step_by(3).chain([64, 128, 192, 515, 960]).enumerate() {
+        for (k, pixels) in [1, 7, 16, 17, 25, 31, 33, 49, 70, 150].into_iter().enumerate() {
+            let cout = [33, 64, 100, 16][(i + k) % 4];
+            let case = Case {
+                channels: [cin, cout],
+                size: (1, pixels),
+                padding: Margins::ZERO,
+                n: 1,
+                covered: [None, Some(cout), Some(cout / 2)][(i + k) % 3],
+                requantize: requantizations()[(i + k) % 6],
+                factor: FACTORS[if cin > 200 { 1 } else { 0 }],
+            };
+            check(Operation::Pointwise, &case);
+        }
+    }
+}
+
+/// The same of convolutions, whose tiles may go on from one row to the next.
+#[test]
+fn every_tail_of_convolutions() {
+    let sizes = [(1, 1), (2, 3), (7, 7), (9, 14), (15, 15), (3, 34), (30, 4), (2, 58)];
+    for (i, cin) in [32, 44, 64, 67, 96, 130, 200].into_iter().enumerate() {
+        for (k, size) in sizes.into_iter().enumerate() {
+            for stride in [1, 2] {
+                let cout = [20, 48][(i + k) % 2];
+                let case = Case {
+                    channels: [cin, cout],
+                    size,
+                    padding: Margins { top: 1, bottom: 1, left: k % 2, right: 1 },
+                    n: 1,
+                    covered: [None, Some(cout), Some(cout / 2)][(i + k) % 3],
+                    requantize: requantizations()[(i + k) % 6],
+                    factor: FACTORS[1],
+                };
+                check(Operation::Conv { kernel: 3, stride }, &case);
+            }
+        }
+    }
+}
+
 #[test]
 fn long_sums_are_exact() {
     for (cin, cout) in [(960, 33), (1280, 16), (515, 20)] {

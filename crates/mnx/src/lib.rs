@@ -88,7 +88,7 @@
 //! A weight file's layers compute in f32 or in int8, each as the file says ([`Model::arithmetic`]); nothing else changes: tensors
 //! in and out are f32, [`Session::run_observed`] gives blocks' outputs as f32, [`include_model!`] embeds either kind. An int8
 //! network, which [`quantize`] makes, is a quarter the size and has the same bits on every instruction set, scalar included.
-//! [`SessionOptions::dot_products`] chooses whether kernels use the CPU's dot products of bytes.
+//! [`SessionOptions::dot_products`] and [`SessionOptions::amx`] choose whether kernels use the CPU's dot products of bytes, and AMX.
 //!
 //! ```
 //! use mnx::quantize::{Calibration, Options, quantize};
@@ -168,13 +168,13 @@ pub use labels::parse_labels;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use mnx_graph::Converted;
 pub use mnx_graph::{
-    Activation, Arithmetic, Block, BlockKind, BlockOutput, BoxCoder, BoxOrder, ClassifierDtype, ConvError, DetectorSpec, Element, End,
-    Error as GraphError, ErrorKind, Extra, ExtraKind, FileError, FileKind, Fit, HeadKind, InFile, Int8Weights,
-    Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model, Network, OpenOptions,
-    Outputs, PackedInt8, PackedWeights, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization,
-    QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Stopper, StoredTensor,
-    Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init, init_with, quantize, write_model, write_model_with,
-    write_quantized,
+    Activation, Arithmetic, Block, BlockKind, BlockOutput, BoxCoder, BoxOrder, ClassifierDtype, ConvError,
+    DetectorSpec, Element, End, Error as GraphError, ErrorKind, Extra, ExtraKind, FileError, FileKind, Fit, HeadKind,
+    InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model,
+    Network, OpenOptions, Outputs, PackedInt8, PackedWeights, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes,
+    Profile, Quantization, QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
+    Stopper, StoredTensor, Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init,
+    init_with, quantize, write_model, write_model_with, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{

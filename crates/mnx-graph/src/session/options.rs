@@ -23,6 +23,9 @@ pub struct SessionOptions {
     /// Whether int8 layers use instructions for dot products of bytes, if the CPU has them. `None`: unless the environment
     /// variable `MNX_DOT_PRODUCTS` is `off`. The result has the same bits with and without.
     pub dot_products: Option<bool>,
+    /// Whether int8 layers use AMX, if the CPU has it, Linux lets this process use it, and dot products of bytes are used.
+    /// `None`: unless the environment variable `MNX_AMX` is `off`. The result has the same bits with and without.
+    pub amx: Option<bool>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
 }
@@ -61,6 +64,13 @@ impl SessionOptions {
         self
     }
 
+    /// With AMX, if it is there, or without.
+    #[must_use]
+    pub fn amx(mut self, amx: bool) -> Self {
+        self.amx = Some(amx);
+        self
+    }
+
     /// With helpers from this pool. It is entered once per inference and may be shared: a session makes
     /// progress alone while the pool is busy.
     #[must_use]
@@ -77,6 +87,7 @@ impl std::fmt::Debug for SessionOptions {
             .field("isa", &self.isa)
             .field("tuned_for", &self.tuned_for)
             .field("dot_products", &self.dot_products)
+            .field("amx", &self.amx)
             .finish_non_exhaustive()
     }
 }

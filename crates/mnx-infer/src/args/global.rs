@@ -31,6 +31,12 @@ pub(crate) struct Global {
     /// `auto` uses them if the CPU has them. The results have the same bits with and without.
     #[arg(long, global = true, help_heading = COMMON, value_name = "auto|off")]
     pub(crate) dot_products: Option<DotProducts>,
+    /// Whether int8 layers use AMX; beats the environment variable MNX_AMX [default: auto]
+    ///
+    /// `auto` uses it if the CPU has it, Linux lets the process use it, and dot products of bytes are used. The results have
+    /// the same bits with and without.
+    #[arg(long, global = true, help_heading = COMMON, value_name = "auto|off")]
+    pub(crate) amx: Option<Amx>,
     /// What goes to standard output
     #[arg(long, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
@@ -48,6 +54,15 @@ pub(crate) struct TunedForChoice(pub(crate) Option<mnx::TunedFor>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DotProducts {
     /// If the CPU has them
+    Auto,
+    /// Never
+    Off,
+}
+
+/// `--amx`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Amx {
+    /// If it is there
     Auto,
     /// Never
     Off,

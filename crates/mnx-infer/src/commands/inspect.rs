@@ -6,7 +6,7 @@ mod models;
 use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
 
-use super::{Context, Source, arithmetic, channels, grouped, plain_table, shape};
+use super::{Context, Source, arithmetic, channels, grouped, instructions, plain_table, shape};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
@@ -31,6 +31,8 @@ struct Report<'a> {
     isa: &'static str,
     /// Whether int8 layers use the CPU's instructions for dot products of bytes.
     dot_products: bool,
+    /// Whether they use AMX.
+    amx: bool,
     threads: usize,
     batch: usize,
     /// `f32`, `int8`, or `mixed`: some layers in each.
@@ -77,6 +79,8 @@ struct Layer {
     arithmetic: &'static str,
     /// Whether the kernel uses dot products of bytes.
     dot_products: bool,
+    /// Whether the kernel uses AMX.
+    amx: bool,
     /// Pixels (or rows) x output channels.
     tile: [usize; 2],
     /// `[C, H, W]` of the output.
@@ -108,6 +112,7 @@ impl<'a> Report<'a> {
             spec: Shown::new(model),
             isa: session.isa().name(),
             dot_products: session.dot_products(),
+            amx: session.amx(),
             threads: session.threads(),
             batch,
             arithmetic: arithmetic(model),
@@ -154,7 +159,11 @@ impl<'a> Report<'a> {
         ];
         if self.int8_layers > 0 {
             let all = self.int8_layers + self.f32_layers;
-            let dot = if self.dot_products { "; dot: with the CPU's dot products of bytes" } else { "" };
+            let dot = match (self.amx, self.dot_products) {
+                (true, _) => "; dot: with the CPU's dot products of bytes; amx: with AMX",
+                (false, true) => "; dot: with the CPU's dot products of bytes",
+                (false, false) => "",
+            };
             rows.push(("int8 layers", grouped(self.int8_layers as u64), format!("of {all}{dot}")));
         }
         if self.almost_zero > 0 {
@@ -259,6 +268,7 @@ impl Layer {
             kernel: info.kernel,
             arithmetic: info.arithmetic.name(),
             dot_products: info.dot_products,
+            amx: info.amx,
             tile: info.tile.into(),
             shape: info.output,
             scale,
@@ -275,7 +285,7 @@ impl Layer {
         let dash = || "-".to_owned();
         let mut cells = vec![printable(&self.name), self.kernel.into()];
         if with_int8 {
-            cells.push(format!("{}{}", self.arithmetic, if self.dot_products { " dot" } else { "" }));
+            cells.push(format!("{}{}", self.arithmetic, instructions(self.dot_products, self.amx)));
         }
         cells.extend([tile(self.tile.into()), shape(self.shape)]);
         if with_int8 {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, Session, SessionOptions, TunedFor};
 
-use crate::args::{Command, DotProducts, Format, Global, NeededWeights, Weights};
+use crate::args::{Amx, Command, DotProducts, Format, Global, NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
 use crate::error::{Error, line};
 use crate::output::check_plain;
@@ -46,7 +46,7 @@ pub(crate) struct Context {
 impl Context {
     /// # Errors
     /// [`Error::Usage`] for a list of threads or a format that the command does not take, [`Error::Failed`] for an ISA
-    /// that the CPU lacks, and for what `MNX_ISA`, `MNX_TUNED_FOR` or `MNX_DOT_PRODUCTS` misspell.
+    /// that the CPU lacks, and for what `MNX_ISA`, `MNX_TUNED_FOR`, `MNX_DOT_PRODUCTS` or `MNX_AMX` misspell.
     pub(crate) fn new(global: &Global, command: &Command) -> Result<Context, Error> {
         if global.threads.len() > 1 && !matches!(command, Command::Bench(_) | Command::Compare(_)) {
             let found = global.threads.len();
@@ -63,6 +63,11 @@ impl Context {
             None => cpu,
             Some(DotProducts::Auto) => cpu.with_dot_products(),
             Some(DotProducts::Off) => cpu.without_dot_products(),
+        };
+        let cpu = match global.amx {
+            None => cpu,
+            Some(Amx::Auto) => cpu.with_amx(),
+            Some(Amx::Off) => cpu.without_amx(),
         };
         let limits = command.max_pixels().map_or_else(PictureLimits::default, PictureLimits::for_pixels);
         let pictures = PictureReader::new(limits);
@@ -104,8 +109,17 @@ impl Context {
     /// Options of a session with this number of threads; without one, as many as there are physical cores.
     fn options_of(&self, threads: Option<usize>) -> SessionOptions {
         let options = SessionOptions::new().isa(self.cpu.isa()).tuned_for(self.cpu.tuned_for());
-        let options = options.dot_products(self.cpu.dot_products());
+        let options = options.dot_products(self.cpu.dot_products()).amx(self.cpu.amx());
         threads.map_or(options.clone(), |threads| options.threads(threads))
+    }
+}
+
+/// What is written behind a kernel's name: which instructions it needs beyond its ISA's.
+fn instructions(dot_products: bool, amx: bool) -> &'static str {
+    match (amx, dot_products) {
+        (true, _) => " amx",
+        (false, true) => " dot",
+        (false, false) => "",
     }
 }
 

@@ -18,6 +18,9 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tiles;
+
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]

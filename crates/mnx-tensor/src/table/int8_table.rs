@@ -11,6 +11,8 @@ use crate::{Arithmetic, Element, Isa, Layer, Operation, Part, TunedFor, kernels:
 pub(super) struct Int8Instance {
     pub(super) isa: Isa,
     pub(super) dot_products: bool,
+    /// Whether its rows need AMX.
+    pub(super) amx: bool,
     /// Whether this CPU has the instructions.
     pub(super) runs: fn() -> bool,
     rows: &'static [Kernel],
@@ -31,6 +33,8 @@ static INSTANCES: &[&Int8Instance] = &[
     &AVX512_INT8,
     #[cfg(target_arch = "x86_64")]
     &AVX512_VNNI,
+    #[cfg(target_arch = "x86_64")]
+    &AVX512_AMX,
     #[cfg(target_arch = "aarch64")]
     &NEON_INT8,
     #[cfg(target_arch = "aarch64")]
@@ -47,11 +51,11 @@ pub(super) fn int8_rows() -> impl Iterator<Item = &'static Kernel> {
     int8_instances().iter().flat_map(|instance| instance.rows)
 }
 
-/// The rows of one instance of [`Dot`]: as `rows!` makes those of f32. Each instance has every operation; what differs is the
-/// largest tile of each, in pixels.
+/// The rows of one instance of [`Dot`]: as `rows!` makes those of f32. Each instance has every operation, but the one `with amx`;
+/// what differs is the largest tile of each, in pixels.
 macro_rules! int8_rows {
     (
-        $features:tt $table:ident: $dot:ty, $runs:expr,
+        $features:tt $table:ident $(with $amx:ident)?: $dot:ty, $runs:expr,
         $($entry:ident: $operation:ident $({ $($field:ident: $value:literal),* })?,
             $name:literal, $pixels:literal x $channels:literal $(for $tuned_for:ident)? = $kernel:expr;)*
     ) => {
@@ -59,9 +63,11 @@ macro_rules! int8_rows {
             $(int8_rows!(@entry $features $entry, $dot, $kernel);)*
             int8_rows!(@probe $features few, $dot, 6);
             int8_rows!(@probe $features many, $dot, 12);
+            const WITH_AMX: bool = int8_rows!(@amx $($amx)?);
             Int8Instance {
                 isa: <$dot as Dot>::ISA,
                 dot_products: <$dot as Dot>::DOT_PRODUCTS,
+                amx: WITH_AMX,
                 runs: $runs,
                 rows: &[$(Kernel {
                     name: $name,
@@ -71,6 +77,7 @@ macro_rules! int8_rows {
                     isa: <$dot as Dot>::ISA,
                     tuned_for: [$(TunedFor::$tuned_for,)? TunedFor::Any][0],
                     dot_products: <$dot as Dot>::DOT_PRODUCTS,
+                    amx: WITH_AMX,
                     form: Some(<$dot as Dot>::FORM),
                     interleaves: <$dot as Dot>::INTERLEAVES,
                     tile: ($pixels, $channels),
@@ -80,6 +87,8 @@ macro_rules! int8_rows {
             }
         };
     };
+    (@amx amx) => { true };
+    (@amx) => { false };
     (@probe [$(#[$features:meta])*] $name:ident, $dot:ty, $pixels:literal) => {
         /// # Safety
         /// The CPU has the instructions.
@@ -119,6 +128,16 @@ int8_rows! {
     maxpool_s2: MaxPool { kernel: 3, stride: 2 }, "maxpool3x3s2-int8", 1 x 16 = int8::maxpool;
     pool: Pool, "pool-int8", 1 x 16 = int8::pool;
     linear: Linear, "linear-int8", 6 x 16 = int8::linear::<_, 6>;
+}
+
+// Eight tiles: two sets of 2 sums, 2 of inputs and 1 of weights. What is not multiplied in tiles is multiplied as above.
+#[cfg(target_arch = "x86_64")]
+int8_rows! {
+    [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
+    AVX512_AMX with amx: crate::simd::dot::Avx512Vnni, crate::amx::is_available,
+    pw: Pointwise, "pw-int8", 32 x 16 = int8::by_depth;
+    conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 32 x 16 = int8::conv_by_depth::<1>;
+    conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 32 x 16 = int8::conv_by_depth::<2>;
 }
 
 // Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.

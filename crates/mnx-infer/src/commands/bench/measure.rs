@@ -26,6 +26,8 @@ pub(super) struct Measurement {
     pub(super) isa: &'static str,
     /// Whether int8 layers use the CPU's instructions for dot products of bytes.
     dot_products: bool,
+    /// Whether they use AMX.
+    amx: bool,
     pub(super) cpu: String,
     /// `f32`, `int8`, or `mixed`: some layers in each.
     arithmetic: &'static str,
@@ -82,6 +84,7 @@ pub(super) fn measure(
         batch,
         isa: session.isa().name(),
         dot_products: session.dot_products(),
+        amx: session.amx(),
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms,

@@ -10,6 +10,7 @@ use mnx::{LayerInfo, Profile, StepProfile};
 use serde::Serialize;
 
 use crate::args::Bench;
+use crate::commands::instructions;
 use crate::commands::timing::machine::{Bandwidth, Machine, Peaks};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::median;
@@ -130,7 +131,7 @@ struct Rates {
 
 impl Rates {
     fn layer(&self, step: &StepProfile) -> Row {
-        let kernel = |layer: &LayerInfo| format!("{}{}", layer.kernel, if layer.dot_products { " dot" } else { "" });
+        let kernel = |layer: &LayerInfo| format!("{}{}", layer.kernel, instructions(layer.dot_products, layer.amx));
         let kernels: Vec<_> = step.step.layers.iter().map(kernel).collect();
         let row = self.row(step.step.name(), std::slice::from_ref(step));
         Row { block: Some(step.step.block.clone()), kernel: Some(kernels.join(" + ")), ..row }

@@ -32,6 +32,7 @@ pub(super) struct Streams {
     batch: usize,
     isa: &'static str,
     dot_products: bool,
+    amx: bool,
     pub(super) cpu: String,
     arithmetic: &'static str,
     /// From the call to the outputs, the wait for a session included, of all callers together.
@@ -69,7 +70,7 @@ pub(super) fn measure(
     for session in &mut borrowed {
         session.run(input.view()).map_err(Error::failed)?;
     }
-    let (isa, dot_products) = (borrowed[0].isa().name(), borrowed[0].dot_products());
+    let (isa, dot_products, amx) = (borrowed[0].isa().name(), borrowed[0].dot_products(), borrowed[0].amx());
     let peak_arena_bytes = borrowed.iter().map(|session| session.arena_bytes()).sum();
     drop(borrowed);
     callers.run(args.warmup.max(1))?;
@@ -98,6 +99,7 @@ pub(super) fn measure(
         batch,
         isa,
         dot_products,
+        amx,
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms: Latency::of(&samples_ms),

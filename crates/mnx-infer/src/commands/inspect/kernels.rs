@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::tile;
-use crate::commands::{Context, plain_table};
+use crate::commands::{Context, instructions, plain_table};
 use crate::error::Error;
 use crate::stdout;
 
@@ -18,6 +18,7 @@ pub(super) fn show(context: &Context) -> Result<(), Error> {
     let rows = kernels.iter().map(|kernel| KernelRow {
         isa: kernel.isa.name(),
         dot_products: kernel.dot_products,
+        amx: kernel.amx,
         arithmetic: kernel.arithmetic.name(),
         tuned_for: kernel.tuned_for.name(),
         available: kernel.available,
@@ -32,6 +33,8 @@ struct KernelRow {
     isa: &'static str,
     /// Whether it needs the CPU's instructions for dot products of bytes as well.
     dot_products: bool,
+    /// Whether it needs AMX, too.
+    amx: bool,
     /// What it computes with.
     arithmetic: &'static str,
     /// For which cores its tile was chosen.
@@ -44,8 +47,8 @@ struct KernelRow {
 }
 
 /// What the kernels of a column have in common.
-fn column(of: &KernelInfo) -> (Isa, TunedFor, bool) {
-    (of.isa, of.tuned_for, of.dot_products)
+fn column(of: &KernelInfo) -> (Isa, TunedFor, bool, bool) {
+    (of.isa, of.tuned_for, of.dot_products, of.amx)
 }
 
 /// A row per kernel; a column per ISA, kind of core, and whether dot products of bytes are used.
@@ -60,10 +63,10 @@ fn kernel_table(kernels: &[KernelInfo]) -> String {
             rows.push(kernel);
         }
     }
-    columns.sort_by_key(|of| (Isa::ALL.iter().position(|&isa| isa == of.isa), of.dot_products, of.tuned_for));
+    columns.sort_by_key(|of| (Isa::ALL.iter().position(|&isa| isa == of.isa), of.amx, of.dot_products, of.tuned_for));
     let head = |of: &&KernelInfo| {
         let core = if of.tuned_for == TunedFor::Any { String::new() } else { format!(" {}", of.tuned_for) };
-        let dot = if of.dot_products { " dot" } else { "" };
+        let dot = instructions(of.dot_products, of.amx);
         if of.available { format!("{}{dot}{core}", of.isa) } else { format!("({}{dot}{core})", of.isa) }
     };
     let heads: Vec<String> =
@@ -87,13 +90,16 @@ fn kernel_table(kernels: &[KernelInfo]) -> String {
 fn legend(columns: &[&KernelInfo]) -> String {
     let lacks = |isa: &&Isa| columns.iter().any(|column| column.isa == **isa && !column.available);
     let lacking = Isa::ALL.iter().filter(|isa| !isa.is_available()).filter(lacks).map(|isa| isa.name().to_owned());
-    let lacking_dot = columns.iter().filter(|of| of.dot_products && of.isa.is_available() && !of.available);
-    let lacking: Vec<_> = lacking.chain(lacking_dot.map(|of| format!("{} dot", of.isa))).collect();
+    let lacking_dot = columns.iter().filter(|of| of.dot_products && !of.amx && of.isa.is_available() && !of.available);
+    let lacks_amx = columns.iter().any(|of| of.amx && of.isa.is_available() && !of.available);
+    let lacking = lacking.chain(lacking_dot.map(|of| format!("{} dot", of.isa)));
+    let lacking: Vec<_> = lacking.chain(lacks_amx.then(|| "amx".to_owned())).collect();
     let lacking = if lacking.is_empty() { String::new() } else { format!("; this CPU lacks {}", lacking.join(", ")) };
     let found = TunedFor::detect();
     format!(
-        "tiles in pixels (rows of linear) x output channels; dot: with the CPU's dot products of bytes{lacking}\n\
-         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without;\n\
+        "tiles in pixels (rows of linear) x output channels; dot: with the CPU's dot products of bytes; amx: with AMX, too{lacking}\n\
+         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without, and one without AMX as\n\
+         in dot;\n\
          an int8 kernel that an ISA lacks runs as in scalar\n"
     )
 }

@@ -6,6 +6,7 @@ use crate::simd::dot::{Bounds, Dot};
 use crate::{Layer, PANEL, Part};
 
 /// What happens to one block of 16 output channels.
+#[derive(Clone, Copy)]
 pub(super) struct Epilogue<S: Dot> {
     /// Sixteen, in memory: a kernel that fills the registers would put them on the stack.
     factors: *const f32,
@@ -14,6 +15,7 @@ pub(super) struct Epilogue<S: Dot> {
     dst: *mut u8,
 }
 
+#[derive(Clone, Copy)]
 struct Shortcut<S: Dot> {
     /// Pixel 0.
     from: *const u8,
@@ -44,7 +46,7 @@ impl<S: Dot> Epilogue<S> {
             }
             _ => None,
         };
-        let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits };
+        let bounds = Bounds::new(&requantize, fits);
         let factors = factors.as_ptr().wrapping_add(block * PANEL);
         Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }
     }

@@ -62,7 +62,7 @@ pub(crate) unsafe fn pool<S: Dot>(s: S, layer: &Layer<'_>, part: &Part) {
     let pixels = part.geometry.height * part.geometry.width;
     let requantize = layer.int8.requantize;
     let share = -(pixels as i64 * i64::from(requantize.zero_in)) as i32;
-    let bounds = Bounds { lo: requantize.lo, hi: requantize.hi, zero: requantize.zero_out, fits: false };
+    let bounds = Bounds::new(&requantize, false);
     let factors = [requantize.pool_factor(pixels); PANEL];
     for b in part.channels.start..part.channels.end {
         let src = part.src.block::<[u8; PANEL]>(b);

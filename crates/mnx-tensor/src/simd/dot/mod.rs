@@ -5,7 +5,7 @@
 
 use super::sealed::Sealed;
 use crate::Isa;
-use crate::int8::Form;
+use crate::int8::{Form, Requantize};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -162,18 +162,21 @@ pub struct Bounds {
     pub zero: u8,
     /// Whether every number that is rounded fits into an i32, so that bytes may be clamped in place of numbers.
     pub fits: bool,
+    /// The least u8 that can come out: what a kernel that clamps bytes clamps to.
+    pub least: u8,
+    /// The largest u8 that can come out.
+    pub most: u8,
+    /// Whether they are what a u8 can hold, with a zero point of 0, so that saturation clamps: outputs of a ReLU6, or of a ReLU.
+    pub saturate: bool,
 }
 
 impl Bounds {
-    /// The least u8 that can come out: what a kernel that clamps bytes clamps to.
+    /// The bounds of a layer, whose numbers all fit an i32 or may not.
     #[inline(always)]
-    pub fn least(self) -> u8 {
-        (self.lo as i32 + i32::from(self.zero)) as u8
-    }
-
-    /// The largest u8 that can come out.
-    #[inline(always)]
-    pub fn most(self) -> u8 {
-        (self.hi as i32 + i32::from(self.zero)) as u8
+    pub fn new(requantize: &Requantize, fits: bool) -> Self {
+        let &Requantize { lo, hi, zero_out: zero, .. } = requantize;
+        let byte = |bound: f32| (bound as i32 + i32::from(zero)) as u8;
+        let (least, most) = (byte(lo), byte(hi));
+        Bounds { lo, hi, zero, fits, least, most, saturate: (zero, least, most) == (0, 0, 255) }
     }
 }

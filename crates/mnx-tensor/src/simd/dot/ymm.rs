@@ -144,7 +144,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let zero = _mm256_set1_epi16(i16::from(bounds.zero));
-        let (least, most) = (_mm256_set1_epi8(bounds.least() as i8), _mm256_set1_epi8(bounds.most() as i8));
+        let (least, most) = (_mm256_set1_epi8(bounds.least as i8), _mm256_set1_epi8(bounds.most as i8));
         let mut reals = *reals;
         if !bounds.fits {
             // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.

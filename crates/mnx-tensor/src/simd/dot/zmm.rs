@@ -34,7 +34,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
     // SAFETY: the caller's promise.
     unsafe {
         let zero = _mm512_set1_epi16(i16::from(bounds.zero));
-        let (least, most) = (_mm512_set1_epi8(bounds.least() as i8), _mm512_set1_epi8(bounds.most() as i8));
+        let (least, most) = (_mm512_set1_epi8(bounds.least as i8), _mm512_set1_epi8(bounds.most as i8));
         let pixels = _mm512_loadu_si512(QUARTERS.as_ptr().cast());
         let mut reals = *reals;
         if !bounds.fits {
@@ -44,13 +44,18 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
             }
         }
         let whole = |real| _mm512_cvtps_epi32(real);
-        let pair = |a, b| _mm512_adds_epi16(_mm512_packs_epi32(whole(a), whole(b)), zero);
+        let pair = |a, b| _mm512_packs_epi32(whole(a), whole(b));
+        let saturate = bounds.saturate;
         for p in (0..PIXELS).step_by(4) {
             let at = |i: usize| reals[(p + i).min(PIXELS - 1)];
             let first = pair(at(0), at(1));
             let second = if p + 2 < PIXELS { pair(at(2), at(3)) } else { first };
-            let bytes = _mm512_packus_epi16(first, second);
-            let bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, least), most);
+            let bytes = if saturate {
+                _mm512_packus_epi16(first, second)
+            } else {
+                let bytes = _mm512_packus_epi16(_mm512_adds_epi16(first, zero), _mm512_adds_epi16(second, zero));
+                _mm512_min_epu8(_mm512_max_epu8(bytes, least), most)
+            };
             // Packing works quarter by quarter: the words of a pixel are four apart.
             let bytes = _mm512_permutexvar_epi32(pixels, bytes);
             let to = to.add(16 * p);
