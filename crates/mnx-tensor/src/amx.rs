@@ -2,17 +2,29 @@
 //!
 //! The tiles are 8 KiB of registers. The kernel saves them only for processes that ask for it once, by `arch_prctl`; to
 //! others the first instruction on a tile is a signal. Permission holds for all threads of the process. From then on
-//! Linux wants alternate signal stacks that have room for the tiles, so nobody asks before kernels that use them may run.
+//! Linux wants alternate signal stacks that have room for the tiles, so nobody asks before a layer is made whose kernel uses them.
 //!
 //! The instructions are written in assembly, since Rust's intrinsics for them are not stable.
 
 use std::sync::OnceLock;
 
+/// What Linux said.
+static PERMITTED: OnceLock<bool> = OnceLock::new();
+
+/// Whether CPU and system have AMX for bytes. Asks nobody for permission.
+pub(crate) fn is_there() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| crate::simd::dot::Avx512Vnni::new().is_some() && cpu_has_it() && system_saves_it())
+}
+
 /// Whether this process may run AMX's instructions on bytes. Asks Linux for permission when it is called first.
-pub(crate) fn is_available() -> bool {
-    static PERMITTED: OnceLock<bool> = OnceLock::new();
-    *PERMITTED
-        .get_or_init(|| crate::simd::dot::Avx512Vnni::new().is_some() && cpu_has_it() && system_saves_it() && ask())
+pub(crate) fn is_permitted() -> bool {
+    *PERMITTED.get_or_init(|| is_there() && ask())
+}
+
+/// Whether Linux was asked and said no.
+pub(crate) fn is_refused() -> bool {
+    PERMITTED.get() == Some(&false)
 }
 
 /// Whether the CPU has tiles of the one size that kernels are written for, and multiplies bytes.
@@ -90,10 +102,10 @@ mod tests {
     fn it_is_there_where_the_system_lists_it() {
         let Ok(listed) = std::fs::read_to_string("/proc/cpuinfo") else { return };
         let has = |flag: &str| listed.split_whitespace().any(|word| word == flag);
-        assert!(!is_available() || (has("amx_tile") && has("amx_int8")));
+        assert!(!is_permitted() || (has("amx_tile") && has("amx_int8")));
         if has("amx_tile") && has("amx_int8") && has("avx512_vnni") {
             // A kernel before 5.16 lists the flag and knows no such call; a sandbox may forbid it.
-            eprintln!("AMX is listed; permitted: {}", is_available());
+            eprintln!("AMX is listed; permitted: {}", is_permitted());
         }
     }
 }

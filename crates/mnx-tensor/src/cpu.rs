@@ -75,7 +75,7 @@ pub struct Cpu {
     /// Whether the CPU has instructions for dot products of four bytes in that ISA (VNNI, AVX-VNNI, NEON's `dotprod`), and
     /// kernels may use them.
     dot_products: bool,
-    /// Whether the CPU has AMX beside that ISA, this process may use it, and so may kernels.
+    /// Whether the CPU has AMX beside that ISA, and kernels may use it if this process may.
     amx: bool,
 }
 
@@ -85,8 +85,8 @@ impl Cpu {
     /// instructions.
     ///
     /// Dot products of bytes are used if the CPU has them, unless the environment variable `MNX_DOT_PRODUCTS` is `off` (`auto`
-    /// or empty: no matter). So is AMX, which needs them, unless one of `MNX_DOT_PRODUCTS` and `MNX_AMX` is `off`. Linux saves the
-    /// tiles of a process only if it asks; it does where it is the first time that AMX would be used.
+    /// or empty: no matter). So is AMX, which needs them, unless one of `MNX_DOT_PRODUCTS` and `MNX_AMX` is `off`. Linux lets a process
+    /// use AMX only if it asks: it does when the first layer is made whose kernel does.
     ///
     /// # Errors
     /// As [`Isa::choose`]; [`Error::TunedForUnknown`] when `MNX_TUNED_FOR` names none; [`Error::DotProductsUnknown`] when
@@ -117,8 +117,7 @@ impl Cpu {
         Cpu { dot_products: false, amx: false, ..self }
     }
 
-    /// The same with AMX, if it uses dot products of bytes, the CPU has AMX, and Linux lets this process use it, whatever
-    /// `MNX_AMX` says.
+    /// The same with AMX, if it uses dot products of bytes and the CPU has AMX, whatever `MNX_AMX` says.
     #[must_use]
     pub fn with_amx(self) -> Cpu {
         Cpu { amx: self.dot_products && table::has_amx(self.isa), ..self }
@@ -130,9 +129,9 @@ impl Cpu {
         Cpu { amx: false, ..self }
     }
 
-    /// Whether kernels may use AMX, which the CPU has.
+    /// Whether kernels may use AMX, which the CPU has. No more once Linux has refused it to this process.
     pub fn amx(self) -> bool {
-        self.amx
+        self.amx && table::has_amx(self.isa)
     }
 
     /// Whether kernels may use instructions for dot products of bytes, which the CPU has.
@@ -146,7 +145,7 @@ impl Cpu {
         let with = |isa, dot_products| {
             TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for, dot_products, amx: false })
         };
-        let amx = |isa| Some(Cpu { isa, tuned_for: TunedFor::Any, dot_products: true, amx: table::has_amx(isa) });
+        let amx = |isa| Some(Cpu { isa, tuned_for: TunedFor::Any, dot_products: true, amx: table::may_use_amx(isa) });
         let all = move |isa| with(isa, false).chain(with(isa, true)).chain(amx(isa).filter(|cpu| cpu.amx));
         let has_kernels = |cpu: &Cpu| {
             let rows: Vec<_> = table::rows().filter(|row| row.isa == cpu.isa).collect();

@@ -120,9 +120,18 @@ pub(crate) fn has_dot_products(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.dot_products && (instance.runs)())
 }
 
-/// Whether this CPU has AMX, this process may use it, and this build has kernels for it in an ISA.
-pub(crate) fn has_amx(isa: Isa) -> bool {
+/// Whether this CPU has AMX, this process may use it, and this build has kernels for it in an ISA. The first time this asks Linux.
+pub(crate) fn may_use_amx(isa: Isa) -> bool {
     int8_instances().iter().any(|instance| instance.isa == isa && instance.amx && (instance.runs)())
+}
+
+/// The same, except that Linux is not asked: whether it has not refused.
+pub(crate) fn has_amx(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = crate::amx::is_there() && !crate::amx::is_refused();
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has && int8_instances().iter().any(|instance| instance.isa == isa && instance.amx)
 }
 
 /// Nothing but dot products on registers: takes steps, returns multiply-adds done and a value that depends on them.
@@ -151,7 +160,7 @@ pub fn select(
         (row.operation, row.arithmetic, row.weights, row.isa) == (operation, arithmetic, weights, isa)
             && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
             && (cpu.dot_products() || !row.dot_products)
-            && (cpu.amx() || !row.amx)
+            && (!row.amx || cpu.amx() && may_use_amx(isa))
     };
     let best = rows().filter(suits).max_by_key(|row| (row.amx, row.dot_products, row.tuned_for != TunedFor::Any));
     // Integer sums have the same bits everywhere: an ISA without rows of its own takes those of any CPU.
@@ -187,7 +196,7 @@ pub struct KernelInfo {
 pub fn all() -> Vec<KernelInfo> {
     let info = |row: &Kernel| {
         let Kernel { isa, name, tuned_for, tile, arithmetic, dot_products, amx, .. } = *row;
-        let available = isa.is_available() && (!dot_products || has_dot_products(isa)) && (!amx || has_amx(isa));
+        let available = isa.is_available() && (!dot_products || has_dot_products(isa)) && (!amx || may_use_amx(isa));
         KernelInfo { isa, dot_products, amx, arithmetic, name, tuned_for, tile, available }
     };
     rows().map(info).collect()
@@ -392,7 +401,9 @@ mod tests {
     #[test]
     fn every_row_is_selected_on_some_cpu() {
         let runs = |row: &&Kernel| {
-            row.isa.is_available() && (!row.dot_products || has_dot_products(row.isa)) && (!row.amx || has_amx(row.isa))
+            row.isa.is_available()
+                && (!row.dot_products || has_dot_products(row.isa))
+                && (!row.amx || may_use_amx(row.isa))
         };
         for row in rows().filter(runs) {
             let found = Cpu::available()

@@ -134,7 +134,7 @@ int8_rows! {
 #[cfg(target_arch = "x86_64")]
 int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]]
-    AVX512_AMX with amx: crate::simd::dot::Avx512Vnni, crate::amx::is_available,
+    AVX512_AMX with amx: crate::simd::dot::Avx512Vnni, crate::amx::is_permitted,
     pw: Pointwise, "pw-int8", 32 x 16 = int8::by_depth;
     conv_s1: Conv { kernel: 3, stride: 1 }, "conv3x3s1-int8", 32 x 16 = int8::conv_by_depth::<1>;
     conv_s2: Conv { kernel: 3, stride: 2 }, "conv3x3s2-int8", 32 x 16 = int8::conv_by_depth::<2>;
