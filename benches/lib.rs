@@ -15,7 +15,7 @@ use mnx_tensor::peak::{dot_peak, fma_peak};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{
     AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Clamp, Cpu, Element, Int8Weights, Isa, Layer, Operation, PANEL,
-    Part, Requantize, Tensor, TunedFor, Tuning,
+    PackedWeights, Part, Requantize, Tensor, TunedFor, Tuning, half,
 };
 
 /// Height and width of every input.
@@ -132,10 +132,12 @@ pub fn peak(arithmetic: Arithmetic, each: Duration) -> (f64, Isa) {
 }
 
 /// What the time of a kernel depends on: what it computes, size of the square input, channels, whether it clamps (in int8 all do).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Numbers that it computes with.
     pub arithmetic: Arithmetic,
+    /// The type of its weights.
+    weights: Element,
     operation: Operation,
     size: usize,
     cin: usize,
@@ -148,6 +150,7 @@ pub struct Shape {
 fn resnet50() -> impl Iterator<Item = Shape> {
     let conv = |(size, channels, stride)| Shape {
         arithmetic: Arithmetic::F32,
+        weights: Element::F32,
         operation: Operation::Conv { kernel: 3, stride },
         size,
         cin: channels,
@@ -156,9 +159,9 @@ fn resnet50() -> impl Iterator<Item = Shape> {
     };
     let conv3x3 = [(56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (14, 512, 2), (7, 512, 1)];
     let stem = Operation::Dense { kernel: 7, stride: 2 };
-    let stem = Shape { arithmetic: Arithmetic::F32, operation: stem, size: SIDE, cin: 3, cout: 64, clamps: true };
+    let stem = Shape { cin: 3, operation: stem, size: SIDE, ..conv((SIDE, 64, 2)) };
     let pool = Operation::MaxPool { kernel: 3, stride: 2 };
-    let pool = Shape { arithmetic: Arithmetic::F32, operation: pool, size: SIDE / 2, cin: 64, cout: 64, clamps: false };
+    let pool = Shape { operation: pool, clamps: false, ..conv((SIDE / 2, 64, 2)) };
     conv3x3.into_iter().map(conv).chain([stem, pool])
 }
 
@@ -166,7 +169,8 @@ fn resnet50() -> impl Iterator<Item = Shape> {
 /// no dense layer at stride 1: that is the stem of the CIFAR network.
 pub fn shapes(widths: &[f64]) -> Vec<Shape> {
     let cifar = Operation::Dense { kernel: 3, stride: 1 };
-    let f32 = Shape { arithmetic: Arithmetic::F32, operation: cifar, size: 32, cin: 3, cout: 16, clamps: true };
+    let (arithmetic, weights) = (Arithmetic::F32, Element::F32);
+    let f32 = Shape { arithmetic, weights, operation: cifar, size: 32, cin: 3, cout: 16, clamps: true };
     let mut shapes = vec![f32];
     shapes.extend(resnet50());
     for &width in widths {
@@ -186,19 +190,17 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
             });
         }
     }
-    let int8: Vec<Shape> =
-        shapes.iter().map(|&shape| Shape { arithmetic: Arithmetic::Int8, clamps: false, ..shape }).collect();
-    let picture = Shape {
-        arithmetic: Arithmetic::Int8,
-        operation: Operation::Quantize,
-        size: SIDE,
-        cin: 3,
-        cout: 3,
-        clamps: false,
-    };
+    let (arithmetic, weights) = (Arithmetic::Int8, Element::I8);
+    let int8: Vec<Shape> = shapes.iter().map(|&shape| Shape { arithmetic, weights, clamps: false, ..shape }).collect();
+    let linear: Vec<Shape> = shapes.iter().copied().filter(|shape| shape.operation == Operation::Linear).collect();
+    for weights in [Element::Bf16, Element::F16] {
+        shapes.extend(linear.iter().map(|&shape| Shape { weights, ..shape }));
+    }
+    let picture =
+        Shape { arithmetic, weights, operation: Operation::Quantize, size: SIDE, cin: 3, cout: 3, clamps: false };
     shapes.extend(int8);
     shapes.push(picture);
-    shapes.sort();
+    shapes.sort_by_key(|of| (of.arithmetic, of.weights.name(), of.operation, of.size, of.cin, of.cout, of.clamps));
     shapes.dedup();
     shapes
 }
@@ -208,6 +210,8 @@ pub fn shapes(widths: &[f64]) -> Vec<Shape> {
 pub enum Weights {
     /// Packed weights and bias.
     F32(AlignedBuf, AlignedBuf),
+    /// The same, with packed weights of a type of 16 bits.
+    Half(Element, AlignedBytes, AlignedBuf),
     /// Packed weights, bias and factors.
     Int8(AlignedBytes, Vec<i32>, Vec<f32>),
 }
@@ -239,24 +243,35 @@ impl Shape {
             _ => return None,
         };
         let (cin, clamps) = (layer.cin, layer.activation != Activation::Linear);
-        Some(Shape { arithmetic: Arithmetic::F32, operation, size, cin, cout: layer.cout, clamps })
+        let (arithmetic, weights) = (Arithmetic::F32, Element::F32);
+        Some(Shape { arithmetic, weights, operation, size, cin, cout: layer.cout, clamps })
     }
 
     /// The same in f32, where there is such a layer.
     pub fn in_f32(&self) -> Option<Shape> {
-        (self.operation != Operation::Quantize).then_some(Shape { arithmetic: Arithmetic::F32, ..*self })
+        let (arithmetic, weights) = (Arithmetic::F32, Element::F32);
+        (self.operation != Operation::Quantize).then_some(Shape { arithmetic, weights, ..*self })
     }
 
     /// Whether a kernel is for such layers.
     pub fn is_for(&self, row: &Kernel) -> bool {
-        (self.operation, self.arithmetic, self.arithmetic.weights()) == (row.operation, row.arithmetic, row.weights)
+        (self.operation, self.arithmetic, self.weights) == (row.operation, row.arithmetic, row.weights)
     }
 
     /// Weights for [`runner`](Shape::runner).
     pub fn weights(&self) -> Weights {
         let Shape { operation, cin, cout, .. } = *self;
         if self.arithmetic == Arithmetic::F32 {
-            return Weights::F32(fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
+            let (weights, bias) = (fill(operation.weights_len(cin, cout)), fill(operation.bias_len(cout)));
+            let narrow = match self.weights {
+                Element::Bf16 => half::f32_to_bf16,
+                Element::F16 => half::f32_to_f16,
+                _ => return Weights::F32(weights, bias),
+            };
+            let mut bytes = AlignedBytes::try_zeroed(2 * weights.len()).expect("memory for weights");
+            let bits: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes);
+            bits.iter_mut().zip(weights.iter()).for_each(|(bits, &weight)| *bits = narrow(weight));
+            return Weights::Half(self.weights, bytes, bias);
         }
         let mut bytes = AlignedBytes::try_zeroed(operation.int8_weights_len(cin, cout)).expect("memory for weights");
         bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 7919 % 255) as u8);
@@ -268,11 +283,15 @@ impl Shape {
     /// The layer with these weights, and the kernels that suit a CPU.
     fn layer<'w>(&self, cpu: Cpu, weights: &'w Weights) -> Owned<'w> {
         let (operation, channels) = (self.operation, [self.cin, self.cout]);
+        let clamp = if self.clamps { Clamp::RELU6 } else { Clamp::NONE };
+        let in_f32 = |weights, bias| {
+            let layer = Layer::with_weights(cpu, operation, channels, weights, bias, clamp);
+            Owned::F32(layer.expect("a layer of the kernel table"))
+        };
         match weights {
-            Weights::F32(weights, bias) => {
-                let clamp = if self.clamps { Clamp::RELU6 } else { Clamp::NONE };
-                let layer = Layer::new(cpu, operation, channels, weights, bias, clamp);
-                Owned::F32(layer.expect("a layer of the kernel table"))
+            Weights::F32(weights, bias) => in_f32(PackedWeights::F32(weights), bias),
+            Weights::Half(element, weights, bias) => {
+                in_f32(PackedWeights::of(*element, weights).expect("whole numbers of 16 bits"), bias)
             }
             Weights::Int8(weights, bias, factors) => {
                 let requantize = Requantize { zero_in: 3, scales: (0.05, 0.05), ..Requantize::PLAIN };
@@ -335,8 +354,9 @@ impl Shape {
     /// Bytes of input, weights and output, each once.
     pub fn bytes(&self) -> usize {
         let [from, to] = self.element_bytes();
-        let of_weight = if self.arithmetic == Arithmetic::F32 { from } else { 1 };
-        from * self.cin * self.size.pow(2) + of_weight * self.weight_count() + to * self.cout * self.side().pow(2)
+        from * self.cin * self.size.pow(2)
+            + self.weights.size() * self.weight_count()
+            + to * self.cout * self.side().pow(2)
     }
 
     /// Bytes of a row of the input, of as many channels as a panel has.
