@@ -23,7 +23,6 @@ mod graph;
 #[cfg(feature = "guarded")]
 #[doc(hidden)]
 pub mod guarded;
-#[cfg(any(feature = "convert", feature = "onnx"))]
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 mod huge;
 mod include;
