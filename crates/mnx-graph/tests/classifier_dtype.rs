@@ -99,7 +99,8 @@ fn logits_are_those_of_an_f32_classifier_with_rounded_weights() {
             let of_f32 = Model::from_bytes(with_classifier(&spec, |weight| rounded(dtype, weight))).unwrap();
             let unrounded = Model::from_bytes(init(&spec, 7).unwrap()).unwrap();
             for isa in Isa::available() {
-                for (threads, batch) in [(1, 1), (1, 3), (2, 1), (2, 7)] {
+                let most = if cfg!(feature = "rayon") { 2 } else { 1 };
+                for (threads, batch) in [(1, 1), (1, 3), (most, 1), (most, 7)] {
                     let mut input = Tensor::zeros([batch, 3, 40, 33]).unwrap();
                     input.data_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 101) as f32 / 50.0 - 1.0);
                     let [found, expected, other] = [&model, &of_f32, &unrounded].map(|model| {
