@@ -33,26 +33,7 @@ struct Palette {
 #[derive(Debug)]
 pub(crate) struct Tiles(());
 
-/// One product of a pair of tiles of inputs, or of a lone one, with a tile of weights.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Product {
-    /// The inputs of the first chunk of input channels; those of the second row group are [`TILE`] bytes behind them.
-    pub(crate) inputs: *const u8,
-    /// Bytes from chunk to chunk.
-    pub(crate) inputs_step: usize,
-    /// Weights of the first chunk. One that is whole has [`TILE`] bytes.
-    pub(crate) weights: *const i8,
-    /// Weights of the last chunk, which may begin before the one before it ends.
-    pub(crate) last_weights: *const i8,
-    /// Chunks before the last one.
-    pub(crate) whole: usize,
-    /// Sixteen sums to start from.
-    pub(crate) bias: *const i32,
-    /// Whether there is a second row group.
-    pub(crate) pair: bool,
-}
-
-/// Products of one tap of a filter, of a pair of tiles of inputs or of a lone one.
+/// Products of one tap of a filter with a pair of tiles of inputs, or with a lone one. A pointwise layer has one tap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taps {
     /// The inputs of the first chunk of input channels, of each row group.
@@ -108,44 +89,6 @@ macro_rules! add {
     };
 }
 
-/// Sums of one set of tiles.
-macro_rules! multiply {
-    ($first:literal $($second:literal)?, $product:expr) => {
-        asm!(
-            // Rows that are no bytes apart: each starts at the bias.
-            concat!("tileloadd tmm", $first, ", [{bias} + {none}]"),
-            $(concat!("tileloadd tmm", $second, ", [{bias} + {none}]"),)?
-            "test {chunks}, {chunks}",
-            "jz 3f",
-            "2:",
-            "tileloadd tmm6, [{w} + {row}]",
-            "tileloadd tmm4, [{x} + {row}]",
-            concat!("tdpbusd tmm", $first, ", tmm4, tmm6"),
-            $("tileloadd tmm5, [{x} + {row} + 1024]",
-            concat!("tdpbusd tmm", $second, ", tmm5, tmm6"),)?
-            "add {w}, 1024",
-            "add {x}, {step}",
-            "dec {chunks}",
-            "jnz 2b",
-            "3:",
-            "tileloadd tmm6, [{last} + {row}]",
-            "tileloadd tmm4, [{x} + {row}]",
-            concat!("tdpbusd tmm", $first, ", tmm4, tmm6"),
-            $("tileloadd tmm5, [{x} + {row} + 1024]",
-            concat!("tdpbusd tmm", $second, ", tmm5, tmm6"),)?
-            bias = in(reg) $product.bias,
-            none = in(reg) 0_usize,
-            row = in(reg) ROW,
-            chunks = inout(reg) $product.whole => _,
-            w = inout(reg) $product.weights => _,
-            x = inout(reg) $product.inputs => _,
-            step = in(reg) $product.inputs_step,
-            last = in(reg) $product.last_weights,
-            options(nostack, readonly)
-        )
-    };
-}
-
 impl Tiles {
     /// Tiles for row groups of `pixels` pixels and chunks of `groups` groups of four input channels, both 1 to [`ROWS`].
     ///
@@ -161,24 +104,6 @@ impl Tiles {
         // SAFETY: the caller's promise; the palette is one that the CPU has.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &palette, options(nostack, readonly, preserves_flags)) }
         Tiles(())
-    }
-
-    /// Sums of a product, into the first set of tiles or the second. They replace what was there.
-    ///
-    /// # Safety
-    /// Inputs of `pixels` rows of `4 · groups` bytes, [`ROW`] apart, are readable in each chunk and row group, `groups` rows of
-    /// weights, [`ROW`] apart, in each chunk, and sixteen biases.
-    #[inline(always)]
-    pub(crate) unsafe fn multiply(&self, second_set: bool, product: &Product) {
-        // SAFETY: the caller's promise; the tiles are set up.
-        unsafe {
-            match (second_set, product.pair) {
-                (false, true) => multiply!("0" "1", product),
-                (false, false) => multiply!("0", product),
-                (true, true) => multiply!("2" "3", product),
-                (true, false) => multiply!("2", product),
-            }
-        }
     }
 
     /// Sums of a set, of one row group or of two, become the bias.
@@ -211,7 +136,8 @@ impl Tiles {
     /// Adds products to a set's sums, of one row group or of two.
     ///
     /// # Safety
-    /// As [`multiply`](Tiles::multiply), with rows as far apart as `taps` says.
+    /// Inputs of `pixels` rows of `4 · groups` bytes are readable in each chunk and row group, and `groups` rows of weights in each
+    /// chunk, as far apart as `taps` says.
     #[inline(always)]
     pub(crate) unsafe fn add(&self, second_set: bool, pair: bool, taps: &Taps) {
         // SAFETY: the caller's promise; the tiles are set up.

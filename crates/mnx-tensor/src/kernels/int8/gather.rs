@@ -26,7 +26,7 @@ pub(super) struct Chunk {
 impl Chunk {
     #[inline(always)]
     pub(super) fn new(layer: &Layer<'_>, part: &Part, chunk: usize) -> Self {
-        const NONE: [u8; PANEL] = [0; PANEL];
+        static NONE: [u8; PANEL] = [0; PANEL];
         let left = layer.cin.div_ceil(GROUP) - chunk * ROWS;
         let before = if chunk > 0 { ROWS.saturating_sub(left) } else { 0 };
         let (mut blocks, mut steps) = ([NONE.as_ptr(); BLOCKS], [0; BLOCKS]);

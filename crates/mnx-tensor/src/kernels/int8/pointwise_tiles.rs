@@ -20,7 +20,7 @@ use super::{PAIR, chunks, sized, strip_tiles};
 use crate::int8::GROUP;
 use crate::part::{Part, Span};
 use crate::simd::dot::{Avx512Vnni, Dot};
-use crate::simd::tiles::{Product, ROW, ROWS, TILE, Tiles};
+use crate::simd::tiles::{ROW, ROWS, TILE, Taps, Tiles};
 use crate::{Layer, PANEL};
 
 /// Pixels whose sums become outputs at a time.
@@ -121,28 +121,31 @@ unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
             // SAFETY: the panel is the layer's.
             let (weights, epilogue) =
                 unsafe { (layer.weights_of::<i8>(panel, groups * ROW), Epilogue::new(s, layer, part, panel)) };
-            let mut product = Product {
-                inputs,
+            let mut taps = Taps {
+                inputs: [inputs, inputs.wrapping_add(TILE)].map(|of| of.cast_const()),
+                inputs_row: ROW,
                 inputs_step: per_strip * TILE,
                 weights,
                 last_weights: weights.wrapping_add((groups - rows) * ROW),
+                weights_row: ROW,
                 whole: chunks - 1,
-                bias: layer.bias_of(panel, PANEL),
-                pair: true,
             };
             let mut pixel = strip.start;
             while pixel < strip.end {
                 let first = per_tile.min(strip.end - pixel);
                 let second = per_tile.min(strip.end - pixel - first);
-                product.pair = second > 0;
+                let pair = second > 0;
                 let second_set = pending.as_ref().is_some_and(|pending| !pending.second_set);
                 // SAFETY: inputs are in scratch, weights and bias are the panel's.
-                unsafe { registers.multiply(second_set, &product) };
+                unsafe {
+                    registers.start(second_set, pair, layer.bias_of(panel, PANEL));
+                    registers.add(second_set, pair, &taps);
+                }
                 if let Some(before) = pending.replace(Pending { epilogue, second_set, pixel, first, second }) {
                     // SAFETY: its outputs are part of the layer's; scratch has room for its sums.
                     unsafe { finish(s, &registers, &before, sums) }
                 }
-                product.inputs = product.inputs.wrapping_add(2 * TILE);
+                taps.inputs = taps.inputs.map(|of| of.wrapping_add(2 * TILE));
                 pixel += first + second;
             }
         }
