@@ -388,7 +388,8 @@ pub(crate) struct Compare {
     pub(crate) truth: Truth,
     #[command(flatten)]
     pub(crate) pictures: Pictures,
-    /// Draw accuracy (with --eval) or else multiply-adds against latency, with a line per family
+    /// Draw accuracy (with --eval) or else multiply-adds against latency, with a line per family; before it, of several numbers of
+    /// threads, latency against threads
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) plot: Option<PathBuf>,
     /// Pictures per inference

@@ -196,7 +196,7 @@ fn markdown_is_a_table_and_how_it_was_measured() {
 }
 
 #[test]
-fn the_plot_has_a_chart_per_number_of_threads() {
+fn the_plot_has_a_chart_per_number_of_threads_and_one_over_them() {
     let folder = Folder::new();
     let (svg, pictures) = (folder.path("plot.svg"), pictures());
     let archs = ["mobilenext-cifar:0.1", "mobilenext-cifar:0.35", "mobilenext-cifar:0.1", "mobilenetv2-cifar:0.1"];
@@ -212,13 +212,25 @@ fn the_plot_has_a_chart_per_number_of_threads() {
         (count("Multiply-adds against latency, 1 thread"), count("Multiply-adds against latency, 2 threads")),
         (1, 1)
     );
-    for label in ["mobilenext-cifar", "mobilenetv2-cifar", "0.1 (1)", "0.1 (2)", "mobilenetv2-cifar 0.1"] {
-        assert_eq!(count(label), 2, "{label} in {drawn}");
+    // The lines are the rows of the table.
+    assert_eq!(count("Latency against threads"), 1);
+    for name in ["mobilenext-cifar 0.1", "mobilenext-cifar 0.1 (2)", "mobilenext-cifar 0.35"] {
+        assert_eq!(count(name), 1, "{name} in {drawn}");
+    }
+    for (label, times) in [
+        ("mobilenext-cifar", 2),
+        ("mobilenetv2-cifar", 2),
+        ("0.1 (1)", 2),
+        ("0.1 (2)", 2),
+        ("mobilenetv2-cifar 0.1", 3),
+    ] {
+        assert_eq!(count(label), times, "{label} in {drawn}");
     }
     // A scale may have the same figure.
     assert!(count("0.35") >= 2, "{drawn}");
     succeed(compare(args![weights(), "--eval", pictures.path(""), "--plot", svg, "--threads", "1"]));
-    assert!(std::fs::read_to_string(&svg).unwrap().contains("Top-1 accuracy against latency, 1 thread"));
+    let drawn = std::fs::read_to_string(&svg).unwrap();
+    assert!(drawn.contains("Top-1 accuracy against latency, 1 thread") && !drawn.contains("against threads"));
 }
 
 #[test]

@@ -195,6 +195,8 @@ struct Axis {
     low: f64,
     high: f64,
     logarithmic: bool,
+    /// All values are whole numbers, such as threads.
+    whole: bool,
     /// Pixels of `low` and `high`.
     start: i32,
     end: i32,
@@ -203,16 +205,19 @@ struct Axis {
 impl Axis {
     /// A scale for these values, with a margin around them.
     fn new(values: impl Iterator<Item = f64>, start: i32, end: i32) -> Axis {
-        let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        let (mut low, mut high, mut whole) = (f64::INFINITY, 0.0_f64, true);
+        for value in values {
+            (low, high, whole) = (low.min(value), high.max(value), whole && value.fract() == 0.0);
+        }
         let low = low.min(high);
         let logarithmic = low > 0.0 && high / low >= LOGARITHMIC;
         if logarithmic {
             let margin = (high.log10() - low.log10()) * 0.06;
             let (low, high) = (low.log10() - margin, high.log10() + margin);
-            return Axis { low, high, logarithmic, start, end };
+            return Axis { low, high, logarithmic, whole, start, end };
         }
         let margin = if high > low { (high - low) * 0.08 } else { (high * 0.1).max(1e-3) };
-        Axis { low: (low - margin).max(0.0), high: high + margin, logarithmic, start, end }
+        Axis { low: (low - margin).max(0.0), high: high + margin, logarithmic, whole, start, end }
     }
 
     fn at(&self, value: f64) -> i32 {
@@ -221,12 +226,13 @@ impl Axis {
         self.start + (f64::from(self.end - self.start) * share).round() as i32
     }
 
-    /// Round values within the scale.
+    /// Round values within the scale, whole ones where all values are.
     fn ticks(&self) -> Vec<f64> {
         if !self.logarithmic {
             let decade = 10_f64.powf(((self.high - self.low) / 10.0).log10().floor());
             let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * decade);
             let step = steps.into_iter().find(|step| (self.high - self.low) / step <= 10.0).unwrap_or(decade);
+            let step = if self.whole { step.max(1.0) } else { step };
             let first = (self.low / step).ceil();
             let ticks = (0..=10).map(|i| (first + f64::from(i)) * step);
             return ticks.filter(|&value| value <= self.high).collect();
@@ -312,6 +318,8 @@ mod tests {
         let decades = Axis::new([1.5, 80.0].into_iter(), 0, 100).ticks();
         assert_eq!(decades, [2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
         assert_eq!(Axis::new([0.0, 10.0].into_iter(), 0, 100).ticks(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(Axis::new([1.0, 2.0].into_iter(), 0, 100).ticks(), [1.0, 2.0]);
+        assert!(Axis::new([1.5, 2.0].into_iter(), 0, 100).ticks().contains(&1.8));
     }
 
     #[test]

@@ -1,13 +1,44 @@
-//! Draws the comparison: a chart for each number of threads.
+//! Draws the comparison: a chart for each number of threads, and of several one of what more threads gain.
 
 use mnx::plot::{Chart, Point, Series, scatter};
 
+use super::measure::Run;
 use super::report::{Report, Row, threads};
 
 pub(super) fn draw(report: &Report) -> String {
     let first = report.networks.first().map(|row| &row.runs[..]).unwrap_or_default();
-    let charts: Vec<_> = (0..first.len()).map(|run| chart(report, run)).collect();
+    let over_threads = (first.len() > 1).then(|| over_threads(report));
+    let charts: Vec<_> = over_threads.into_iter().chain((0..first.len()).map(|run| chart(report, run))).collect();
     scatter(&charts)
+}
+
+/// The latency of each network on all numbers of threads.
+fn over_threads(report: &Report) -> Chart {
+    let name = |row: &Row| {
+        let in_files = report.networks.iter().any(|other| other.name == row.name && other.file_name != row.file_name);
+        let file = if in_files { format!(" {}", row.file_name) } else { String::new() };
+        format!("{}{file}{}", row.name, side(row, report))
+    };
+    let line = |row: &Row| {
+        let point = |run: &Run| {
+            let ms = run.latency_ms.median;
+            Point { label: format!("{ms:.2}"), x: run.threads as f64, y: ms }
+        };
+        let mut points: Vec<_> = row.runs.iter().map(point).collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        Series { name: name(row), points }
+    };
+    Chart {
+        title: "Latency against threads".into(),
+        subtitle: subtitle(report),
+        x: "threads".into(),
+        y: "milliseconds, median".into(),
+        series: report.networks.iter().map(line).collect(),
+    }
+}
+
+fn subtitle(report: &Report) -> String {
+    format!("{}, {} kernels, batch {}", report.cpu, report.isa, report.batch)
 }
 
 /// All networks on the `run`th number of threads.
@@ -36,7 +67,7 @@ fn chart(report: &Report, run: usize) -> Chart {
     let count = report.networks.first().map_or(1, |row| row.runs[run].threads);
     Chart {
         title: format!("{what} against latency, {}", threads(count)),
-        subtitle: format!("{}, {} kernels, batch {}; points: width multipliers", report.cpu, report.isa, report.batch),
+        subtitle: format!("{}; points: width multipliers", subtitle(report)),
         x: "milliseconds, median".into(),
         y: if with_accuracy { "top-1, %".into() } else { "million multiply-adds a picture".into() },
         series: series.collect(),
@@ -52,10 +83,13 @@ fn series_of(row: &Row, report: &Report) -> String {
     if row.identity != 1.0 {
         name += &format!(", identity {:?}", row.identity);
     }
-    if report.networks.iter().any(|other| other.resolution != row.resolution) {
-        name += &format!(", {side} x {side}", side = row.resolution);
-    }
-    name
+    name + &side(row, report)
+}
+
+/// The side of the picture, where not all have the same.
+fn side(row: &Row, report: &Report) -> String {
+    let differ = report.networks.iter().any(|other| other.resolution != row.resolution);
+    if differ { format!(", {side} x {side}", side = row.resolution) } else { String::new() }
 }
 
 /// The width, with what tells it from others: the name of a line that is a lone point, the file or a number where
