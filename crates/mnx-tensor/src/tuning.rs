@@ -21,11 +21,17 @@ pub struct Tuning {
     /// Bytes of a depthwise layer's output from which on it never exists whole: the pointwise layers before and after it are in
     /// one step with it, whose units compute some rows of all three.
     pub chain_bytes: usize,
+    /// Rows that each thread must have for that. A unit computes two rows of the first layer more than its own, which costs too
+    /// much if it has few.
+    pub min_chain_rows: usize,
     /// Bytes of a padded or sampled copy that a unit reads once per panel: they should stay in the L2 cache, beside a
     /// panel of weights.
     pub copy_bytes: usize,
     /// Multiply-adds below which a unit is not worth handing to another thread: some 2 µs.
     pub min_unit_macs: u64,
+    /// Units of a thread in a step, at most, where units are made smaller to give every thread the same work. Each has its own
+    /// beginning and end.
+    pub max_units: usize,
     /// From this height on, a step is split by rows: what one thread writes it mostly reads in the next step.
     pub min_height_for_rows: usize,
     /// How many rows of a plane a thread keeps from layer to layer. With fewer the seams weigh too much; with more the rows
@@ -42,8 +48,10 @@ impl Tuning {
         int8_rows_bytes: 64 << 10,
         // Rows of three layers would crowd such a cache.
         chain_bytes: usize::MAX,
+        min_chain_rows: 4,
         copy_bytes: 256 << 10,
         min_unit_macs: 100_000,
+        max_units: 3,
         min_height_for_rows: 28,
         rows_to_keep: 7..=14,
     };

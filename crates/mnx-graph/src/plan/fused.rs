@@ -6,9 +6,6 @@ use super::split::keeps_rows;
 use crate::graph::{Graph, ValueId, Work};
 use crate::{LayerKind, PlacedLayer};
 
-/// Rows that each thread has at least where three layers are one step.
-const LEAST_ROWS_OF_THREE: usize = 4;
-
 /// How many nodes from `first` on make one step. All are layers, nobody else reads what lies between them, and only to the last
 /// one's output a shortcut is added.
 pub(super) fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: usize, tuning: &Tuning) -> usize {
@@ -29,12 +26,11 @@ pub(super) fn fused(graph: &Graph<'_>, first: usize, keep: &[ValueId], threads: 
         };
         layer(index).is_some_and(kept)
     };
-    // Each unit of three layers computes two rows more of the first. With few rows for each thread that costs too much.
     let is_large = |index: usize| {
         let value = &graph[graph.nodes[first + index].dst];
         let size = if value.quantization.is_some() { Element::U8 } else { Element::F32 }.size();
         let bytes = value.shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
-        bytes >= tuning.chain_bytes && value.shape[1] / threads >= LEAST_ROWS_OF_THREE
+        bytes >= tuning.chain_bytes && value.shape[1] / threads >= tuning.min_chain_rows
     };
     match [kind(0), kind(1), kind(2)] {
         // The stem and the first two layers of the next block.

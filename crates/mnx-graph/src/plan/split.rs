@@ -123,9 +123,7 @@ impl Task {
     /// This split, or another with at least `least` parts of the area, in groups of `grain` pixels, and of the channels, if that
     /// gives the thread with the most to do a twentieth less. Where the area is cut, a unit computes `more` groups than its own.
     fn balanced(self, split: Split, grain: usize, [area, channels]: [Cut; 2], more: usize) -> Split {
-        /// Units of a thread, at most. More of them are smaller, but each unit has its own beginning and end.
-        const UNITS: usize = 3;
-        let workers = self.workers();
+        let (workers, max_units) = (self.workers(), self.tuning.max_units);
         if workers == 1 {
             return split;
         }
@@ -138,8 +136,8 @@ impl Task {
             let area = area.at_least((units * workers).div_ceil(parts));
             Split { area, grain, channels: channels.at_least(parts) }
         };
-        let parts = channels.parts..=channels.total.min(UNITS * workers).max(channels.parts);
-        let grids = parts.flat_map(|parts| (1..=UNITS).map(move |units| grid(parts, units)));
+        let parts = channels.parts..=channels.total.min(max_units * workers).max(channels.parts);
+        let grids = parts.flat_map(|parts| (1..=max_units).map(move |units| grid(parts, units)));
         let best = grids.min_by_key(|split| (most(split), split.units() < workers, split.units())).unwrap_or(split);
         if most(&best).saturating_mul(20) <= most(&split).saturating_mul(19) { best } else { split }
     }
