@@ -1,6 +1,6 @@
 //! Times weight files in turn, one inference each on one thread, on every ISA or on the one that MNX_ISA names.
 //!
-//! cargo run --release -p mnx --example time_weights -- a.mnx b.mnx
+//! cargo run --release -p mobilenext --example time_weights -- a.mnx b.mnx
 //!
 //! Prints a line per ISA and file: the fastest of 30 inferences in milliseconds, the ISA, the file. `tools/measure_denormals.py` runs it as
 //! WebAssembly.
