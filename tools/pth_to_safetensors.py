@@ -53,6 +53,10 @@ HOSTILE = {
     "_io.open",
     *(f"builtins.{name}" for name in ("eval", "exec", "execfile", "compile", "open", "__import__", "breakpoint", "input")),
 }
+# Tuples in each other, and values in a tuple and in those inside it.
+DEEPEST, LARGEST_TUPLE = 100, 1_000_000
+# Bytes that tensors may have more than are stored, by strides of 0.
+LARGEST_EXPANDED = 1 << 26
 # How files begin that are no checkpoints of torch.save.
 OTHER_FILES = (
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself: `git lfs pull` fetches the file"),
@@ -84,13 +88,39 @@ class PassedOver:
         return self
 
 
+def weighed(load):
+    """An operation of the unpickler's that may leave a tuple, which is looked at."""
+
+    def load_and_weigh(unpickler):
+        load(unpickler)
+        if unpickler.stack and type(unpickler.stack[-1]) is tuple:
+            unpickler.weigh(unpickler.stack[-1])
+
+    return load_and_weigh
+
+
 def reader() -> tuple[types.ModuleType, dict]:
     """A pickle module that builds tensors and plain containers alone, and the classes that it has passed over so far."""
     import torch
 
     passed_over = {}
 
-    class Unpickler(pickle.Unpickler):
+    # The one in Python, whose operations can be looked at. A state dict has some thousands of them.
+    class Unpickler(pickle._Unpickler):
+        dispatch = dict(pickle._Unpickler.dispatch)
+        for code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.INST):
+            dispatch[code[0]] = weighed(dispatch[code[0]])
+
+        def weigh(self, made):
+            """Refuses tuples in tuples without end: to hash one takes all of the stack, or all of the time."""
+            known = self.__dict__.setdefault("tuples", {})
+            inner = [known[id(part)] for part in made if id(part) in known]
+            depth = 1 + max((depth for _, depth, _ in inner), default=0)
+            parts = len(made) + sum(parts for _, _, parts in inner)
+            if depth > DEEPEST or parts > LARGEST_TUPLE:
+                raise Refused("expected tensors and plain containers, found tuples in tuples without end")
+            known[id(made)] = made, depth, parts
+
         def find_class(self, module, name):
             # Older protocols have the names of Python 2.
             module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
@@ -183,7 +213,7 @@ def tensors(state: collections.abc.Mapping, keep_prefix: bool) -> tuple[dict, li
     """Tensors of their own memory by name, and what was left out or changed."""
     import torch
 
-    kept, notes, prefixed = {}, [], 0
+    kept, notes, prefixed, expanded = {}, [], 0, 0
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             notes.append(f"left out: {shown(key)}, no tensor ({type(value).__name__})")
@@ -198,6 +228,9 @@ def tensors(state: collections.abc.Mapping, keep_prefix: bool) -> tuple[dict, li
         if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
             kind = "quantized" if value.is_quantized else f"{value.layout} {value.dtype} on {value.device.type}"
             raise Refused(f"{shown(name)}: expected a dense tensor of real numbers, found {kind}")
+        expanded += max(0, value.numel() * value.element_size() - value.untyped_storage().nbytes())
+        if expanded > LARGEST_EXPANDED:
+            raise Refused(f"{shown(name)}: expected a tensor that is stored, found {value.numel():,} elements made of fewer")
         # Tensors may share memory or be slices of a larger one: safetensors wants each by itself.
         kept[name] = value.detach().clone(memory_format=torch.contiguous_format)
     if prefixed:
@@ -250,6 +283,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Refused as e:
         print(f"error: {where}: {e}", file=sys.stderr)
+        return 1
+    except Exception as e:  # Strangers' objects can fail with anything, also when they are looked at.
+        reason = shown(" ".join(str(e).split()))
+        print(f"error: {where}: expected a checkpoint of torch.save, found something else ({type(e).__name__}: {reason})", file=sys.stderr)
         return 1
     if passed_over:
         notes.append("passed over, as to make them would run code: " + ", ".join(shown(name) for name in passed_over))

@@ -212,6 +212,18 @@ class Script(unittest.TestCase):
         self.assertIn("TorchScript", self.refuse("program.pt"))
         self.assertFalse((self.folder / "ran").exists())
 
+    def test_tuples_in_tuples_without_end_are_refused(self):
+        deep = b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"K\x01s."
+        doubled = b"\x80\x02}" + b")" + b"2\x86" * 60 + b"K\x01s."
+        for content in (deep, doubled):
+            (self.folder / "tuples.pth").write_bytes(content)
+            self.assertIn("tuples in tuples without end", self.refuse("tuples.pth"))
+
+    def test_tensors_that_are_not_stored_are_refused(self):
+        self.assertIn("expected a tensor that is stored", self.refuse(self.save({"w": torch.zeros(1).expand(1 << 33)})))
+        found, _ = self.convert(self.save({"w": torch.zeros(1).expand(1000)}))
+        self.assertEqual(found["w"].numel(), 1000)
+
     def test_what_cannot_be_read_or_written_is_one_line(self):
         (self.folder / "text.pth").write_text("no checkpoint\nat all")
         (self.folder / "empty.pth").write_bytes(b"")
