@@ -226,12 +226,20 @@ fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
     if found > limit {
         return Err(Error::Limit { what: "tensors of a checkpoint".into(), limit, found });
     }
+    let (limit, found) = (LONGEST_NAME, tensors.iter().map(|(name, _)| name.len()).max().unwrap_or(0));
+    if found > limit {
+        let what = "bytes of the longest name of a tensor".into();
+        return Err(Error::Limit { what, limit: limit as u64, found: found as u64 });
+    }
     Ok(tensors)
 }
 
 /// Most tensors of a checkpoint: the largest network's and what an optimiser keeps for each. Names are compared with each
 /// other, which takes long for many more.
 const MOST_TENSORS: usize = 20_000;
+
+/// Bytes of the longest name. Its beginning is tried as a prefix of all layers' names, and its ends as names themselves.
+const LONGEST_NAME: usize = 256;
 
 /// The tensors of a checkpoint that have not been used yet, and the problems so far.
 struct Checkpoint<'a> {

@@ -21,6 +21,8 @@ pub struct Limits {
     pub weights: u64,
     /// Multiply-adds of an inference of one picture. Default: 2⁴⁰, about half a minute on one core.
     pub macs: u64,
+    /// Priors of a detector's picture. Default: 2²⁰.
+    pub priors: u64,
     /// Bytes of a session's arena. Default: 4 GiB.
     pub arena_bytes: u64,
 }
@@ -34,6 +36,7 @@ impl Default for Limits {
             elements: 1 << 31,
             weights: 1 << 27,
             macs: 1 << 40,
+            priors: 1 << 20,
             arena_bytes: 4 << 30,
         }
     }

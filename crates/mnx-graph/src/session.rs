@@ -160,6 +160,11 @@ impl Session {
             let what = format!("multiply-adds for {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit: limits.macs, found: macs });
         }
+        let priors = self.model.network().priors(height, width);
+        if priors > limits.priors {
+            let what = format!("priors for {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit: limits.priors, found: priors });
+        }
         let held = bytes.saturating_add(Shares::bytes(&plan, batch, whole, self.threads));
         self.layouts.make_room(held, limit);
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;

@@ -25,6 +25,9 @@ pub(crate) fn misfit<T>(expected: impl Into<String>, found: impl Into<String>) -
 /// Elements of the largest tensor whose values are taken one by one: a classifier's weight of 4,096 by 1,024.
 pub(crate) const LARGEST_SMALL: usize = 1 << 22;
 
+/// Dimensions that a tensor has at most. Those of networks have four.
+pub(crate) const MOST_DIMENSIONS: usize = 8;
+
 /// One value of a small tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scalar {
@@ -55,9 +58,11 @@ enum Values {
     Small(Vec<Scalar>),
 }
 
-/// Elements of a tensor of these dimensions.
+/// Elements of a tensor of these dimensions. None if there are too many of either, also of a dimension that nothing lies along.
 pub(crate) fn elements(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))
+    let count = dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))?;
+    let countable = count > 0 || dims.iter().all(|&dim| dim <= LARGEST_SMALL);
+    (dims.len() <= MOST_DIMENSIONS && countable).then_some(count)
 }
 
 fn size_of_element(data_type: i32) -> Option<usize> {
@@ -84,7 +89,10 @@ impl Constant {
         };
         let bytes = dims.as_deref().and_then(elements).and_then(|n| n.checked_mul(size));
         let (Some(dims), Some(bytes)) = (dims, bytes) else {
-            return misfit(format!("tensor `{name}` of countable size"), format!("dimensions {:?}", tensor.dims));
+            return misfit(
+                format!("tensor `{name}` of up to {MOST_DIMENSIONS} dimensions and a countable size"),
+                format!("dimensions {:?}", tensor.dims),
+            );
         };
         if tensor.data_location == 1 {
             let values = external(tensor, bytes as u64, folder)?;
@@ -121,7 +129,12 @@ impl Constant {
 
     /// The same values in other dimensions.
     pub(crate) fn reshaped(&self, dims: Vec<usize>) -> Option<Constant> {
-        (elements(&dims) == self.len()).then(|| Constant { dims, values: self.values.clone() })
+        elements(&dims).filter(|&count| Some(count) == self.len())?;
+        let values = match &self.values {
+            Values::Small(scalars) => Values::Small(memory::copy(scalars).ok()?),
+            stored => stored.clone(),
+        };
+        Some(Constant { dims, values })
     }
 
     pub(crate) fn len(&self) -> Option<usize> {
@@ -153,10 +166,11 @@ impl Constant {
     pub(crate) fn scalars(&self) -> Option<Vec<Scalar>> {
         self.len().filter(|&n| n <= LARGEST_SMALL)?;
         match &self.values {
-            Values::Small(scalars) => Some(scalars.clone()),
+            Values::Small(scalars) => memory::copy(scalars).ok(),
             Values::Varints(data_type, bytes) => {
                 let mut bytes = &bytes[..];
                 let mut scalars = Vec::new();
+                scalars.try_reserve_exact(self.len()?.min(bytes.len())).ok()?;
                 while bytes.has_remaining() && scalars.len() < self.len()? {
                     let bits = decode_varint(&mut bytes).ok()?;
                     scalars.push(match *data_type {
@@ -270,10 +284,20 @@ fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor:
 
 fn raw_scalars(data_type: i32, raw: &[u8]) -> Option<Vec<Scalar>> {
     let (fours, eights) = (raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
-    Some(match data_type {
-        data_type::INT64 => eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))).collect(),
-        data_type::INT32 => fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())).collect(),
-        data_type::BOOL => raw.iter().map(|&b| Scalar::Int(b.into())).collect(),
-        _ => raw_floats(data_type, raw)?.ok()?.into_iter().map(Scalar::Float).collect(),
-    })
+    Some(
+        match data_type {
+            data_type::INT64 => {
+                memory::collect(eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))), eights.len())
+            }
+            data_type::INT32 => {
+                memory::collect(fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())), fours.len())
+            }
+            data_type::BOOL => memory::collect(raw.iter().map(|&b| Scalar::Int(b.into())), raw.len()),
+            _ => {
+                let floats = raw_floats(data_type, raw)?.ok()?;
+                memory::collect(floats.iter().map(|&v| Scalar::Float(v)), floats.len())
+            }
+        }
+        .ok()?,
+    )
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mnx_tensor::memory;
 
-use super::constant::{Constant, Misfit, Scalar, Unread, elements, misfit};
+use super::constant::{Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, misfit};
 use super::message::{Attribute, Node, data_type};
 use crate::{Error, OnnxError};
 
@@ -86,9 +86,16 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) folder: Option<&'a Path>,
     /// Elements that may still be made.
     pub(crate) budget: Cell<usize>,
+    /// Elements that may still be read to make them.
+    pub(crate) reads: Cell<usize>,
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
+    /// `folder` is where the files are that tensors may lie in.
+    pub(crate) fn new(folder: Option<&'a Path>) -> Evaluator<'a> {
+        Evaluator { folder, budget: Cell::new(LARGEST_SMALL), reads: Cell::new(16 * LARGEST_SMALL) }
+    }
+
     /// The operation's output, if this operation is one that shapes are computed with.
     pub(crate) fn evaluate(&self, op: Operation, inputs: &[Option<&Constant>]) -> Result<Constant, Misfit> {
         if op.kind() == "Constant"
@@ -96,13 +103,24 @@ impl Evaluator<'_> {
         {
             return Constant::stored(tensor, self.folder);
         }
-        let value = self.small(op, inputs);
+        let value = self.charge(op, inputs).and_then(|()| self.small(op, inputs));
         let value = value.filter(|value| value.len().is_some_and(|n| n <= self.budget.get()));
         let Some(value) = value else {
             return misfit("constants that are stored, or shapes that follow from them", "a computation");
         };
         self.budget.set(self.budget.get() - value.len().unwrap_or(0));
         Ok(value)
+    }
+
+    /// Takes the elements that an operation reads one by one off those that may be read.
+    fn charge(&self, op: Operation, inputs: &[Option<&Constant>]) -> Option<()> {
+        if matches!(op.kind(), "Identity" | "Shape" | "Reshape" | "Squeeze" | "Unsqueeze") {
+            return Some(());
+        }
+        let lengths = inputs.iter().flatten().filter_map(|input| input.len().filter(|&n| n <= LARGEST_SMALL));
+        let reads = lengths.fold(0_usize, usize::saturating_add);
+        self.reads.set(self.reads.get().checked_sub(reads)?);
+        Some(())
     }
 
     fn small(&self, op: Operation, inputs: &[Option<&Constant>]) -> Option<Constant> {
@@ -114,7 +132,7 @@ impl Evaluator<'_> {
         };
         Some(match op.kind() {
             "Constant" => literal(op)?,
-            "Identity" => input(0)?.clone(),
+            "Identity" => input(0)?.reshaped(input(0)?.dims.clone())?,
             "Cast" => cast(input(0)?, op.int("to", 0))?,
             "CastLike" => match input(1) {
                 Some(like) if like.ints().is_some() => cast(input(0)?, data_type::INT64.into())?,
@@ -140,9 +158,9 @@ impl Evaluator<'_> {
             "Unsqueeze" => {
                 let axes = axes()?;
                 let mut old = input(0)?.dims.iter();
-                let new = places(&axes, old.len().checked_add(axes.len())?)?;
-                let dims =
-                    (0..old.len() + axes.len()).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
+                let rank = old.len().checked_add(axes.len()).filter(|&rank| rank <= MOST_DIMENSIONS)?;
+                let new = places(&axes, rank)?;
+                let dims = (0..rank).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
                 input(0)?.reshaped(dims.collect::<Option<_>>()?)?
             }
             "Expand" => self.expand(input(0)?, &input(1)?.ints()?)?,
@@ -154,7 +172,10 @@ impl Evaluator<'_> {
                 self.expand(&Constant::scalar(value), &input(0)?.ints()?)?
             }
             "Concat" => {
+                let lengths = inputs.iter().map(|part| part.as_ref()?.len()).collect::<Option<Vec<_>>>()?;
+                let length = lengths.into_iter().try_fold(0_usize, usize::checked_add)?;
                 let mut all = Vec::new();
+                all.try_reserve_exact(Some(length).filter(|&n| n <= self.budget.get())?).ok()?;
                 for part in inputs {
                     all.extend(vector(part.as_ref()?)?);
                 }
@@ -203,7 +224,8 @@ impl Evaluator<'_> {
         from.len().filter(|&n| n <= self.budget.get())?;
         let values = from.scalars()?;
         let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
-        Some(Constant::small(vec![columns, rows], turned.map(|i| values[i]).collect()))
+        let turned = memory::collect(turned.map(|i| values[i]), values.len()).ok()?;
+        Some(Constant::small(vec![columns, rows], turned))
     }
 }
 
@@ -255,6 +277,7 @@ fn vector(constant: &Constant) -> Option<Vec<Scalar>> {
 /// A slice along the first dimension: forwards, or backwards as exporters turn PyTorch's pads round.
 fn rows(from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
     let (&count, rest) = from.dims.split_first()?;
+    let (values, row) = (from.scalars()?, elements(rest)?);
     let picked: Vec<usize> = match step {
         1 => {
             let (start, end) = bounds(start, end, count);
@@ -267,7 +290,6 @@ fn rows(from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
         }
         _ => return None,
     };
-    let (values, row) = (from.scalars()?, elements(rest)?);
     let sliced = picked.iter().flat_map(|&i| &values[i * row..][..row]).copied().collect();
     Some(Constant::small([&[picked.len()], rest].concat(), sliced))
 }

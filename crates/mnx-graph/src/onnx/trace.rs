@@ -4,12 +4,11 @@ mod head;
 mod layer;
 mod shortcut;
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
-use super::constant::{Constant, LARGEST_SMALL, Misfit, Scalar, misfit};
+use super::constant::{Constant, Misfit, Scalar, misfit};
 use super::message::{Graph, Tensor, ValueInfo};
 use super::operation::{self, Evaluator, Operation};
 use super::step::{Bounds, Classifier, Step, What};
@@ -116,7 +115,7 @@ pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<
         initializers: graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect(),
         limits: Limits::default(),
         opset,
-        evaluator: Evaluator { folder, budget: Cell::new(LARGEST_SMALL) },
+        evaluator: Evaluator::new(folder),
         values: HashMap::new(),
         uses: HashMap::from([(output.name.as_str(), 1)]),
         batch: None,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{expect_count, invalid};
 use crate::{Error, Limits};
 
+/// Most boxes that a file may ask for. Each candidate is compared with the boxes of its class that are kept.
+const MOST_BOXES: usize = 4096;
+
 /// SSDLite on top of a backbone (section 6.2 of the MobileNetV2 paper; Liu et al., "SSD: Single Shot MultiBox Detector", 2016).
 ///
 /// Each level is a feature map with heads: the taps come first, then the extra blocks. A detector counts the background among
@@ -41,7 +44,7 @@ pub struct DetectorSpec {
     /// A box is dropped if its intersection over union with a better one of its class is above this, unless the caller says
     /// otherwise; 0…1.
     pub iou: f32,
-    /// The number of boxes that are kept in a picture, unless the caller says otherwise.
+    /// The number of boxes that are kept in a picture, unless the caller says otherwise; 1…4,096.
     pub top: usize,
 }
 
@@ -285,6 +288,10 @@ impl DetectorSpec {
             if !(0.0..=1.0).contains(&value) {
                 return Err(invalid(format!("detector.{name}"), "between 0 and 1", value));
             }
+        }
+        if self.top > MOST_BOXES {
+            let (limit, found) = (MOST_BOXES as u64, self.top as u64);
+            return Err(Error::Limit { what: "detector.top".into(), limit, found });
         }
         expect_count("detector.top", self.top)
     }

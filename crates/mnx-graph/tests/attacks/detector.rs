@@ -102,6 +102,7 @@ fn taps_heads_and_priors() {
         spec("/detector/score", json!(1.5)) => e if field(e, "detector.score"),
         spec("/detector/iou", json!(-0.1)) => e if field(e, "detector.iou"),
         spec("/detector/top", json!(0)) => e if field(e, "detector.top"),
+        spec("/detector/top", json!(1_u64 << 40)) => Error::Limit { what, limit: 4096, .. } if what == "detector.top",
         spec("/detector/coder/size", json!(0.0)) => e if field(e, "detector.coder.size"),
         spec("/classes", json!(1)) => e if field(e, "classes"),
         // More priors than the file has numbers for.
@@ -132,6 +133,14 @@ fn huge_grids() {
     session.prepare([1, 3, 16, 16]).unwrap();
     let error = session.prepare([1, 3, 3000, 3000]).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 10_000, .. }), "{error}");
+    // Each prior may be compared with all boxes that are kept.
+    let mut limits = Limits::default();
+    limits.priors = 204;
+    let model = Model::from_bytes_with(small_file(), &OpenOptions::new().limits(limits)).unwrap();
+    let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
+    session.prepare([1, 3, 16, 24]).unwrap();
+    let error = session.prepare([1, 3, 24, 24]).unwrap_err();
+    assert!(matches!(&error, Error::Limit { what, limit: 204, .. } if what == "priors for 3 x 24 x 24"), "{error}");
 }
 
 proptest! {

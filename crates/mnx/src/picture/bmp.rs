@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 
 use image::RgbImage;
+use mnx_tensor::memory;
+
+use super::decode::Refusal;
 
 /// The palette of a file of run lengths, whose pixels are decoded as numbers of colours.
 pub(super) struct Numbered {
@@ -11,25 +14,25 @@ pub(super) struct Numbered {
 
 /// Prepares the file for the decoder. In a file of run lengths every palette colour is replaced by its number. The decoder
 /// leaves skipped pixels black, which then means colour number 0, as in Pillow.
-pub(super) fn prepare(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<Numbered>) {
+pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Option<Numbered>), Refusal> {
     let number = |at: usize| {
         let four = bytes.get(at..at + 4)?;
         Some(u32::from_le_bytes(four.try_into().expect("four bytes")))
     };
-    let (Some(header), Some(1 | 2)) = (number(14), number(30)) else { return (bytes.into(), None) };
+    let (Some(header), Some(1 | 2)) = (number(14), number(30)) else { return Ok((bytes.into(), None)) };
     let start = 14_usize.saturating_add(header as usize);
-    let Some(palette) = bytes.get(start..).filter(|_| header >= 40) else { return (bytes.into(), None) };
+    let Some(palette) = bytes.get(start..).filter(|_| header >= 40) else { return Ok((bytes.into(), None)) };
     let colours: Vec<[u8; 3]> = palette.chunks_exact(4).take(256).map(|c| [c[2], c[1], c[0]]).collect();
     // A short palette has fewer than 256 colours, and the pixels begin right after it.
     let count = number(46).filter(|&count| count != 0).unwrap_or(256).min(256) as usize;
     let pixels = number(10).unwrap_or(0) as usize;
-    let mut numbered = bytes.to_vec();
+    let mut numbered = memory::copy(bytes).map_err(|_| Refusal::Memory { bytes: bytes.len() as u64 })?;
     for (index, colour) in numbered[start..].chunks_exact_mut(4).enumerate().take(count) {
         if start + 4 * index < pixels {
             colour[..3].fill(index as u8);
         }
     }
-    (numbered.into(), Some(Numbered { colours }))
+    Ok((numbered.into(), Some(Numbered { colours })))
 }
 
 impl Numbered {

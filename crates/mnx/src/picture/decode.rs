@@ -210,7 +210,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
         }
         PictureFormat::Tiff => tiff::check(bytes)?,
         PictureFormat::Bmp => {
-            let (bytes, palette) = bmp::prepare(bytes);
+            let (bytes, palette) = bmp::prepare(bytes)?;
             numbered = palette;
             bytes
         }

@@ -18,6 +18,9 @@ impl<'a> Tracer<'a> {
                 let axes = self.ints(op, "axes", 1)?.unwrap_or_default();
                 (places(&axes, rank), op.int("keepdims", 1) != 0)
             }
+            "AveragePool" if features.axes != NCHW => {
+                return misfit("features of N x C x H x W", names(&features.axes));
+            }
             "AveragePool" => {
                 let size = self.steps[features.step].size;
                 let kernel: Option<Vec<_>> =

@@ -114,12 +114,13 @@ impl Walk {
     /// Whether `data`, which ends with a marker, has all blocks of this many units.
     pub(super) fn check(&self, data: &[u8], units: usize) -> Result<(), String> {
         let mut bits = Bits::new(data);
-        let mut values = [0; 4];
+        let mut values = [0_i32; 4];
         for _ in 0..units {
             for (part, value) in self.parts.iter().zip(&mut values) {
                 for _ in 0..part.blocks {
                     let size = bits.symbol(&part.first).ok_or(UNKNOWN)?;
-                    *value += bits.signed(size)?;
+                    // Where the quantization step is 0, no sum is out of bounds.
+                    *value = value.saturating_add(bits.signed(size)?);
                     part.bound(0, *value << self.low)?;
                     if let Some(table) = &part.others {
                         part.walk(table, &mut bits)?;

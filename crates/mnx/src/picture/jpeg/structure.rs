@@ -21,6 +21,10 @@ const SMALL: usize = 4096;
 /// takes a few bytes of the file only.
 const MOST_SCANS: usize = 100;
 
+/// Most restart intervals of all scans together. A picture of 200 megapixels has 780,000 where each ends after 16 x 16 pixels. After
+/// each the stream may have a [`FENCE`] that the file has not.
+const MOST_INTERVALS: usize = 1 << 22;
+
 /// Ones that are put after entropy-coded data. No code consists of ones only, so a decoder that reads on because data is
 /// missing runs into them and reports it. A marker would just make it stop.
 const FENCE: [u8; 16] = [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
@@ -40,7 +44,7 @@ impl Structure {
     /// Reads all segments up to the end-of-image marker. Segments are skipped by their length, so a thumbnail inside one does
     /// not count.
     pub(super) fn read(bytes: &[u8], door: Door<'_>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(bytes, door);
+        let mut reader = Reader::new(bytes, door)?;
         loop {
             match reader.marker()? {
                 0xD9 => return Ok(reader.finish()?),
@@ -65,8 +69,9 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     door: Door<'a>,
-    /// How many scans there were.
+    /// How many scans there were, and restart intervals in them.
     scans: usize,
+    intervals: usize,
     tables: Tables<'a>,
     /// Units between two restart markers; 0 if there are none.
     restart: usize,
@@ -82,14 +87,16 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], door: Door<'a>) -> Self {
-        let mut stream = Vec::with_capacity(bytes.len() + 64);
+    fn new(bytes: &'a [u8], door: Door<'a>) -> Result<Self, Refusal> {
+        let mut stream = Vec::new();
+        make_room(&mut stream, bytes.len() + 64)?;
         stream.extend([0xFF, 0xD8]);
-        Reader {
+        Ok(Reader {
             bytes,
             at: 2,
             door,
             scans: 0,
+            intervals: 0,
             tables: Tables::default(),
             restart: 0,
             frame: None,
@@ -99,7 +106,7 @@ impl<'a> Reader<'a> {
             exif: None,
             xmp: None,
             stream,
-        }
+        })
     }
 
     fn take(&mut self, marker: u8, segment: &'a [u8]) -> Result<(), Refusal> {
@@ -119,7 +126,7 @@ impl<'a> Reader<'a> {
                 let &[high, low] = segment else { return Err(malformed("restart interval").into()) };
                 self.restart = usize::from(u16::from_be_bytes([high, low]));
             }
-            0xDA => return Ok(self.scan(segment)?),
+            0xDA => return self.scan(segment),
             0xE0 => self.jfif |= segment.starts_with(b"JFIF\0"),
             0xE1 => {
                 self.exif = self.exif.or(segment.strip_prefix(b"Exif\0\0"));
@@ -145,10 +152,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn scan(&mut self, segment: &[u8]) -> Result<(), String> {
+    fn scan(&mut self, segment: &[u8]) -> Result<(), Refusal> {
         self.scans += 1;
         if self.scans > MOST_SCANS {
-            return Err(format!("more than {MOST_SCANS} scans"));
+            return Err(format!("more than {MOST_SCANS} scans").into());
         }
         let mut frame = self.frame.take().ok_or_else(|| malformed("order of segments"))?;
         let first = self.kind.is_none();
@@ -225,7 +232,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Copies a scan's entropy-coded data, and checks what can be checked cheaply.
-    fn data(&mut self, frame: &Frame, scan: &ScanHeader, first: bool) -> Result<(), String> {
+    fn data(&mut self, frame: &Frame, scan: &ScanHeader, first: bool) -> Result<(), Refusal> {
         let plain = self.kind.is_some_and(|(_, plain)| plain);
         // In progressive files a scan is one step of many. Only scans that begin coefficients are walked through.
         let walked = if frame.progressive { scan.begins } else { !plain || self.bytes.len() - self.at <= SMALL };
@@ -235,13 +242,19 @@ impl<'a> Reader<'a> {
         let fence = if plain && frame.progressive && first { &[] } else { &FENCE[..] };
         let units = frame.units(scan);
         let interval = if self.restart == 0 { units } else { self.restart };
-        for index in 0..units.div_ceil(interval) {
+        let intervals = units.div_ceil(interval);
+        self.intervals = self.intervals.saturating_add(intervals);
+        if self.intervals > MOST_INTERVALS {
+            return Err(format!("more than {MOST_INTERVALS} restart intervals").into());
+        }
+        for index in 0..intervals {
             let start = self.at;
             let marker = self.marker()?;
             let data = &self.bytes[start..self.at - 2];
             if let Some(walk) = &walk {
                 walk.check(data, interval.min(units - index * interval))?;
             }
+            make_room(&mut self.stream, data.len() + FENCE.len() + 2)?;
             self.stream.extend(data);
             let last = (index + 1) * interval >= units;
             if plain || last {
@@ -253,11 +266,15 @@ impl<'a> Reader<'a> {
             } else if marker == 0xD0 + (index % 8) as u8 {
                 self.stream.extend([0xFF, marker]);
             } else {
-                return Err(RESTARTS.into());
+                return Err(RESTARTS.to_owned().into());
             }
         }
         Ok(())
     }
+}
+
+fn make_room(stream: &mut Vec<u8>, more: usize) -> Result<(), Refusal> {
+    stream.try_reserve(more).map_err(|_| Refusal::Memory { bytes: more as u64 })
 }
 
 /// The index of the first byte of 0xFF. It searches in words, because such bytes are rare.

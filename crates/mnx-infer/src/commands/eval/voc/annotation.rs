@@ -9,9 +9,12 @@ use crate::output::read_text;
 
 /// Largest file that is read.
 const LIMIT: u64 = 16 << 20;
-/// Most elements, attributes and texts in it. The nesting is not limited otherwise: the tree is built and left without
-/// recursion.
+/// Most elements and texts in it. The nesting is not limited otherwise: the tree is built and left without recursion.
 const NODES: u32 = 500_000;
+/// Most signs of attributes and of namespaces. VOC has neither, and the parser compares each attribute with all others of its
+/// element.
+const ATTRIBUTES: usize = 10_000;
+const NAMESPACES: usize = 100;
 /// How much of a wrong text a message shows.
 const SHOWN: usize = 40;
 
@@ -43,6 +46,11 @@ impl Annotation {
     }
 
     fn parse(text: &str) -> Result<Annotation, String> {
+        for (sign, most) in [("=", ATTRIBUTES), ("xmlns", NAMESPACES)] {
+            if text.matches(sign).nth(most).is_some() {
+                return Err(format!("expected at most {most} of `{sign}` in an annotation, found more"));
+            }
+        }
         let options = ParsingOptions { nodes_limit: NODES, ..ParsingOptions::default() };
         let document = Document::parse_with_options(text, options)
             .map_err(|e| format!("expected well-formed XML, found: {}", printable(&e.to_string())))?;
@@ -135,6 +143,16 @@ mod tests {
 
     fn annotation(inside: &str) -> Annotation {
         Annotation::parse(&format!("<annotation>{inside}</annotation>")).unwrap()
+    }
+
+    #[test]
+    fn attributes_are_few() {
+        let with = |count: usize| {
+            let attributes: String = (0..count).map(|number| format!(" a{number}='1'")).collect();
+            Annotation::parse(&format!("<annotation{attributes}/>"))
+        };
+        assert_eq!(with(100), Ok(Annotation::default()));
+        assert_eq!(with(ATTRIBUTES + 1).unwrap_err(), "expected at most 10000 of `=` in an annotation, found more");
     }
 
     #[test]

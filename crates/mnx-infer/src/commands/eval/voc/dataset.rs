@@ -16,6 +16,8 @@ const LIMIT: u64 = 64 << 20;
 const DEFAULTS: [&str; 2] = ["test", "val"];
 /// Suffixes that are tried, in upper and lower case.
 const SUFFIXES: [&str; 10] = ["jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff", "ppm", "pgm"];
+/// How many wrong lines of a list are kept.
+const TOLD: usize = 1000;
 /// How many splits a message names.
 const NAMED: usize = 12;
 
@@ -62,19 +64,28 @@ impl Dataset {
         let split = choose(&lists, split)?;
         let list = lists.join(format!("{split}.txt"));
         let text = read_text(&list, LIMIT)?;
-        let (mut candidates, mut lines, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut candidates, mut lines, mut seen, mut untold) = (Vec::new(), Vec::new(), HashSet::new(), 0);
         for (number, line) in (1..).zip(text.strip_prefix('\u{feff}').unwrap_or(&text).lines()) {
             let name = name_in(line);
             if name.is_empty() {
                 continue;
             }
-            if !is_below(name) {
-                lines.push(format!("line {number}: expected a name of a picture, found {}", printable(name)));
+            let wrong = if !is_below(name) {
+                format!("expected a name of a picture, found {}", printable(name))
             } else if !seen.insert(name.to_owned()) {
-                lines.push(format!("line {number}: expected each picture once, found {} again", printable(name)));
+                format!("expected each picture once, found {} again", printable(name))
             } else {
                 candidates.push(candidate(folder, name));
+                continue;
+            };
+            if lines.len() < TOLD {
+                lines.push(format!("line {number}: {wrong}"));
+            } else {
+                untold += 1;
             }
+        }
+        if untold > 0 {
+            lines.push(format!("{untold} more lines"));
         }
         Ok(Dataset { split, list, candidates, lines })
     }
@@ -170,6 +181,14 @@ mod tests {
         assert!(message.ends_with("expected the split test or val, or --split NAME, found a, b"), "{message}");
         let message = split(&data_set(&[], &[]), None).unwrap_err();
         assert!(message.ends_with("found no split at all"), "{message}");
+    }
+
+    #[test]
+    fn so_many_wrong_lines_are_kept() {
+        let text = "../a\n".repeat(TOLD + 7);
+        let set = data_set(&[("test.txt", &text)], &[]);
+        let lines = Dataset::open(set.path(), None).unwrap().lines;
+        assert_eq!((lines.len(), lines[TOLD].as_str()), (TOLD + 1, "7 more lines"));
     }
 
     #[test]
