@@ -188,12 +188,17 @@ impl<'a> Evaluator<'a> {
                 Constant::small(at.dims.clone(), picked)
             }
             "Slice" => {
+                let one = |ints: &[i64]| if let [one] = ints { Some(*one) } else { None };
+                // Before opset 10 all of them are attributes.
                 let number = |index: usize, name: &str| match op.ints(name) {
-                    Some(ints) => ints.first().copied(),
-                    None => input(index)?.ints()?.first().copied(),
+                    Some(ints) => one(ints),
+                    None => one(&input(index)?.ints()?),
                 };
-                let along_first = input(3).is_none_or(|axes| axes.ints().as_deref() == Some(&[0]));
-                let step = input(4).map_or(Some(1), |steps| steps.ints()?.first().copied());
+                let along_first = match op.ints("axes") {
+                    Some(axes) => axes == [0],
+                    None => input(3).is_none_or(|axes| axes.ints().as_deref() == Some(&[0])),
+                };
+                let step = input(4).map_or(Some(1), |steps| one(&steps.ints()?));
                 rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)?
             }
             "Transpose" => self.transpose(input(0)?, op.ints("perm"))?,

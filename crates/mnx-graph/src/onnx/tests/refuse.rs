@@ -2,7 +2,9 @@
 
 use super::write::{PLAIN, Style, export, floats, int, integers, ints, model, pictures};
 use super::{find, node, read, set, tables};
+use crate::onnx::constant::{Constant, Scalar};
 use crate::onnx::message::{Attribute, Graph, Node, Tensor};
+use crate::onnx::operation::{Evaluator, Operation};
 use crate::{Error, OnnxError};
 
 /// What is said of a small network in which one thing is changed.
@@ -187,4 +189,19 @@ fn limits_come_before_memory() {
     assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
     file.graph.as_mut().unwrap().initializer[0].dims = vec![-1, 3, 3, 3];
     assert!(matches!(read(&file).unwrap_err(), Error::Onnx(OnnxError::Operation { .. })));
+}
+
+/// Before opset 10 everything is an attribute.
+#[test]
+fn slices_of_constants_are_of_rows() {
+    let (evaluator, matrix) = (Evaluator::new(None), Constant::small(vec![2, 3], (0..6).map(Scalar::Int).collect()));
+    let sliced = |starts: &[i64], ends: &[i64], axes: &[i64]| {
+        let mut slice = node("Slice", &["x"], "y");
+        [("starts", starts), ("ends", ends), ("axes", axes)].map(|(name, values)| set(&mut slice, ints(name, values)));
+        let value = evaluator.evaluate(Operation { index: 0, node: &slice }, &[Some(&matrix)]);
+        value.ok().and_then(|value| value.ints())
+    };
+    assert_eq!(sliced(&[1], &[2], &[0]), Some(vec![3, 4, 5]));
+    assert_eq!(sliced(&[1], &[2], &[1]), None);
+    assert_eq!(sliced(&[1, 1], &[2, 2], &[0, 1]), None);
 }
