@@ -1,8 +1,8 @@
 //! AMX, Intel's multiplication of tiles of bytes: whether the CPU has it, and Linux lets this process use it.
 //!
-//! The tiles are 8 KiB of registers. The kernel saves them only for processes that ask for it once, by `arch_prctl`; to
-//! others the first instruction on a tile is a signal. Permission holds for all threads of the process. From then on
-//! Linux wants alternate signal stacks that have room for the tiles, so nobody asks before a layer is made whose kernel uses them.
+//! The tiles are 8 KiB of registers. Linux saves them only for processes that ask for it once, by `arch_prctl`; to others the
+//! first instruction on a tile is a signal. Permission holds for all threads of the process. From then on Linux wants alternate
+//! signal stacks with room for the tiles. So only two things ask: choosing a kernel that uses them, and `Cpu::available`.
 //!
 //! The instructions are written in assembly, since Rust's intrinsics for them are not stable.
 

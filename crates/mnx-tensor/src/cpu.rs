@@ -140,7 +140,7 @@ impl Cpu {
     }
 
     /// Every ISA that can run here, with every microarchitecture for which it has kernels, with dot products of bytes and
-    /// without; and with AMX.
+    /// without; and with AMX, for which this asks Linux.
     pub fn available() -> Vec<Cpu> {
         let with = |isa, dot_products| {
             TunedFor::ALL.iter().map(move |&tuned_for| Cpu { isa, tuned_for, dot_products, amx: false })

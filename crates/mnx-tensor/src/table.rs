@@ -22,8 +22,8 @@ pub struct Kernel {
     pub operation: Operation,
     /// The numbers that it computes with.
     pub arithmetic: Arithmetic,
-    /// The type in which it reads packed weights: the arithmetic's own, of which operations without weights have it too, or one
-    /// that it widens.
+    /// The type in which it reads packed weights: the arithmetic's own, or one that it widens. Operations without weights have
+    /// the arithmetic's own.
     pub weights: Element,
     /// The instructions that it is built of.
     pub isa: Isa,
@@ -42,7 +42,7 @@ pub struct Kernel {
     /// Computes a part of a layer.
     ///
     /// # Safety
-    /// As [`Layer::run`], and the CPU has the ISA.
+    /// As [`Layer::run`]. The CPU has the ISA and, where the row says so, dot products of bytes and AMX, which this process may use.
     pub run: unsafe fn(&Layer<'_>, &Part),
 }
 
@@ -139,7 +139,7 @@ type DotProbe = unsafe fn(u64) -> (u64, f32);
 
 /// Dot products alone, by the fastest instructions on vectors that this CPU has, and whose ISA that is.
 pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
-    let fastest = int8_instances().iter().rfind(|instance| (instance.runs)());
+    let fastest = int8_instances().iter().rfind(|instance| !instance.amx && (instance.runs)());
     fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
 }
 
@@ -188,7 +188,7 @@ pub struct KernelInfo {
     pub tuned_for: TunedFor,
     /// Largest tile: pixels (or rows) x output channels.
     pub tile: (usize, usize),
-    /// Whether this CPU can run it.
+    /// Whether this CPU can run it. Linux is not asked for AMX: it may still refuse it.
     pub available: bool,
 }
 
@@ -196,7 +196,7 @@ pub struct KernelInfo {
 pub fn all() -> Vec<KernelInfo> {
     let info = |row: &Kernel| {
         let Kernel { isa, name, tuned_for, tile, arithmetic, dot_products, amx, .. } = *row;
-        let available = isa.is_available() && (!dot_products || has_dot_products(isa)) && (!amx || may_use_amx(isa));
+        let available = isa.is_available() && (!dot_products || has_dot_products(isa)) && (!amx || has_amx(isa));
         KernelInfo { isa, dot_products, amx, arithmetic, name, tuned_for, tile, available }
     };
     rows().map(info).collect()
