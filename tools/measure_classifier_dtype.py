@@ -89,7 +89,7 @@ def committed():
 
 
 def bench(args, weights):
-    """`(classifier's microseconds, whole milliseconds)` with one thread and with two, each a median of the run."""
+    """For each number of threads `(the classifier's microseconds, whole milliseconds)`, medians of a run; then the CPU and the ISA."""
     found = []
     for threads in args.threads:
         command = [*args.prefix.split(), args.program, "bench", "--weights", weights, "--threads", threads]

@@ -136,8 +136,8 @@ def learn_from(data: list[Example], numbers: list[int], epoch: int, table, optio
 def detections(scores, boxes, table, width: int, height: int) -> list[np.ndarray]:
     """Per class, without the background: M x 5, score and box in pixels of the picture. `scores` and `boxes` are one picture's."""
     probabilities = scores.softmax(-1)
-    corners = networks.decode(boxes, table) * torch.tensor((width, height, width, height))
     inside = networks.decode(boxes, table)
+    corners = inside * torch.tensor((width, height, width, height))
     result, rows = [], []
     for label in range(1, scores.shape[1]):
         chosen = torch.nonzero(probabilities[:, label] > SCORE).flatten()

@@ -8,10 +8,10 @@ mod naming;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mnx_conv::{BatchNorm, Fault, FaultList, Folded, Parameter, fold};
-use mnx_tensor::{half, memory};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::converted::{Converted, write};
+use crate::float::Float;
 use crate::kind::{FileKind, Wanted};
 use crate::{CheckpointError, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
@@ -344,20 +344,16 @@ fn tensor_name(modules: &Modules, parameter: Parameter) -> String {
     }
 }
 
-/// Little-endian numbers as f64, which holds each of them exactly. `None` for other dtypes.
+/// A tensor's values. `None` for other dtypes.
 fn exact(dtype: Dtype, bytes: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor::Error>> {
-    let (pairs, fours, eights) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0, bytes.as_chunks::<8>().0);
-    Some(match dtype {
-        Dtype::F16 => {
-            memory::collect(pairs.iter().map(|&b| half::f16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
-        }
-        Dtype::BF16 => {
-            memory::collect(pairs.iter().map(|&b| half::bf16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
-        }
-        Dtype::F32 => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
-        Dtype::F64 => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
+    let float = match dtype {
+        Dtype::F16 => Float::F16,
+        Dtype::BF16 => Float::Bf16,
+        Dtype::F32 => Float::F32,
+        Dtype::F64 => Float::F64,
         _ => return None,
-    })
+    };
+    Some(float.exact(bytes))
 }
 
 #[cfg(test)]

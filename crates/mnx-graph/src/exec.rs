@@ -158,8 +158,8 @@ impl<'a> Exec<'a> {
         if self.stopped.into_inner() { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Runs unit `unit` of step `step`, unless the inference was stopped, for picture `picture`, whose activations are in workspace number `workspace`. For a
-    /// step of the batch, picture and workspace do not matter.
+    /// Runs unit `unit` of step `step` for picture `picture`, unless the inference was stopped. The picture's activations are in
+    /// workspace number `workspace`. For a step of the batch, picture and workspace do not matter.
     ///
     /// # Safety
     /// - Earlier steps are complete: those of the picture, or, for a step of the batch, those of all pictures.

@@ -19,6 +19,8 @@ mod error;
 mod exec;
 mod families;
 mod file;
+#[cfg(any(feature = "convert", feature = "onnx"))]
+mod float;
 mod graph;
 #[cfg(feature = "guarded")]
 #[doc(hidden)]

@@ -188,7 +188,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`prepare`](Session::prepare), when the shape is a new one.
+    /// [`Error::Stopped`] if a [`Stopper`] ended it; and as [`prepare`](Session::prepare), when the shape is a new one.
     pub fn run(&mut self, input: TensorView<'_>) -> Result<Outputs<'_>, Error> {
         self.run_watched(input, Until::Outputs, &mut ())?;
         self.outputs()

@@ -345,7 +345,7 @@ impl<'w> Layer<'w> {
     #[inline]
     pub unsafe fn run(&self, part: &Part) {
         let Some(half) = self.half else {
-            // SAFETY: the caller's promise; the kernel was selected for a CPU that has its ISA.
+            // SAFETY: the caller's promise; `select` gives only kernels whose instructions the CPU has and this process may use.
             return unsafe { (self.kernel.run)(self, part) };
         };
         let whole = part.channels.end.min(self.cout / PANEL);

@@ -158,9 +158,9 @@ fn per_second(at_least: Duration, work: impl Fn() -> (u64, f32)) -> f64 {
     }
 }
 
-/// Peak int8 rate of the calling thread in 10⁹ multiply-adds a second: exact dot products of u8 with i8, in the way that the
-/// fastest kernels of this CPU multiply in vectors, and nothing else: kernels on AMX's tiles can exceed it. Also the ISA. Measures for at least twice
-/// `each`.
+/// Peak int8 rate of the calling thread in 10⁹ multiply-adds a second, and the ISA: exact dot products of u8 with i8, as the
+/// fastest kernels of this CPU multiply in vectors, and nothing else. Kernels on AMX's tiles can exceed it. Measures for at least
+/// twice `each`.
 ///
 /// Machines are noisy: call it in turn with what is compared with it.
 pub fn dot_peak(each: Duration) -> (f64, Isa) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// the same pool.
 ///
 /// Whoever finds none free [waits](Pool::get), waits [for a while](Pool::get_within), or is [refused](Pool::try_get) and says so to
-/// its client. With as many as there are cores, of one thread each, most pictures are done in a second.
+/// its client. Throughput is highest with as many as there are cores, of one thread each.
 ///
 /// What was [stopped](mnx_graph::Stopper) stays so when it goes back: who stops a run resumes it before the next one borrows it.
 ///

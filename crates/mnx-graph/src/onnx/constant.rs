@@ -10,6 +10,7 @@ use prost::bytes::{Buf, Bytes};
 use prost::encoding::decode_varint;
 
 use super::message::{self, data_type};
+use crate::float::Float;
 
 /// What is wrong with a constant or an operation, for which the caller knows the place.
 #[derive(Debug)]
@@ -268,18 +269,14 @@ fn read(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Unread> {
 }
 
 fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor::Error>> {
-    let (pairs, fours, eights) = (raw.as_chunks::<2>().0, raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
-    Some(match data_type {
-        data_type::FLOAT => memory::collect(fours.iter().map(|&b| f64::from(f32::from_le_bytes(b))), fours.len()),
-        data_type::DOUBLE => memory::collect(eights.iter().map(|&b| f64::from_le_bytes(b)), eights.len()),
-        data_type::FLOAT16 => {
-            memory::collect(pairs.iter().map(|&b| half::f16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
-        }
-        data_type::BFLOAT16 => {
-            memory::collect(pairs.iter().map(|&b| half::bf16_to_f32(u16::from_le_bytes(b)).into()), pairs.len())
-        }
+    let float = match data_type {
+        data_type::FLOAT16 => Float::F16,
+        data_type::BFLOAT16 => Float::Bf16,
+        data_type::FLOAT => Float::F32,
+        data_type::DOUBLE => Float::F64,
         _ => return None,
-    })
+    };
+    Some(float.exact(raw))
 }
 
 fn raw_scalars(data_type: i32, raw: &[u8]) -> Option<Vec<Scalar>> {

@@ -70,45 +70,22 @@ impl<'a> PlanBuilder<'a> {
                 check_elements(self.limits, || "the network's input".into(), channels, height, width)?;
                 self.homes.insert(node.src, Home::Input);
             }
-            let count = match node.work {
-                Work::Layer(layer) if layer.layer.kind == LayerKind::Linear => {
-                    self.linear(node, &layer);
-                    1
-                }
+            // Layers may be fused. Every other node is a step of its own.
+            let mut count = 1;
+            match node.work {
+                Work::Layer(layer) if layer.layer.kind == LayerKind::Linear => self.linear(node, &layer),
                 Work::Layer(_) => {
-                    let fused = fused(graph, first, keep, self.threads, self.tuning);
-                    self.layers(&graph.nodes[first..first + fused])?;
-                    fused
+                    count = fused(graph, first, keep, self.threads, self.tuning);
+                    self.layers(&graph.nodes[first..first + count])?;
                 }
-                Work::MaxPool => {
-                    self.max_pool(node)?;
-                    1
-                }
-                Work::Pool => {
-                    self.pool(node)?;
-                    1
-                }
-                Work::Rows { first } => {
-                    self.rows(node, first)?;
-                    1
-                }
-                Work::Head { layer, first } => {
-                    self.head(node, &layer, first)?;
-                    1
-                }
-                Work::Quantize(_) if first == 0 => {
-                    self.quantize_input(node)?;
-                    1
-                }
-                Work::Quantize(quantization) => {
-                    self.border(node, StepKind::Quantize(quantization))?;
-                    1
-                }
-                Work::Dequantize(quantization) => {
-                    self.border(node, StepKind::Dequantize(quantization))?;
-                    1
-                }
-            };
+                Work::MaxPool => self.max_pool(node)?,
+                Work::Pool => self.pool(node)?,
+                Work::Rows { first } => self.rows(node, first)?,
+                Work::Head { layer, first } => self.head(node, &layer, first)?,
+                Work::Quantize(_) if first == 0 => self.quantize_input(node)?,
+                Work::Quantize(quantization) => self.border(node, StepKind::Quantize(quantization))?,
+                Work::Dequantize(quantization) => self.border(node, StepKind::Dequantize(quantization))?,
+            }
             first += count;
         }
         for &(name, value) in &graph.outputs {
@@ -232,7 +209,7 @@ impl<'a> PlanBuilder<'a> {
         if is_int8 { self.tuning.int8_rows_bytes } else { self.tuning.rows_bytes }
     }
 
-    fn work(&self, convs: &[Conv], channels: usize) -> Task {
+    fn task(&self, convs: &[Conv], channels: usize) -> Task {
         let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
         let macs = convs.iter().map(Conv::effort).fold(0, u64::saturating_add);
         Task { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
@@ -245,19 +222,19 @@ impl<'a> PlanBuilder<'a> {
         let bytes = between.iter().map(|conv| Ok(conv.output()?.bytes())).sum::<Result<usize, Error>>()?;
         let parts = bytes.div_ceil(self.rows_bytes(convs));
         let last = convs[convs.len() - 1].layer;
-        let work = self.work(convs, last.groups());
+        let task = self.task(convs, last.groups());
         let first = &convs[0];
         let split = match convs.len() {
-            1 if last.is_stem() => work.by_rows(1),
+            1 if last.is_stem() => task.by_rows(1),
             // In int8 dense layers copy their input themselves, for each unit.
             1 if last.copies() || matches!(last.operation, Operation::Conv { .. }) => {
                 let bytes = first.copied(first.geometry.out_height)?.bytes();
-                work.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
+                task.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
             }
-            1 => work.by_size(last.operation == Operation::Pointwise && last.stride == 1),
-            _ if first.layer.is_stem() => work.by_rows(parts),
+            1 => task.by_size(last.operation == Operation::Pointwise && last.stride == 1),
+            _ if first.layer.is_stem() => task.by_rows(parts),
             // The pixels are those of the last layer. The depthwise layer before it computes the rows that contain them.
-            _ => work.by_pixels(parts),
+            _ => task.by_pixels(parts),
         };
         check_units(split, &convs[convs.len() - 1].geometry)?;
         // Strips are sized from the last layer back to the first, for the unit that needs the most pixels of each.
@@ -292,7 +269,7 @@ impl<'a> PlanBuilder<'a> {
         let panel_bytes = (height * width).saturating_mul(lanes * output.element.size());
         let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
         let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
-        let split = self.work(&[first, second], panels).by_channels(rows, group);
+        let split = self.task(&[first, second], panels).by_channels(rows, group);
         check_units(split, &second.geometry)?;
         let mut most = (0, 0);
         for (pixels, panels) in split.all() {
@@ -314,9 +291,9 @@ impl<'a> PlanBuilder<'a> {
         let geometry = Geometry { height, width, out_height, out_width, pad_top: 1, pad_left: 1 };
         self.needs_scratch(self.made.max_pool().map_or(0, |layer| layer.scratch_bytes(&geometry)));
         // Nine comparisons per output; one costs about half a multiply-add.
-        let work = self.work_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
+        let task = self.task_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
         let dst = self.workspace(shape)?;
-        self.push(StepKind::MaxPool(geometry), work.by_size(false), node, node.src, dst);
+        self.push(StepKind::MaxPool(geometry), task.by_size(false), node, node.src, dst);
         Ok(())
     }
 
@@ -330,9 +307,9 @@ impl<'a> PlanBuilder<'a> {
         self.needs_scratch(scratch);
         let shape = self.home(node.src).slot().map(|slot| slot.shape);
         let groups = channels.div_ceil(lanes);
-        let work = self.work_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
+        let task = self.task_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
         let dst = self.features(node.dst);
-        self.push(StepKind::Pool(geometry), work.by_size(false), node, node.src, dst);
+        self.push(StepKind::Pool(geometry), task.by_size(false), node, node.src, dst);
         Ok(())
     }
 
@@ -340,7 +317,7 @@ impl<'a> PlanBuilder<'a> {
         let layer = LayerRef::new(placed.layer, placed.index, self.made);
         self.needs_scratch(self.made.get(placed.index).scratch_bytes(&Geometry::POINT));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
-        let split = self.work_of((1, 1), layer.groups(), macs).by_size(false);
+        let split = self.task_of((1, 1), layer.groups(), macs).by_size(false);
         let dst = self.batch([layer.cout, 1, 1], layer.cout * size_of::<f32>(), None);
         self.push(StepKind::Linear(layer), split, node, node.src, dst);
     }
@@ -367,7 +344,7 @@ impl<'a> PlanBuilder<'a> {
         let dst = self.output(node.dst)?;
         let [channels, height, width] = self.graph[node.src].shape;
         let blocks = channels.div_ceil(Blocking::F32.lanes);
-        let split = self.work_of((height, width), blocks, channels * height * width).by_size(false);
+        let split = self.task_of((height, width), blocks, channels * height * width).by_size(false);
         let kind = StepKind::Rows { offset: self.offset(node.dst, first), channels };
         self.push(kind, split, node, node.src, dst);
         Ok(())
@@ -382,7 +359,7 @@ impl<'a> PlanBuilder<'a> {
         let of_kernel = self.made.get(placed.index).scratch_bytes(&Geometry::POINT);
         self.needs_scratch(head.kernels.saturating_add(of_kernel));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
-        let split = self.work_of(placed.output, 1, macs).by_pixels(1);
+        let split = self.task_of(placed.output, 1, macs).by_pixels(1);
         self.push(StepKind::Head(head), split, node, node.src, dst);
         Ok(())
     }
@@ -391,7 +368,7 @@ impl<'a> PlanBuilder<'a> {
     fn quantize_input(&mut self, node: &Node<'_>) -> Result<(), Error> {
         let [channels, height, width] = self.graph[node.dst].shape;
         let shape = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
-        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_rows(1);
+        let split = self.task_of((height, width), shape.blocks(), shape.len()).by_rows(1);
         let dst = self.workspace(shape)?;
         self.push(StepKind::QuantizeInput, split, node, node.src, dst);
         Ok(())
@@ -401,7 +378,7 @@ impl<'a> PlanBuilder<'a> {
     fn border(&mut self, node: &Node<'_>, kind: StepKind) -> Result<(), Error> {
         let [channels, height, width] = self.graph[node.dst].shape;
         let shape = BlockedShape::of(self.blocking(node.dst), channels, height, width)?;
-        let split = self.work_of((height, width), shape.blocks(), shape.len()).by_size(false);
+        let split = self.task_of((height, width), shape.blocks(), shape.len()).by_size(false);
         let dst = match self.home(node.src) {
             Home::Batch(_) => self.features(node.dst),
             _ => self.workspace(shape)?,
@@ -410,7 +387,7 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
-    fn work_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task {
+    fn task_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task {
         Task { height, width, channels, macs: macs as u64, threads: self.threads, tuning: self.tuning }
     }
 }
@@ -440,8 +417,8 @@ impl Conv {
     }
 }
 
-/// Every unit is looked at, so they must not be too many: where nothing else is limited, either. Each of them stands for some
-/// 100 KB between layers, so that no plane that fits a machine's memory has so many.
+/// Every unit is looked at, so there must not be too many, even where nothing else is limited. A unit stands for some 100 KB
+/// between layers: no plane that fits into a machine's memory has so many.
 fn check_units(split: Split, geometry: &Geometry) -> Result<(), Error> {
     const MOST: u64 = 1 << 24;
     let found = split.units() as u64;

@@ -5,6 +5,7 @@ mod profile;
 mod report;
 mod streams;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Context, Source};
@@ -41,7 +42,12 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
     if !context.is_json() {
         return stdout::print(&report::text(model.spec(), &runs));
     }
-    match &runs[..] {
+    print_json(&runs)
+}
+
+/// One run as it is, several under `runs`.
+fn print_json(runs: &[impl Serialize]) -> Result<(), Error> {
+    match runs {
         [one] => stdout::print_json(one),
         several => stdout::print_json(&json!({ "runs": several })),
     }
@@ -61,8 +67,5 @@ fn streams(source: &Source, args: &Bench, context: &Context) -> Result<(), Error
     if !context.is_json() {
         return stdout::print(&streams::text(&report::network(source.open()?.spec()), &runs));
     }
-    match &runs[..] {
-        [one] => stdout::print_json(one),
-        several => stdout::print_json(&json!({ "runs": several })),
-    }
+    print_json(&runs)
 }

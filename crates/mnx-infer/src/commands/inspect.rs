@@ -6,7 +6,7 @@ mod models;
 use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
 
-use super::{Context, Source, arithmetic, channels, grouped, instructions, plain_table, shape};
+use super::{Context, Source, arithmetic, channels, grouped, instructions, plain_table, shape, threads};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
@@ -148,7 +148,7 @@ impl<'a> Report<'a> {
     }
 
     fn totals(&self) -> String {
-        let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
+        let threads = threads(self.threads);
         let mut rows = vec![
             ("parameters", grouped(self.parameters), "before batch norms are folded".into()),
             ("multiply-adds", format!("{:.2} M", self.macs as f64 / 1e6), "a picture".into()),

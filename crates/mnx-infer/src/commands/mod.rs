@@ -285,6 +285,11 @@ fn channels(values: [f32; 3]) -> String {
     values.map(|value| value.to_string()).join(",")
 }
 
+/// A number of threads in words.
+fn threads(n: usize) -> String {
+    if n == 1 { "1 thread".into() } else { format!("{n} threads") }
+}
+
 /// 1234567 as 1,234,567.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();

@@ -38,6 +38,11 @@ pub(super) fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
     Ok(tensor)
 }
 
+/// How many of `iterations` inferences round `round` of `rounds` has: all rounds have about as many.
+pub(super) fn in_round(iterations: usize, round: usize, rounds: usize) -> usize {
+    iterations * (round + 1) / rounds - iterations * round / rounds
+}
+
 /// Since `start`.
 pub(super) fn milliseconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3

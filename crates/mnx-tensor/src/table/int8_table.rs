@@ -13,7 +13,7 @@ pub(super) struct Int8Instance {
     pub(super) dot_products: bool,
     /// Whether its rows need AMX.
     pub(super) amx: bool,
-    /// Whether this CPU has the instructions.
+    /// Whether this CPU has the instructions. Of AMX: whether Linux permits them, which this asks.
     pub(super) runs: fn() -> bool,
     rows: &'static [Kernel],
     /// Nothing but dot products, with few sums and with many, of which one fits the registers: how many rounds; returns

@@ -38,7 +38,8 @@ fn main() -> Result<()> {
     };
     let peak = || peak(args.threads);
     let Some(callers) = args.callers else { return serve(&args, infer, Some(&peak)) };
-    // A session of one thread for each core; the pool's threads run them, because there are more callers.
+    // A session of one thread for each core, of weights in memory; the pool's threads run them, because there are more callers.
+    let model = Model::open(&args.model)?;
     let pool = Pool::new(args.threads, || Session::with(&model, SessionOptions::new().threads(1)))?;
     let workers = ThreadPool::new(args.threads)?;
     let one = || {

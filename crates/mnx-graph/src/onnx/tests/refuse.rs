@@ -197,7 +197,9 @@ fn slices_of_constants_are_of_rows() {
     let (evaluator, matrix) = (Evaluator::new(None), Constant::small(vec![2, 3], (0..6).map(Scalar::Int).collect()));
     let sliced = |starts: &[i64], ends: &[i64], axes: &[i64]| {
         let mut slice = node("Slice", &["x"], "y");
-        [("starts", starts), ("ends", ends), ("axes", axes)].map(|(name, values)| set(&mut slice, ints(name, values)));
+        for (name, values) in [("starts", starts), ("ends", ends), ("axes", axes)] {
+            set(&mut slice, ints(name, values));
+        }
         let value = evaluator.evaluate(Operation { index: 0, node: &slice }, &[Some(&matrix)]);
         value.ok().and_then(|value| value.ints())
     };

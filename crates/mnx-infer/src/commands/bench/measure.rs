@@ -10,7 +10,7 @@ use crate::args::Bench;
 use crate::commands::timing::machine::{Machine, Peaks};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::Latency;
-use crate::commands::timing::{cpu, input, milliseconds};
+use crate::commands::timing::{cpu, in_round, input, milliseconds};
 use crate::commands::{Context, Source, arithmetic};
 use crate::error::Error;
 use crate::progress;
@@ -127,7 +127,7 @@ impl Samples {
             }
             // One that does not count: the caches are cold after that.
             session.run(input.view()).map_err(Error::failed)?;
-            let inferences = args.iterations * (round + 1) / rounds - args.iterations * round / rounds;
+            let inferences = in_round(args.iterations, round, rounds);
             for _ in 0..inferences {
                 let start = Instant::now();
                 let logits = session.run(input.view()).map_err(Error::failed)?;

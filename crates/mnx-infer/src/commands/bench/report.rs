@@ -7,7 +7,7 @@ use super::measure::Measurement;
 use super::profile::{Limit, Profiled, Row};
 use crate::commands::timing::machine::Bandwidth;
 use crate::commands::timing::statistics::Latency;
-use crate::commands::{plain_table, shape};
+use crate::commands::{plain_table, shape, threads};
 use crate::error::printable;
 use crate::stdout::HEADER;
 
@@ -133,8 +133,7 @@ fn tables(run: &Measurement, profiled: &Profiled) -> String {
 }
 
 fn counts(run: &Measurement) -> String {
-    let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
-    format!("{threads}, batch {}", run.batch)
+    format!("{}, batch {}", threads(run.threads), run.batch)
 }
 
 fn bandwidths(measured: &[Bandwidth]) -> String {

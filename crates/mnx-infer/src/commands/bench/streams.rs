@@ -12,7 +12,7 @@ use crate::args::Bench;
 use crate::commands::timing::machine::{Machine, Peaks, settle};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::{Latency, median};
-use crate::commands::timing::{cpu, input, milliseconds};
+use crate::commands::timing::{cpu, in_round, input, milliseconds};
 use crate::commands::{Context, Source, arithmetic, plain_table};
 use crate::error::{Error, printable};
 use crate::progress;
@@ -20,8 +20,8 @@ use crate::progress;
 /// The peak is measured this often between the inferences.
 const ROUNDS: usize = 10;
 
-/// So many callers, each on a thread of its own, that want one inference after the other of one model. Their sessions are no more
-/// than the cores can run: of more, some would stop half way for a time slice of the system's.
+/// Callers, each on a thread of its own, that want one inference after the other of one model. There are no more sessions than
+/// the cores can run: with more, the system would stop some of them half way for others.
 #[derive(Serialize)]
 pub(super) struct Streams {
     sessions: usize,
@@ -83,7 +83,7 @@ pub(super) fn measure(
         progress.set_position(round as u64);
         machine.measure_peak();
         settle();
-        let inferences = args.iterations * (round + 1) / rounds - args.iterations * round / rounds;
+        let inferences = in_round(args.iterations, round, rounds);
         let (ms, samples) = callers.run(inferences)?;
         rates.push(1e3 * (samples.len() * batch) as f64 / ms);
         samples_ms.extend(samples);

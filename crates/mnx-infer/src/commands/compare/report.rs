@@ -11,7 +11,7 @@ use super::subjects::{Entry, Origin};
 use crate::args::Compare;
 use crate::commands::eval::Accuracy;
 use crate::commands::timing::{cpu, macs::Macs};
-use crate::commands::{arithmetic, grouped, plain_table};
+use crate::commands::{arithmetic, grouped, plain_table, threads};
 use crate::error::{printable, shown};
 use crate::json_path::bytes_unless_utf8;
 
@@ -270,11 +270,6 @@ fn file_names(entries: &[Entry]) -> Vec<String> {
         },
     };
     entries.iter().map(name).collect()
-}
-
-/// A number of threads in words.
-pub(super) fn threads(n: usize) -> String {
-    if n == 1 { "1 thread".into() } else { format!("{n} threads") }
 }
 
 #[cfg(test)]

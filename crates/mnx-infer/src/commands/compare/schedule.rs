@@ -1,5 +1,7 @@
 //! The order in which networks are measured.
 
+use crate::commands::timing::in_round;
+
 /// Most rounds of a measurement.
 const ROUNDS: usize = 20;
 
@@ -18,7 +20,7 @@ pub(super) struct Turn {
 pub(super) fn rounds(networks: usize, iterations: usize) -> Vec<Vec<Turn>> {
     let rounds = ROUNDS.min(iterations);
     let round = |round: usize| {
-        let inferences = iterations * (round + 1) / rounds - iterations * round / rounds;
+        let inferences = in_round(iterations, round, rounds);
         (0..networks).map(|turn| Turn { network: (round + turn) % networks, inferences }).collect()
     };
     (0..rounds).map(round).collect()

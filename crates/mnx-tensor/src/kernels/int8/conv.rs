@@ -12,15 +12,12 @@
 
 use super::epilogue::Epilogue;
 use super::pointwise::widen;
-use super::sized;
+use super::{ROW, sized};
 use crate::int8::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Dot;
 use crate::{Layer, PANEL};
-
-/// Weights of a group of four input channels.
-const ROW: usize = 64;
 
 /// Kernels `conv3x3s1-int8` and `conv3x3s2-int8`.
 ///

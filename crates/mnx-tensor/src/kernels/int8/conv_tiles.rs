@@ -27,7 +27,9 @@ use crate::{Layer, PANEL};
 const KERNEL: usize = 3;
 const TAPS: usize = KERNEL * KERNEL;
 
-/// Whether tiles are faster than dot products of vectors, as in pointwise layers.
+/// Whether tiles are faster than dot products of vectors, in cycles for a pixel as in pointwise layers. Vectors take half a cycle
+/// for each tap and group of a panel. Tiles take twelve for the nine taps of a chunk of a panel, four more for the detour of the
+/// panel's sums, and before the first panel fifteen for gathering a chunk.
 #[inline(always)]
 fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
     panels * groups * TAPS >= 2 * (panels * (4 + 12 * chunks) + 15 * chunks)
@@ -36,11 +38,11 @@ fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
 /// Kernels `conv3x3s1-int8` and `conv3x3s2-int8`: on tiles where it pays, else [`conv`] in tiles of up to 12 pixels.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
 #[inline(always)]
 pub(crate) unsafe fn conv_by_depth<const STRIDE: usize>(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     let pays = tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin));
-    // SAFETY: the caller's promise; the instance proves the instructions.
+    // SAFETY: the caller's promise; the instance proves the instructions on vectors.
     unsafe {
         match (pays, STRIDE) {
             (true, 1) => call(s1_on_tiles, layer, part),
@@ -81,7 +83,7 @@ struct Pending {
 /// The part on tiles.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
 #[inline(always)]
 unsafe fn conv_tiles<const STRIDE: usize>(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     let (rows, g) = (part.rows(), &part.geometry);
@@ -96,7 +98,7 @@ unsafe fn conv_tiles<const STRIDE: usize>(s: Avx512Vnni, layer: &Layer<'_>, part
     let (line, per_row) = if STRIDE == 1 { (columns, 1) } else { (g.out_width, g.out_width.div_ceil(ROWS)) };
     let per_tile = if STRIDE == 1 { ROWS } else { g.out_width.div_ceil(per_row) };
     let (sums, inputs) = (part.scratch.cast::<i32>(), part.scratch.wrapping_add(PAIR));
-    // SAFETY: the row's CPU has AMX, and may use it. Below nothing is called that is not inlined.
+    // SAFETY: the caller's promise. What runs until `registers` is dropped is inlined here or copies memory: nobody else uses tiles.
     let registers = unsafe { Tiles::new(per_tile, of_chunk) };
     let mut pending: Option<Pending> = None;
     let mut top = rows.start;

@@ -30,12 +30,21 @@ pub(crate) use pointwise_tiles::by_depth;
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
 
-use crate::Operation;
-use crate::int8::Products;
+use crate::int8::{GROUP, Products};
 use crate::part::Geometry;
+use crate::{Operation, PANEL};
 
 /// Bytes in a cache line: scratch is in whole ones.
 const LINE: usize = 64;
+
+/// Weights of a group of four input channels.
+const ROW: usize = PANEL * GROUP;
+
+/// Input channels of a tile: bytes of its row.
+const TILE_CHANNELS: usize = 64;
+
+/// Pixels of a tile, at most.
+const TILE_PIXELS: usize = 16;
 
 /// Bytes of inputs as words that a pointwise kernel goes over once per panel: they should stay in the L1 cache.
 const WIDE_BYTES: usize = 24 << 10;
@@ -47,21 +56,21 @@ fn wide_pixels(cin: usize) -> usize {
 }
 
 /// Bytes of a strip's inputs that a kernel on tiles goes over once per panel: they should stay in the L1 cache, beside a panel.
-const STRIP: usize = 16 << 10;
+const STRIP_BYTES: usize = 16 << 10;
 
 /// Bytes of inputs, or of sums, in a pair of tiles.
-const PAIR: usize = 2 << 10;
+const PAIR: usize = 2 * TILE_PIXELS * TILE_CHANNELS;
 
-/// How many tiles hold the input channels of a pixel, 64 each.
+/// How many tiles hold the input channels of a pixel.
 #[inline(always)]
 fn chunks(cin: usize) -> usize {
-    cin.div_ceil(64).max(1)
+    cin.div_ceil(TILE_CHANNELS).max(1)
 }
 
 /// Tiles of pixels in a strip: pairs.
 #[inline(always)]
 fn strip_tiles(cin: usize) -> usize {
-    (STRIP / PAIR / chunks(cin)).max(1) * 2
+    (STRIP_BYTES / PAIR / chunks(cin)).max(1) * 2
 }
 
 /// Bytes of scratch for a pointwise kernel on tiles: a strip's inputs, and the sums of a pair.
@@ -70,14 +79,14 @@ pub(crate) fn tiles_scratch_bytes(cin: usize) -> usize {
 }
 
 /// Bytes of padded rows that a convolution on tiles goes over once per panel: a little less than an L1 cache, or one output row's.
-const ROWS: usize = 44 << 10;
+const PADDED_BYTES: usize = 44 << 10;
 
 /// Output rows of a strip of a convolution on tiles.
 #[inline(always)]
 fn conv_strip_rows(cin: usize, geometry: &Geometry, operation: Operation) -> usize {
-    let row = chunks(cin).saturating_mul(geometry.padded_row(operation)).saturating_mul(64);
+    let row = chunks(cin).saturating_mul(geometry.padded_row(operation)).saturating_mul(TILE_CHANNELS);
     let (kernel, stride) = (operation.kernel(), operation.stride());
-    ((ROWS / row.max(1)).saturating_sub(kernel - stride) / stride).clamp(1, geometry.out_height.max(1))
+    ((PADDED_BYTES / row.max(1)).saturating_sub(kernel - stride) / stride).clamp(1, geometry.out_height.max(1))
 }
 
 /// Bytes of scratch for a convolution on tiles: the input rows of a strip, what a last tile that is not whole reads behind
@@ -89,7 +98,7 @@ pub(crate) fn conv_tiles_scratch_bytes(cin: usize, geometry: &Geometry, operatio
     let (kernel, stride) = (operation.kernel(), operation.stride());
     let rows = (conv_strip_rows(cin, geometry, operation) - 1) * stride + kernel;
     let pixels = rows.saturating_mul(geometry.padded_row(operation)).saturating_mul(chunks(cin));
-    pixels.saturating_add(16 * stride).saturating_mul(64).saturating_add(PAIR)
+    pixels.saturating_add(TILE_PIXELS * stride).saturating_mul(TILE_CHANNELS).saturating_add(PAIR)
 }
 
 /// Bytes of scratch for an operation on inputs of `products`' form; a depthwise one's kernel may interleave rows.

@@ -11,15 +11,12 @@
 use bytemuck::Zeroable;
 
 use super::epilogue::Epilogue;
-use super::{sized, wide_pixels};
+use super::{ROW, sized, wide_pixels};
 use crate::int8::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Dot;
 use crate::{Layer, PANEL};
-
-/// Weights of a group of four input channels.
-const ROW: usize = 64;
 
 /// Where a tile finds its inputs.
 struct Source<S: Dot> {

@@ -49,10 +49,10 @@ fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
 /// time.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
 #[inline(always)]
 pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
-    // SAFETY: the caller's promise; the instance proves the instructions.
+    // SAFETY: the caller's promise; the instance proves the instructions on vectors.
     unsafe {
         let pays = tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin));
         call(if pays { on_tiles } else { on_vectors }, layer, part);
@@ -76,7 +76,7 @@ pub(super) unsafe fn call(way: Way, layer: &Layer<'_>, part: &Part) {
 macro_rules! alone {
     ($name:ident = $kernel:expr) => {
         /// # Safety
-        /// As [`Layer::run`], and the CPU has the instructions.
+        /// As [`Layer::run`], and the CPU has the instructions; for a kernel on tiles AMX too, which this process may use.
         #[inline(never)]
         #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]
         unsafe fn $name(layer: &Layer<'_>, part: &Part) {
@@ -93,7 +93,7 @@ alone!(on_vectors = pw::<_, 12>);
 /// The part on tiles.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
 #[inline(always)]
 unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     if part.pixels.is_empty() {
@@ -107,7 +107,7 @@ unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
     let strips = tiles.div_ceil(strip_tiles(layer.cin));
     let per_strip = tiles.div_ceil(strips).next_multiple_of(2);
     let (sums, inputs) = (part.scratch.cast::<i32>(), part.scratch.wrapping_add(PAIR));
-    // SAFETY: the row's CPU has AMX, and may use it. Below nothing is called that is not inlined but what copies memory.
+    // SAFETY: the caller's promise. What runs until `registers` is dropped is inlined here or copies memory: nobody else uses tiles.
     let registers = unsafe { Tiles::new(per_tile, rows) };
     let mut pending: Option<Pending> = None;
     let mut start = part.pixels.start;
@@ -179,18 +179,12 @@ unsafe fn gather(layer: &Layer<'_>, part: &Part, strip: Span, chunk: usize, per_
 /// As [`Epilogue::store`] for its pixels; `sums` has room for two tiles.
 #[inline(always)]
 unsafe fn finish(s: Avx512Vnni, registers: &Tiles, pair: &Pending, sums: *mut i32) {
-    let Pending { epilogue, second_set, pixel, first, second } = pair;
+    let &Pending { ref epilogue, second_set, pixel, first, second } = pair;
     // SAFETY: the caller's promise.
     unsafe {
-        registers.store(*second_set, *second > 0, sums);
-        let (mut from, mut pixel, mut count) = (sums, *pixel, *first);
-        loop {
-            some_outputs(s, from, epilogue, pixel, count);
-            pixel += count;
-            if *second == 0 || from != sums {
-                break;
-            }
-            (from, count) = (sums.add(TILE / size_of::<i32>()), *second);
+        registers.store(second_set, second > 0, sums);
+        for (tile, pixel, count) in [(0, pixel, first), (1, pixel + first, second)] {
+            some_outputs(s, sums.wrapping_add(tile * TILE / size_of::<i32>()), epilogue, pixel, count);
         }
     }
 }
