@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 LINEAR, RELU6, RELU = "linear", "relu6", "relu"
 
+# Blocks of a stage, at most: more have more tensors than a weight file may have.
+MOST_BLOCKS = 4096
+
 
 class Bad(Exception):
     """What is wrong with a file, in one line."""
@@ -145,6 +148,8 @@ def spell_out(spec):
     for index, (stage, kind) in enumerate(zip(stages, kinds)):
         last = index + 1 == len(stages) and head is None
         cout = features(stage["channels"]) if last else scaled(stage["channels"])
+        if stage["repeats"] > MOST_BLOCKS:
+            raise Bad(f"spec: stages[{index}].repeats: expected at most {MOST_BLOCKS}, found {stage['repeats']}")
         for repeat in range(stage["repeats"]):
             name = f"layer{index + 1}.{repeat}" if resnet else f"features.{len(blocks)}"
             site = dict(cin=cin, cout=cout, ratio=stage["ratio"], stride=1 if repeat else stage["stride"], only=stage["repeats"] == 1)

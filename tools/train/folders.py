@@ -15,6 +15,8 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".
 # Grey of 16 bits, 32 bits, and floating point. Pillow would cut off what is above 255 instead of scaling it: nearly all would be white.
 UNSCALED = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 CHUNK = 256
+# A picture may be so many times as long as wide: it is resized whole before its middle is cut out.
+LARGEST_RATIO = 100
 LISTED = 10
 
 
@@ -108,6 +110,8 @@ def with_short_side(picture: Image.Image, short: int) -> Image.Image:
     if min(width, height) == short:
         return picture
     longer = int(short * max(width, height) / min(width, height))
+    if longer > LARGEST_RATIO * short:
+        raise ValueError(f"{width} x {height} pixels: expected sides of at most 1 to {LARGEST_RATIO}")
     return picture.resize((short, longer) if width <= height else (longer, short), Image.Resampling.BILINEAR)
 
 
@@ -162,7 +166,7 @@ class Pictures:
                 if picture.mode in UNSCALED:
                     return f"its pixels are of Pillow's mode {picture.mode}, more than 8 bits of grey: expected 8"
                 return np.asarray(self.prepare(ImageOps.exif_transpose(picture).convert("RGB")))
-        except (OSError, ValueError, SyntaxError, TypeError, MemoryError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow's decoders fail with many kinds.
             return " ".join(str(error).split()) or type(error).__name__
 
     def pixels(self, number: int) -> np.ndarray:

@@ -37,6 +37,7 @@ use error::Error;
 /// ```
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> u8 {
     process::survive_large_files();
+    mnx::unstable::silence_decoders();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => return usage(&e),

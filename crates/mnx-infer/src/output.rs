@@ -143,6 +143,15 @@ pub(crate) fn check_apart<'a>(output: &Path, inputs: impl IntoIterator<Item = &'
     }
 }
 
+/// Whether two outputs are the same file, or would be.
+pub(crate) fn is_one_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::canonicalize(path).ok().or_else(|| Some(fs::canonicalize(folder).ok()?.join(path.file_name()?)))
+    };
+    !is_standard(a) && place(a).is_some_and(|a| place(b) == Some(a))
+}
+
 /// What all names of a regular file have in common. `None` for other things, and if there is no file.
 fn identity(path: &Path) -> Option<Handle> {
     // Opening a pipe would wait for whoever writes to it.

@@ -33,6 +33,14 @@ impl Entry {
         Entry { path: path.into(), trouble: None }
     }
 
+    /// A file that somebody else named. Opening a pipe might wait for ever.
+    pub(crate) fn regular(path: &Path) -> Entry {
+        if path.exists() && !path.is_file() {
+            return Entry::troubled(path, &Error::expected(path, "a picture", "no regular file"));
+        }
+        Entry::new(path)
+    }
+
     fn troubled(path: &Path, error: &Error) -> Entry {
         Entry { path: path.into(), trouble: Some(error.to_string()) }
     }
@@ -189,6 +197,13 @@ fn looks_like_picture(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_list_names_is_a_file_or_not_there() {
+        assert!(Entry::regular(Path::new("/dev/null")).trouble.is_some_and(|said| said.contains("no regular file")));
+        assert!(Entry::regular(Path::new("absent.png")).trouble.is_none());
+    }
 
     /// Paths below `folder` with what is wrong, and what is said of the others.
     fn found(folder: &Path) -> (Vec<(String, Option<String>)>, Vec<String>) {

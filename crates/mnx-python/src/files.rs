@@ -162,9 +162,14 @@ pub(crate) fn check_apart(source: &Path, target: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all. A link stays one; what is no regular file is written to.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::file(path, &e);
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return File::options().write(true).open(&target).and_then(|mut file| file.write_all(bytes)).map_err(failed);
+    }
+    let path = target.as_path();
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -74,6 +74,7 @@ mod _native {
         // What is found out once is found out now: a process could fork while another thread is at it.
         mnx::Isa::detect();
         mnx::TunedFor::detect();
+        mnx::unstable::silence_decoders();
         Ok(())
     }
 }

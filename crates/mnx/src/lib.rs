@@ -198,6 +198,8 @@ pub use topk::{softmax, top_k};
 /// [`ops`] runs single layers on plain tensors with names that stay. Behind this door one packs weights once, chooses the
 /// kernel's row and calls it on memory of one's own, as plans do.
 pub mod unstable {
+    #[cfg(feature = "image")]
+    pub use crate::picture::silence_decoders;
     #[cfg(feature = "rayon")]
     pub use mnx_graph::unstable::thread_pool;
     pub use mnx_tensor::{

@@ -31,6 +31,7 @@ mod turn;
 mod webp;
 
 #[cfg(feature = "image")]
+pub use decode::silence_decoders;
 pub use format::PictureFormat;
 pub use frame::Frame;
 pub(crate) use frame::PixelFormat;

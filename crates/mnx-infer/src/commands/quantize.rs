@@ -10,7 +10,7 @@ use mnx::{GraphError, Model, Network, QuantizeError, Session};
 use super::{Context, Source};
 use crate::args::{MethodChoice, Quantize, Switch};
 use crate::error::{Error, printable, shown};
-use crate::output::{OutputFile, check_apart};
+use crate::output::{OutputFile, check_apart, is_one_place};
 use crate::stdout;
 use report::Report;
 use samples::Samples;
@@ -23,6 +23,12 @@ pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
     let samples = Samples::find(args, &model)?;
     for output in [Some(&args.output), args.plot.as_ref()].into_iter().flatten() {
         check_apart(output, source.file().into_iter().chain(samples.files()))?;
+    }
+    if let Some(plot) = args.plot.as_ref().filter(|plot| is_one_place(plot, &args.output)) {
+        return Err(Error::Usage(format!(
+            "--plot: expected another file than --output, found {} as both",
+            shown(plot)
+        )));
     }
     let output = OutputFile::create(&args.output)?;
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;

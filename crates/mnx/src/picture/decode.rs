@@ -1,8 +1,11 @@
 //! Decodes the bytes of a picture file into upright red, green and blue bytes.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::Once;
 
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -153,12 +156,12 @@ impl From<String> for Refusal {
 
 fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
     let format = known(bytes, name)?;
-    let decoded = match format {
+    let decoded = of_decoder(|| match format {
         PictureFormat::Png => png::decode(bytes, door),
         PictureFormat::Jpeg => jpeg::decode(bytes, door),
         PictureFormat::Gif => gif::decode(bytes, door),
         _ => others(bytes, format, door),
-    };
+    });
     let upright = decoded.and_then(|decoded| {
         let upright = upright(decoded.picture, decoded.orientation, door)?;
         Ok((upright, decoded.turn))
@@ -180,6 +183,31 @@ fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
     let mut picture = Picture::from_rgb8(upright.into_raw(), width as usize, height as usize)?;
     picture.held = Held(turn.end(picture.pixels.len()));
     Ok(picture)
+}
+
+thread_local! {
+    static DECODES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has panics inside decoders of pictures not reported: they are errors of the picture. Others are, as before.
+pub fn silence_decoders() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !DECODES.get() {
+                report(info);
+            }
+        }));
+    });
+}
+
+/// What a decoder makes. Those of others panic on some damaged data that they should refuse.
+fn of_decoder<T>(decode: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    DECODES.set(true);
+    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODES.set(false);
+    decoded.unwrap_or_else(|_| Err("damaged data (the decoder gave up)".to_owned().into()))
 }
 
 /// The format by the first bytes, if it is one that is decoded.
@@ -208,7 +236,11 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
             memory = needed;
             bytes
         }
-        PictureFormat::Tiff => tiff::check(bytes)?,
+        PictureFormat::Tiff => {
+            let (bytes, needed) = tiff::check(bytes)?;
+            memory = needed;
+            bytes
+        }
         PictureFormat::Bmp => {
             let (bytes, palette) = bmp::prepare(bytes)?;
             numbered = palette;
@@ -265,6 +297,9 @@ fn allocations(bytes: u64) -> Limits {
     limits
 }
 
+/// Characters of a decoder's message. Some list all numbers that a file has.
+const LONGEST_REASON: usize = 300;
+
 /// The decoder's message on one line.
 fn reason(error: ImageError) -> Refusal {
     match error {
@@ -276,7 +311,11 @@ fn reason(error: ImageError) -> Refusal {
 }
 
 pub(super) fn one_line(error: impl std::fmt::Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// Replicates grey, drops alpha, and keeps the high byte of 16 bits. (The conversions of `image` round 16 bits, which gives a

@@ -15,6 +15,8 @@ const XMP: &str = "XML:com.adobe.xmp";
 const MOST_XMP: usize = 1 << 20;
 /// Most bytes of a row that the decoder keeps and those that are made of it: rows of 8 bytes a pixel, some of them twice.
 const ROWS: u64 = 48;
+/// What the decoder keeps for a text, beside its bytes.
+const TEXT: u64 = 256;
 /// What the decoder has for decompression.
 const TABLES: u64 = 1 << 20;
 
@@ -24,7 +26,7 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let (width, height) = info.size();
     let row = u64::from(width) * ROWS + TABLES;
     let turn = door.admit(width, height, needed(bytes, width, height, row, door))?;
-    // Nothing is unpacked but pixels, so chunks take no more than the file.
+    // Nothing is unpacked but pixels.
     decoder.set_limits(Limits { bytes: usize::try_from(row).unwrap_or(usize::MAX).saturating_add(2 * bytes.len()) });
     decoder.set_ignore_text_chunk(false);
     decoder.set_ignore_iccp_chunk(true);
@@ -38,21 +40,26 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
 /// What decoding takes, and turning.
 fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
     let pixels = decoded_bytes(width, height);
-    let (mut exif, mut xmp) = (None, false);
+    let (mut exif, mut xmp, mut texts) = (None, false, 0);
     let mut at = 8;
     while let Some(&[l0, l1, l2, l3, ref name @ ..]) = bytes.get(at..at + 8) {
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         let content = bytes.get(at + 8..).and_then(|rest| rest.get(..length));
         match (name, content) {
             (b"IDAT", _) | (_, None) => break,
+            (b"tEXt" | b"zTXt", _) => texts += TEXT,
             (b"eXIf", Some(content)) => exif = exif.or(Some(content)),
-            (b"iTXt", Some(content)) => xmp |= content.starts_with(XMP.as_bytes()),
+            (b"iTXt", Some(content)) => {
+                texts += TEXT;
+                xmp |= content.starts_with(XMP.as_bytes());
+            }
             _ => {}
         }
         at += length + 12;
     }
     // Whether XMP turns the picture is not known before it is unpacked.
     let turned = xmp || orientation::swaps_sides(orientation::find(exif, None));
+    let pixels = pixels.saturating_add(texts);
     pixels.saturating_add(if turned { door.turning(pixels).max(row) } else { row })
 }
 

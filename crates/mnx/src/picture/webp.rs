@@ -30,6 +30,9 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), String> {
                 bytes.to_mut()[at + 8 + 15] |= 2;
             }
         }
+        if [n, a, m, e] == *b"ANMF" {
+            check_frame(&bytes[at + 8..at + 8 + length])?;
+        }
         // A frame has chunks of its own, after a header of 16 bytes.
         let header = if [n, a, m, e] == *b"ANMF" { 24.min(8 + length) } else { 0 };
         memory = memory.max(memory_of(&bytes[at + header..at + 8 + length]));
@@ -38,16 +41,50 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), String> {
     Ok((bytes, memory))
 }
 
+/// Whether the chunks of a frame end inside it, and their pictures are as large as it. The decoder believes both.
+fn check_frame(frame: &[u8]) -> Result<(), String> {
+    let Some((header, mut chunks)) = frame.split_at_checked(16) else { return Ok(()) };
+    let side = |at: usize| 1 + u32::from_le_bytes([header[at], header[at + 1], header[at + 2], 0]);
+    let sides = [side(6), side(9)];
+    while let Some((&[n, a, m, e, l0, l1, l2, l3], content)) = chunks.split_first_chunk() {
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let Some(own) = content.get(..length) else {
+            return Err(format!("a file that is cut off (a chunk of {length} bytes, {} left)", content.len()));
+        };
+        if let Some(found) = sides_of(&[n, a, m, e], own).filter(|found| *found != sides) {
+            return Err(format!(
+                "damaged data (a frame of {} x {} with a picture of {} x {})",
+                sides[0], sides[1], found[0], found[1]
+            ));
+        }
+        chunks = content.get(length + length % 2..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Width and height of a picture, of 14 bits each.
+fn sides_of(name: &[u8; 4], content: &[u8]) -> Option<[u32; 2]> {
+    let number = |at: usize| content.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    match name {
+        // After a tag.
+        b"VP8 " => Some([number(6) & 0x3FFF, number(6) >> 16 & 0x3FFF]),
+        b"VP8L" => Some([1 + (number(1) & 0x3FFF), 1 + (number(1) >> 14 & 0x3FFF)]),
+        _ => None,
+    }
+}
+
 /// What the decoder takes for the pixels that chunks claim.
 fn memory_of(chunks: &[u8]) -> u64 {
     let (mut at, mut memory) = (0, 0);
     while let Some((&[n, a, m, e, l0, l1, l2, l3], content)) = chunks.get(at..).and_then(<[u8]>::split_first_chunk) {
         let of = |width: u64, height: u64, each: u64| width * height * each + width * ROW + TABLES;
         let number = |at: usize| content.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        memory = memory.max(match &[n, a, m, e] {
-            // Width and height of 14 bits each, after a tag.
-            b"VP8 " => of((number(6) & 0x3FFF).into(), (number(6) >> 16 & 0x3FFF).into(), LOSSY),
-            b"VP8L" => of((1 + (number(1) & 0x3FFF)).into(), (1 + (number(1) >> 14 & 0x3FFF)).into(), LOSSLESS),
+        let name = &[n, a, m, e];
+        memory = memory.max(match name {
+            b"VP8 " | b"VP8L" => {
+                let [width, height] = sides_of(name, content).unwrap_or_default();
+                of(width.into(), height.into(), if name == b"VP8L" { LOSSLESS } else { LOSSY })
+            }
             // The canvas, of 24 bits each.
             b"VP8X" => {
                 let side = |at: usize| u64::from(1 + (number(at) & 0xFF_FFFF));

@@ -1,7 +1,7 @@
 //! Where the pictures go on which boxes are drawn.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,9 +61,9 @@ impl Copies {
         // itself, with links followed, must not be an input's.
         let inputs: HashSet<PathBuf> = inputs.filter_map(|input| fs::canonicalize(input).ok()).collect();
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
-        let mut taken = HashSet::new();
+        let (mut taken, mut next) = (HashSet::new(), HashMap::new());
         for entry in entries {
-            let copy = folder.join(name_of(&entry.path, &mut taken));
+            let copy = folder.join(name_of(&entry.path, &mut taken, &mut next));
             if fs::canonicalize(&copy).is_ok_and(|copy| inputs.contains(&copy)) {
                 return Err(unfit(&copy, "an output that is no input"));
             }
@@ -106,23 +106,25 @@ fn is_folder(path: &Path) -> bool {
 
 /// The picture's name with the suffix `.png`, and with a number if that is taken. Upper and lower case are the same name,
 /// as they are on some systems.
-fn name_of(picture: &Path, taken: &mut HashSet<OsString>) -> OsString {
+///
+/// `next` has the number from which on a stem may be free, so that many pictures of one name do not take for ever.
+fn name_of(picture: &Path, taken: &mut HashSet<OsString>, next: &mut HashMap<OsString, usize>) -> OsString {
     let stem = match picture.file_stem() {
         Some(stem) if !is_standard(picture) => stem,
         _ => STANDARD_INPUT.as_ref(),
     };
-    let mut number = 1;
+    let folded = |name: &OsStr| name.to_str().map_or_else(|| name.to_owned(), |name| name.to_lowercase().into());
+    let number = next.entry(folded(stem)).or_insert(1);
     loop {
         let mut name = stem.to_owned();
-        if number > 1 {
+        if *number > 1 {
             name.push(format!("-{number}"));
         }
         name.push(".png");
-        let folded = name.to_str().map_or_else(|| name.clone(), |name| name.to_lowercase().into());
-        if taken.insert(folded) {
+        *number += 1;
+        if taken.insert(folded(&name)) {
             return name;
         }
-        number += 1;
     }
 }
 
@@ -132,9 +134,9 @@ mod tests {
 
     #[test]
     fn names_are_different() {
-        let mut taken = HashSet::new();
+        let (mut taken, mut next) = (HashSet::new(), HashMap::new());
         let names = ["a/cat.jpg", "b/cat.png", "CAT.gif", "cat-2.jpg", "-", "x/stdin.png", "dog.tar.gz", "dog.tar"];
-        let names = names.map(|name| name_of(Path::new(name), &mut taken).into_string().unwrap());
+        let names = names.map(|name| name_of(Path::new(name), &mut taken, &mut next).into_string().unwrap());
         let expected = ["cat", "cat-2", "CAT-3", "cat-2-2", "stdin", "stdin-2", "dog.tar", "dog"];
         assert_eq!(names, expected.map(|name| format!("{name}.png")));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use walkdir::DirEntry;
 
@@ -99,7 +99,7 @@ impl Dataset {
         }
         // What the list names is told by its own line.
         dataset.unvisited.retain(|entry| !files.contains(entry.path.as_path()));
-        let candidate = |(file, class)| Candidate { entry: Entry::new(file), class };
+        let candidate = |(file, class): (PathBuf, _)| Candidate { entry: Entry::regular(&file), class };
         dataset.candidates = list.files.into_iter().map(candidate).collect();
         Ok(dataset)
     }

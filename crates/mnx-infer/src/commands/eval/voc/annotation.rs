@@ -41,6 +41,9 @@ impl Annotation {
     /// # Errors
     /// [`Error::File`] if the file cannot be read, is larger than 16 MiB, is not well-formed XML, or is no annotation.
     pub(super) fn open(path: &Path) -> Result<Annotation, Error> {
+        if path.exists() && !path.is_file() {
+            return Err(Error::expected(path, "an annotation", "no regular file"));
+        }
         let text = read_text(path, LIMIT)?;
         Annotation::parse(&text).map_err(|message| Error::file(path, message))
     }

@@ -137,7 +137,7 @@ fn candidate(folder: &Path, name: &str) -> Candidate {
     let below = |folder_name: &str, suffix: &str| folder.join(folder_name).join(format!("{name}.{suffix}"));
     let suffixes = SUFFIXES.iter().flat_map(|suffix| [(*suffix).to_owned(), suffix.to_uppercase()]);
     let mut pictures = suffixes.map(|suffix| below("JPEGImages", &suffix));
-    let entry = pictures.find(|path| path.exists()).map(Entry::new).unwrap_or_else(|| {
+    let entry = pictures.find(|path| path.exists()).map(|path| Entry::regular(&path)).unwrap_or_else(|| {
         let path = below("JPEGImages", SUFFIXES[0]);
         let error = Error::expected(&path, "a picture (.jpg, .png, …)", "no file");
         Entry { trouble: Some(error.to_string()), path }
