@@ -111,7 +111,8 @@ fn dumps_and_plots_keep_what_they_are_made_of() {
     }
     // Two outputs in one place, by whatever name.
     let (new, same) = (folder.path("new.mnx"), folder.path("pictures/../new.mnx"));
-    refused(&folder, args!["quantize", "--weights", weights, "--calibrate", classes, "--output", new, "--plot", same]);
+    let twice = args!["quantize", "--weights", weights, "--calibrate", classes, "--output", new, "--plot", same];
+    assert!(fail(2, twice).contains("expected another file than --output"));
     let table = folder.file("net.json", TABLE);
     refused(&folder, args!["compare", table, "--plot", table]);
     assert_eq!(std::fs::read(picture).unwrap(), std::fs::read(testdata("pictures/chelsea.png")).unwrap());
