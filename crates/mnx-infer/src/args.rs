@@ -40,7 +40,8 @@ fn long_version() -> String {
 }
 
 fn examples() -> String {
-    let line = |embedded: &Embedded| format!("  {:10}{}\n", embedded.name, embedded.about);
+    let column = Embedded::all().iter().map(|embedded| embedded.name.len()).max().unwrap_or(0);
+    let line = |embedded: &Embedded| format!("  {:column$}  {}\n", embedded.name, embedded.about);
     let networks: String = Embedded::all().iter().map(line).collect();
     let networks =
         if networks.is_empty() { networks } else { format!("Networks inside this program (--model):\n{networks}\n") };
@@ -365,6 +366,7 @@ impl Bench {
 #[command(after_help = "\
 Examples:
   mnx-infer compare mobilenext:1.0 mobilenext:0.5 --plot compare.svg
+  mnx-infer compare embedded:cifar embedded:cifar-mobilenetv2 --eval cifar10/test
   mnx-infer compare w.mnx w-int8.mnx embedded:imagenet --eval imagenet/val --sorted-folders
   mnx-infer compare a.mnx b.mnx --eval imagenet/val --sorted-folders --threads 1,2 --format markdown
   mnx-infer compare mobilenext --identity 1,0.5,0.25

@@ -34,6 +34,14 @@ static ALL: &[Embedded] = &[
         source: "trained for this project",
         bytes: mnx::include_model!("../model/mobilenext-0.35-cifar10.mnx"),
     },
+    #[cfg(feature = "embedded-cifar-mobilenetv2")]
+    Embedded {
+        name: "cifar-mobilenetv2",
+        about: "MobileNetV2 0.35 for the ten classes of CIFAR-10, f32",
+        licence: "MIT OR Apache-2.0",
+        source: "trained for this project",
+        bytes: mnx::include_model!("../model/mobilenetv2-0.35-cifar10.mnx"),
+    },
     #[cfg(feature = "embedded-imagenet")]
     Embedded {
         name: "imagenet",

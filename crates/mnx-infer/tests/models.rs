@@ -18,6 +18,7 @@ fn names() -> Vec<String> {
 fn what_is_listed_is_what_was_built_in() {
     let expected = [
         ("cifar", cfg!(feature = "embedded-model")),
+        ("cifar-mobilenetv2", cfg!(feature = "embedded-cifar-mobilenetv2")),
         ("imagenet", cfg!(feature = "embedded-imagenet")),
         (DETECTOR, cfg!(feature = "embedded-bccd")),
     ];
@@ -109,6 +110,24 @@ fn cifar_is_the_file_and_the_default() {
     let by_name = succeed(args!["classify", "--model", "cifar", chelsea]);
     assert_eq!(by_name, succeed(args!["classify", "--weights", weights(), chelsea]));
     assert_eq!(by_name, succeed(args!["classify", chelsea]));
+}
+
+/// The two networks for the same classes stand side by side, with how often they agree.
+#[cfg(all(feature = "embedded-model", feature = "embedded-cifar-mobilenetv2"))]
+#[test]
+fn two_networks_for_cifar_are_compared() {
+    let folder = Folder::new();
+    let pictures = folder.path("pictures");
+    std::fs::create_dir_all(pictures.join("cat")).unwrap();
+    std::fs::copy(testdata("pictures/chelsea.png"), pictures.join("cat/a.png")).unwrap();
+    let subjects = args!["compare", "embedded:cifar", "embedded:cifar-mobilenetv2", "--eval", pictures];
+    let flags = args!["--iterations", "1", "--warmup", "0", "--threads", "1", "--format", "json"];
+    let report = json([&subjects[..], &flags].concat());
+    let [next, v2] = [&report["networks"][0], &report["networks"][1]];
+    assert_eq!((&next["family"], &v2["family"]), (&"mobilenext-cifar".into(), &"mobilenetv2-cifar".into()));
+    assert_eq!((&v2["parameters"], &v2["macs"]), (&408_938.into(), &15_611_136.into()), "{v2}");
+    assert_eq!((&next["top1"]["correct"], &v2["top1"]["correct"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(v2["agreement"]["same"], 1, "{v2}");
 }
 
 #[cfg(feature = "embedded-imagenet")]

@@ -106,8 +106,9 @@ impl Model {
         Ok(Model::new(opened.map_err(Failure::from)?, Origin::File { path, mmap }))
     }
 
-    /// Opens a network inside the wheel: ``"cifar"`` (MobileNeXt for the ten classes of CIFAR-10), ``"imagenet"`` (MobileNetV2
-    /// in int8 for ImageNet's thousand) or ``"bccd"`` (a detector of blood cells). ``embedded_models()`` lists them.
+    /// Opens a network inside the wheel: ``"cifar"`` (MobileNeXt for the ten classes of CIFAR-10), ``"cifar-mobilenetv2"``
+    /// (MobileNetV2 for the same), ``"imagenet"`` (MobileNetV2 in int8 for ImageNet's thousand) or ``"bccd"`` (a detector of
+    /// blood cells). ``embedded_models()`` lists them.
     #[staticmethod]
     #[pyo3(signature = (name = "cifar"))]
     fn embedded(py: Python<'_>, name: &str) -> PyResult<Model> {

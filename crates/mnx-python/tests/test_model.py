@@ -17,7 +17,7 @@ def test_what_a_model_says_of_itself(model):
 
 
 def test_networks_inside():
-    assert mobilenext.embedded_models() == ["cifar", "imagenet", "bccd"]
+    assert mobilenext.embedded_models() == ["cifar", "cifar-mobilenetv2", "imagenet", "bccd"]
     models = [mobilenext.Model.embedded(name) for name in mobilenext.embedded_models()]
     assert [(m.classes, m.arithmetic, m.is_detector) for m in models] == [
         (10, "f32", False),
@@ -111,7 +111,7 @@ def test_models_that_cannot_be_opened(tmp_path):
             mobilenext.Model.open(path)
         assert raised.value.kind == kind and isinstance(raised.value, (mobilenext.Error, builtin))
         assert "\n" not in str(raised.value)
-    with pytest.raises(mobilenext.InvalidInputError, match="expected one of cifar, imagenet, bccd, found mnist"):
+    with pytest.raises(mobilenext.InvalidInputError, match="expected one of cifar, cifar-mobilenetv2, imagenet, bccd, found mnist"):
         mobilenext.Model.embedded("mnist")
     with pytest.raises(mobilenext.InvalidFileError):
         mobilenext.Model.from_bytes(b"nothing")
