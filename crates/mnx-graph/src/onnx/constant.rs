@@ -281,20 +281,16 @@ fn raw_floats(data_type: i32, raw: &[u8]) -> Option<Result<Vec<f64>, mnx_tensor:
 
 fn raw_scalars(data_type: i32, raw: &[u8]) -> Option<Vec<Scalar>> {
     let (fours, eights) = (raw.as_chunks::<4>().0, raw.as_chunks::<8>().0);
-    Some(
-        match data_type {
-            data_type::INT64 => {
-                memory::collect(eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))), eights.len())
-            }
-            data_type::INT32 => {
-                memory::collect(fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())), fours.len())
-            }
-            data_type::BOOL => memory::collect(raw.iter().map(|&b| Scalar::Int(b.into())), raw.len()),
-            _ => {
-                let floats = raw_floats(data_type, raw)?.ok()?;
-                memory::collect(floats.iter().map(|&v| Scalar::Float(v)), floats.len())
-            }
+    let scalars = match data_type {
+        data_type::INT64 => memory::collect(eights.iter().map(|&b| Scalar::Int(i64::from_le_bytes(b))), eights.len()),
+        data_type::INT32 => {
+            memory::collect(fours.iter().map(|&b| Scalar::Int(i32::from_le_bytes(b).into())), fours.len())
         }
-        .ok()?,
-    )
+        data_type::BOOL => memory::collect(raw.iter().map(|&b| Scalar::Int(b.into())), raw.len()),
+        _ => {
+            let floats = raw_floats(data_type, raw)?.ok()?;
+            memory::collect(floats.iter().map(|&v| Scalar::Float(v)), floats.len())
+        }
+    };
+    scalars.ok()
 }
