@@ -21,6 +21,7 @@ def test_networks_inside():
     models = [mobilenext.Model.embedded(name) for name in mobilenext.embedded_models()]
     assert [(m.classes, m.arithmetic, m.is_detector) for m in models] == [
         (10, "f32", False),
+        (10, "f32", False),
         (1001, "int8", False),
         (4, "int8", True),
     ]
