@@ -32,6 +32,7 @@ mod webp;
 
 #[cfg(feature = "image")]
 pub use decode::silence_decoders;
+#[cfg(feature = "image")]
 pub use format::PictureFormat;
 pub use frame::Frame;
 pub(crate) use frame::PixelFormat;
