@@ -59,7 +59,8 @@ enum Values {
     Small(Vec<Scalar>),
 }
 
-/// Elements of a tensor of these dimensions. None if there are too many of either, also of a dimension that nothing lies along.
+/// Elements of a tensor of these dimensions. `None` if they are too many to count, if there are too many dimensions, or if a tensor
+/// without elements has a huge dimension, which loops would go along.
 pub(crate) fn elements(dims: &[usize]) -> Option<usize> {
     let count = dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))?;
     let countable = count > 0 || dims.iter().all(|&dim| dim <= LARGEST_SMALL);

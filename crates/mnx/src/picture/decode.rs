@@ -202,7 +202,7 @@ pub fn silence_decoders() {
     });
 }
 
-/// What a decoder makes. Those of others panic on some damaged data that they should refuse.
+/// What a decoder makes. Other people's decoders panic on some damaged data; that counts as a refusal.
 fn of_decoder<T>(decode: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
     DECODES.set(true);
     let decoded = panic::catch_unwind(AssertUnwindSafe(decode));

@@ -37,7 +37,8 @@ const IN_PLANES: u64 = 2;
 const PLAIN: u64 = 1;
 const FAX: std::ops::RangeInclusive<u64> = 2..=4;
 const JPEG: u64 = 7;
-/// Bytes that a strip by fax may have beside one for each pixel. The decoder's time is quadratic in what codes of no length there are.
+/// Bytes that a strip by fax may have beside one for each pixel. The decoder's time is quadratic in codes that stand
+/// for no pixels.
 const FAX_BYTES: u64 = 1024;
 
 /// Returns the file and how much memory its tiles take, or names what is not decoded.
@@ -183,7 +184,7 @@ impl Parts {
         })
     }
 
-    /// Whether the file has all of them and none of them more than it may need. Returns the memory that tiles take beside pixels.
+    /// Refuses a file that lacks some of them, or in which one has more bytes than it can need. Returns the memory that tiles take.
     fn check(&self, directory: &Directory) -> Result<u64, Refusal> {
         let (offsets, bytes) =
             if self.tiled { (tag::TILE_OFFSETS, tag::TILE_BYTES) } else { (tag::STRIP_OFFSETS, tag::STRIP_BYTES) };
@@ -200,7 +201,7 @@ impl Parts {
             if FAX.contains(&compression) && length > self.width.saturating_mul(self.height).saturating_add(FAX_BYTES) {
                 return Err(damaged("a strip of more bytes than pixels"));
             }
-            if compression == JPEG && self.is_less_than_jpeg(directory, at, length) {
+            if compression == JPEG && self.has_larger_jpeg(directory, at, length) {
                 return Err(damaged("a JPEG that is larger than its strip or tile"));
             }
             if compression != PLAIN && all > directory.bytes.len() as u64 {
@@ -214,8 +215,8 @@ impl Parts {
         Ok(tile.saturating_mul(self.across).saturating_mul(self.down).saturating_mul(2).saturating_add(tile))
     }
 
-    /// Whether the JPEG at this place claims more rows or columns than the part has.
-    fn is_less_than_jpeg(&self, directory: &Directory, at: u64, length: u64) -> bool {
+    /// Whether the JPEG at this place claims more rows or columns than a part has.
+    fn has_larger_jpeg(&self, directory: &Directory, at: u64, length: u64) -> bool {
         let end = at.saturating_add(length).min(directory.bytes.len() as u64);
         let Some(jpeg) = directory.bytes.get(at as usize..end as usize) else { return false };
         let mut at = 2;
