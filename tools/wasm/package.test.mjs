@@ -23,6 +23,8 @@ const CIFAR_INT8 = "crates/mnx-wasm/model/mobilenext-0.35-cifar10-int8.mnx";
 const BCCD = "crates/mnx-infer/model/bccd/ssdlite-mobilenext-0.35-bccd-int8.mnx";
 const CAT = "testdata/pictures/chelsea.png";
 const WIDE = ["many-channels.mnx", "many-classes.mnx", "many-repeats.mnx"];
+// A decoder panics on it. Elsewhere that is caught; here it ends the module, which then says so.
+const PANICS = ["too-many-codes.webp"];
 const CELLS = "testdata/bccd/JPEGImages/BloodImage_00031.jpg";
 
 const engines = { simd128: await load({ build: "simd128" }), scalar: await load({ build: "scalar" }) };
@@ -174,7 +176,12 @@ test("every malformed file has its one line", () => {
             assert.notEqual(kind, "Internal");
             models++;
         } else if (/\.(png|jpg|gif|webp|bmp|tif|ppm)$/.test(file)) {
-            const { message } = thrown(() => Picture.decode(bytes(), file));
+            const { kind, message } = thrown(() => Picture.decode(bytes(), file));
+            if (PANICS.includes(file)) {
+                assert.equal(kind, "Internal");
+                assert.match(message, /panicked at \S*image-webp/);
+                continue;
+            }
             const detail = expected.replace(/ \(--max-pixels N allows more\)$/, "");
             assert.equal(message, `${file}: ${detail}`);
             pictures++;
