@@ -199,7 +199,7 @@ impl<'a> Exec<'a> {
                     );
                 }
                 StepKind::Channels(pair) => {
-                    let Pair { convs: [pw, dw], plane, kernels } = &**pair;
+                    let Pair { convs: [pw, dw], plane, window, kernels } = &**pair;
                     let between = dw.reads(pixels);
                     // A panel of the pointwise layer is so many groups of the depthwise one.
                     let groups = pw.layer.lanes / dw.layer.lanes;
@@ -207,8 +207,15 @@ impl<'a> Exec<'a> {
                     let blocks = Span { start: channels.start * groups, end };
                     let strip = strip(scratch, *plane, blocks.start, between.start * pw.pixel_bytes());
                     let part = Part { scratch: scratch.wrapping_add(*kernels), ..part };
-                    self.layer(pw, Part { dst: strip, residual: None, pixels: between, ..part });
-                    self.layer(dw, Part { src: strip.read(), channels: blocks, ..part });
+                    let mut written = between.start;
+                    for pixels in dw.windows(pixels, *window) {
+                        let next = Span { start: written, end: dw.reads(pixels).end.max(written) };
+                        if !next.is_empty() {
+                            self.layer(pw, Part { dst: strip, residual: None, pixels: next, ..part });
+                        }
+                        self.layer(dw, Part { src: strip.read(), channels: blocks, pixels, ..part });
+                        written = next.end;
+                    }
                 }
                 StepKind::QuantizeInput => {
                     if let Some(layer) = self.layers.quantize() {

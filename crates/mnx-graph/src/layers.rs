@@ -1,7 +1,7 @@
 //! A model's layers, each with the kernel that suits the CPU. They are made once per session and run by every inference.
 
 use mnx_tensor::int8::{Int8Weights, Requantize};
-use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation, PackedWeights};
+use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation, PackedWeights, Tuning};
 
 use crate::int8::Values;
 use crate::{Error, Layer, Model, Network};
@@ -13,6 +13,7 @@ use crate::{Error, Layer, Model, Network};
 #[derive(Debug)]
 pub(crate) struct Layers {
     cpu: Cpu,
+    tuning: Tuning,
     layers: Vec<mnx_tensor::Layer<'static>>,
     max_pool: Option<mnx_tensor::Layer<'static>>,
     pool: Option<mnx_tensor::Layer<'static>>,
@@ -24,9 +25,12 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
+    /// Sizes are the CPU's where `tuning` has none.
+    ///
     /// # Errors
     /// [`Error::Tensor`] if a layer has no kernel, or there is no memory for its weights.
-    pub(crate) fn new(model: &Model, cpu: Cpu) -> Result<Layers, Error> {
+    pub(crate) fn new(model: &Model, cpu: Cpu, tuning: Option<Tuning>) -> Result<Layers, Error> {
+        let tuning = tuning.unwrap_or_else(|| cpu.tuning().clone());
         let (network, numbers) = (model.network(), model.numbers());
         let mut int8 = Vec::new();
         for (index, layer) in network.layers().enumerate() {
@@ -60,7 +64,8 @@ impl Layers {
         let mut layers = Vec::with_capacity(numbers.constants.len());
         for (index, layer) in network.layers().enumerate() {
             let int8 = numbers.constants[index].as_ref().and_then(|_| made.next());
-            layers.push(int8.map_or_else(|| in_f32(model, cpu, index, layer), Ok)?);
+            let layer = int8.map_or_else(|| in_f32(model, cpu, index, layer), Ok)?;
+            layers.push(layer.tuned(&tuning));
         }
         let [max_pool_int8, pool_int8, quantize] = places.map(|is_int8| if is_int8 { made.next() } else { None });
         let plain =
@@ -70,6 +75,7 @@ impl Layers {
         };
         Ok(Layers {
             cpu,
+            tuning,
             layers,
             max_pool: or_plain(max_pool_int8, max_pool)?,
             pool: or_plain(pool_int8, pool)?,
@@ -81,6 +87,10 @@ impl Layers {
 
     pub(crate) fn cpu(&self) -> Cpu {
         self.cpu
+    }
+
+    pub(crate) fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// The layer with this index in [`Network::layers`].

@@ -86,4 +86,11 @@ pub use spec::{
     BlockKind, BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, Fit, HeadKind, Interpolation, Padding,
     Preprocessing, PriorBoxes, ScoreKind, Spec, Stage, Stem, Tap, TapPoint,
 };
-pub use threads::{ThreadPool, unstable};
+pub use threads::ThreadPool;
+
+/// What is not promised: any release may change it.
+pub mod unstable {
+    pub use crate::session::tuned;
+    #[cfg(feature = "rayon")]
+    pub use crate::threads::thread_pool;
+}

@@ -6,7 +6,7 @@ mod options;
 mod stop;
 
 pub use observe::{BlockOutput, ValueOutput};
-pub use options::{MAX_THREADS, SessionOptions};
+pub use options::{MAX_THREADS, SessionOptions, tuned};
 pub use stop::Stopper;
 
 use layouts::Layouts;
@@ -66,7 +66,7 @@ impl Session {
             Some(true) => cpu.with_amx(),
             Some(false) => cpu.without_amx(),
         };
-        let layers = Layers::new(model, cpu)?;
+        let layers = Layers::new(model, cpu, options.tuning)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MOST).contains(&threads) {
             return Err(Error::Threads { most: MOST, found: threads });

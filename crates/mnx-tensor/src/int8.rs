@@ -17,7 +17,7 @@ use std::borrow::Cow;
 pub use sums::weight_sums;
 
 use crate::table::{self, Kernel};
-use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Element, Error, Layer, Operation, PANEL, Tuning, memory};
+use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Element, Error, Layer, Operation, PANEL, memory};
 
 /// Input channels that one dot product takes together.
 pub const GROUP: usize = 4;
@@ -148,7 +148,7 @@ impl Operation {
 pub struct Int8Weights<'w> {
     kernel: &'static Kernel,
     channels: [usize; 2],
-    tuning: &'static Tuning,
+    chunk_bytes: usize,
     weights: Cow<'w, [u8]>,
     /// Owns the weights if they had to be rearranged: they start on a cache line, which `weights` would not.
     rearranged: Option<AlignedBytes>,
@@ -192,7 +192,7 @@ impl<'w> Int8Weights<'w> {
         let mut made = Int8Weights {
             kernel,
             channels: [cin, cout],
-            tuning: cpu.tuning(),
+            chunk_bytes: cpu.tuning().pointwise_chunk_bytes,
             weights: Cow::Borrowed(bytemuck::cast_slice(weights)),
             rearranged: None,
             bias: AlignedBytes::try_zeroed(0)?,
@@ -261,7 +261,7 @@ impl<'w> Int8Weights<'w> {
         let bias = of_same_length(&self.bias);
         let factors = bytemuck::cast_slice(of_same_length(&self.factors));
         let int8 = Constants { factors, requantize: self.requantize, fits: self.fits };
-        Layer::int8(self.kernel, self.channels, [weights, bias], int8, self.tuning)
+        Layer::int8(self.kernel, self.channels, [weights, bias], int8, self.chunk_bytes)
     }
 }
 

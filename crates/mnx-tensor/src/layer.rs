@@ -166,7 +166,8 @@ pub struct Layer<'w> {
     pub(crate) bias: &'w [u8],
     pub(crate) clamp: Clamp,
     pub(crate) int8: int8::Constants<'w>,
-    pub(crate) tuning: &'static Tuning,
+    /// Bytes of input that a pointwise kernel goes over once per panel.
+    pub(crate) chunk_bytes: usize,
     kernel: &'static Kernel,
     /// The kernel of a pointwise layer's last panel, if that is half empty.
     half: Option<&'static Kernel>,
@@ -223,7 +224,8 @@ impl<'w> Layer<'w> {
         let half =
             if half_panel { Some(table::select(Operation::PointwiseHalf, arithmetic, element, cpu)?) } else { None };
         let int8 = int8::Constants::NONE;
-        Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning: cpu.tuning(), kernel, half })
+        let chunk_bytes = cpu.tuning().pointwise_chunk_bytes;
+        Ok(Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, chunk_bytes, kernel, half })
     }
 
     /// A layer in int8, whose parts were checked and brought into the kernel's form.
@@ -232,10 +234,16 @@ impl<'w> Layer<'w> {
         [cin, cout]: [usize; 2],
         [weights, bias]: [&'w [u8]; 2],
         int8: int8::Constants<'w>,
-        tuning: &'static Tuning,
+        chunk_bytes: usize,
     ) -> Self {
         let (operation, arithmetic, clamp) = (kernel.operation, Arithmetic::Int8, Clamp::NONE);
-        Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, tuning, kernel, half: None }
+        Layer { operation, cin, cout, arithmetic, weights, bias, clamp, int8, chunk_bytes, kernel, half: None }
+    }
+
+    /// The same layer with these sizes instead of the CPU's. They change no bit of a result.
+    #[must_use]
+    pub fn tuned(self, tuning: &Tuning) -> Self {
+        Layer { chunk_bytes: tuning.pointwise_chunk_bytes, ..self }
     }
 
     /// What it computes.

@@ -12,10 +12,18 @@ pub struct Tuning {
     /// Bytes that a unit of some channels may put between two fused layers: they should still be near when the second layer
     /// reads them. Where one panel of a plane is larger, units take some rows instead, up to `rows_bytes`.
     pub channels_bytes: usize,
+    /// Panels that a unit of some channels has at least, in f32, even where they are larger: a pointwise kernel's tile may compute
+    /// several.
+    pub min_panels: usize,
+    /// Bytes that a pointwise layer puts into such a unit's strip before the depthwise layer reads them, which then are in the L1
+    /// cache.
+    pub window_bytes: usize,
     /// Bytes that a unit of rows may put between fused layers: with what is read and written beside them they should fit
     /// into the L2 cache.
     pub rows_bytes: usize,
-    /// The same in int8, whose rows have a quarter of the bytes: a third is still more rows than in f32, and scratch stays small
+    /// The same where the first of them is a depthwise layer in f32, which reads few rows more than it writes.
+    pub depthwise_rows_bytes: usize,
+    /// `rows_bytes` in int8, whose rows have a quarter of the bytes: a third is still more rows than in f32, and scratch stays small
     /// beside the activations.
     pub int8_rows_bytes: usize,
     /// Bytes of a depthwise layer's output from which on it never exists whole: the pointwise layers before and after it are in
@@ -44,7 +52,10 @@ impl Tuning {
     pub const DEFAULT: Tuning = Tuning {
         pointwise_chunk_bytes: 192 << 10,
         channels_bytes: 48 << 10,
+        min_panels: 1,
+        window_bytes: usize::MAX,
         rows_bytes: 192 << 10,
+        depthwise_rows_bytes: 192 << 10,
         int8_rows_bytes: 64 << 10,
         // Rows of three layers would crowd such a cache.
         chain_bytes: usize::MAX,
@@ -57,5 +68,6 @@ impl Tuning {
     };
 
     /// Fits an L2 cache of 2 MiB whose L3 cache is slow.
-    pub const LARGE_L2: Tuning = Tuning { rows_bytes: 384 << 10, chain_bytes: 1_000_000, ..Tuning::DEFAULT };
+    pub const LARGE_L2: Tuning =
+        Tuning { rows_bytes: 384 << 10, depthwise_rows_bytes: 384 << 10, chain_bytes: 1_000_000, ..Tuning::DEFAULT };
 }

@@ -21,7 +21,7 @@ pub(super) struct PlanBuilder<'a> {
     padding: Padding,
     limits: &'a Limits,
     threads: usize,
-    tuning: &'static Tuning,
+    tuning: &'a Tuning,
     /// The home of every value that exists whole.
     homes: HashMap<ValueId, Home>,
     pub(super) steps: Vec<Step>,
@@ -48,7 +48,7 @@ impl<'a> PlanBuilder<'a> {
             padding,
             limits,
             threads,
-            tuning: made.cpu().tuning(),
+            tuning: made.tuning(),
             homes: HashMap::new(),
             steps: Vec::new(),
             layout: Layout::default(),
@@ -205,11 +205,15 @@ impl<'a> PlanBuilder<'a> {
 
     /// Bytes that a unit of rows may put between these layers.
     fn rows_bytes(&self, convs: &[Conv]) -> usize {
+        let of_f32 = match convs[0].layer.operation {
+            Operation::Depthwise { .. } => self.tuning.depthwise_rows_bytes,
+            _ => self.tuning.rows_bytes,
+        };
         let is_int8 = convs.iter().all(|conv| conv.layer.is_int8());
-        if is_int8 { self.tuning.int8_rows_bytes } else { self.tuning.rows_bytes }
+        if is_int8 { self.tuning.int8_rows_bytes } else { of_f32 }.max(1)
     }
 
-    fn task(&self, convs: &[Conv], channels: usize) -> Task {
+    fn task(&self, convs: &[Conv], channels: usize) -> Task<'a> {
         let Geometry { out_height: height, out_width: width, .. } = convs[convs.len() - 1].geometry;
         let macs = convs.iter().map(Conv::effort).fold(0, u64::saturating_add);
         Task { height, width, channels, macs, threads: self.threads, tuning: self.tuning }
@@ -229,7 +233,7 @@ impl<'a> PlanBuilder<'a> {
             // In int8 dense layers copy their input themselves, for each unit.
             1 if last.copies() || matches!(last.operation, Operation::Conv { .. }) => {
                 let bytes = first.copied(first.geometry.out_height)?.bytes();
-                task.by_channels(bytes.div_ceil(self.tuning.copy_bytes), last.groups())
+                task.by_channels(bytes.div_ceil(self.tuning.copy_bytes.max(1)), last.groups())
             }
             1 => task.by_size(last.operation == Operation::Pointwise && last.stride == 1),
             _ if first.layer.is_stem() => task.by_rows(parts),
@@ -267,8 +271,9 @@ impl<'a> PlanBuilder<'a> {
         let LayerRef { lanes, output, .. } = first.layer;
         let panels = first.layer.groups();
         let panel_bytes = (height * width).saturating_mul(lanes * output.element.size());
-        let group = (self.tuning.channels_bytes / panel_bytes).clamp(1, panels);
-        let rows = panel_bytes.div_ceil(self.rows_bytes(&[first, second]));
+        let least = if first.layer.is_int8() { 1 } else { self.tuning.min_panels };
+        let group = (self.tuning.channels_bytes / panel_bytes).max(least).clamp(1, panels);
+        let rows = panel_bytes.saturating_mul(group).div_ceil(self.rows_bytes(&[first, second]));
         let split = self.task(&[first, second], panels).by_channels(rows, group);
         check_units(split, &second.geometry)?;
         let mut most = (0, 0);
@@ -276,11 +281,13 @@ impl<'a> PlanBuilder<'a> {
             most = (most.0.max(panels.len()), most.1.max(first.rows(second.reads(pixels)).len()));
         }
         let strip = BlockedShape::of(output, most.0 * lanes, most.1, width)?;
+        let row_bytes = width.saturating_mul(most.0 * lanes * output.element.size() * second.layer.stride).max(1);
+        let window = (self.tuning.window_bytes / row_bytes).max(1);
         let convs = [first, second];
         let kernels = strip.bytes().next_multiple_of(LINE);
         let of_kernels = self.kernel_scratch(&convs);
         self.needs_scratch(if of_kernels > 0 { kernels.saturating_add(of_kernels) } else { strip.bytes() });
-        let pair = Pair { convs, plane: strip.plane, kernels };
+        let pair = Pair { convs, plane: strip.plane, window, kernels };
         Ok((StepKind::Channels(Box::new(pair)), split))
     }
 
@@ -387,7 +394,7 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
-    fn task_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task {
+    fn task_of(&self, (height, width): (usize, usize), channels: usize, macs: usize) -> Task<'a> {
         Task { height, width, channels, macs: macs as u64, threads: self.threads, tuning: self.tuning }
     }
 }

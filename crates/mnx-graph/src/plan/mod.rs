@@ -158,6 +158,8 @@ pub(crate) struct Pair {
     pub(crate) convs: [Conv; 2],
     /// Bytes from one block's plane of the strip to the next.
     pub(crate) plane: usize,
+    /// Rows that the depthwise layer computes before the pointwise layer goes on.
+    pub(crate) window: usize,
     /// Where the kernels' own scratch begins.
     pub(crate) kernels: usize,
 }
@@ -227,6 +229,13 @@ impl Conv {
     pub(crate) fn whole_rows(&self, pixels: Span) -> Span {
         let (rows, width) = (self.rows(pixels), self.geometry.out_width);
         Span { start: rows.start * width, end: rows.end * width }
+    }
+
+    /// These pixels, which are whole rows, in windows of so many rows.
+    pub(crate) fn windows(&self, pixels: Span, rows: usize) -> impl Iterator<Item = Span> {
+        let window = rows.saturating_mul(self.geometry.out_width).max(1);
+        let starts = (pixels.start..pixels.end).step_by(window);
+        starts.map(move |start| (start..pixels.end.min(start.saturating_add(window))).into())
     }
 
     /// Input pixels that these output pixels read, in whole rows.

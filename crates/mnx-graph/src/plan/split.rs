@@ -57,20 +57,20 @@ impl Cut {
 
 /// What is cut: a plane of `height` x `width` output pixels and groups of channels, with the multiply-adds of it all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Task {
+pub(super) struct Task<'a> {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
     pub(super) macs: u64,
     /// Threads of the session.
     pub(super) threads: usize,
-    pub(super) tuning: &'static Tuning,
+    pub(super) tuning: &'a Tuning,
 }
 
-impl Task {
+impl Task<'_> {
     /// How many threads share the work. Small tasks are not worth all of them.
     fn workers(self) -> usize {
-        usize::try_from(self.macs / self.tuning.min_unit_macs).unwrap_or(usize::MAX).clamp(1, self.threads)
+        usize::try_from(self.macs / self.tuning.min_unit_macs.max(1)).unwrap_or(usize::MAX).clamp(1, self.threads)
     }
 
     /// Cut by groups of channels if the plane is small, else by rows; where that is too little for all threads, by both.

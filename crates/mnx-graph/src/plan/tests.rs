@@ -24,7 +24,7 @@ fn plan_in(arithmetic: Arithmetic, family: &str, width: f64, size: (usize, usize
 
 /// A plan for some kind of core, or for this one.
 fn plan_for(tuned_for: Option<TunedFor>, model: &Model, size: (usize, usize), threads: usize) -> Plan {
-    let layers = Layers::new(model, Cpu::choose(None, tuned_for).unwrap()).unwrap();
+    let layers = Layers::new(model, Cpu::choose(None, tuned_for).unwrap(), None).unwrap();
     let graph = Graph::new(model.network(), model.numbers(), size);
     Plan::new(&graph, &layers, &[], model.spec().padding, &Limits::default(), threads).unwrap()
 }
@@ -150,7 +150,7 @@ fn strips_between_fused_layers_fit_the_scratch() {
                         assert_eq!(end, 0);
                     }
                     StepKind::Channels(pair) => {
-                        let Pair { convs: [pw, dw], plane, kernels } = &**pair;
+                        let Pair { convs: [pw, dw], plane, kernels, .. } = &**pair;
                         assert!(dw.reads(pixels).len() * pw.pixel_bytes() <= *plane, "{step:?}");
                         let blocks = channels.len() * pw.layer.lanes / pw.layer.output.lanes;
                         assert!(blocks * plane <= (*kernels).min(plan.scratch_bytes), "{step:?}");

@@ -1,6 +1,6 @@
 //! What can be chosen of a session.
 
-use mnx_tensor::{Isa, TunedFor};
+use mnx_tensor::{Isa, TunedFor, Tuning};
 
 use crate::ThreadPool;
 
@@ -28,6 +28,8 @@ pub struct SessionOptions {
     pub amx: Option<bool>,
     /// Where the other threads come from. `None`: a pool that all such sessions of the process share.
     pub pool: Option<ThreadPool>,
+    /// Sizes that work is cut to. `None`: the CPU's.
+    pub(crate) tuning: Option<Tuning>,
 }
 
 impl SessionOptions {
@@ -78,6 +80,12 @@ impl SessionOptions {
         self.pool = Some(pool);
         self
     }
+}
+
+/// These options, with work cut to other sizes than the CPU's. They change no bit of a result, and a size of 0 counts as 1.
+#[must_use]
+pub fn tuned(options: SessionOptions, tuning: Tuning) -> SessionOptions {
+    SessionOptions { tuning: Some(tuning), ..options }
 }
 
 impl std::fmt::Debug for SessionOptions {

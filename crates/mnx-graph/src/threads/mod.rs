@@ -11,6 +11,8 @@ use many as twin;
 #[cfg(not(feature = "rayon"))]
 use one as twin;
 
+#[cfg(feature = "rayon")]
+pub use many::thread_pool;
 pub use twin::ThreadPool;
 pub(crate) use twin::{Crew, MOST, Shares, default_threads};
 
@@ -28,9 +30,3 @@ pub(crate) trait Watch {
 }
 
 impl Watch for () {}
-
-/// What is not promised: any release may change it.
-pub mod unstable {
-    #[cfg(feature = "rayon")]
-    pub use super::many::thread_pool;
-}

@@ -36,7 +36,7 @@ pub(crate) unsafe fn pw_wide<S: Simd, const OF_THREE: usize, const OF_TWO: usize
         // SAFETY: the caller's promise.
         return unsafe { pw::<S, OF_ONE>(s, layer, part) };
     }
-    let chunk = (layer.tuning.pointwise_chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(OF_THREE);
+    let chunk = (layer.chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(OF_THREE);
     // Chunks of the same size, so that none is too small for a tile.
     let chunks = part.pixels.len().div_ceil(chunk);
     let end_of = |index: usize| part.pixels.start + part.pixels.len() * index / chunks;

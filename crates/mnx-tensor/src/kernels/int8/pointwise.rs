@@ -37,7 +37,7 @@ pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part:
     let most = match S::FORM.products {
         Products::Words => wide_pixels(layer.cin),
         _ => {
-            let pixels = layer.tuning.pointwise_chunk_bytes / layer.cin.next_multiple_of(16).max(1);
+            let pixels = layer.chunk_bytes / layer.cin.next_multiple_of(16).max(1);
             pixels.max(1).next_multiple_of(MAX)
         }
     };
