@@ -185,8 +185,6 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
             }
         }
         let to = Panels::new(layer, part);
-        for (n, sums) in sums.iter().enumerate() {
-            to.store(s, at.pixel, at.panel + n, sums);
-        }
+        to.store_all(s, at.pixel, at.panel, &sums);
     }
 }

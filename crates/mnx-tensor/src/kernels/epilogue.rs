@@ -128,6 +128,21 @@ impl Panels {
                 *sum = s.clamp16(*sum, self.clamp.lo, self.clamp.hi);
             }
         }
+        let has_second = (block + 1) * 8 < self.cout;
+        let second_to = to.wrapping_byte_add(self.dst.stride);
+        if self.residual.is_none() {
+            for (p, &sum) in sums.iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { s.store_first(to.wrapping_add((pixel + p) * 8), sum) }
+            }
+            if has_second {
+                for (p, &sum) in sums.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    unsafe { s.store_second(second_to.wrapping_add((pixel + p) * 8), sum) }
+                }
+            }
+            return;
+        }
         let (mut first, mut second) = ([s.halves(sums[0]).0; PIXELS], [s.halves(sums[0]).1; PIXELS]);
         for p in 1..PIXELS {
             (first[p], second[p]) = s.halves(sums[p]);
@@ -135,9 +150,35 @@ impl Panels {
         // SAFETY: the caller's promise.
         unsafe {
             Epilogue::new(s, Clamp::NONE, self.residual, block).store(s, &first, pixel, to);
-            if (block + 1) * 8 < self.cout {
+            if has_second {
                 let epilogue = Epilogue::new(s, Clamp::NONE, self.residual, block + 1);
-                epilogue.store(s, &second, pixel, to.wrapping_byte_add(self.dst.stride));
+                epilogue.store(s, &second, pixel, second_to);
+            }
+        }
+    }
+
+    /// The sums of neighbouring panels, from `panel` on, three at most.
+    ///
+    /// # Safety
+    /// As [`store`](Panels::store), for each of them.
+    #[inline(always)]
+    pub(super) unsafe fn store_all<S: Simd, const PIXELS: usize, const PANELS: usize>(
+        &self,
+        s: S,
+        pixel: usize,
+        panel: usize,
+        sums: &[[S::P16; PIXELS]; PANELS],
+    ) {
+        const { assert!(PANELS >= 1 && PANELS <= 3) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            // The compiler would not unroll a loop of so much, and put all sums on the stack for it.
+            self.store(s, pixel, panel, &sums[0]);
+            if PANELS > 1 {
+                self.store(s, pixel, panel + 1, &sums[1 % PANELS]);
+            }
+            if PANELS > 2 {
+                self.store(s, pixel, panel + 2, &sums[2 % PANELS]);
             }
         }
     }

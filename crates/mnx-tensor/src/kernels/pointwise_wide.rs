@@ -130,9 +130,7 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &
             w = w.wrapping_add(16);
         }
         let to = Panels::new(layer, part);
-        for (n, sums) in sums.iter().enumerate() {
-            to.store(s, at.pixel, at.panel + n, sums);
-        }
+        to.store_all(s, at.pixel, at.panel, &sums);
     }
 }
 

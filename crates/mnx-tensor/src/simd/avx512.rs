@@ -1,5 +1,6 @@
 //! x86-64 with AVX-512 F, VL, DQ and BW: thirty-two registers; a panel of 16 is one, a block of 8 half of one.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Avx2, Simd};
@@ -31,6 +32,25 @@ impl Avx512 {
 }
 
 impl super::sealed::Sealed for Avx512 {}
+
+/// Declares functions that return what they get, which the compiler does not know.
+macro_rules! changed {
+    ($($name:ident: $vector:ty),*) => {$(
+        /// The same vector.
+        ///
+        /// # Safety
+        /// The CPU has AVX-512 F.
+        #[target_feature(enable = "avx512f")]
+        #[inline]
+        fn $name(mut x: $vector) -> $vector {
+            // SAFETY: no instruction.
+            unsafe { asm!("/* {:z} */", inout(zmm_reg) x, options(pure, nomem, nostack, preserves_flags)) }
+            x
+        }
+    )*};
+}
+
+changed! { changed8: __m256, changed16: __m512 }
 
 impl Simd for Avx512 {
     const ISA: Isa = Isa::Avx512;
@@ -152,6 +172,21 @@ impl Simd for Avx512 {
     fn halves(self, x: __m512) -> (__m256, __m256) {
         // SAFETY: `self` proves AVX-512 F and DQ.
         unsafe { (_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
+    }
+
+    /// By itself: the compiler would join the halves of two vectors for one store, which takes a slot of a multiply-add unit.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: __m512) {
+        // SAFETY: `self` proves AVX-512 F; writable by the trait's contract.
+        unsafe { self.store8(to, changed8(self.halves(x).0)) }
+    }
+
+    /// Straight from the vector to memory: its way through a register takes such a slot, too. The compiler sends it there if another
+    /// branch needs the half in a register.
+    #[inline(always)]
+    unsafe fn store_second(self, to: *mut f32, x: __m512) {
+        // SAFETY: as above.
+        unsafe { self.store8(to, self.halves(changed16(x)).1) }
     }
 
     #[inline(always)]

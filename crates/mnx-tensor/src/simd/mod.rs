@@ -174,6 +174,26 @@ pub trait Simd: Copy + sealed::Sealed {
     /// Sixteen lanes of two halves: the reverse of [`halves`](Simd::halves).
     fn join(self, first: Self::C8, second: Self::C8) -> Self::P16;
 
+    /// Stores the first of the [`halves`](Simd::halves).
+    ///
+    /// # Safety
+    /// `to` is writable for eight floats.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: Self::P16) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store8(to, self.halves(x).0) }
+    }
+
+    /// Stores the second of the [`halves`](Simd::halves).
+    ///
+    /// # Safety
+    /// `to` is writable for eight floats.
+    #[inline(always)]
+    unsafe fn store_second(self, to: *mut f32, x: Self::P16) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store8(to, self.halves(x).1) }
+    }
+
     /// Stands between two weights in a tile that fills the registers. Without it the compiler would load for the second weight
     /// early, or keep an input for both, and put a sum on the stack to make room.
     #[inline(always)]
