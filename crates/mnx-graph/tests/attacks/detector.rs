@@ -102,7 +102,7 @@ fn taps_heads_and_priors() {
         spec("/detector/score", json!(1.5)) => e if field(e, "detector.score"),
         spec("/detector/iou", json!(-0.1)) => e if field(e, "detector.iou"),
         spec("/detector/top", json!(0)) => e if field(e, "detector.top"),
-        spec("/detector/top", json!(1_u64 << 40)) => Error::Limit { what, limit: 4096, .. } if what == "detector.top",
+        spec("/detector/top", json!(4_000_000_000_u64)) => Error::Limit { what, limit: 4096, .. } if what == "detector.top",
         spec("/detector/coder/size", json!(0.0)) => e if field(e, "detector.coder.size"),
         spec("/classes", json!(1)) => e if field(e, "classes"),
         // More priors than the file has numbers for.
