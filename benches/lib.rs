@@ -67,6 +67,15 @@ impl Turns {
     }
 }
 
+/// The middle one, of an even number the larger of two.
+///
+/// # Panics
+/// Where there is none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Short runs, for there are many of them, but long enough for ten iterations of so many floating-point operations.
 pub fn short(group: &mut BenchmarkGroup<WallTime>, isa: Isa, operations: u64) {
     let per_second = if isa == Isa::Scalar { 10e9 } else { 50e9 };

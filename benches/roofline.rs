@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, Turns, cpu_of, instructions, peak, shapes};
+use mnx_benches::{Shape, Turns, cpu_of, instructions, median, peak, shapes};
 use mnx_tensor::peak::copy_bandwidth;
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Arithmetic, Cpu, Isa};
@@ -57,11 +57,6 @@ impl Times {
     fn bound(self) -> f64 {
         self.peak.max(self.memory)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn figures(name: String, operations: u64, times: Times, bound: f64) -> Vec<String> {

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, Turns, cpu_of, instructions, peak, shapes};
+use mnx_benches::{Shape, Turns, cpu_of, instructions, median, peak, shapes};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Arithmetic, Cpu, Isa, TunedFor};
 
@@ -44,10 +44,6 @@ fn measure(shape: &Shape, candidates: &[Candidate], rounds: usize, turn: Duratio
             seconds.push(start.elapsed().as_secs_f64() / f64::from(runs));
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     seconds.into_iter().map(median).collect()
 }
 

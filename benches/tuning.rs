@@ -7,14 +7,14 @@
 //! ```
 //!
 //! A ratio is the median of the rounds' ratios, above 1 where the change is faster. A change that gains on one thread and loses on
-//! none belongs into the CPU's `Tuning` (`crates/mnx-tensor/src/tuning.rs`).
+//! none belongs in the CPU's `Tuning` (`crates/mnx-tensor/src/tuning.rs`).
 #![allow(missing_docs)]
 
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Turns, model, pictures};
+use mnx_benches::{Turns, median, model, pictures};
 use mnx_graph::{Model, Session, SessionOptions, unstable};
 use mnx_tensor::peak::fma_peak;
 use mnx_tensor::{Cpu, Tensor, Tuning};
@@ -78,11 +78,6 @@ fn turn(session: &mut Session, input: &Tensor, turn: Duration) -> f64 {
     start.elapsed().as_secs_f64() / f64::from(runs)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// A column of the table: of each change the median of its inferences in ms, and its ratio.
 fn column(model: &Model, threads: usize, changes: &[Change], turns: &Turns) -> (f64, Vec<[String; 2]>) {
     let (input, today) = (pictures(1), Cpu::choose(None, None).expect("a CPU").tuning());
@@ -129,7 +124,9 @@ fn main() {
     table.load_style(presets::ASCII_MARKDOWN);
     let threads = if cores == 1 { vec![1] } else { vec![1, cores] };
     let columns: Vec<_> = threads.iter().map(|&threads| column(&model, threads, &changes, &turns)).collect();
-    let titles = threads.iter().flat_map(|threads| [format!("{threads} threads, ms"), "ratio".into()]);
+    let titles = threads
+        .iter()
+        .flat_map(|threads| [format!("{threads} thread{}, ms", if *threads == 1 { "" } else { "s" }), "ratio".into()]);
     table.set_header(["what is changed".to_owned()].into_iter().chain(titles));
     let today = columns.iter().flat_map(|(ms, _)| [format!("{ms:.3}"), "1".into()]);
     table.add_row(["nothing".to_owned()].into_iter().chain(today));
