@@ -4,6 +4,7 @@
 //! registers is safe; only loads and stores are not. Methods are `#[inline(always)]` and carry no
 //! `#[target_feature]`: that stands on the kernels' entry points (see [`table`](crate::table)), into which everything is inlined.
 
+use crate::constant::unrolled;
 use crate::{Isa, half};
 
 pub mod dot;
@@ -153,16 +154,13 @@ pub trait Simd: Copy + sealed::Sealed {
         self,
         x: &[Self::Quad; PIXELS],
         w: *const f32,
-        mut acc: [Self::P16; PIXELS],
-    ) -> [Self::P16; PIXELS] {
+        acc: &mut [Self::P16; PIXELS],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let w = self.load16(w);
-            for (acc, &x) in acc.iter_mut().zip(x) {
-                *acc = self.fma16_lane::<LANE>(x, w, *acc);
-            }
+            unrolled!(p in PIXELS => acc[p] = self.fma16_lane::<LANE>(x[p], w, acc[p]));
         }
-        acc
     }
 
     /// As [`clamp8`](Simd::clamp8) in sixteen lanes, between the same bounds in all.
