@@ -3,7 +3,7 @@
 //! A kernel has a tile for every number of pixels, and all tiles are one function. The compiler spends the more time on a loop the more
 //! loops a function has, and it compiles tiles that nobody calls. With plain loops and matches the crate took half as long again to build.
 
-/// Repeats `$body` for each `$i` from 0 to `$n` - 1, where `$n` is a constant of at most 16: `unrolled!(p in PIXELS => …)`.
+/// Repeats `$body` for each `$i` from 0 to `$n` - 1, where `$n` is the name of a constant of at most 16: `unrolled!(p in PIXELS => …)`.
 ///
 /// Where one stands in another the numbers are listed, so that there are fewer repetitions to strike out:
 /// `unrolled!(n in 0 1 2 of PANELS => …)`, or `unrolled!(k in 0 1 2 => …)` for all of them.
@@ -26,18 +26,19 @@ macro_rules! unrolled {
     };
 }
 
-/// Calls the instance of a function whose last parameter is `$count`, a number from `$least` to `$most` (at most 16), both constants:
-/// `sized!(count in 1 to MAX, tile::<S, STRIDE>(s, part))`. Each instance exists once, and only those.
+/// Calls the instance of a function whose last parameter is `$count`, from `$least` to `$most` (at most 16), both constants; any other count
+/// calls that of `$most`: `sized!(count in 1 to MAX, tile::<S, STRIDE>(s, part))`. Each instance exists once, and only those.
 macro_rules! sized {
     ($count:tt in $least:tt to $most:tt, $tile:ident::<$($parameter:tt),+>$arguments:tt) => {
         sized!(@ $count, $least, $most, $tile, [$($parameter),+], $arguments, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $count:tt, $least:tt, $most:tt, $tile:ident, $parameters:tt, $arguments:tt, $($size:literal)+) => {
+    (@ $count:tt, $least:tt, $most:tt, $tile:ident, $parameters:tt, $arguments:tt, $($size:literal)+) => {{
+        const { assert!($most <= 16) };
         match $count {
             $($size if const { $least <= $size && $size < $most } => sized!(@call $tile, $parameters, $size, $arguments),)+
             _ => sized!(@call $tile, $parameters, { $most }, $arguments),
         }
-    };
+    }};
     (@call $tile:ident, [$($parameter:tt),+], $size:tt, ($($argument:expr),*)) => {
         $tile::<$($parameter,)+ $size>($($argument),*)
     };

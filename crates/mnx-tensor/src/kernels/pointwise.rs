@@ -69,7 +69,7 @@ trait Lanes<S: Simd> {
     /// # Safety
     /// A panel's row is readable.
     unsafe fn load(s: S, from: *const f32) -> Self::Vector;
-    /// `x[p][LANE] · w + acc[p]` of each pixel `p`.
+    /// Adds `x[p][LANE] · w` to `acc[p]` of each pixel `p`.
     ///
     /// # Safety
     /// As [`Simd::fma16_row`].

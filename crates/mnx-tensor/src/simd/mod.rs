@@ -145,7 +145,7 @@ pub trait Simd: Copy + sealed::Sealed {
     /// As [`fma16_lane`](Simd::fma16_lane).
     unsafe fn fma8_lane<const LANE: usize>(self, x: Self::Quad, w: Self::C8, acc: Self::C8) -> Self::C8;
 
-    /// [`fma16_lane`](Simd::fma16_lane) of several pixels with one row of weights: `x[p][LANE] · w + acc[p]`.
+    /// [`fma16_lane`](Simd::fma16_lane) of several pixels with one row of weights: adds `x[p][LANE] · w` to `acc[p]`.
     ///
     /// # Safety
     /// As [`fma16_lane`](Simd::fma16_lane), and `w` is readable for 16 floats.

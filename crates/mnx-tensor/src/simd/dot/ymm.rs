@@ -156,7 +156,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
             let [low, high]: [__m256; 2] = reals[p];
             _mm256_adds_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(low), _mm256_cvtps_epi32(high)), zero)
         };
-        // A plain loop, as below: see the head of `kernels`.
+        // A plain loop, as at stride 2 in `dot_line`: see the head of `kernels`.
         for p in (0..PIXELS).step_by(2) {
             let first = words(p);
             let second = if p + 1 < PIXELS { words(p + 1) } else { first };
