@@ -8,7 +8,6 @@
 
 use super::balanced;
 use super::epilogue::Panels;
-use crate::constant::{sized, unrolled};
 use crate::part::Geometry;
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -31,13 +30,21 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
             unsafe {
                 let window = window::<S, K, STRIDE>(s, layer, part, y, x, count);
                 prefetch::<S, K, STRIDE>(s, layer, part, y + 1, x);
+                macro_rules! of_size {
+                    ($at:ident, $panels:expr, $($size:literal)*) => {
+                        match count {
+                            $($size if MAX > $size => tile::<S, K, STRIDE, $size, $panels>(s, layer, part, window, $at),)*
+                            _ => tile::<S, K, STRIDE, MAX, $panels>(s, layer, part, window, $at),
+                        }
+                    };
+                }
                 let mut at = TileStart { pixel: y * width + x, panel: part.channels.start };
                 while PANELS > 1 && at.panel + PANELS <= part.channels.end {
-                    sized!(count in 1 to MAX, tile::<S, K, STRIDE, PANELS>(s, layer, part, window, at));
+                    of_size!(at, PANELS, 1 2 3 4 5 6 7);
                     at.panel += PANELS;
                 }
                 while at.panel < part.channels.end {
-                    sized!(count in 1 to MAX, tile::<S, K, STRIDE, 1>(s, layer, part, window, at));
+                    of_size!(at, 1, 1 2 3 4 5 6 7);
                     at.panel += 1;
                 }
             }
@@ -140,7 +147,7 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
 /// # Safety
 /// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PANELS: usize, const PIXELS: usize>(
+unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize, const PANELS: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
@@ -152,20 +159,22 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PANELS: usize
         let panel_len = layer.cin * K * K * 16;
         let mut w = layer.weights_of::<f32>(at.panel, panel_len);
         let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); PIXELS]; PANELS];
-        unrolled!(n in 0 1 2 of PANELS => if n > 0 {
-            sums[n] = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
-        });
+        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
+            *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
+        }
         for channel in 0..layer.cin {
             let mut from = window.from.add(channel * window.channel);
             for _ in 0..K {
                 for k in 0..K {
                     let mut taps = [s.load16(w.add(k * 16)); PANELS];
-                    unrolled!(n in 0 1 2 of PANELS => if n > 0 {
-                        taps[n] = s.load16(w.add(n * panel_len + k * 16));
-                    });
-                    unrolled!(p in PIXELS => unrolled!(n in 0 1 2 of PANELS => {
-                        sums[n][p] = s.fma16_splat(from.add(p * STRIDE + k), taps[n], sums[n][p]);
-                    }));
+                    for (n, taps) in taps.iter_mut().enumerate().skip(1) {
+                        *taps = s.load16(w.add(n * panel_len + k * 16));
+                    }
+                    for p in 0..PIXELS {
+                        for (sums, &taps) in sums.iter_mut().zip(&taps) {
+                            sums[p] = s.fma16_splat(from.add(p * STRIDE + k), taps, sums[p]);
+                        }
+                    }
                     // With several panels a broadcast serves all of them from a register, and two taps of a 3x3 filter may share
                     // it; those of a larger filter would keep too many.
                     if PANELS == 1 || K > 3 {

@@ -5,7 +5,6 @@ use std::arch::x86_64::*;
 
 use super::{Bounds, Dot, Interleaved, zmm};
 use crate::Isa;
-use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Avx512;
 
@@ -54,18 +53,19 @@ impl Dot for Avx512 {
         self,
         x: &[*const i16; PIXELS],
         w: *const i16,
-        sums: &mut [__m512i; PIXELS],
-    ) {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
-        unsafe {
-            unrolled!(pair in 0 1 => {
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
+        for pair in 0..2 {
+            // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
+            unsafe {
                 let w = _mm512_loadu_si512(w.add(32 * pair).cast());
-                unrolled!(p in PIXELS => {
-                    let x = _mm512_set1_epi32(x[p].add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
-                    sums[p] = keep(_mm512_add_epi32(sums[p], _mm512_madd_epi16(x, w)));
-                });
-            });
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    let x = _mm512_set1_epi32(x.add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
+                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
+                }
+            }
         }
+        sums
     }
 
     #[inline(always)]
@@ -103,18 +103,19 @@ impl Interleaved for Avx512 {
         self,
         x: *const i16,
         w: *const i16,
-        sums: &mut [__m512i; PIXELS],
-    ) {
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
         // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
         unsafe {
-            unrolled!(k in 0 1 2 => {
+            for k in 0..3 {
                 let w = _mm512_loadu_si512(w.add(64 * k).cast());
-                unrolled!(p in PIXELS => {
+                for (p, sum) in sums.iter_mut().enumerate() {
                     let x = _mm512_loadu_si512(x.add(32 * (STRIDE * p + k)).cast());
-                    sums[p] = keep(_mm512_add_epi32(sums[p], _mm512_madd_epi16(x, w)));
-                });
-            });
+                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
+                }
+            }
         }
+        sums
     }
 }
 

@@ -5,7 +5,6 @@ use std::arch::x86_64::*;
 use super::zmm::{self, QUARTERS};
 use super::{Bounds, Columns, Dot};
 use crate::Isa;
-use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX-512 (F, VL, BW, DQ) and VNNI.
@@ -81,16 +80,17 @@ impl Dot for Avx512Vnni {
         self,
         x: &[*const u8; PIXELS],
         w: *const i8,
-        sums: &mut [__m512i; PIXELS],
-    ) {
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
         // SAFETY: readable by the trait's contract; `self` proves VNNI.
         unsafe {
             let w = _mm512_loadu_si512(w.cast());
-            unrolled!(p in PIXELS => {
-                let x = _mm512_set1_epi32(x[p].add(4 * GROUP).cast::<i32>().read_unaligned());
-                sums[p] = _mm512_dpbusd_epi32(sums[p], x, w);
-            });
+            for (sum, x) in sums.iter_mut().zip(x) {
+                let x = _mm512_set1_epi32(x.add(4 * GROUP).cast::<i32>().read_unaligned());
+                *sum = _mm512_dpbusd_epi32(*sum, x, w);
+            }
         }
+        sums
     }
 
     #[inline(always)]
@@ -149,17 +149,18 @@ impl super::Interleaved for Avx512Vnni {
         self,
         x: *const u8,
         w: *const i8,
-        sums: &mut [__m512i; PIXELS],
-    ) {
+        mut sums: [__m512i; PIXELS],
+    ) -> [__m512i; PIXELS] {
         // SAFETY: readable by the trait's contract; `self` proves VNNI.
         unsafe {
-            unrolled!(k in 0 1 2 => {
+            for k in 0..3 {
                 let w = _mm512_loadu_si512(w.add(64 * k).cast());
-                unrolled!(p in PIXELS => {
+                for (p, sum) in sums.iter_mut().enumerate() {
                     let x = _mm512_loadu_si512(x.add(64 * (STRIDE * p + k)).cast());
-                    sums[p] = _mm512_dpbusd_epi32(sums[p], x, w);
-                });
-            });
+                    *sum = _mm512_dpbusd_epi32(*sum, x, w);
+                }
+            }
         }
+        sums
     }
 }
