@@ -88,11 +88,13 @@ class Arm:
         self.is_vector = bool(registers)
         self.is_store = self.is_vector and bool(re.match(r"st(r|p|ur|np|\d)", name))
         self.is_call = name in ("bl", "blr")
-        self.is_jump = bool(self.JUMP.match(name))
+        # The linker moves an instruction that an erratum of the Cortex-A53 makes dangerous into a veneer, which comes back at once.
+        to_veneer = "<e843419@" in self.text
+        self.is_jump = bool(self.JUMP.match(name)) and not to_veneer
         self.is_indirect = name == "br"
         found = re.search(r"(?:^|, )([0-9a-f]+) <", self.text) if self.is_jump else None
         self.target = int(found[1], 16) if found else None
-        self.falls_through = name not in ("b", "br", "ret", "udf", "brk")
+        self.falls_through = to_veneer or name not in ("b", "br", "ret", "udf", "brk")
         self.table = self.reads_table = None
         loaded = 2 if name in ("ldp", "ldnp") else 1
         self.written = [] if self.is_store else registers[:loaded]
