@@ -29,6 +29,7 @@ compile_error!("mnx reads its weight files in place: little-endian targets only"
 mod amx;
 mod blocked;
 mod buffer;
+mod constant;
 mod cpu;
 mod element;
 mod error;

@@ -64,7 +64,7 @@ pub(crate) fn dots<D: Dot, const PIXELS: usize>(d: D, steps: u64) -> (u64, f32) 
                         *quad = d.load_quad(x.add(p).cast());
                     }
                 }
-                sums = d.dot::<0, PIXELS>(&quads, w, sums);
+                d.dot::<0, PIXELS>(&quads, w, &mut sums);
             }
         }
         let factors = d.load_reals(ones.as_ptr());

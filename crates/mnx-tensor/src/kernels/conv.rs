@@ -12,6 +12,7 @@
 
 use super::balanced;
 use super::epilogue::Panels;
+use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -35,7 +36,7 @@ pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, co
             while at.y + 1 < rows.end {
                 for (x, count) in balanced::<PAIR>(columns) {
                     at.x = x;
-                    sized::<S, STRIDE, 2, PAIR>(s, layer, part, count, at);
+                    sized!(count in 1 to PAIR, tile::<S, STRIDE, 2>(s, layer, part, at));
                     at.index += 1;
                 }
                 at.y += 2;
@@ -43,7 +44,7 @@ pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, co
             if at.y < rows.end {
                 for (x, count) in balanced::<LONE>(columns) {
                     at.x = x;
-                    sized::<S, STRIDE, 1, LONE>(s, layer, part, count, at);
+                    sized!(count in 1 to LONE, tile::<S, STRIDE, 1>(s, layer, part, at));
                     at.index += 1;
                 }
             }
@@ -59,39 +60,6 @@ struct TileStart {
     panel: usize,
     /// Number of the tile within its panel.
     index: usize,
-}
-
-/// Calls the tile whose number of columns is a constant.
-///
-/// # Safety
-/// As [`tile`].
-#[inline(always)]
-unsafe fn sized<S: Simd, const STRIDE: usize, const ROWS: usize, const MAX: usize>(
-    s: S,
-    layer: &Layer<'_>,
-    part: &Part,
-    count: usize,
-    at: TileStart,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match count {
-            1 => tile::<S, STRIDE, ROWS, 1>(s, layer, part, at),
-            2 if MAX >= 2 => tile::<S, STRIDE, ROWS, 2>(s, layer, part, at),
-            3 if MAX >= 3 => tile::<S, STRIDE, ROWS, 3>(s, layer, part, at),
-            4 if MAX >= 4 => tile::<S, STRIDE, ROWS, 4>(s, layer, part, at),
-            5 if MAX >= 5 => tile::<S, STRIDE, ROWS, 5>(s, layer, part, at),
-            6 if MAX >= 6 => tile::<S, STRIDE, ROWS, 6>(s, layer, part, at),
-            7 if MAX >= 7 => tile::<S, STRIDE, ROWS, 7>(s, layer, part, at),
-            8 if MAX >= 8 => tile::<S, STRIDE, ROWS, 8>(s, layer, part, at),
-            9 if MAX >= 9 => tile::<S, STRIDE, ROWS, 9>(s, layer, part, at),
-            10 if MAX >= 10 => tile::<S, STRIDE, ROWS, 10>(s, layer, part, at),
-            11 if MAX >= 11 => tile::<S, STRIDE, ROWS, 11>(s, layer, part, at),
-            12 if MAX >= 12 => tile::<S, STRIDE, ROWS, 12>(s, layer, part, at),
-            13 if MAX >= 13 => tile::<S, STRIDE, ROWS, 13>(s, layer, part, at),
-            _ => tile::<S, STRIDE, ROWS, MAX>(s, layer, part, at),
-        }
-    }
 }
 
 /// `ROWS` rows (1 or 2) times `COLUMNS` columns times one panel.
@@ -130,12 +98,10 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: u
                 for _ in 0..filter_rows {
                     for k in 0..3 {
                         let taps = s.load16(w.add(k * 16));
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            for (c, sum) in sums.iter_mut().enumerate() {
-                                let x = from.add((r * STRIDE * row + c * STRIDE + k) * 8);
-                                *sum = s.fma16_splat(x, taps, *sum);
-                            }
-                        }
+                        unrolled!(r in 0 1 of ROWS => unrolled!(c in COLUMNS => {
+                            let x = from.add((r * STRIDE * row + c * STRIDE + k) * 8);
+                            sums[r][c] = s.fma16_splat(x, taps, sums[r][c]);
+                        }));
                         s.settle();
                     }
                     (from, w) = (from.wrapping_add(row * 8), w.wrapping_add(48));

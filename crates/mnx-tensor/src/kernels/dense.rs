@@ -8,6 +8,7 @@
 
 use super::balanced;
 use super::epilogue::Panels;
+use crate::constant::{sized, unrolled};
 use crate::part::Geometry;
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -30,21 +31,13 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
             unsafe {
                 let window = window::<S, K, STRIDE>(s, layer, part, y, x, count);
                 prefetch::<S, K, STRIDE>(s, layer, part, y + 1, x);
-                macro_rules! of_size {
-                    ($at:ident, $panels:expr, $($size:literal)*) => {
-                        match count {
-                            $($size if MAX > $size => tile::<S, K, STRIDE, $size, $panels>(s, layer, part, window, $at),)*
-                            _ => tile::<S, K, STRIDE, MAX, $panels>(s, layer, part, window, $at),
-                        }
-                    };
-                }
                 let mut at = TileStart { pixel: y * width + x, panel: part.channels.start };
                 while PANELS > 1 && at.panel + PANELS <= part.channels.end {
-                    of_size!(at, PANELS, 1 2 3 4 5 6 7);
+                    sized!(count in 1 to MAX, tile::<S, K, STRIDE, PANELS>(s, layer, part, window, at));
                     at.panel += PANELS;
                 }
                 while at.panel < part.channels.end {
-                    of_size!(at, 1, 1 2 3 4 5 6 7);
+                    sized!(count in 1 to MAX, tile::<S, K, STRIDE, 1>(s, layer, part, window, at));
                     at.panel += 1;
                 }
             }
@@ -147,7 +140,7 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
 /// # Safety
 /// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize, const PANELS: usize>(
+unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PANELS: usize, const PIXELS: usize>(
     s: S,
     layer: &Layer<'_>,
     part: &Part,
@@ -159,22 +152,20 @@ unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PIXELS: usize
         let panel_len = layer.cin * K * K * 16;
         let mut w = layer.weights_of::<f32>(at.panel, panel_len);
         let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); PIXELS]; PANELS];
-        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
-            *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
-        }
+        unrolled!(n in 0 1 2 of PANELS => if n > 0 {
+            sums[n] = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
+        });
         for channel in 0..layer.cin {
             let mut from = window.from.add(channel * window.channel);
             for _ in 0..K {
                 for k in 0..K {
                     let mut taps = [s.load16(w.add(k * 16)); PANELS];
-                    for (n, taps) in taps.iter_mut().enumerate().skip(1) {
-                        *taps = s.load16(w.add(n * panel_len + k * 16));
-                    }
-                    for p in 0..PIXELS {
-                        for (sums, &taps) in sums.iter_mut().zip(&taps) {
-                            sums[p] = s.fma16_splat(from.add(p * STRIDE + k), taps, sums[p]);
-                        }
-                    }
+                    unrolled!(n in 0 1 2 of PANELS => if n > 0 {
+                        taps[n] = s.load16(w.add(n * panel_len + k * 16));
+                    });
+                    unrolled!(p in PIXELS => unrolled!(n in 0 1 2 of PANELS => {
+                        sums[n][p] = s.fma16_splat(from.add(p * STRIDE + k), taps[n], sums[n][p]);
+                    }));
                     // With several panels a broadcast serves all of them from a register, and two taps of a 3x3 filter may share
                     // it; those of a larger filter would keep too many.
                     if PANELS == 1 || K > 3 {

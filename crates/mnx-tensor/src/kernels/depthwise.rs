@@ -19,6 +19,7 @@
 
 use super::epilogue::Epilogue;
 use super::{balanced, runs};
+use crate::constant::{sized, unrolled};
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -51,27 +52,6 @@ impl<S: Simd> Block<S> {
 /// As [`Layer::run`].
 #[inline(always)]
 pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
-    /// Calls the instance of `$tiles` for this size, from `$least` to `MAX`. Each instance exists once.
-    macro_rules! of_size {
-        ($size:expr, $least:expr, $tiles:ident($($arg:expr),*)) => {
-            match $size {
-                1 if MAX > 1 && $least <= 1 => $tiles::<S, STRIDE, 1>($($arg),*),
-                2 if MAX > 2 && $least <= 2 => $tiles::<S, STRIDE, 2>($($arg),*),
-                3 if MAX > 3 && $least <= 3 => $tiles::<S, STRIDE, 3>($($arg),*),
-                4 if MAX > 4 && $least <= 4 => $tiles::<S, STRIDE, 4>($($arg),*),
-                5 if MAX > 5 && $least <= 5 => $tiles::<S, STRIDE, 5>($($arg),*),
-                6 if MAX > 6 && $least <= 6 => $tiles::<S, STRIDE, 6>($($arg),*),
-                7 if MAX > 7 && $least <= 7 => $tiles::<S, STRIDE, 7>($($arg),*),
-                8 if MAX > 8 && $least <= 8 => $tiles::<S, STRIDE, 8>($($arg),*),
-                9 if MAX > 9 && $least <= 9 => $tiles::<S, STRIDE, 9>($($arg),*),
-                10 if MAX > 10 && $least <= 10 => $tiles::<S, STRIDE, 10>($($arg),*),
-                11 if MAX > 11 && $least <= 11 => $tiles::<S, STRIDE, 11>($($arg),*),
-                12 if MAX > 12 && $least <= 12 => $tiles::<S, STRIDE, 12>($($arg),*),
-                13 if MAX > 13 && $least <= 13 => $tiles::<S, STRIDE, 13>($($arg),*),
-                _ => $tiles::<S, STRIDE, MAX>($($arg),*),
-            }
-        };
-    }
     let (geometry, all_rows) = (&part.geometry, part.rows());
     let width = Span::from(0..geometry.out_width);
     let runs = runs::<MAX>(width);
@@ -90,7 +70,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
             };
             if S::KEEPS_FILTER || width.len() <= 2 * MAX {
                 for (x, size) in balanced::<MAX>(width) {
-                    of_size!(size, 1, down(s, geometry, &block, all_rows, x));
+                    sized!(size in 1 to MAX, down::<S, STRIDE>(s, geometry, &block, all_rows, x));
                 }
                 if let Some(later) = later {
                     for pixel in part.pixels.start..part.pixels.end {
@@ -104,7 +84,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
                 rows = (rows.end..all_rows.end.min(rows.end + at_once)).into();
                 for (columns, size) in runs {
                     // With three tiles or more, none has less than two thirds of the largest.
-                    of_size!(size, 2 * MAX / 3, across(s, geometry, &block, rows, columns));
+                    sized!(size in (2 * MAX / 3) to MAX, across::<S, STRIDE>(s, geometry, &block, rows, columns));
                 }
             }
         }
@@ -269,19 +249,19 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     // loaded; the pixels are the output's, whose residual has the same pixels.
     unsafe {
         let mut sums = [s.load8(block.bias); PIXELS];
-        for sum in &mut sums[1..] {
+        unrolled!(p in PIXELS => if p > 0 {
             s.reload();
-            *sum = s.load8(block.bias);
-        }
+            sums[p] = s.load8(block.bias);
+        });
         // No loop: where it is not unrolled, the filter ends up in memory.
         macro_rules! row {
             ($k:literal) => {
                 if inside.rows[$k] {
                     let taps = if let Some(filter) = filter { filter[$k] } else { block.taps(s, $k) };
-                    sums = match STRIDE {
-                        1 => row_s1(s, from, taps, inside, sums),
-                        _ => row_s2(s, from, taps, inside, sums),
-                    };
+                    match STRIDE {
+                        1 => row_s1(s, from, taps, inside, &mut sums),
+                        _ => row_s2(s, from, taps, inside, &mut sums),
+                    }
                 }
                 if filter.is_none() {
                     s.settle_quad();
@@ -307,13 +287,14 @@ unsafe fn row_s1<S: Simd, const PIXELS: usize>(
     from: *const f32,
     taps: [S::C8; 3],
     inside: Inside,
-    mut sums: [S::C8; PIXELS],
-) -> [S::C8; PIXELS] {
+    sums: &mut [S::C8; PIXELS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         if inside.first {
             sums[0] = add(s, s.load8(from), taps[0], sums[0]);
         }
+        // A plain loop: see the head of `kernels`.
         for p in 0..PIXELS {
             let input = s.load8(from.wrapping_add((p + 1) * 8));
             if p > 0 {
@@ -329,7 +310,6 @@ unsafe fn row_s1<S: Simd, const PIXELS: usize>(
             sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
         }
     }
-    sums
 }
 
 /// Adds one input row at stride 2: every second column is the last tap of one output and the first of the next.
@@ -342,27 +322,26 @@ unsafe fn row_s2<S: Simd, const PIXELS: usize>(
     from: *const f32,
     taps: [S::C8; 3],
     inside: Inside,
-    mut sums: [S::C8; PIXELS],
-) -> [S::C8; PIXELS] {
+    sums: &mut [S::C8; PIXELS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         if inside.first {
             sums[0] = add(s, s.load8(from), taps[0], sums[0]);
         }
-        for p in 0..PIXELS {
+        unrolled!(p in PIXELS => {
             sums[p] = add(s, s.load8(from.wrapping_add((2 * p + 1) * 8)), taps[1], sums[p]);
             if p + 1 < PIXELS {
                 let input = s.load8(from.wrapping_add((2 * p + 2) * 8));
                 sums[p] = add(s, input, taps[2], sums[p]);
                 sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
             }
-        }
+        });
         if inside.last {
             let input = s.load8(from.wrapping_add(2 * PIXELS * 8));
             sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
         }
     }
-    sums
 }
 
 /// One tap.

@@ -15,6 +15,7 @@
 use super::balanced;
 use super::depthwise::depthwise;
 use super::epilogue::Panels;
+use crate::constant::{sized, unrolled};
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -44,16 +45,8 @@ pub(crate) unsafe fn depthwise_wide<S: Simd, const STRIDE: usize, const MAX: usi
             bias: layer.bias_of(b, 8),
         };
         for (x, count) in balanced::<MAX>((0..part.geometry.out_width).into()) {
-            macro_rules! of_size {
-                ($($size:literal)*) => {
-                    match count {
-                        $($size if MAX > $size => down::<S, STRIDE, $size>(s, part, &pair, &to, x),)*
-                        _ => down::<S, STRIDE, MAX>(s, part, &pair, &to, x),
-                    }
-                };
-            }
             // SAFETY: the caller's promise, for two of its blocks and a tile of its columns.
-            unsafe { of_size!(1 2 3 4 5 6 7) }
+            unsafe { sized!(count in 1 to MAX, down::<S, STRIDE>(s, part, &pair, &to, x)) }
         }
     }
     for lone in [start..pairs.start, pairs.end..end] {
@@ -171,16 +164,10 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize, const ROWS: us
         ($k:literal) => {
             if $k < (ROWS - 1) * STRIDE + 3 && (top + $k).wrapping_sub(g.pad_top) < g.height {
                 // SAFETY: the row is inside; the caller's promise.
-                sums = unsafe {
-                    row::<S, STRIDE, PIXELS, ROWS, $k>(
-                        s,
-                        pair,
-                        from.wrapping_add($k * g.width * 8),
-                        filter,
-                        at.columns,
-                        sums,
-                    )
-                };
+                unsafe {
+                    let from = from.wrapping_add($k * g.width * 8);
+                    row::<S, STRIDE, PIXELS, ROWS, $k>(s, pair, from, filter, at.columns, &mut sums)
+                }
             }
         };
     }
@@ -203,8 +190,8 @@ unsafe fn row<S: Simd, const STRIDE: usize, const PIXELS: usize, const ROWS: usi
     from: *const f32,
     filter: &[[S::P16; 3]; 3],
     inside: [bool; 2],
-    mut sums: [[S::P16; PIXELS]; ROWS],
-) -> [[S::P16; PIXELS]; ROWS] {
+    sums: &mut [[S::P16; PIXELS]; ROWS],
+) {
     macro_rules! add {
         ($input:expr, $p:expr, $tap:literal) => {
             // Output row `o` reads this row with row `K - o · STRIDE` of the filter, if there is one.
@@ -222,7 +209,7 @@ unsafe fn row<S: Simd, const STRIDE: usize, const PIXELS: usize, const ROWS: usi
             let input = pair.load(s, from);
             add!(input, 0, 0);
         }
-        for p in 0..PIXELS {
+        unrolled!(p in PIXELS => {
             let input = pair.load(s, from.wrapping_add((p * STRIDE + 1) * 8));
             if STRIDE == 1 && p > 0 {
                 add!(input, p - 1, 2);
@@ -236,11 +223,10 @@ unsafe fn row<S: Simd, const STRIDE: usize, const PIXELS: usize, const ROWS: usi
                 add!(input, p, 2);
                 add!(input, p + 1, 0);
             }
-        }
+        });
         if inside[1] {
             let input = pair.load(s, from.wrapping_add(((PIXELS - 1) * STRIDE + 2) * 8));
             add!(input, PIXELS - 1, 2);
         }
     }
-    sums
 }

@@ -1,5 +1,6 @@
 //! What happens to finished sums on their way to memory: clamp, then the residual and its own clamp.
 
+use crate::constant::unrolled;
 use crate::part::{PlanesMut, Residual};
 use crate::simd::Simd;
 use crate::{Clamp, Layer, Part};
@@ -67,30 +68,24 @@ impl<S: Simd> Epilogue<S> {
         let to = to.wrapping_add(pixel * 8);
         // One branch a tile, which always goes the same way. A clamp between infinities would cost as much as a real one.
         if let Some((lo, hi)) = self.clamp {
-            for sum in &mut sums {
-                *sum = s.clamp8(*sum, lo, hi);
-            }
+            unrolled!(p in PIXELS => sums[p] = s.clamp8(sums[p], lo, hi));
         }
         if let Some(shortcut) = self.residual {
             let from = shortcut.from.wrapping_add(pixel * 8);
             // SAFETY: readable by the caller's promise.
             let total = |p: usize, sum| s.add8(sum, unsafe { s.load8(from.wrapping_add(p * 8)) });
             if shortcut.plain {
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.settle8(total(p, *sum));
-                }
+                unrolled!(p in PIXELS => sums[p] = s.settle8(total(p, sums[p])));
             } else {
                 let (lo, hi) = (s.splat8(shortcut.clamp.lo), s.splat8(shortcut.clamp.hi));
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    // Lanes past the identity keep their sum: adding 0 · shortcut would spread its NaN and Inf.
-                    *sum = s.first8(shortcut.lanes, s.clamp8(total(p, *sum), lo, hi), *sum);
-                }
+                // Lanes past the identity keep their sum: adding 0 · shortcut would spread its NaN and Inf.
+                unrolled!(p in PIXELS => {
+                    sums[p] = s.first8(shortcut.lanes, s.clamp8(total(p, sums[p]), lo, hi), sums[p]);
+                });
             }
         }
-        for (p, &sum) in sums.iter().enumerate() {
-            // SAFETY: writable by the caller's promise.
-            unsafe { s.store8(to.wrapping_add(p * 8), sum) }
-        }
+        // SAFETY: writable by the caller's promise.
+        unsafe { unrolled!(p in PIXELS => s.store8(to.wrapping_add(p * 8), sums[p])) }
     }
 }
 
@@ -124,29 +119,22 @@ impl Panels {
         let to = self.dst.block::<f32>(block);
         let mut sums = *sums;
         if self.clamp != Clamp::NONE {
-            for sum in &mut sums {
-                *sum = s.clamp16(*sum, self.clamp.lo, self.clamp.hi);
-            }
+            unrolled!(p in PIXELS => sums[p] = s.clamp16(sums[p], self.clamp.lo, self.clamp.hi));
         }
         let has_second = (block + 1) * 8 < self.cout;
         let second_to = to.wrapping_byte_add(self.dst.stride);
         if self.residual.is_none() {
-            for (p, &sum) in sums.iter().enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { s.store_first(to.wrapping_add((pixel + p) * 8), sum) }
-            }
-            if has_second {
-                for (p, &sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller's promise.
-                    unsafe { s.store_second(second_to.wrapping_add((pixel + p) * 8), sum) }
+            // SAFETY: the caller's promise.
+            unsafe {
+                unrolled!(p in PIXELS => s.store_first(to.wrapping_add((pixel + p) * 8), sums[p]));
+                if has_second {
+                    unrolled!(p in PIXELS => s.store_second(second_to.wrapping_add((pixel + p) * 8), sums[p]));
                 }
             }
             return;
         }
         let (mut first, mut second) = ([s.halves(sums[0]).0; PIXELS], [s.halves(sums[0]).1; PIXELS]);
-        for p in 1..PIXELS {
-            (first[p], second[p]) = s.halves(sums[p]);
-        }
+        unrolled!(p in PIXELS => (first[p], second[p]) = s.halves(sums[p]));
         // SAFETY: the caller's promise.
         unsafe {
             Epilogue::new(s, Clamp::NONE, self.residual, block).store(s, &first, pixel, to);

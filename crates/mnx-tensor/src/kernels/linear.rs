@@ -2,6 +2,7 @@
 //! from, so several panels are read at a time, each with a prefetch ahead of it. Weights of 16 bits are widened in registers.
 
 use super::balanced;
+use crate::constant::{sized, unrolled};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
 use crate::simd::Simd;
@@ -95,14 +96,7 @@ pub(crate) unsafe fn linear<S: Simd, W: Stored<S>, const ROWS: usize, const PANE
         }
         for panel in panel..panels.end {
             for (row, count) in balanced::<ROWS>(rows) {
-                match count {
-                    1 => tall::<S, W, 1>(s, layer, part, row, panel),
-                    2 => tall::<S, W, 2>(s, layer, part, row, panel),
-                    3 => tall::<S, W, 3>(s, layer, part, row, panel),
-                    4 => tall::<S, W, 4>(s, layer, part, row, panel),
-                    5 if ROWS >= 5 => tall::<S, W, 5>(s, layer, part, row, panel),
-                    _ => tall::<S, W, ROWS>(s, layer, part, row, panel),
-                }
+                sized!(count in 1 to ROWS, tall::<S, W>(s, layer, part, row, panel))
             }
         }
     }
@@ -120,19 +114,17 @@ unsafe fn wide<S: Simd, W: Stored<S>, const PANELS: usize>(s: S, layer: &Layer<'
         let x = part.src.block::<f32>(row);
         let (w, bias) = (layer.weights_of::<W::Element>(panel, cin * 16), layer.bias_of::<f32>(0, 16));
         let mut sums = [s.load16(bias.add(panel * 16)); PANELS];
-        for (n, sum) in sums.iter_mut().enumerate().skip(1) {
-            *sum = s.load16(bias.add((panel + n) * 16));
-        }
+        unrolled!(n in 0 1 2 3 of PANELS => if n > 0 {
+            sums[n] = s.load16(bias.add((panel + n) * 16));
+        });
         for k in 0..cin {
-            for (n, sum) in sums.iter_mut().enumerate() {
+            unrolled!(n in 0 1 2 3 of PANELS => {
                 let at = w.add((n * cin + k) * 16);
                 s.prefetch(at.wrapping_byte_add(AHEAD).cast());
-                *sum = s.fma16_splat(x.add(k), W::load16(s, at), *sum);
-            }
+                sums[n] = s.fma16_splat(x.add(k), W::load16(s, at), sums[n]);
+            });
         }
-        for (n, &sum) in sums.iter().enumerate() {
-            store(s, layer, part, row, (panel + n) * 16, sum);
-        }
+        unrolled!(n in 0 1 2 3 of PANELS => store(s, layer, part, row, (panel + n) * 16, sums[n]));
     }
 }
 
@@ -158,13 +150,9 @@ unsafe fn tall<S: Simd, W: Stored<S>, const ROWS: usize>(
             let at = w.add(k * 16);
             s.prefetch(at.wrapping_byte_add(AHEAD).cast());
             let weights = W::load16(s, at);
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.fma16_splat(x.add(r * stride + k), weights, *sum);
-            }
+            unrolled!(r in ROWS => sums[r] = s.fma16_splat(x.add(r * stride + k), weights, sums[r]));
         }
-        for (r, sum) in sums.into_iter().enumerate() {
-            store(s, layer, part, row + r, panel * 16, sum);
-        }
+        unrolled!(r in ROWS => store(s, layer, part, row + r, panel * 16, sums[r]));
     }
 }
 

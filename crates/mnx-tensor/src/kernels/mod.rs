@@ -1,7 +1,8 @@
 //! The kernels, each written once over [`Simd`](crate::simd::Simd). Only the entry points in [`table`](crate::table) call them.
 //!
 //! No vectors in `array::map`, `array::from_fn` and the like: they are not always inlined, and a call passes vectors
-//! through memory. Plain loops over arrays of constant length stay in registers.
+//! through memory. Loops over a tile's pixels are [`unrolled`](crate::constant); where a kernel has a plain one, the compiler keeps more
+//! in registers with it (tools/check_kernels).
 
 mod conv;
 mod dense;

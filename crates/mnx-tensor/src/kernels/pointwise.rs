@@ -13,6 +13,7 @@
 
 use super::balanced;
 use super::epilogue::Panels;
+use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -55,7 +56,7 @@ unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<
             for (index, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
                 let place = TileStart { pixel, panel, ahead: next.wrapping_add(index % 4 * (layer.cin / 4) * 16) };
                 // SAFETY: the caller's promise.
-                unsafe { sized::<S, L, MAX>(s, layer, part, count, place) }
+                unsafe { sized!(count in 1 to MAX, tile::<S, L>(s, layer, part, place)) }
             }
         }
         start = pixels.end;
@@ -68,7 +69,7 @@ trait Lanes<S: Simd> {
     /// # Safety
     /// A panel's row is readable.
     unsafe fn load(s: S, from: *const f32) -> Self::Vector;
-    /// `x[p][LANE] · w + acc[p]` of each pixel `p`.
+    /// Adds `x[p][LANE] · w` to `acc[p]` of each pixel `p`.
     ///
     /// # Safety
     /// As [`Simd::fma16_row`].
@@ -76,8 +77,8 @@ trait Lanes<S: Simd> {
         s: S,
         x: &[S::Quad; PIXELS],
         w: *const f32,
-        acc: [Self::Vector; PIXELS],
-    ) -> [Self::Vector; PIXELS];
+        acc: &mut [Self::Vector; PIXELS],
+    );
     /// # Safety
     /// `x` is readable.
     unsafe fn fma_splat(s: S, x: *const f32, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
@@ -103,8 +104,8 @@ impl<S: Simd> Lanes<S> for Whole {
         s: S,
         x: &[S::Quad; PIXELS],
         w: *const f32,
-        acc: [S::P16; PIXELS],
-    ) -> [S::P16; PIXELS] {
+        acc: &mut [S::P16; PIXELS],
+    ) {
         // SAFETY: the caller's promise.
         unsafe { s.fma16_row::<LANE, PIXELS>(x, w, acc) }
     }
@@ -139,16 +140,13 @@ impl<S: Simd> Lanes<S> for Half {
         s: S,
         x: &[S::Quad; PIXELS],
         w: *const f32,
-        mut acc: [S::C8; PIXELS],
-    ) -> [S::C8; PIXELS] {
+        acc: &mut [S::C8; PIXELS],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let w = s.load8(w);
-            for (acc, &x) in acc.iter_mut().zip(x) {
-                *acc = s.fma8_lane::<LANE>(x, w, *acc);
-            }
+            unrolled!(p in PIXELS => acc[p] = s.fma8_lane::<LANE>(x[p], w, acc[p]));
         }
-        acc
     }
 
     #[inline(always)]
@@ -173,37 +171,6 @@ struct TileStart {
     ahead: *const f32,
 }
 
-/// Calls the tile whose number of pixels is a constant.
-///
-/// # Safety
-/// As [`tile`].
-#[inline(always)]
-unsafe fn sized<S: Simd, L: Lanes<S>, const MAX: usize>(
-    s: S,
-    layer: &Layer<'_>,
-    part: &Part,
-    count: usize,
-    at: TileStart,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match count {
-            1 => tile::<S, L, 1>(s, layer, part, at),
-            2 => tile::<S, L, 2>(s, layer, part, at),
-            3 => tile::<S, L, 3>(s, layer, part, at),
-            4 => tile::<S, L, 4>(s, layer, part, at),
-            5 if MAX >= 5 => tile::<S, L, 5>(s, layer, part, at),
-            6 if MAX >= 6 => tile::<S, L, 6>(s, layer, part, at),
-            7 if MAX >= 7 => tile::<S, L, 7>(s, layer, part, at),
-            8 if MAX >= 8 => tile::<S, L, 8>(s, layer, part, at),
-            9 if MAX >= 9 => tile::<S, L, 9>(s, layer, part, at),
-            10 if MAX >= 10 => tile::<S, L, 10>(s, layer, part, at),
-            11 if MAX >= 11 => tile::<S, L, 11>(s, layer, part, at),
-            _ => tile::<S, L, MAX>(s, layer, part, at),
-        }
-    }
-}
-
 /// `PIXELS` pixels times one panel, or the half of it that is there.
 ///
 /// # Safety
@@ -216,32 +183,30 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
         let mut w = layer.weights_of::<f32>(at.panel, cin * 16);
         let bias = layer.bias_of::<f32>(at.panel, 16);
         let mut sums = [L::load(s, bias); PIXELS];
-        for sum in &mut sums[1..] {
+        unrolled!(p in PIXELS => if p > 0 {
             s.reload();
-            *sum = L::load(s, bias);
-        }
+            sums[p] = L::load(s, bias);
+        });
         let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
         let to = Panels::new(layer, part);
-        let in_halves = S::ENDS_IN_HALVES && PIXELS > HALF && cin.is_multiple_of(8) && cin > 0;
+        let in_halves = const { S::ENDS_IN_HALVES && PIXELS > HALF } && cin.is_multiple_of(8) && cin > 0;
         for _ in 0..cin / 8 - usize::from(in_halves) {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
-            sums = quad::<S, L, PIXELS>(s, x, w, sums);
-            sums = quad::<S, L, PIXELS>(s, x.add(4), w.add(64), sums);
+            quad::<S, L, PIXELS>(s, x, w, &mut sums);
+            quad::<S, L, PIXELS>(s, x.add(4), w.add(64), &mut sums);
             (x, w, ahead) = (x.wrapping_byte_add(part.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
         }
-        if in_halves {
+        if const { S::ENDS_IN_HALVES && PIXELS > HALF } && in_halves {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
-            sums = quad::<S, L, PIXELS>(s, x, w, sums);
+            quad::<S, L, PIXELS>(s, x, w, &mut sums);
             return halves::<S, L, PIXELS>(s, x.add(4), w.add(64), &to, at, &sums);
         }
         for k in 0..cin % 8 {
             let weights = L::load(s, w.add(k * 16));
-            for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = L::fma_splat(s, x.add(p * 8 + k), weights, *sum);
-            }
+            unrolled!(p in PIXELS => sums[p] = L::fma_splat(s, x.add(p * 8 + k), weights, sums[p]));
         }
         L::store(s, &to, at, &sums);
     }
@@ -264,7 +229,7 @@ unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     unsafe {
         half::<S, L, HALF>(s, x, w, to, at, sums);
         let (x, at, sums) = (x.add(HALF * 8), TileStart { pixel: at.pixel + HALF, ..at }, &sums[HALF.min(PIXELS)..]);
-        match PIXELS.saturating_sub(HALF) {
+        match const { PIXELS.saturating_sub(HALF) } {
             1 => half::<S, L, 1>(s, x, w, to, at, sums),
             2 => half::<S, L, 2>(s, x, w, to, at, sums),
             3 => half::<S, L, 3>(s, x, w, to, at, sums),
@@ -289,10 +254,10 @@ unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     sums: &[L::Vector],
 ) {
     let mut half = [sums[0]; PIXELS];
-    half.copy_from_slice(&sums[..PIXELS]);
+    unrolled!(p in PIXELS => half[p] = sums[p]);
     // SAFETY: the caller's promise.
     unsafe {
-        half = quad::<S, L, PIXELS>(s, x, w, half);
+        quad::<S, L, PIXELS>(s, x, w, &mut half);
         L::store(s, to, at, &half);
     }
 }
@@ -306,19 +271,16 @@ unsafe fn quad<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
     x: *const f32,
     w: *const f32,
-    mut sums: [L::Vector; PIXELS],
-) -> [L::Vector; PIXELS] {
+    sums: &mut [L::Vector; PIXELS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut quads = [s.load_quad(x); PIXELS];
-        for (p, quad) in quads.iter_mut().enumerate().skip(1) {
-            *quad = s.load_quad(x.add(p * 8));
-        }
-        sums = L::fma_row::<0, PIXELS>(s, &quads, w, sums);
-        sums = L::fma_row::<1, PIXELS>(s, &quads, w.add(16), sums);
-        sums = L::fma_row::<2, PIXELS>(s, &quads, w.add(32), sums);
-        sums = L::fma_row::<3, PIXELS>(s, &quads, w.add(48), sums);
+        unrolled!(p in PIXELS => quads[p] = s.load_quad(x.add(p * 8)));
+        L::fma_row::<0, PIXELS>(s, &quads, w, sums);
+        L::fma_row::<1, PIXELS>(s, &quads, w.add(16), sums);
+        L::fma_row::<2, PIXELS>(s, &quads, w.add(32), sums);
+        L::fma_row::<3, PIXELS>(s, &quads, w.add(48), sums);
         s.settle_quad();
     }
-    sums
 }

@@ -14,6 +14,7 @@
 use super::balanced;
 use super::epilogue::Panels;
 use super::pointwise::pw;
+use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
 use crate::{Layer, Part};
@@ -71,18 +72,10 @@ unsafe fn tiles<S: Simd, const MAX: usize, const PANELS: usize>(
     pixels: Span,
     panel: usize,
 ) {
-    macro_rules! of_size {
-        ($count:ident, $at:ident, $($size:literal)*) => {
-            match $count {
-                $($size if MAX > $size => tile::<S, $size, PANELS>(s, layer, part, $at),)*
-                _ => tile::<S, MAX, PANELS>(s, layer, part, $at),
-            }
-        };
-    }
     for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
         let at = TileStart { pixel, panel, turn };
         // SAFETY: the caller's promise.
-        unsafe { of_size!(count, at, 4 5 6 7 8 9 10 11 12 13) }
+        unsafe { sized!(count in FEWEST to MAX, tile::<S, PANELS>(s, layer, part, at)) }
     }
 }
 
@@ -101,32 +94,33 @@ struct TileStart {
 /// # Safety
 /// As [`Layer::run`], for pixels and panels that are part of it.
 #[inline(always)]
-unsafe fn tile<S: Simd, const PIXELS: usize, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
+unsafe fn tile<S: Simd, const PANELS: usize, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
     let cin = layer.cin;
     let panel_len = cin * 16;
     // SAFETY: pixels and panels are inside by the caller's promise.
     unsafe {
         let mut w = layer.weights_of::<f32>(at.panel, panel_len);
         let mut sums = [[s.load16(layer.bias_of(at.panel, 16)); PIXELS]; PANELS];
-        for (n, sums) in sums.iter_mut().enumerate().skip(1) {
-            *sums = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
-        }
+        unrolled!(n in 0 1 2 of PANELS => if n > 0 {
+            sums[n] = [s.load16(layer.bias_of(at.panel + n, 16)); PIXELS];
+        });
         let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
         // Each tile prefetches a quarter of the next group's weights.
         let mut ahead = w.wrapping_add(PANELS * panel_len + at.turn % 4 * (cin / 4) * 16);
         for _ in 0..cin / 8 {
-            for n in 0..PANELS {
+            unrolled!(n in 0 1 2 of PANELS => {
                 s.prefetch(ahead.wrapping_add(n * panel_len));
                 s.prefetch(ahead.wrapping_add(n * panel_len + 16));
-            }
+            });
+            // A loop: of the largest tile the compiler leaves one, since eight channels of it would put sums on the stack.
             for lane in 0..8 {
-                sums = channel::<S, PIXELS, PANELS>(s, x.add(lane), w, panel_len, sums);
+                channel(s, x.add(lane), w, panel_len, &mut sums);
                 w = w.wrapping_add(16);
             }
             (x, ahead) = (x.wrapping_byte_add(part.src.stride), ahead.wrapping_add(32));
         }
         for lane in 0..cin % 8 {
-            sums = channel::<S, PIXELS, PANELS>(s, x.add(lane), w, panel_len, sums);
+            channel(s, x.add(lane), w, panel_len, &mut sums);
             w = w.wrapping_add(16);
         }
         let to = Panels::new(layer, part);
@@ -144,20 +138,17 @@ unsafe fn channel<S: Simd, const PIXELS: usize, const PANELS: usize>(
     x: *const f32,
     w: *const f32,
     panel_len: usize,
-    mut sums: [[S::P16; PIXELS]; PANELS],
-) -> [[S::P16; PIXELS]; PANELS] {
+    sums: &mut [[S::P16; PIXELS]; PANELS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut weights = [s.load16(w); PANELS];
-        for (n, weights) in weights.iter_mut().enumerate().skip(1) {
-            *weights = s.load16(w.wrapping_add(n * panel_len));
-        }
-        for p in 0..PIXELS {
-            for (sums, &weights) in sums.iter_mut().zip(&weights) {
-                // The same broadcast for every panel: the compiler loads it once.
-                sums[p] = s.fma16_splat(x.add(p * 8), weights, sums[p]);
-            }
-        }
+        unrolled!(n in 0 1 2 of PANELS => if n > 0 {
+            weights[n] = s.load16(w.wrapping_add(n * panel_len));
+        });
+        // The same broadcast for every panel: the compiler loads it once.
+        unrolled!(p in PIXELS => unrolled!(n in 0 1 2 of PANELS => {
+            sums[n][p] = s.fma16_splat(x.add(p * 8), weights[n], sums[n][p]);
+        }));
     }
-    sums
 }

@@ -4,6 +4,7 @@
 //! registers is safe; only loads and stores are not. Methods are `#[inline(always)]` and carry no
 //! `#[target_feature]`: that stands on the kernels' entry points (see [`table`](crate::table)), into which everything is inlined.
 
+use crate::constant::unrolled;
 use crate::{Isa, half};
 
 pub mod dot;
@@ -144,7 +145,7 @@ pub trait Simd: Copy + sealed::Sealed {
     /// As [`fma16_lane`](Simd::fma16_lane).
     unsafe fn fma8_lane<const LANE: usize>(self, x: Self::Quad, w: Self::C8, acc: Self::C8) -> Self::C8;
 
-    /// [`fma16_lane`](Simd::fma16_lane) of several pixels with one row of weights: `x[p][LANE] · w + acc[p]`.
+    /// [`fma16_lane`](Simd::fma16_lane) of several pixels with one row of weights: adds `x[p][LANE] · w` to `acc[p]`.
     ///
     /// # Safety
     /// As [`fma16_lane`](Simd::fma16_lane), and `w` is readable for 16 floats.
@@ -153,16 +154,13 @@ pub trait Simd: Copy + sealed::Sealed {
         self,
         x: &[Self::Quad; PIXELS],
         w: *const f32,
-        mut acc: [Self::P16; PIXELS],
-    ) -> [Self::P16; PIXELS] {
+        acc: &mut [Self::P16; PIXELS],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let w = self.load16(w);
-            for (acc, &x) in acc.iter_mut().zip(x) {
-                *acc = self.fma16_lane::<LANE>(x, w, *acc);
-            }
+            unrolled!(p in PIXELS => acc[p] = self.fma16_lane::<LANE>(x[p], w, acc[p]));
         }
-        acc
     }
 
     /// As [`clamp8`](Simd::clamp8) in sixteen lanes, between the same bounds in all.

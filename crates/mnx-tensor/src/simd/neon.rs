@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 
 use super::Simd;
 use crate::Isa;
+use crate::constant::unrolled;
 
 /// Proof that the CPU has Advanced SIMD.
 #[derive(Clone, Copy, Debug)]
@@ -156,10 +157,8 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn fma16(self, x: [float32x4_t; 4], w: [float32x4_t; 4], mut acc: [float32x4_t; 4]) -> [float32x4_t; 4] {
-        for i in 0..4 {
-            // SAFETY: `self` proves Advanced SIMD.
-            acc[i] = unsafe { vfmaq_f32(acc[i], x[i], w[i]) };
-        }
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { unrolled!(i in 0 1 2 3 => acc[i] = vfmaq_f32(acc[i], x[i], w[i])) }
         acc
     }
 
@@ -167,10 +166,8 @@ impl Simd for Neon {
     unsafe fn fma16_splat(self, x: *const f32, w: [float32x4_t; 4], mut acc: [float32x4_t; 4]) -> [float32x4_t; 4] {
         // SAFETY: readable by the trait's contract.
         let x = unsafe { *x };
-        for i in 0..4 {
-            // SAFETY: `self` proves Advanced SIMD.
-            acc[i] = unsafe { vfmaq_n_f32(acc[i], w[i], x) };
-        }
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { unrolled!(i in 0 1 2 3 => acc[i] = vfmaq_n_f32(acc[i], w[i], x)) }
         acc
     }
 
@@ -187,9 +184,7 @@ impl Simd for Neon {
         w: [float32x4_t; 4],
         mut acc: [float32x4_t; 4],
     ) -> [float32x4_t; 4] {
-        for i in 0..4 {
-            acc[i] = self.fma_lane::<LANE>(x, w[i], acc[i]);
-        }
+        unrolled!(i in 0 1 2 3 => acc[i] = self.fma_lane::<LANE>(x, w[i], acc[i]));
         acc
     }
 
@@ -209,20 +204,18 @@ impl Simd for Neon {
         self,
         x: &[float32x4_t; PIXELS],
         w: *const f32,
-        mut acc: [[float32x4_t; 4]; PIXELS],
-    ) -> [[float32x4_t; 4]; PIXELS] {
-        for half in [0, 2] {
+        acc: &mut [[float32x4_t; 4]; PIXELS],
+    ) {
+        unrolled!(half in 0 1 => {
             // SAFETY: readable by the trait's contract.
-            let weights = unsafe { self.load8(w.add(half * 4)) };
-            for (sums, &x) in acc.iter_mut().zip(x) {
-                sums[half] = self.fma_lane::<LANE>(x, weights[0], sums[half]);
-                sums[half + 1] = self.fma_lane::<LANE>(x, weights[1], sums[half + 1]);
-            }
-            for sums in &mut acc {
-                [sums[half], sums[half + 1]] = self.settle8([sums[half], sums[half + 1]]);
-            }
-        }
-        acc
+            let weights = unsafe { self.load8(w.add(half * 8)) };
+            let (low, high) = (2 * half, 2 * half + 1);
+            unrolled!(p in PIXELS => {
+                acc[p][low] = self.fma_lane::<LANE>(x[p], weights[0], acc[p][low]);
+                acc[p][high] = self.fma_lane::<LANE>(x[p], weights[1], acc[p][high]);
+            });
+            unrolled!(p in PIXELS => [acc[p][low], acc[p][high]] = self.settle8([acc[p][low], acc[p][high]]));
+        });
     }
 
     #[inline(always)]

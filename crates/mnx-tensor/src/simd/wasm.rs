@@ -4,6 +4,7 @@ use std::arch::wasm32::*;
 
 use super::Simd;
 use crate::Isa;
+use crate::constant::unrolled;
 
 /// Proof that the module may use simd128. There is no detection: an engine without simd128 refuses the whole module.
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +120,7 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     fn fma16(self, x: [v128; 4], w: [v128; 4], mut acc: [v128; 4]) -> [v128; 4] {
-        for i in 0..4 {
-            acc[i] = mul_add(x[i], w[i], acc[i]);
-        }
+        unrolled!(i in 0 1 2 3 => acc[i] = mul_add(x[i], w[i], acc[i]));
         acc
     }
 
@@ -129,7 +128,7 @@ impl Simd for Simd128 {
     unsafe fn fma16_splat(self, x: *const f32, w: [v128; 4], acc: [v128; 4]) -> [v128; 4] {
         // SAFETY: readable by the trait's contract.
         let x = unsafe { v128_load32_splat(x.cast()) };
-        self.fma16([x; 4], w, acc)
+        self.fma16([x, x, x, x], w, acc)
     }
 
     #[inline(always)]
@@ -147,7 +146,7 @@ impl Simd for Simd128 {
     unsafe fn fma8_lane<const LANE: usize>(self, x: *const f32, w: [v128; 2], acc: [v128; 2]) -> [v128; 2] {
         // SAFETY: readable for 4 floats by the trait's contract.
         let x = unsafe { v128_load32_splat(x.add(LANE).cast()) };
-        self.fma8([x; 2], w, acc)
+        self.fma8([x, x], w, acc)
     }
 
     #[inline(always)]

@@ -10,9 +10,10 @@
 //!
 //! Of a row of ResNet's layers the copy is less than 1 % of the work.
 
+use super::ROW;
 use super::epilogue::Epilogue;
 use super::pointwise::widen;
-use super::{ROW, sized};
+use crate::constant::{sized, unrolled};
 use crate::int8::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
@@ -63,7 +64,7 @@ unsafe fn windows<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES:
             for panel in part.channels.start..part.channels.end {
                 let epilogue = Epilogue::new(s, layer, part, panel);
                 for (x, count) in balanced::<MAX>(columns) {
-                    sized!(count, MAX, tile::<S, KERNEL, STRIDE, LANES>(s, layer, part, panel, (y, x), &epilogue))
+                    sized!(count in 1 to MAX, tile::<S, KERNEL, STRIDE, LANES>(s, layer, part, panel, (y, x), &epilogue))
                 }
             }
         }
@@ -154,19 +155,17 @@ unsafe fn tile<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES: us
                     let from = block.add((ky * columns + kx) * LANES);
                     let w = w.add((ky * KERNEL + kx) * ROW);
                     let mut quads = [load::<S, LANES>(s, from); COLUMNS];
-                    for (c, quad) in quads.iter_mut().enumerate().skip(1) {
-                        *quad = load::<S, LANES>(s, from.add(c * STRIDE * LANES));
-                    }
-                    sums = s.dot::<0, COLUMNS>(&quads, w, sums);
+                    unrolled!(c in COLUMNS => quads[c] = load::<S, LANES>(s, from.add(c * STRIDE * LANES)));
+                    s.dot::<0, COLUMNS>(&quads, w, &mut sums);
                     if LANES == 16 {
                         if here > 1 {
-                            sums = s.dot::<1, COLUMNS>(&quads, w.add(taps * ROW), sums);
+                            s.dot::<1, COLUMNS>(&quads, w.add(taps * ROW), &mut sums);
                         }
                         if here > 2 {
-                            sums = s.dot::<2, COLUMNS>(&quads, w.add(2 * taps * ROW), sums);
+                            s.dot::<2, COLUMNS>(&quads, w.add(2 * taps * ROW), &mut sums);
                         }
                         if here > 3 {
-                            sums = s.dot::<3, COLUMNS>(&quads, w.add(3 * taps * ROW), sums);
+                            s.dot::<3, COLUMNS>(&quads, w.add(3 * taps * ROW), &mut sums);
                         }
                     }
                 }

@@ -13,7 +13,7 @@
 
 use super::depthwise_rows::ROW;
 use super::epilogue::Epilogue;
-use super::sized;
+use crate::constant::{sized, unrolled};
 use crate::int8::TAPS;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
@@ -51,9 +51,9 @@ pub(crate) unsafe fn depthwise<S: Columns, const STRIDE: usize, const MAX: usize
                 for (x, count) in balanced::<MAX>(Span::from(0..width)) {
                     let at = Tile { w, bias, rows, outside: &outside, y, x };
                     if pair {
-                        sized!(count, MAX, tile::<S, STRIDE, 2>(s, part, &at, &epilogue))
+                        sized!(count in 1 to MAX, tile::<S, STRIDE, 2>(s, part, &at, &epilogue))
                     } else {
-                        sized!(count, MAX, tile::<S, STRIDE, 1>(s, part, &at, &epilogue))
+                        sized!(count in 1 to MAX, tile::<S, STRIDE, 1>(s, part, &at, &epilogue))
                     }
                 }
                 y += if pair { 2 } else { 1 };
@@ -91,7 +91,7 @@ struct Tile<'a, W> {
 /// # Safety
 /// As [`Layer::run`], for a tile within the part.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "columns of the input are counted too")]
+#[allow(unused_assignments, reason = "after the last column of all sizes there is no next one")]
 unsafe fn tile<S: Columns, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
     s: S,
     part: &Part,
@@ -118,20 +118,18 @@ unsafe fn tile<S: Columns, const STRIDE: usize, const ROWS: usize, const COLUMNS
     unsafe {
         let mut sums = [[s.load_sums(at.bias); COLUMNS]; ROWS];
         let mut last = [s.column(input.left), input.column(s, 1)];
-        for c in 0..COLUMNS {
+        unrolled!(c in COLUMNS => {
             let third = if c + 1 == COLUMNS { input.last(s, c * STRIDE + 2) } else { input.column(s, c * STRIDE + 2) };
-            for (k, column) in [last[0], last[1], third].into_iter().enumerate() {
-                sums[0][c] = s.dot_column(column, at.w.add(k * ROW), sums[0][c]);
-                if ROWS == 2 {
-                    sums[ROWS - 1][c] = s.dot_column(column, at.w.add((3 + k) * ROW), sums[ROWS - 1][c]);
-                }
-            }
+            let columns = [last[0], last[1], third];
+            unrolled!(k in 0 1 2 => unrolled!(r in 0 1 of ROWS => {
+                sums[r][c] = s.dot_column(columns[k], at.w.add((3 * r + k) * ROW), sums[r][c]);
+            }));
             last = if STRIDE == 1 || c + 1 == COLUMNS {
                 [last[1], third]
             } else {
                 [third, input.column(s, c * STRIDE + 3)]
             };
-        }
+        });
         let pixel = at.y * g.out_width + at.x;
         epilogue.store(s, &sums[0], pixel);
         if ROWS == 2 {

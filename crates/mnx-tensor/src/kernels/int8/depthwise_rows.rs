@@ -8,6 +8,7 @@
 //! ```
 
 use super::epilogue::Epilogue;
+use crate::constant::unrolled;
 use crate::int8::TAPS;
 use crate::part::Part;
 use crate::simd::dot::Columns;
@@ -154,13 +155,11 @@ impl<S: Columns> Line<'_, S> {
         let s = self.s;
         // SAFETY: the caller's promise.
         unsafe {
-            for row in 0..ROWS {
+            unrolled!(row in 0 1 of ROWS => {
                 let mut sums = s.load_sums(self.bias);
-                for (k, column) in columns.into_iter().enumerate() {
-                    sums = s.dot_column(column, self.w.add((3 * row + k) * ROW), sums);
-                }
+                unrolled!(k in 0 1 2 => sums = s.dot_column(columns[k], self.w.add((3 * row + k) * ROW), sums));
                 self.epilogue.store(s, &[sums], self.start + row * width + x);
-            }
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sums to bytes: factor, shortcut, clamp, zero point.
 
+use crate::constant::unrolled;
 use crate::int8::Constants;
 use crate::part::PlanesMut;
 use crate::simd::dot::{Bounds, Dot};
@@ -60,16 +61,13 @@ impl<S: Dot> Epilogue<S> {
         // SAFETY: there are sixteen factors for each block.
         let of_lanes = unsafe { s.load_reals(self.factors) };
         let mut reals = [s.scale(sums[0], of_lanes); PIXELS];
-        // A plain loop: iterators that skip are not unrolled, and put the sums into memory.
-        for p in 1..PIXELS {
-            reals[p] = s.scale(sums[p], of_lanes);
-        }
+        unrolled!(p in PIXELS => reals[p] = s.scale(sums[p], of_lanes));
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(Shortcut { from, zero, factors }) = self.shortcut {
-                for (p, real) in reals.iter_mut().enumerate() {
-                    *real = s.add_shortcut(*real, from.wrapping_add((pixel + p) * PANEL), zero, factors);
-                }
+                unrolled!(p in PIXELS => {
+                    reals[p] = s.add_shortcut(reals[p], from.wrapping_add((pixel + p) * PANEL), zero, factors);
+                });
             }
             s.store_pixels(&reals, self.bounds, self.dst.wrapping_add(pixel * PANEL));
         }

@@ -17,7 +17,7 @@
 use super::depthwise::depthwise;
 use super::depthwise_rows::{ROW, Rows};
 use super::epilogue::Epilogue;
-use super::sized;
+use crate::constant::sized;
 use crate::int8::{Products, TAPS};
 use crate::kernels::runs;
 use crate::part::{Part, Span};
@@ -87,7 +87,7 @@ pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX:
                 interleave(s, &below, inside, lines[1].wrapping_add(before * PIXEL));
                 let there = if STRIDE == 1 { (rows.end - y).min(2) } else { 1 };
                 for (columns, size) in tiles {
-                    sized!(size, MAX, tiles_of::<S, STRIDE>(s, &filter, lines, columns, there, y * g.out_width))
+                    sized!(size in 1 to MAX, tiles_of::<S, STRIDE>(s, &filter, lines, columns, there, y * g.out_width))
                 }
                 y += there;
                 lines.swap(0, 1);
@@ -163,9 +163,9 @@ unsafe fn tiles_of<S: Interleaved, const STRIDE: usize, const COLUMNS: usize>(
             unsafe {
                 let w = filter.w.add(3 * second * ROW);
                 let mut sums = [s.load_sums(filter.bias); COLUMNS];
-                sums = s.dot_line::<STRIDE, COLUMNS>(line(0), w, sums);
+                s.dot_line::<STRIDE, COLUMNS>(line(0), w, &mut sums);
                 if parts(S::FORM.products) == 2 {
-                    sums = s.dot_line::<STRIDE, COLUMNS>(line(1), w.add(ROW / 2), sums);
+                    s.dot_line::<STRIDE, COLUMNS>(line(1), w.add(ROW / 2), &mut sums);
                 }
                 filter.epilogue.store(s, &sums, start + second * width + x);
             }

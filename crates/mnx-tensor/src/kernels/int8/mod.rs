@@ -129,28 +129,3 @@ pub(crate) fn scratch_bytes(
     };
     elements.saturating_mul(size).div_ceil(LINE).saturating_mul(LINE)
 }
-
-/// Calls a tile whose number of pixels is a constant, up to `$max` (at most 16). Each instance exists once.
-macro_rules! sized {
-    ($count:expr, $max:expr, $tile:ident::<$s:ty $(, $more:tt)*>($($arg:expr),*)) => {
-        match $count {
-            1 if $max > 1 => $tile::<$s $(, $more)*, 1>($($arg),*),
-            2 if $max > 2 => $tile::<$s $(, $more)*, 2>($($arg),*),
-            3 if $max > 3 => $tile::<$s $(, $more)*, 3>($($arg),*),
-            4 if $max > 4 => $tile::<$s $(, $more)*, 4>($($arg),*),
-            5 if $max > 5 => $tile::<$s $(, $more)*, 5>($($arg),*),
-            6 if $max > 6 => $tile::<$s $(, $more)*, 6>($($arg),*),
-            7 if $max > 7 => $tile::<$s $(, $more)*, 7>($($arg),*),
-            8 if $max > 8 => $tile::<$s $(, $more)*, 8>($($arg),*),
-            9 if $max > 9 => $tile::<$s $(, $more)*, 9>($($arg),*),
-            10 if $max > 10 => $tile::<$s $(, $more)*, 10>($($arg),*),
-            11 if $max > 11 => $tile::<$s $(, $more)*, 11>($($arg),*),
-            12 if $max > 12 => $tile::<$s $(, $more)*, 12>($($arg),*),
-            13 if $max > 13 => $tile::<$s $(, $more)*, 13>($($arg),*),
-            14 if $max > 14 => $tile::<$s $(, $more)*, 14>($($arg),*),
-            15 if $max > 15 => $tile::<$s $(, $more)*, 15>($($arg),*),
-            _ => $tile::<$s $(, $more)*, { $max }>($($arg),*),
-        }
-    };
-}
-use sized;

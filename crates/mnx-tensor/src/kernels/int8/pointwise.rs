@@ -11,7 +11,8 @@
 use bytemuck::Zeroable;
 
 use super::epilogue::Epilogue;
-use super::{ROW, sized, wide_pixels};
+use super::{ROW, wide_pixels};
+use crate::constant::{sized, unrolled};
 use crate::int8::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
@@ -53,7 +54,7 @@ pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part:
             for panel in part.channels.start..part.channels.end {
                 let epilogue = Epilogue::new(s, layer, part, panel);
                 for (pixel, count) in balanced::<MAX>(Span { start: 0, end: end - start }) {
-                    sized!(count, MAX, tile::<S>(s, layer, &source, panel, pixel, start, &epilogue))
+                    sized!(count in 1 to MAX, tile::<S>(s, layer, &source, panel, pixel, start, &epilogue))
                 }
             }
         }
@@ -76,7 +77,7 @@ pub(crate) unsafe fn linear<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, p
             let source = source::<S>(part, layer.cin, start, end - start, (part.src.stride, 16));
             for panel in part.channels.start..part.channels.end {
                 for (row, count) in balanced::<MAX>(Span { start: 0, end: end - start }) {
-                    sized!(count, MAX, rows::<S>(s, layer, part, &source, panel, row, start))
+                    sized!(count in 1 to MAX, rows::<S>(s, layer, part, &source, panel, row, start))
                 }
             }
         }
@@ -147,20 +148,20 @@ unsafe fn sums<S: Dot, const PIXELS: usize>(
         let mut x = source.ptr.wrapping_add(pixel * source.pixel);
         for _ in 0..groups / 4 {
             let quads = quads::<S, PIXELS>(s, x, source.pixel);
-            sums = s.dot::<0, PIXELS>(&quads, w, sums);
-            sums = s.dot::<1, PIXELS>(&quads, w.add(ROW), sums);
-            sums = s.dot::<2, PIXELS>(&quads, w.add(2 * ROW), sums);
-            sums = s.dot::<3, PIXELS>(&quads, w.add(3 * ROW), sums);
+            s.dot::<0, PIXELS>(&quads, w, &mut sums);
+            s.dot::<1, PIXELS>(&quads, w.add(ROW), &mut sums);
+            s.dot::<2, PIXELS>(&quads, w.add(2 * ROW), &mut sums);
+            s.dot::<3, PIXELS>(&quads, w.add(3 * ROW), &mut sums);
             (x, w) = (x.wrapping_add(source.block), w.wrapping_add(4 * ROW));
         }
         if !groups.is_multiple_of(4) {
             let quads = quads::<S, PIXELS>(s, x, source.pixel);
-            sums = s.dot::<0, PIXELS>(&quads, w, sums);
+            s.dot::<0, PIXELS>(&quads, w, &mut sums);
             if groups % 4 > 1 {
-                sums = s.dot::<1, PIXELS>(&quads, w.add(ROW), sums);
+                s.dot::<1, PIXELS>(&quads, w.add(ROW), &mut sums);
             }
             if groups % 4 > 2 {
-                sums = s.dot::<2, PIXELS>(&quads, w.add(2 * ROW), sums);
+                s.dot::<2, PIXELS>(&quads, w.add(2 * ROW), &mut sums);
             }
         }
         sums
@@ -174,9 +175,7 @@ unsafe fn quads<S: Dot, const PIXELS: usize>(s: S, x: *const S::Input, pixel: us
     // SAFETY: the caller's promise.
     unsafe {
         let mut quads = [s.load_quad(x); PIXELS];
-        for (p, quad) in quads.iter_mut().enumerate().skip(1) {
-            *quad = s.load_quad(x.wrapping_add(p * pixel));
-        }
+        unrolled!(p in PIXELS => quads[p] = s.load_quad(x.wrapping_add(p * pixel)));
         quads
     }
 }
@@ -217,12 +216,12 @@ unsafe fn rows<S: Dot, const ROWS: usize>(
     unsafe {
         let factors = s.load_reals(layer.int8.factors.as_ptr().add(panel * PANEL));
         let sums = sums::<S, ROWS>(s, layer, source, panel, row);
-        for (r, sum) in sums.into_iter().enumerate() {
+        unrolled!(r in ROWS => {
             let (mut own, mut outputs) = (<[f32; PANEL]>::zeroed(), <[f32; PANEL]>::zeroed());
-            s.store_reals(own.as_mut_ptr(), s.scale(sum, factors));
+            s.store_reals(own.as_mut_ptr(), s.scale(sums[r], factors));
             own.iter().zip(S::FORM.order).for_each(|(&value, channel)| outputs[usize::from(channel)] = value);
             let to = part.dst.block::<f32>(start + row + r).wrapping_add(panel * PANEL);
             std::ptr::copy_nonoverlapping(outputs.as_ptr(), to, count);
-        }
+        });
     }
 }

@@ -16,7 +16,8 @@
 use super::epilogue::Epilogue;
 use super::gather::Chunk;
 use super::pointwise::pw;
-use super::{PAIR, chunks, sized, strip_tiles};
+use super::{PAIR, chunks, strip_tiles};
+use crate::constant::sized;
 use crate::int8::GROUP;
 use crate::part::{Part, Span};
 use crate::simd::dot::{Avx512Vnni, Dot};
@@ -208,7 +209,7 @@ pub(super) unsafe fn some_outputs(
             (sums, pixel, count) = (sums.add(MOST * PANEL), pixel + MOST, count - MOST);
         }
         if count > 0 {
-            sized!(count, MOST, outputs::<Avx512Vnni>(s, sums, epilogue, pixel));
+            sized!(count in 1 to MOST, outputs::<Avx512Vnni>(s, sums, epilogue, pixel));
         }
     }
 }

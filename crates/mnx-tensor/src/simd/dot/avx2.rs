@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::ymm::{self, Lanes};
 use super::{Bounds, Dot, Interleaved};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, Products};
 use crate::simd::Avx2;
 
@@ -55,21 +56,19 @@ impl Dot for Avx2 {
         self,
         x: &[*const i16; PIXELS],
         w: *const i16,
-        mut sums: [[__m256i; 2]; PIXELS],
-    ) -> [[__m256i; 2]; PIXELS] {
-        for pair in 0..2 {
-            // SAFETY: readable by the trait's contract; `self` proves AVX2.
-            unsafe {
+        sums: &mut [[__m256i; 2]; PIXELS],
+    ) {
+        // SAFETY: readable by the trait's contract; `self` proves AVX2.
+        unsafe {
+            unrolled!(pair in 0 1 => {
                 let w = ymm::load_sums(w.add(32 * pair).cast());
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm256_set1_epi32(x.add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
-                    sum[0] = ymm::madd(sum[0], x, w[0]);
-                    sum[1] = ymm::madd(sum[1], x, w[1]);
-                }
+                unrolled!(p in PIXELS => {
+                    let x = _mm256_set1_epi32(x[p].add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
+                    sums[p] = [ymm::madd(sums[p][0], x, w[0]), ymm::madd(sums[p][1], x, w[1])];
+                });
                 ymm::settle();
-            }
+            });
         }
-        sums
     }
 
     #[inline(always)]
@@ -108,8 +107,8 @@ impl Interleaved for Avx2 {
         self,
         x: *const i16,
         w: *const i16,
-        sums: [[__m256i; 2]; PIXELS],
-    ) -> [[__m256i; 2]; PIXELS] {
+        sums: &mut [[__m256i; 2]; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX2.
         unsafe { ymm::dot_line::<false, STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
     }

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{Bounds, Dot, Interleaved, zmm};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Avx512;
 
@@ -53,19 +54,18 @@ impl Dot for Avx512 {
         self,
         x: &[*const i16; PIXELS],
         w: *const i16,
-        mut sums: [__m512i; PIXELS],
-    ) -> [__m512i; PIXELS] {
-        for pair in 0..2 {
-            // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
-            unsafe {
+        sums: &mut [__m512i; PIXELS],
+    ) {
+        // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
+        unsafe {
+            unrolled!(pair in 0 1 => {
                 let w = _mm512_loadu_si512(w.add(32 * pair).cast());
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm512_set1_epi32(x.add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
-                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
-                }
-            }
+                unrolled!(p in PIXELS => {
+                    let x = _mm512_set1_epi32(x[p].add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
+                    sums[p] = keep(_mm512_add_epi32(sums[p], _mm512_madd_epi16(x, w)));
+                });
+            });
         }
-        sums
     }
 
     #[inline(always)]
@@ -103,19 +103,18 @@ impl Interleaved for Avx512 {
         self,
         x: *const i16,
         w: *const i16,
-        mut sums: [__m512i; PIXELS],
-    ) -> [__m512i; PIXELS] {
+        sums: &mut [__m512i; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX-512 and BW.
         unsafe {
-            for k in 0..3 {
+            unrolled!(k in 0 1 2 => {
                 let w = _mm512_loadu_si512(w.add(64 * k).cast());
-                for (p, sum) in sums.iter_mut().enumerate() {
+                unrolled!(p in PIXELS => {
                     let x = _mm512_loadu_si512(x.add(32 * (STRIDE * p + k)).cast());
-                    *sum = keep(_mm512_add_epi32(*sum, _mm512_madd_epi16(x, w)));
-                }
-            }
+                    sums[p] = keep(_mm512_add_epi32(sums[p], _mm512_madd_epi16(x, w)));
+                });
+            });
         }
-        sums
     }
 }
 

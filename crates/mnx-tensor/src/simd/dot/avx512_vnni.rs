@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::zmm::{self, QUARTERS};
 use super::{Bounds, Columns, Dot};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX-512 (F, VL, BW, DQ) and VNNI.
@@ -80,17 +81,16 @@ impl Dot for Avx512Vnni {
         self,
         x: &[*const u8; PIXELS],
         w: *const i8,
-        mut sums: [__m512i; PIXELS],
-    ) -> [__m512i; PIXELS] {
+        sums: &mut [__m512i; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves VNNI.
         unsafe {
             let w = _mm512_loadu_si512(w.cast());
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let x = _mm512_set1_epi32(x.add(4 * GROUP).cast::<i32>().read_unaligned());
-                *sum = _mm512_dpbusd_epi32(*sum, x, w);
-            }
+            unrolled!(p in PIXELS => {
+                let x = _mm512_set1_epi32(x[p].add(4 * GROUP).cast::<i32>().read_unaligned());
+                sums[p] = _mm512_dpbusd_epi32(sums[p], x, w);
+            });
         }
-        sums
     }
 
     #[inline(always)]
@@ -149,18 +149,17 @@ impl super::Interleaved for Avx512Vnni {
         self,
         x: *const u8,
         w: *const i8,
-        mut sums: [__m512i; PIXELS],
-    ) -> [__m512i; PIXELS] {
+        sums: &mut [__m512i; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves VNNI.
         unsafe {
-            for k in 0..3 {
+            unrolled!(k in 0 1 2 => {
                 let w = _mm512_loadu_si512(w.add(64 * k).cast());
-                for (p, sum) in sums.iter_mut().enumerate() {
+                unrolled!(p in PIXELS => {
                     let x = _mm512_loadu_si512(x.add(64 * (STRIDE * p + k)).cast());
-                    *sum = _mm512_dpbusd_epi32(*sum, x, w);
-                }
-            }
+                    sums[p] = _mm512_dpbusd_epi32(sums[p], x, w);
+                });
+            });
         }
-        sums
     }
 }

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::ymm::{self, Lanes};
 use super::{Bounds, Dot, Interleaved};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX2 and AVX-VNNI.
@@ -74,18 +75,16 @@ impl Dot for AvxVnni {
         self,
         x: &[*const u8; PIXELS],
         w: *const i8,
-        mut sums: [[__m256i; 2]; PIXELS],
-    ) -> [[__m256i; 2]; PIXELS] {
+        sums: &mut [[__m256i; 2]; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX-VNNI.
         unsafe {
             let w = ymm::load_sums(w.cast());
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let x = _mm256_set1_epi32(x.add(4 * GROUP).cast::<i32>().read_unaligned());
-                sum[0] = ymm::dpbusd(sum[0], x, w[0]);
-                sum[1] = ymm::dpbusd(sum[1], x, w[1]);
-            }
+            unrolled!(p in PIXELS => {
+                let x = _mm256_set1_epi32(x[p].add(4 * GROUP).cast::<i32>().read_unaligned());
+                sums[p] = [ymm::dpbusd(sums[p][0], x, w[0]), ymm::dpbusd(sums[p][1], x, w[1])];
+            });
         }
-        sums
     }
 
     #[inline(always)]
@@ -130,8 +129,8 @@ impl Interleaved for AvxVnni {
         self,
         x: *const u8,
         w: *const i8,
-        sums: [[__m256i; 2]; PIXELS],
-    ) -> [[__m256i; 2]; PIXELS] {
+        sums: &mut [[__m256i; 2]; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX-VNNI.
         unsafe { ymm::dot_line::<true, STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
     }

@@ -93,8 +93,8 @@ pub trait Dot: Copy + Sealed {
         self,
         x: &[Self::Quad; PIXELS],
         w: *const Self::Weight,
-        sums: [Self::Sums; PIXELS],
-    ) -> [Self::Sums; PIXELS];
+        sums: &mut [Self::Sums; PIXELS],
+    );
 
     /// `f32(sums) · factors`, each rounded once.
     fn scale(self, sums: Self::Sums, factors: Self::Reals) -> Self::Reals;
@@ -147,8 +147,8 @@ pub trait Interleaved: Dot {
         self,
         x: *const Self::Input,
         w: *const Self::Weight,
-        sums: [Self::Sums; PIXELS],
-    ) -> [Self::Sums; PIXELS];
+        sums: &mut [Self::Sums; PIXELS],
+    );
 }
 
 /// How an int8 layer's outputs are clamped.

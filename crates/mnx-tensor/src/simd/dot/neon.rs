@@ -6,6 +6,7 @@ use std::arch::asm;
 
 use super::{Bounds, Columns, Dot};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
 /// Proof that the CPU has Advanced SIMD and, if `DOT_PRODUCTS`, its instructions for dot products.
@@ -187,10 +188,8 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
 
     #[inline(always)]
     unsafe fn store_reals(self, to: *mut f32, reals: [float32x4_t; 4]) {
-        for (i, real) in reals.into_iter().enumerate() {
-            // SAFETY: writable by the trait's contract.
-            unsafe { vst1q_f32(to.add(4 * i), real) }
-        }
+        // SAFETY: writable by the trait's contract.
+        unsafe { unrolled!(i in 0 1 2 3 => vst1q_f32(to.add(4 * i), reals[i])) }
     }
 
     #[inline(always)]
@@ -216,29 +215,24 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
         self,
         x: &[int8x16_t; PIXELS],
         w: *const i8,
-        mut sums: [[int32x4_t; 4]; PIXELS],
-    ) -> [[int32x4_t; 4]; PIXELS] {
+        sums: &mut [[int32x4_t; 4]; PIXELS],
+    ) {
         // SAFETY: readable by the trait's contract; `self` proves dot products.
         unsafe {
             let w = load_row(w);
-            for (sums, &x) in sums.iter_mut().zip(x) {
-                if DOT_PRODUCTS {
-                    *sums = dot_lane::<GROUP>(*sums, w, x);
-                } else {
-                    *sums = pairs_of::<GROUP>(*sums, w, x);
-                }
-            }
+            unrolled!(p in PIXELS => sums[p] = if DOT_PRODUCTS {
+                dot_lane::<GROUP>(sums[p], w, x[p])
+            } else {
+                pairs_of::<GROUP>(sums[p], w, x[p])
+            });
         }
-        sums
     }
 
     #[inline(always)]
     fn scale(self, sums: [int32x4_t; 4], factors: [float32x4_t; 4]) -> [float32x4_t; 4] {
         let mut reals = factors;
-        for (real, sum) in reals.iter_mut().zip(sums) {
-            // SAFETY: `self` proves Advanced SIMD.
-            *real = unsafe { vmulq_f32(vcvtq_f32_s32(sum), *real) };
-        }
+        // SAFETY: `self` proves Advanced SIMD.
+        unsafe { unrolled!(i in 0 1 2 3 => reals[i] = vmulq_f32(vcvtq_f32_s32(sums[i]), factors[i])) }
         reals
     }
 
@@ -261,9 +255,7 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
                 vmovl_s16(vget_low_s16(high)),
                 vmovl_high_s16(high),
             ];
-            for (real, (q, factor)) in reals.iter_mut().zip(wide.into_iter().zip(factors)) {
-                *real = vaddq_f32(*real, vmulq_f32(vcvtq_f32_s32(q), factor));
-            }
+            unrolled!(i in 0 1 2 3 => reals[i] = vaddq_f32(reals[i], vmulq_f32(vcvtq_f32_s32(wide[i]), factors[i])));
         }
         reals
     }
@@ -271,20 +263,20 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     /// Rounds by an addition: conversions have half the units that additions have.
     #[inline(always)]
     unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[[float32x4_t; 4]; PIXELS], bounds: Bounds, to: *mut u8) {
-        for (p, reals) in reals.iter().enumerate() {
-            // SAFETY: writable by the trait's contract.
-            unsafe {
+        // SAFETY: writable by the trait's contract.
+        unsafe {
+            unrolled!(p in PIXELS => {
                 let (lo, hi) = (vdupq_n_f32(bounds.lo), vdupq_n_f32(bounds.hi));
                 let (magic, zero) = (vdupq_n_f32(MAGIC), vdupq_n_u8(bounds.zero));
                 let rounded = |i: usize| {
-                    let clamped = vminq_f32(vmaxq_f32(reals[i], lo), hi);
+                    let clamped = vminq_f32(vmaxq_f32(reals[p][i], lo), hi);
                     vreinterpretq_u16_f32(vaddq_f32(clamped, magic))
                 };
                 // The even words and then bytes are what counts: the number modulo 256.
                 let words = |a, b| vreinterpretq_u8_u16(vuzp1q_u16(a, b));
                 let (low, high) = (words(rounded(0), rounded(1)), words(rounded(2), rounded(3)));
                 vst1q_u8(to.add(16 * p), vaddq_u8(vuzp1q_u8(low, high), zero));
-            }
+            });
         }
     }
 }

@@ -51,8 +51,8 @@ impl Dot for Scalar {
         self,
         x: &[*const u8; PIXELS],
         w: *const i8,
-        mut sums: [[i32; 16]; PIXELS],
-    ) -> [[i32; 16]; PIXELS] {
+        sums: &mut [[i32; 16]; PIXELS],
+    ) {
         for (sums, x) in sums.iter_mut().zip(x) {
             // SAFETY: readable by the trait's contract.
             let (x, w) = unsafe { (x.add(4 * GROUP).cast::<[u8; 4]>().read(), w.cast::<[[i8; 4]; 16]>().read()) };
@@ -62,7 +62,6 @@ impl Dot for Scalar {
                 }
             }
         }
-        sums
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ use std::arch::wasm32::*;
 
 use super::{Bounds, Columns, Dot};
 use crate::Isa;
+use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Simd128;
 
@@ -17,11 +18,11 @@ const MAGIC_BITS: i32 = MAGIC.to_bits() as i32;
 /// `w` is readable for 64 words.
 #[inline(always)]
 unsafe fn pairs(x: impl Fn(usize) -> v128, w: *const i16, mut sums: [v128; 4]) -> [v128; 4] {
-    for i in 0..8 {
+    unrolled!(i in 0 1 2 3 4 5 6 7 => {
         // SAFETY: the caller's promise.
         let w = unsafe { v128_load(w.add(8 * i).cast()) };
         sums[i % 4] = i32x4_add(sums[i % 4], i32x4_dot_i16x8(x(i), w));
-    }
+    });
     sums
 }
 
@@ -61,10 +62,8 @@ impl Dot for Simd128 {
 
     #[inline(always)]
     unsafe fn store_reals(self, to: *mut f32, reals: [v128; 4]) {
-        for (i, real) in reals.into_iter().enumerate() {
-            // SAFETY: writable by the trait's contract.
-            unsafe { v128_store(to.add(4 * i).cast(), real) }
-        }
+        // SAFETY: writable by the trait's contract.
+        unsafe { unrolled!(i in 0 1 2 3 => v128_store(to.add(4 * i).cast(), reals[i])) }
     }
 
     #[inline(always)]
@@ -82,25 +81,22 @@ impl Dot for Simd128 {
         self,
         x: &[*const i16; PIXELS],
         w: *const i16,
-        mut sums: [[v128; 4]; PIXELS],
-    ) -> [[v128; 4]; PIXELS] {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            // SAFETY: readable by the trait's contract.
-            unsafe {
-                let pair = |i: usize| v128_load32_splat(x.add(4 * GROUP + 2 * i).cast());
+        sums: &mut [[v128; 4]; PIXELS],
+    ) {
+        // SAFETY: readable by the trait's contract.
+        unsafe {
+            unrolled!(p in PIXELS => {
+                let pair = |i: usize| v128_load32_splat(x[p].add(4 * GROUP + 2 * i).cast());
                 let both = [pair(0), pair(1)];
-                *sums = pairs(|i| both[i / 4], w, *sums);
-            }
+                sums[p] = pairs(|i| both[i / 4], w, sums[p]);
+            });
         }
-        sums
     }
 
     #[inline(always)]
     fn scale(self, sums: [v128; 4], factors: [v128; 4]) -> [v128; 4] {
         let mut reals = factors;
-        for (real, sum) in reals.iter_mut().zip(sums) {
-            *real = f32x4_mul(f32x4_convert_i32x4(sum), *real);
-        }
+        unrolled!(i in 0 1 2 3 => reals[i] = f32x4_mul(f32x4_convert_i32x4(sums[i]), factors[i]));
         reals
     }
 
@@ -117,9 +113,7 @@ impl Dot for Simd128 {
             i32x4_extend_low_i16x8(high),
             i32x4_extend_high_i16x8(high),
         ];
-        for (real, (q, factor)) in reals.iter_mut().zip(wide.into_iter().zip(factors)) {
-            *real = f32x4_add(*real, f32x4_mul(f32x4_convert_i32x4(q), factor));
-        }
+        unrolled!(i in 0 1 2 3 => reals[i] = f32x4_add(reals[i], f32x4_mul(f32x4_convert_i32x4(wide[i]), factors[i])));
         reals
     }
 
@@ -128,12 +122,12 @@ impl Dot for Simd128 {
     unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[[v128; 4]; PIXELS], bounds: Bounds, to: *mut u8) {
         let (lo, hi, magic) = (f32x4_splat(bounds.lo), f32x4_splat(bounds.hi), f32x4_splat(MAGIC));
         let zero = i32x4_splat(MAGIC_BITS - i32::from(bounds.zero));
-        for (p, reals) in reals.iter().enumerate() {
-            let whole = |i: usize| i32x4_sub(f32x4_add(f32x4_pmin(f32x4_pmax(reals[i], lo), hi), magic), zero);
+        unrolled!(p in PIXELS => {
+            let whole = |i: usize| i32x4_sub(f32x4_add(f32x4_pmin(f32x4_pmax(reals[p][i], lo), hi), magic), zero);
             let (low, high) = (i16x8_narrow_i32x4(whole(0), whole(1)), i16x8_narrow_i32x4(whole(2), whole(3)));
             // SAFETY: writable by the trait's contract.
             unsafe { v128_store(to.add(16 * p).cast(), u8x16_narrow_i16x8(low, high)) }
-        }
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Bounds;
+use crate::constant::unrolled;
 
 /// In which order two registers hold sixteen channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,14 +150,13 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
         if !bounds.fits {
             // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
             let hi = _mm256_set1_ps(bounds.hi);
-            for [low, high] in &mut reals {
-                (*low, *high) = (_mm256_min_ps(*low, hi), _mm256_min_ps(*high, hi));
-            }
+            unrolled!(p in PIXELS => reals[p] = [_mm256_min_ps(reals[p][0], hi), _mm256_min_ps(reals[p][1], hi)]);
         }
         let words = |p: usize| {
             let [low, high]: [__m256; 2] = reals[p];
             _mm256_adds_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(low), _mm256_cvtps_epi32(high)), zero)
         };
+        // A plain loop, as at stride 2 in `dot_line`: see the head of `kernels`.
         for p in (0..PIXELS).step_by(2) {
             let first = words(p);
             let second = if p + 1 < PIXELS { words(p + 1) } else { first };
@@ -186,28 +186,28 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
 pub(super) unsafe fn dot_line<const VNNI: bool, const STRIDE: usize, const PIXELS: usize>(
     x: *const u8,
     w: *const u8,
-    mut sums: [[__m256i; 2]; PIXELS],
-) -> [[__m256i; 2]; PIXELS] {
+    sums: &mut [[__m256i; 2]; PIXELS],
+) {
     // Of the filter: four rows of bytes, or four of words, two of which are another line's.
     let column_bytes = if VNNI { 64 } else { 128 };
-    for half in 0..2 {
-        // SAFETY: the caller's promise.
-        unsafe {
+    // SAFETY: the caller's promise.
+    unsafe {
+        unrolled!(half in 0 1 => {
             let load = |from: *const u8, at: usize| _mm256_loadu_si256(from.add(32 * half + at).cast());
             let w = [load(w, 0), load(w, column_bytes), load(w, 2 * column_bytes)];
             if STRIDE == 1 {
                 // Each column is loaded once.
-                for column in 0..PIXELS + 2 {
+                unrolled!(column in 0 1 2 3 4 5 6 7 of PIXELS + 2 => {
                     let x = load(x, 64 * column);
-                    for k in 0..3 {
+                    unrolled!(k in 0 1 2 => {
                         let p = column.wrapping_sub(k);
                         if p < PIXELS {
                             let sum = sums[p][half];
                             sums[p][half] = if VNNI { dpbusd(sum, x, w[k]) } else { madd(sum, x, w[k]) };
                         }
-                    }
+                    });
                     settle();
-                }
+                });
             } else {
                 for k in 0..3 {
                     for p in 0..PIXELS {
@@ -218,7 +218,6 @@ pub(super) unsafe fn dot_line<const VNNI: bool, const STRIDE: usize, const PIXEL
                     settle();
                 }
             }
-        }
+        });
     }
-    sums
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Bounds;
+use crate::constant::unrolled;
 
 /// Word `n` of each of four rows, or pixels, together.
 pub(super) const QUARTERS: [i32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
@@ -39,14 +40,13 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
         let mut reals = *reals;
         if !bounds.fits {
             // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
-            for real in &mut reals {
-                *real = _mm512_min_ps(*real, _mm512_set1_ps(bounds.hi));
-            }
+            unrolled!(p in PIXELS => reals[p] = _mm512_min_ps(reals[p], _mm512_set1_ps(bounds.hi)));
         }
         let whole = |real| _mm512_cvtps_epi32(real);
         let pair = |a, b| _mm512_packs_epi32(whole(a), whole(b));
         let saturate = bounds.saturate;
-        for p in (0..PIXELS).step_by(4) {
+        unrolled!(four in 0 1 2 3 of PIXELS.div_ceil(4) => {
+            let p = 4 * four;
             let at = |i: usize| reals[(p + i).min(PIXELS - 1)];
             let first = pair(at(0), at(1));
             let second = if p + 2 < PIXELS { pair(at(2), at(3)) } else { first };
@@ -65,6 +65,6 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
                 3 => _mm512_mask_storeu_epi32(to.cast(), 0x0fff, bytes),
                 _ => _mm512_storeu_si512(to.cast(), bytes),
             }
-        }
+        });
     }
 }
