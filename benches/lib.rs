@@ -14,8 +14,8 @@ use mnx_tensor::part::{Geometry, Planes, PlanesMut, Span};
 use mnx_tensor::peak::{dot_peak, fma_peak};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{
-    AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Clamp, Cpu, Element, Int8Weights, Isa, Layer, Operation, PANEL,
-    PackedWeights, Part, Requantize, Tensor, TunedFor, Tuning, half,
+    AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Clamp, Cpu, Element, Isa, Layer, Operation, PANEL,
+    PackedWeights, Part, PreparedInt8, Requantize, Tensor, TunedFor, Tuning, half,
 };
 
 /// Height and width of every input.
@@ -228,7 +228,7 @@ pub enum Weights {
 /// A layer, and what it owns.
 enum Owned<'w> {
     F32(Layer<'w>),
-    Int8(Int8Weights<'w>),
+    Int8(PreparedInt8<'w>),
 }
 
 impl Owned<'_> {
@@ -305,7 +305,7 @@ impl Shape {
             Weights::Int8(weights, bias, factors) => {
                 let requantize = Requantize { zero_in: 3, scales: (0.05, 0.05), ..Requantize::PLAIN };
                 let weights = bytemuck::cast_slice(weights);
-                let own = Int8Weights::new(cpu, operation, channels, weights, bias, factors, requantize);
+                let own = PreparedInt8::new(cpu, operation, channels, weights, bias, factors, requantize);
                 Owned::Int8(own.expect("a layer of the kernel table"))
             }
         }

@@ -1,6 +1,6 @@
 //! A model's layers, each with the kernel that suits the CPU. They are made once per session and run by every inference.
 
-use mnx_tensor::int8::{Int8Weights, Requantize};
+use mnx_tensor::int8::{PreparedInt8, Requantize};
 use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation, PackedWeights, Tuning};
 
 use crate::int8::Values;
@@ -19,7 +19,7 @@ pub(crate) struct Layers {
     pool: Option<mnx_tensor::Layer<'static>>,
     quantize: Option<mnx_tensor::Layer<'static>>,
     /// Weights in the form of this CPU's kernels. Nothing is added once layers borrow from them, so they stay where they are.
-    _int8: Vec<Int8Weights<'static>>,
+    _int8: Vec<PreparedInt8<'static>>,
     /// Keeps the weights alive.
     _model: Model,
 }
@@ -41,7 +41,7 @@ impl Layers {
                 let weight: &'static [i8] = unsafe { &*std::ptr::from_ref(packed.weight) };
                 let (factors, requantize) = (&constants.factors, constants.requantize);
                 let (operation, channels) = (int8_operation(layer), channels(layer));
-                int8.push(Int8Weights::new(cpu, operation, channels, weight, packed.bias, factors, requantize)?);
+                int8.push(PreparedInt8::new(cpu, operation, channels, weight, packed.bias, factors, requantize)?);
             }
         }
         let max_pool = max_pooled(network).map(|channels| (Operation::MaxPool { kernel: 3, stride: 2 }, channels));
@@ -51,14 +51,14 @@ impl Layers {
         let without_weights = [max_pool, pool, quantize].map(|made| {
             let (operation, channels) = made?;
             let requantize = requantize(operation, network, &numbers.values)?;
-            Some(Int8Weights::new(cpu, operation, [channels; 2], &[], &[], &[], requantize))
+            Some(PreparedInt8::new(cpu, operation, [channels; 2], &[], &[], &[], requantize))
         });
         let places = without_weights.each_ref().map(Option::is_some);
         int8.extend(without_weights.into_iter().flatten().collect::<Result<Vec<_>, _>>()?);
 
         let mut made = int8.iter().map(|weights| {
             // SAFETY: the vector does not change any more and becomes `_int8`. Moving it does not move what is in it.
-            let weights: &'static Int8Weights<'static> = unsafe { &*std::ptr::from_ref(weights) };
+            let weights: &'static PreparedInt8<'static> = unsafe { &*std::ptr::from_ref(weights) };
             weights.layer()
         });
         let mut layers = Vec::with_capacity(numbers.constants.len());

@@ -15,7 +15,7 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// Eight channels of f32: a vector of AVX2, two of NEON, half a one of AVX-512.
+    /// Eight channels of f32: a vector of AVX2, two of NEON, half of one of AVX-512.
     pub const F32: Blocking = Blocking { element: Element::F32, lanes: BLOCK };
 
     /// Sixteen channels of u8: as many as a panel has output channels, so that a kernel stores whole blocks.

@@ -42,10 +42,11 @@ impl TunedFor {
 
     fn from_env() -> Result<Option<TunedFor>, Error> {
         let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
-        match &*value.to_string_lossy() {
-            "" | "auto" => Ok(None),
-            text => text.parse().map(Some),
+        let text = value.to_string_lossy();
+        if text.is_empty() || text == "auto" {
+            return Ok(None);
         }
+        text.parse().map(Some).map_err(|_| Error::TunedForUnknown { found: text.into_owned(), from_env: true })
     }
 }
 
@@ -60,7 +61,7 @@ impl FromStr for TunedFor {
 
     fn from_str(text: &str) -> Result<TunedFor, Error> {
         let named = TunedFor::ALL.iter().copied().find(|kind| kind.name() == text);
-        named.ok_or_else(|| Error::TunedForUnknown { found: text.to_owned() })
+        named.ok_or_else(|| Error::TunedForUnknown { found: text.to_owned(), from_env: false })
     }
 }
 

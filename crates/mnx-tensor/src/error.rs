@@ -122,11 +122,23 @@ pub enum Error {
         /// The ISA.
         isa: Isa,
     },
+    /// A layer that another function runs.
+    #[error("layer: expected {expected}, found {operation:?} in {arithmetic}")]
+    Layer {
+        /// What the function runs.
+        expected: &'static str,
+        /// What the layer computes.
+        operation: Operation,
+        /// The numbers that it computes with.
+        arithmetic: Arithmetic,
+    },
     /// A name that is no microarchitecture.
-    #[error("MNX_TUNED_FOR: expected auto, {}, found {found:?}", alternatives(TunedFor::ALL.iter().map(|kind| kind.name())))]
+    #[error("{}, found {found:?}", expected_name("tuned for", "MNX_TUNED_FOR", *.from_env, TunedFor::ALL.iter().map(|kind| kind.name())))]
     TunedForUnknown {
         /// The name that was given.
         found: String,
+        /// Whether it came from the environment variable `MNX_TUNED_FOR`.
+        from_env: bool,
     },
     /// A choice of dot products that is none.
     #[error("MNX_DOT_PRODUCTS: expected auto or off, found {found:?}")]
@@ -141,7 +153,7 @@ pub enum Error {
         found: String,
     },
     /// A name that is no ISA.
-    #[error("ISA: expected auto, {}, found {found:?}{}", alternatives(Isa::ALL.iter().map(|isa| isa.name())), source_of(*.from_env))]
+    #[error("{}, found {found:?}", expected_name("ISA", "MNX_ISA", *.from_env, Isa::ALL.iter().map(|isa| isa.name())))]
     IsaUnknown {
         /// The name that was given.
         found: String,
@@ -159,6 +171,7 @@ impl Error {
             | Error::Value { .. }
             | Error::Channels { .. }
             | Error::Bounds { .. }
+            | Error::Layer { .. }
             | Error::TunedForUnknown { .. }
             | Error::DotProductsUnknown { .. }
             | Error::AmxUnknown { .. }
@@ -183,6 +196,11 @@ fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn source_of(from_env: bool) -> &'static str {
-    if from_env { " in MNX_ISA" } else { "" }
+/// What was expected where a name was read: environment variables can be `auto`, too.
+fn expected_name<'a>(what: &str, variable: &str, from_env: bool, names: impl Iterator<Item = &'a str>) -> String {
+    if from_env {
+        format!("{variable}: expected {}", alternatives(["auto"].into_iter().chain(names)))
+    } else {
+        format!("{what}: expected {}", alternatives(names))
+    }
 }

@@ -145,7 +145,7 @@ impl Operation {
 
 /// An int8 layer's weights, bias and factors in the form that one CPU's kernel reads: made once, borrowed by [`Layer`]s.
 #[derive(Debug)]
-pub struct Int8Weights<'w> {
+pub struct PreparedInt8<'w> {
     kernel: &'static Kernel,
     channels: [usize; 2],
     chunk_bytes: usize,
@@ -158,15 +158,15 @@ pub struct Int8Weights<'w> {
     fits: bool,
 }
 
-impl<'w> Int8Weights<'w> {
+impl<'w> PreparedInt8<'w> {
     /// For the kernel that suits `cpu`. `weights` are packed as weight files have them, `bias` is without the zero point's share,
     /// `factors` are those of the output channels; both have at least as many entries as there are output channels.
     /// Operations without weights get empty slices.
     ///
     /// # Errors
     /// [`Error::Length`] for a slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
-    /// not as many outputs as inputs; [`Error::Kernel`] where there is no kernel for the operation; [`Error::Bounds`] for
-    /// bounds outside of what a u8 can hold; [`Error::Memory`].
+    /// not as many outputs as inputs; [`Error::Value`] for weights without input channels; [`Error::Kernel`] where there is no
+    /// kernel for the operation; [`Error::Bounds`] for bounds outside of what a u8 can hold; [`Error::Memory`].
     pub fn new(
         cpu: Cpu,
         operation: Operation,
@@ -189,7 +189,7 @@ impl<'w> Int8Weights<'w> {
             return Err(Error::Bounds { least, most: least + 255, found });
         }
         let kernel = table::select(operation, Arithmetic::Int8, Element::I8, cpu)?;
-        let mut made = Int8Weights {
+        let mut made = PreparedInt8 {
             kernel,
             channels: [cin, cout],
             chunk_bytes: cpu.tuning().pointwise_chunk_bytes,
@@ -200,8 +200,11 @@ impl<'w> Int8Weights<'w> {
             requantize,
             fits: false,
         };
-        if weights.is_empty() {
+        if operation.int8_weights_len(1, 1) == 0 || cout == 0 {
             return Ok(made);
+        }
+        if cin == 0 {
+            return Err(Error::Value { what: "input channels of a layer in int8", expected: "at least 1", found: 0 });
         }
         for (what, found) in [("biases", bias.len()), ("factors", factors.len())] {
             if found < cout {

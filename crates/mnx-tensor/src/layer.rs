@@ -41,7 +41,7 @@ pub enum Operation {
     },
     /// 1x1 convolution, in panels of 16 output channels.
     Pointwise,
-    /// The last panel of a 1x1 convolution, where only its first eight output channels are there.
+    /// The last panel of a 1x1 convolution, where only its first eight output channels are there: [`Layer::new`] chooses it.
     PointwiseHalf,
     /// Dense convolution of channel-blocked input that has its zeros around it, as [`strip::pad_rows`](crate::strip::pad_rows)
     /// makes it.
@@ -100,6 +100,12 @@ impl Operation {
     /// Whether each output channel reads its own input channel only.
     pub fn is_per_channel(self) -> bool {
         matches!(self, Operation::Depthwise { .. } | Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize)
+    }
+
+    /// Whether its kernels can add a residual to what they store.
+    pub(crate) fn adds_residual(self) -> bool {
+        use Operation::{Conv, Dense, Depthwise, Pointwise, PointwiseHalf};
+        matches!(self, Depthwise { .. } | Pointwise | PointwiseHalf | Conv { .. } | Dense { .. })
     }
 
     /// Output channels that are computed together at least in f32: a block, or a panel. [`Layer::lanes`] knows those of a
@@ -178,7 +184,8 @@ impl<'w> Layer<'w> {
     ///
     /// # Errors
     /// [`Error::Length`] for a packed slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
-    /// not as many outputs as inputs; [`Error::Kernel`] where there is no kernel for the operation.
+    /// not as many outputs as inputs; [`Error::Kernel`] where there is no kernel for the operation; [`Error::Value`] for more than eight
+    /// outputs of [`Operation::PointwiseHalf`].
     pub fn new(
         cpu: Cpu,
         operation: Operation,
@@ -204,6 +211,9 @@ impl<'w> Layer<'w> {
     ) -> Result<Self, Error> {
         if operation.is_per_channel() && cin != cout {
             return Err(Error::Channels { expected: cin, found: cout });
+        }
+        if operation == Operation::PointwiseHalf && cout > BLOCK {
+            return Err(Error::Value { what: "output channels of half a panel", expected: "at most 8", found: cout });
         }
         let lengths = [
             ("packed weights", operation.weights_len(cin, cout), weights.len()),
@@ -340,6 +350,12 @@ impl<'w> Layer<'w> {
     #[inline(always)]
     pub(crate) fn bias_of<T>(&self, group: usize, lanes: usize) -> *const T {
         self.bias.as_ptr().cast::<T>().wrapping_add(group * lanes)
+    }
+
+    /// Whether it can add a residual to what it stores: of int8 layers, those with a shortcut factor.
+    pub(crate) fn adds_residual(&self) -> bool {
+        let has_factor = self.arithmetic == Arithmetic::F32 || self.int8.requantize.shortcut.is_some();
+        self.operation.adds_residual() && has_factor
     }
 
     /// Computes a part of the layer.

@@ -19,7 +19,8 @@
 //! `dw3x3s1`, `dw3x3s2`: depthwise 3x3, stride 1 or 2. `pw`: pointwise (GEMM), `pw8`: its last
 //! panel where that is half empty. `conv3x3s1`, `conv3x3s2`: dense 3x3. `dense3x3s1`, `dense3x3s2`, `dense7x7s2`: dense
 //! 3x3 or 7x7 on a planar (NCHW) input, a network's stem. `maxpool3x3s2`: max pool. `pool`: global average. `linear`:
-//! classifier; `linear-bf16`, `linear-f16`: with weights of 16 bits.
+//! classifier; `linear-bf16`, `linear-f16`: with weights of 16 bits. `quantize`: a picture in f32 to u8. With `-int8` at the
+//! end: inputs in u8 times weights in i8.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
 
 #[cfg(not(target_endian = "little"))]
@@ -56,7 +57,7 @@ pub use buffer::{AlignedBuf, AlignedBytes};
 pub use cpu::{Cpu, TunedFor};
 pub use element::{Arithmetic, Element};
 pub use error::{Error, ErrorKind};
-pub use int8::{Int8Weights, Requantize};
+pub use int8::{PreparedInt8, Requantize};
 pub use isa::Isa;
 pub use layer::{Clamp, Layer, Operation};
 pub use pack::PANEL;

@@ -19,7 +19,6 @@ pub mod int8;
 
 use crate::layer::{Clamp, Layer, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
-use crate::table::Kernel;
 use crate::{
     AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip,
 };
@@ -162,17 +161,20 @@ pub fn forward(
     residual: Option<(TensorView, usize)>,
 ) -> Result<Tensor, Error> {
     let (operation, shape) = (layer.operation(), input.shape());
-    if layer.arithmetic() != Arithmetic::F32 {
-        let &Kernel { arithmetic, weights, isa, .. } = layer.kernel();
-        return Err(Error::Kernel { operation, arithmetic, weights, isa });
-    }
+    expect(layer, "one in f32", layer.arithmetic() == Arithmetic::F32)?;
     let [n, cin, height, width] = shape;
     if cin != layer.cin() {
         return Err(Error::Shape { what: "input", expected: [n, layer.cin(), height, width], found: shape });
     }
     let geometry = geometry(operation, padding, height, width)?;
     let shape = [n, layer.cout(), geometry.out_height, geometry.out_width];
-    check_residual(residual, shape)?;
+    check_residual(layer, residual.map(|(_, channels)| channels))?;
+    match residual {
+        Some((view, _)) if view.shape() != shape => {
+            return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
+        }
+        _ => {}
+    }
     let mut output = Tensor::zeros(shape)?;
     if shape.contains(&0) {
         return Ok(output);
@@ -290,19 +292,23 @@ fn geometry(operation: Operation, padding: Margins, height: usize, width: usize)
         let expected = if kernel == 3 { "0 or 1" } else { "0 to 3" };
         return Err(Error::Value { what: "padding", expected, found });
     }
-    let size = |n: usize, padding: usize| (n + padding).checked_sub(kernel).map_or(0, |n| n / stride + 1);
+    let size = |n: usize, padding: usize| n.saturating_add(padding).checked_sub(kernel).map_or(0, |n| n / stride + 1);
     let (out_height, out_width) = (size(height, top + bottom), size(width, left + right));
     Ok(Geometry { out_height, out_width, pad_top: top, pad_left: left, ..same })
 }
 
-fn check_residual(residual: Option<(TensorView, usize)>, expected: [usize; 4]) -> Result<(), Error> {
-    match residual {
-        Some((view, _)) if view.shape() != expected => {
-            Err(Error::Shape { what: "residual", expected, found: view.shape() })
-        }
-        Some((_, covered)) if covered > expected[1] => {
-            Err(Error::Value { what: "residual channels", expected: "at most the output's", found: covered })
-        }
+/// That a function runs this layer.
+fn expect(layer: &Layer<'_>, expected: &'static str, suits: bool) -> Result<(), Error> {
+    let (operation, arithmetic) = (layer.operation(), layer.arithmetic());
+    if suits { Ok(()) } else { Err(Error::Layer { expected, operation, arithmetic }) }
+}
+
+/// That the layer can add a residual to that many channels.
+fn check_residual(layer: &Layer<'_>, covered: Option<usize>) -> Result<(), Error> {
+    let wrong = |expected, found| Err(Error::Value { what: "residual channels", expected, found });
+    match covered {
+        Some(covered) if !layer.adds_residual() => wrong("none: this layer adds no residual", covered),
+        Some(covered) if covered > layer.cout() => wrong("at most the output's", covered),
         _ => Ok(()),
     }
 }

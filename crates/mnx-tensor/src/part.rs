@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::{Arithmetic, Clamp, Layer, Operation, PANEL, int8};
 
-/// Blocks of channels in memory, `stride` bytes from one to the next. Pixel `p` of block `b` lies at
-/// `ptr + b·stride + p·bytes`, as many as [`Blocking`](crate::Blocking) says; where only a strip of rows is in memory, `ptr` is where row 0 *would* be.
+/// Blocks of channels in memory, `stride` bytes from one to the next. Pixel `p` of block `b` lies at `ptr + b·stride + p·n`;
+/// `n` is [`Blocking::pixel_bytes`](crate::Blocking::pixel_bytes). If only a strip of rows is in memory, `ptr` is where row 0 would be.
 #[derive(Clone, Copy, Debug)]
 pub struct Planes {
     /// Block 0, pixel 0.

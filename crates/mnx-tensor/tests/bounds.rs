@@ -12,7 +12,7 @@ use mnx_tensor::int8::feature_bytes;
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{
-    Arithmetic, Blocking, Clamp, Cpu, Int8Weights, Layer, Operation, PackedWeights, Part, Requantize, Tuning, strip,
+    Arithmetic, Blocking, Clamp, Cpu, Layer, Operation, PackedWeights, Part, PreparedInt8, Requantize, Tuning, strip,
 };
 
 /// Heights and widths of planes that no tile gave.
@@ -154,7 +154,7 @@ impl Row {
         let w: &[i8] = unsafe { packed.bytes() };
         let (bias, factors) = if w.is_empty() { (vec![], vec![]) } else { (vec![-3; cout], vec![0.01; cout]) };
         let requantize = Requantize { zero_in: 7, shortcut: residual.map(|_| (5, 0.5)), ..Requantize::PLAIN };
-        let own = Int8Weights::new(self.cpu, operation, [cin, cout], w, &bias, &factors, requantize).unwrap();
+        let own = PreparedInt8::new(self.cpu, operation, [cin, cout], w, &bias, &factors, requantize).unwrap();
         let mut moved = Vec::new();
         let layer = own.layer_on(|bytes| {
             let guarded = Guarded::of(bytes, side);

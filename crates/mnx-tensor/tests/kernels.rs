@@ -3,7 +3,7 @@
 
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Conv, Margins};
-use mnx_tensor::{Clamp, Cpu, Element, Error, Isa, Layer, Operation, PackedWeights, Tensor, TensorView, half, pack};
+use mnx_tensor::{Clamp, Cpu, Element, Isa, Layer, Operation, PackedWeights, Tensor, half, pack};
 use proptest::prelude::*;
 
 /// Deterministic values in −2…2 that are no round numbers.
@@ -416,60 +416,6 @@ fn linear_of_every_channel_count_and_batch() {
             }
         }
     }
-}
-
-#[test]
-fn only_linear_layers_have_weights_of_16_bits() {
-    let (weights, bias, cpu) = ([0; 128], [0.0; 16], Cpu::choose(None, None).unwrap());
-    for packed in [PackedWeights::Bf16(&weights), PackedWeights::F16(&weights)] {
-        let layer = |operation, channels| Layer::with_weights(cpu, operation, channels, packed, &bias, Clamp::NONE);
-        assert!(layer(Operation::Linear, [8, 9]).is_ok());
-        let error = layer(Operation::Pointwise, [8, 9]).unwrap_err();
-        assert!(matches!(error, Error::Kernel { weights, .. } if weights == packed.element()), "{error}");
-        assert!(matches!(
-            layer(Operation::Linear, [9, 9]).unwrap_err(),
-            Error::Length { expected: 144, found: 128, .. }
-        ));
-    }
-}
-
-#[test]
-fn wrong_lengths_are_errors() {
-    let x = Tensor::zeros([1, 3, 4, 4]).unwrap();
-    let conv = Conv::default();
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 26], None, &conv).is_err());
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], Some(&[0.0; 2]), &conv).is_err());
-    assert!(ops::pointwise(x.view(), &[0.0; 7], None, &conv).is_err());
-    assert!(ops::dense3x3(x.view(), &[0.0; 28], None, &conv).is_err());
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }).is_err());
-    let padding = Margins { top: 2, ..Margins::ONE };
-    assert!(ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
-    assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
-    assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
-    assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
-    assert!(ops::conv3x3(x.view(), &[0.0; 28], None, &conv).is_err());
-    assert!(ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
-    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &conv).is_err());
-    let (stride, padding) = (2, Margins { left: 4, ..Margins::THREE });
-    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &Conv { stride, padding, ..conv }).is_err());
-    assert!(ops::max_pool3x3(x.view(), Margins::THREE, None).is_err());
-    // Lengths that cannot be counted do not wrap to ones that fit.
-    let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
-    for operation in [Operation::Linear, Operation::Pointwise] {
-        let cpu = Cpu::choose(None, None).unwrap();
-        assert!(Layer::new(cpu, operation, [wide.shape()[1], 1 << 24], &[], &[], Clamp::NONE).is_err());
-    }
-    let side = 1 << (usize::BITS / 4 + 4);
-    let empty = TensorView::new([0, 8, side, side], &[]).unwrap();
-    assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
-    assert_eq!(ops::dense3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
-    assert_eq!(ops::conv3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
-    assert_eq!(ops::max_pool3x3(empty, Margins::ONE, None).unwrap().data(), []);
-    assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
-    // Nothing to do is fine.
-    assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
-    let empty = Tensor::zeros([0, 3, 4, 4]).unwrap();
-    assert_eq!(ops::pointwise(empty.view(), &[0.0; 9], None, &conv).unwrap().shape(), [0, 3, 4, 4]);
 }
 
 fn case() -> impl Strategy<Value = Case> {

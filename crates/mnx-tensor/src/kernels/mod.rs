@@ -11,6 +11,7 @@ mod depthwise;
 mod depthwise_wide;
 mod epilogue;
 pub(crate) mod int8;
+mod lanes;
 mod linear;
 mod maxpool;
 mod pointwise;

@@ -13,6 +13,7 @@
 
 use super::balanced;
 use super::epilogue::Panels;
+use super::lanes::{Half, Lanes, Whole};
 use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
@@ -63,105 +64,6 @@ unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<
     }
 }
 
-/// Which of a panel's channels a tile computes.
-trait Lanes<S: Simd> {
-    type Vector: Copy;
-    /// # Safety
-    /// A panel's row is readable.
-    unsafe fn load(s: S, from: *const f32) -> Self::Vector;
-    /// Adds `x[p][LANE] · w` to `acc[p]` of each pixel `p`.
-    ///
-    /// # Safety
-    /// As [`Simd::fma16_row`].
-    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
-        s: S,
-        x: &[S::Quad; PIXELS],
-        w: *const f32,
-        acc: &mut [Self::Vector; PIXELS],
-    );
-    /// # Safety
-    /// `x` is readable.
-    unsafe fn fma_splat(s: S, x: *const f32, w: Self::Vector, acc: Self::Vector) -> Self::Vector;
-    /// # Safety
-    /// As [`Panels::store`].
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[Self::Vector; PIXELS]);
-}
-
-/// All sixteen.
-struct Whole;
-
-impl<S: Simd> Lanes<S> for Whole {
-    type Vector = S::P16;
-
-    #[inline(always)]
-    unsafe fn load(s: S, from: *const f32) -> S::P16 {
-        // SAFETY: the caller's promise.
-        unsafe { s.load16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
-        s: S,
-        x: &[S::Quad; PIXELS],
-        w: *const f32,
-        acc: &mut [S::P16; PIXELS],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { s.fma16_row::<LANE, PIXELS>(x, w, acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn fma_splat(s: S, x: *const f32, w: S::P16, acc: S::P16) -> S::P16 {
-        // SAFETY: the caller's promise.
-        unsafe { s.fma16_splat(x, w, acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[S::P16; PIXELS]) {
-        // SAFETY: the caller's promise.
-        unsafe { to.store(s, at.pixel, at.panel, sums) }
-    }
-}
-
-/// The first eight.
-struct Half;
-
-impl<S: Simd> Lanes<S> for Half {
-    type Vector = S::C8;
-
-    #[inline(always)]
-    unsafe fn load(s: S, from: *const f32) -> S::C8 {
-        // SAFETY: the caller's promise.
-        unsafe { s.load8(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn fma_row<const LANE: usize, const PIXELS: usize>(
-        s: S,
-        x: &[S::Quad; PIXELS],
-        w: *const f32,
-        acc: &mut [S::C8; PIXELS],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let w = s.load8(w);
-            unrolled!(p in PIXELS => acc[p] = s.fma8_lane::<LANE>(x[p], w, acc[p]));
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn fma_splat(s: S, x: *const f32, w: S::C8, acc: S::C8) -> S::C8 {
-        // SAFETY: the caller's promise.
-        s.fma8(s.splat8(unsafe { *x }), w, acc)
-    }
-
-    #[inline(always)]
-    unsafe fn store<const PIXELS: usize>(s: S, to: &Panels, at: TileStart, sums: &[S::C8; PIXELS]) {
-        // SAFETY: the caller's promise.
-        unsafe { to.store_first(s, at.pixel, at.panel, sums) }
-    }
-}
-
 /// What a tile computes.
 #[derive(Clone, Copy)]
 struct TileStart {
@@ -208,7 +110,7 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
             let weights = L::load(s, w.add(k * 16));
             unrolled!(p in PIXELS => sums[p] = L::fma_splat(s, x.add(p * 8 + k), weights, sums[p]));
         }
-        L::store(s, &to, at, &sums);
+        L::store(s, &to, at.pixel, at.panel, &sums);
     }
 }
 
@@ -258,7 +160,7 @@ unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         quad::<S, L, PIXELS>(s, x, w, &mut half);
-        L::store(s, to, at, &half);
+        L::store(s, to, at.pixel, at.panel, &half);
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::blocked::{block_bytes, unblock_bytes};
 use crate::int8::feature_bytes;
-use crate::ops::{Margins, geometry};
+use crate::ops::{Margins, check_residual, expect, geometry, length};
 use crate::part::{Planes, PlanesMut, Residual};
-use crate::table::Kernel;
 use crate::{
     AlignedBytes, Arithmetic, BlockedShape, Blocking, Clamp, Error, Layer, Operation, Part, TensorView, memory,
 };
@@ -22,7 +21,8 @@ pub fn forward(
     residual: Option<(&[u8], usize)>,
 ) -> Result<Vec<u8>, Error> {
     let operation = layer.operation();
-    check(layer, operation != Operation::Linear && operation != Operation::Quantize)?;
+    let suits = is_int8(layer) && operation != Operation::Linear && operation != Operation::Quantize;
+    expect(layer, "one in int8 that is neither Linear nor Quantize", suits)?;
     if cin != layer.cin() {
         return Err(Error::Channels { expected: layer.cin(), found: cin });
     }
@@ -30,13 +30,13 @@ pub fn forward(
     let from = BlockedShape::of(layer.input(), cin, height, width)?;
     let to = BlockedShape::of(layer.output(), layer.cout(), geometry.out_height, geometry.out_width)?;
     let (of_input, of_output) = (cin * height * width, layer.cout() * geometry.out_height * geometry.out_width);
-    length("input", n * of_input, input.len())?;
-    let covered = residual.map_or(0, |(_, channels)| channels);
+    length("input", times(n, of_input)?, input.len())?;
+    check_residual(layer, residual.map(|(_, channels)| channels))?;
+    let outputs = times(n, of_output)?;
     if let Some((values, _)) = residual {
-        length("residual", n * of_output, values.len())?;
-        length("channels of the residual", layer.cout().min(covered), covered)?;
+        length("residual", outputs, values.len())?;
     }
-    let mut output = memory::zeros(n * of_output)?;
+    let mut output = memory::zeros(outputs)?;
     if output.is_empty() {
         return Ok(output);
     }
@@ -83,15 +83,15 @@ pub fn forward(
 /// # Errors
 /// Lengths that do not fit, a layer of another kind, no memory.
 pub fn linear(layer: &Layer<'_>, input: &[u8], rows: usize) -> Result<Vec<f32>, Error> {
-    check(layer, layer.operation() == Operation::Linear)?;
-    length("input", rows * layer.cin(), input.len())?;
+    expect(layer, "Linear in int8", is_int8(layer) && layer.operation() == Operation::Linear)?;
+    length("input", times(rows, layer.cin())?, input.len())?;
     let (features, outputs) = (feature_bytes(layer.cin()), layer.cout() * size_of::<f32>());
-    let mut src = AlignedBytes::try_zeroed(rows * features)?;
+    let mut src = AlignedBytes::try_zeroed(times(rows, features)?)?;
     for (row, values) in src.chunks_exact_mut(features.max(1)).zip(input.chunks_exact(layer.cin().max(1))) {
         row.fill(77);
         row[..values.len()].copy_from_slice(values);
     }
-    let mut output = memory::zeros::<f32>(rows * layer.cout())?;
+    let mut output = memory::zeros::<f32>(times(rows, layer.cout())?)?;
     let geometry = geometry(Operation::Linear, Margins::ZERO, 1, 1)?;
     let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
     let part = Part {
@@ -113,7 +113,7 @@ pub fn linear(layer: &Layer<'_>, input: &[u8], rows: usize) -> Result<Vec<f32>, 
 /// # Errors
 /// A layer of another kind, another number of channels, no memory.
 pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Error> {
-    check(layer, layer.operation() == Operation::Quantize)?;
+    expect(layer, "Quantize in int8", is_int8(layer) && layer.operation() == Operation::Quantize)?;
     let [n, channels, height, width] = input.shape();
     if (n, channels) != (1, layer.cin()) {
         return Err(Error::Shape { what: "input", expected: [1, layer.cin(), height, width], found: input.shape() });
@@ -136,14 +136,11 @@ pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Err
     Ok(bytes)
 }
 
-fn check(layer: &Layer<'_>, suits: bool) -> Result<(), Error> {
-    if layer.arithmetic() == Arithmetic::Int8 && suits {
-        return Ok(());
-    }
-    let &Kernel { arithmetic, weights, isa, .. } = layer.kernel();
-    Err(Error::Kernel { operation: layer.operation(), arithmetic, weights, isa })
+fn is_int8(layer: &Layer<'_>) -> bool {
+    layer.arithmetic() == Arithmetic::Int8
 }
 
-fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+/// Values of `n` pictures or rows.
+fn times(n: usize, values: usize) -> Result<usize, Error> {
+    n.checked_mul(values).ok_or(Error::TooLarge { shape: [n, values, 1, 1] })
 }

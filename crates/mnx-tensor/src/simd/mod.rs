@@ -36,7 +36,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// About a dozen operations on a block of 8 channels and on a panel of 16.
+/// About thirty operations on a block of 8 channels and on a panel of 16.
 ///
 /// Order of operands matters for NaN: [`clamp8`](Simd::clamp8) lets it pass. The trait is sealed: unsafe code relies on what its
 /// methods do.

@@ -1,0 +1,147 @@
+//! What single layers answer to wrong arguments: an error that says what is wrong, never a wrong result and no access outside
+//! of a slice.
+
+use mnx_tensor::ops::{self, Conv, Margins};
+use mnx_tensor::{
+    Arithmetic, Clamp, Cpu, Error, Layer, Operation, PackedWeights, PreparedInt8, Requantize, Tensor, TensorView,
+};
+
+fn cpu() -> Cpu {
+    Cpu::choose(None, None).unwrap()
+}
+
+#[test]
+fn only_linear_layers_have_weights_of_16_bits() {
+    let (weights, bias, cpu) = ([0; 128], [0.0; 16], Cpu::choose(None, None).unwrap());
+    for packed in [PackedWeights::Bf16(&weights), PackedWeights::F16(&weights)] {
+        let layer = |operation, channels| Layer::with_weights(cpu, operation, channels, packed, &bias, Clamp::NONE);
+        assert!(layer(Operation::Linear, [8, 9]).is_ok());
+        let error = layer(Operation::Pointwise, [8, 9]).unwrap_err();
+        assert!(matches!(error, Error::Kernel { weights, .. } if weights == packed.element()), "{error}");
+        assert!(matches!(
+            layer(Operation::Linear, [9, 9]).unwrap_err(),
+            Error::Length { expected: 144, found: 128, .. }
+        ));
+    }
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let x = Tensor::zeros([1, 3, 4, 4]).unwrap();
+    let conv = Conv::default();
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 26], None, &conv).is_err());
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], Some(&[0.0; 2]), &conv).is_err());
+    assert!(ops::pointwise(x.view(), &[0.0; 7], None, &conv).is_err());
+    assert!(ops::dense3x3(x.view(), &[0.0; 28], None, &conv).is_err());
+    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }).is_err());
+    let padding = Margins { top: 2, ..Margins::ONE };
+    assert!(ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
+    assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
+    assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
+    assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
+    assert!(ops::conv3x3(x.view(), &[0.0; 28], None, &conv).is_err());
+    assert!(ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
+    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &conv).is_err());
+    let (stride, padding) = (2, Margins { left: 4, ..Margins::THREE });
+    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &Conv { stride, padding, ..conv }).is_err());
+    assert!(ops::max_pool3x3(x.view(), Margins::THREE, None).is_err());
+    // Lengths that cannot be counted do not wrap to ones that fit.
+    let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
+    for operation in [Operation::Linear, Operation::Pointwise] {
+        let cpu = Cpu::choose(None, None).unwrap();
+        assert!(Layer::new(cpu, operation, [wide.shape()[1], 1 << 24], &[], &[], Clamp::NONE).is_err());
+    }
+    let side = 1 << (usize::BITS / 4 + 4);
+    let empty = TensorView::new([0, 8, side, side], &[]).unwrap();
+    assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::dense3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::conv3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
+    assert_eq!(ops::max_pool3x3(empty, Margins::ONE, None).unwrap().data(), []);
+    assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
+    // Nothing to do is fine.
+    assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
+    let empty = Tensor::zeros([0, 3, 4, 4]).unwrap();
+    assert_eq!(ops::pointwise(empty.view(), &[0.0; 9], None, &conv).unwrap().shape(), [0, 3, 4, 4]);
+}
+
+#[test]
+fn residuals_that_are_not_added_are_errors() {
+    let x = Tensor::zeros([1, 8, 3, 3]).unwrap();
+    let pools = [Operation::Pool, Operation::MaxPool { kernel: 3, stride: 2 }];
+    for (operation, size) in pools.into_iter().zip([[1, 8, 1, 1], [1, 8, 1, 1]]) {
+        let layer = Layer::new(cpu(), operation, [8, 8], &[], &[], Clamp::NONE).unwrap();
+        let residual = Tensor::zeros(size).unwrap();
+        assert!(ops::forward(&layer, x.view(), Margins::ZERO, None).is_ok());
+        let error = ops::forward(&layer, x.view(), Margins::ZERO, Some((residual.view(), 8))).unwrap_err();
+        assert_eq!(error.to_string(), "residual channels: expected none: this layer adds no residual, found 8");
+    }
+    let features = Tensor::zeros([1, 8, 1, 1]).unwrap();
+    let (weights, bias) = ([0.0; 128], [0.0; 16]);
+    let layer = Layer::new(cpu(), Operation::Linear, [8, 8], &weights, &bias, Clamp::NONE).unwrap();
+    assert!(ops::forward(&layer, features.view(), Margins::ZERO, Some((features.view(), 8))).is_err());
+
+    let (weights, bias, factors) = ([1; 128], [0; 8], [1.0; 8]);
+    let of = |shortcut| Requantize { shortcut, ..Requantize::PLAIN };
+    for (shortcut, adds) in [(None, false), (Some((0, 1.0)), true)] {
+        let own = PreparedInt8::new(cpu(), Operation::Pointwise, [8, 8], &weights, &bias, &factors, of(shortcut));
+        let own = own.unwrap();
+        let result = ops::int8::forward(&own.layer(), &[1; 8], [1, 8, 1, 1], Margins::ZERO, Some((&[3; 8], 8)));
+        assert_eq!(result.is_ok(), adds, "{result:?}");
+    }
+}
+
+#[test]
+fn half_a_panel_has_eight_channels_at_most() {
+    let (weights, bias) = ([1.0; 256], [0.0; 16]);
+    let layer = |cout| Layer::new(cpu(), Operation::PointwiseHalf, [8, cout], &weights[..128], &bias, Clamp::NONE);
+    assert!(layer(8).is_ok());
+    assert!(matches!(layer(9).unwrap_err(), Error::Value { found: 9, .. }));
+}
+
+#[test]
+fn numbers_of_int8_values_do_not_wrap() {
+    let (weights, bias, factors) = ([1; 64], [0; 16], [1.0; 16]);
+    let own = |operation, channels| {
+        PreparedInt8::new(cpu(), operation, channels, &weights, &bias, &factors, Requantize::PLAIN).unwrap()
+    };
+    let most = 1 << (usize::BITS - 2);
+    let (linear, pointwise) = (own(Operation::Linear, [4, 16]), own(Operation::Pointwise, [4, 16]));
+    for rows in [most, usize::MAX] {
+        assert!(ops::int8::linear(&linear.layer(), &[], rows).is_err());
+        assert!(ops::int8::forward(&pointwise.layer(), &[], [rows, 4, 1, 1], Margins::ZERO, None).is_err());
+        assert!(ops::int8::forward(&pointwise.layer(), &[], [1, 4, rows, 1], Margins::ZERO, None).is_err());
+    }
+    assert_eq!(ops::int8::linear(&linear.layer(), &[], 0), Ok(Vec::new()));
+    assert_eq!(ops::int8::forward(&pointwise.layer(), &[], [0, 4, 1, 1], Margins::ZERO, None), Ok(Vec::new()));
+    assert_eq!(ops::int8::forward(&pointwise.layer(), &[], [1, 4, usize::MAX, 0], Margins::ZERO, None), Ok(Vec::new()));
+}
+
+#[test]
+fn int8_weights_need_an_input_channel() {
+    let dense = Operation::Dense { kernel: 3, stride: 1 };
+    for operation in [Operation::Linear, Operation::Pointwise, Operation::Conv { kernel: 3, stride: 1 }, dense] {
+        let made = PreparedInt8::new(cpu(), operation, [0, 16], &[], &[], &[], Requantize::PLAIN);
+        assert!(matches!(made.unwrap_err(), Error::Value { found: 0, .. }), "{operation:?}");
+        // Without output channels there is nothing to do.
+        assert!(PreparedInt8::new(cpu(), operation, [8, 0], &[], &[], &[], Requantize::PLAIN).is_ok());
+    }
+}
+
+#[test]
+fn layers_are_run_by_the_function_for_them() {
+    let (weights, bias, factors) = ([1; 64], [0; 16], [1.0; 16]);
+    let plain = Requantize::PLAIN;
+    let int8 = PreparedInt8::new(cpu(), Operation::Pointwise, [4, 16], &weights, &bias, &factors, plain).unwrap();
+    let x = Tensor::zeros([1, 4, 1, 1]).unwrap();
+    let error = ops::forward(&int8.layer(), x.view(), Margins::ZERO, None).unwrap_err();
+    assert_eq!(error.to_string(), "layer: expected one in f32, found Pointwise in int8");
+    let error = ops::int8::linear(&int8.layer(), &[0; 4], 1).unwrap_err();
+    assert_eq!(error.to_string(), "layer: expected Linear in int8, found Pointwise in int8");
+    let (weights, bias) = ([0.0; 64], [0.0; 16]);
+    let f32 = Layer::new(cpu(), Operation::Pointwise, [4, 16], &weights, &bias, Clamp::NONE).unwrap();
+    assert_eq!(f32.arithmetic(), Arithmetic::F32);
+    assert!(matches!(
+        ops::int8::forward(&f32, &[0; 4], [1, 4, 1, 1], Margins::ZERO, None).unwrap_err(),
+        Error::Layer { operation: Operation::Pointwise, arithmetic: Arithmetic::F32, .. }
+    ));
+}
