@@ -50,8 +50,8 @@ impl<'a> Collector<'a> {
         most: usize,
     ) -> Collector<'a> {
         list.clear();
-        // Before every candidate, and after all that have the threshold for a score.
-        let (first, last) = (Candidate(u64::MAX), Candidate(Candidate::new(threshold, 0).0));
+        // Before every candidate, and after all that have the threshold for a score: 0 instead of -0, whose bits have no order.
+        let (first, last) = (Candidate(u64::MAX), Candidate::new(threshold + 0.0, 0));
         Collector { list, most, after: after.unwrap_or(first), before: last, has_left: false }
     }
 
@@ -240,6 +240,7 @@ mod tests {
             let logits = [0.0, 200.0, -200.0, f32::NEG_INFINITY];
             assert_eq!(found(kind, 4, &logits, 1.0), []);
             assert_eq!(found(kind, 4, &logits, 0.0), [(1, 0, 1.0)]);
+            assert_eq!(found(kind, 4, &logits, -0.0), [(1, 0, 1.0)]);
             let below_one = 1.0 - f32::EPSILON / 2.0;
             assert_eq!(found(kind, 4, &logits, below_one), [(1, 0, 1.0)]);
         }

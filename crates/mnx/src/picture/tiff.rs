@@ -44,7 +44,7 @@ const FAX_BYTES: u64 = 1024;
 /// Returns the file and how much memory its tiles take, or names what is not decoded.
 pub(super) fn check(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), Refusal> {
     let directory = Directory::read(bytes).ok_or_else(|| damaged("a directory that leaves the file"))?;
-    directory.check_places()?;
+    directory.check_tags()?;
     if directory.values(tag::EXTRA_SAMPLES).any(|kind| kind == PREMULTIPLIED) {
         return Err("colours that are multiplied by alpha".to_owned().into());
     }
@@ -115,9 +115,14 @@ impl<'a> Directory<'a> {
         Some(if self.little_endian { bytes.iter().rev().fold(0, joined) } else { bytes.iter().fold(0, joined) })
     }
 
-    /// Whether the values of all tags that a decoder reads are in the file.
-    fn check_places(&self) -> Result<(), Refusal> {
+    /// Whether each tag that a decoder reads is there once, which its own check may count on, and has its values in the file.
+    fn check_tags(&self) -> Result<(), Refusal> {
         let read = |entry: &&Entry| entry.tag <= tag::LAST || entry.tag == tag::XMP;
+        let mut tags: Vec<u16> = self.entries.iter().filter(read).map(|entry| entry.tag).collect();
+        tags.sort_unstable();
+        if let Some([twice, ..]) = tags.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(damaged(&format!("tag {twice} is there twice")));
+        }
         for entry in self.entries.iter().filter(read) {
             let end = entry.count.checked_mul(entry.size as u64).and_then(|length| length.checked_add(entry.at));
             if end.is_none_or(|end| end > self.bytes.len() as u64) {

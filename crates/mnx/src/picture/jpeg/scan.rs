@@ -160,6 +160,7 @@ impl Part {
 
     fn bound(&self, coefficient: usize, value: i32) -> Result<(), &'static str> {
         let step = i32::from(self.steps[coefficient]);
-        if value.saturating_mul(step).abs() > BOUND + step { Err(BEYOND) } else { Ok(()) }
+        let product = value.saturating_mul(step).unsigned_abs();
+        if product > BOUND.unsigned_abs() + step.unsigned_abs() { Err(BEYOND) } else { Ok(()) }
     }
 }
