@@ -106,9 +106,9 @@ fn of_onnx(
     if options.bn_eps.is_some() {
         return Err(Failure::input("bn_eps: expected None for an ONNX model, whose batch norms have their own"));
     }
-    let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
-    let model = Onnx::open(source).map_err(place)?;
+    let model = Onnx::open(source).map_err(Failure::from)?;
     let spec = changes.apply(family.map_or_else(|| model.spec().clone(), |(_, spec)| spec))?;
+    let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
     let converted = model.convert(&spec).map_err(place)?;
     let square = matches!(model.input_size(), [Some(height), Some(width)] if height == width);
     let (mean, std) = (spec.preprocessing.mean, spec.preprocessing.std);
@@ -131,13 +131,13 @@ fn of_checkpoint(
     let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
     let checkpoint = read(source, LARGEST_CHECKPOINT)?;
     let is_family = family.is_some();
-    let detected = match mnx::detect_with(&checkpoint, options) {
+    let identified = match mnx::identify_with(&checkpoint, options) {
         // A stage table may tell what names and shapes do not.
         Err(error) if !is_family => return Err(place(error)),
-        detected => detected.ok(),
+        identified => identified.ok(),
     };
-    let same = |name| detected.as_ref().and_then(|detected| detected.spec_as(name).ok());
-    let spec = match (family, &detected) {
+    let same = |name| identified.as_ref().and_then(|identified| identified.spec_as(name).ok());
+    let spec = match (family, &identified) {
         (Some((name, mut table)), _) => match same(name) {
             Some(spec) => spec,
             None => {
@@ -145,7 +145,7 @@ fn of_checkpoint(
                 table
             }
         },
-        (None, Some(detected)) => detected.spec(),
+        (None, Some(identified)) => identified.spec(),
         (None, None) => return Err(Failure::input("source: expected a network that is known")),
     };
     let spec = changes.apply(spec)?;
@@ -153,7 +153,7 @@ fn of_checkpoint(
     let told = |assumption: &Assumption| {
         is_family && matches!(assumption, Assumption::Strides { .. }) || is_told(assumption, changes, options)
     };
-    let assumptions = detected.map_or_else(Vec::new, |detected| detected.assumptions(&spec));
+    let assumptions = identified.map_or_else(Vec::new, |identified| identified.assumptions(&spec));
     let assumed = assumptions.into_iter().filter(|assumption| !told(assumption)).map(|a| a.to_string()).collect();
     Ok(Made { spec, converted, assumed })
 }

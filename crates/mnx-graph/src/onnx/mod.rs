@@ -16,11 +16,14 @@ mod trace;
 mod weights;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use prost::bytes::Bytes;
 
 use crate::converted::{Converted, write};
+use crate::model::in_file;
 use crate::{ClassifierDtype, Error, Limits, Network, OnnxError, Padding, Spec};
 
 use constant::Misfit;
@@ -40,7 +43,7 @@ const LARGEST_FILE: u64 = i32::MAX as u64;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let model = mnx_graph::Onnx::open("model.onnx".as_ref())?;
+/// let model = mnx_graph::Onnx::open("model.onnx")?;
 /// let mut spec = model.spec().clone();
 /// spec.preprocessing.mean = [0.5; 3]; // if pixels from -1 to 1 go in
 /// spec.preprocessing.std = [0.5; 3];
@@ -71,13 +74,11 @@ impl Onnx {
     /// Reads a model, and later its tensors where they lie in other files of its folder.
     ///
     /// # Errors
-    /// [`Error::Io`], and as [`Onnx::from_bytes`].
-    pub fn open(path: &Path) -> Result<Onnx, Error> {
-        let length = path.metadata()?.len();
-        if length > LARGEST_FILE {
-            return Err(Error::Limit { what: "bytes of an ONNX model".into(), limit: LARGEST_FILE, found: length });
-        }
-        Onnx::read(std::fs::read(path)?, Some(path.parent().unwrap_or(Path::new(""))))
+    /// [`Error::InFile`] with what [`Onnx::from_bytes`] finds wrong, or [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Onnx, Error> {
+        let path = path.as_ref();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        all_of(path).and_then(|bytes| Onnx::read(bytes, Some(folder))).map_err(|error| in_file(path, error))
     }
 
     /// Reads a model that is all in these bytes.
@@ -194,6 +195,21 @@ impl fmt::Debug for Onnx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Onnx").field("spec", &self.spec).field("input_size", &self.input_size()).finish_non_exhaustive()
     }
+}
+
+/// A file's bytes, if they are not too many. Pipes and devices do not say how many they have.
+fn all_of(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    let expected = file.metadata()?.len().min(LARGEST_FILE);
+    let no_memory = |_| Error::Memory { what: "an ONNX model", bytes: expected };
+    bytes.try_reserve_exact(expected as usize).map_err(no_memory)?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    let found = bytes.len() as u64;
+    if found > LARGEST_FILE {
+        return Err(Error::Limit { what: "bytes of an ONNX model".into(), limit: LARGEST_FILE, found });
+    }
+    Ok(bytes)
 }
 
 fn operation(graph: &Graph, index: usize) -> Operation<'_> {

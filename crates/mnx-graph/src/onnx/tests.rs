@@ -150,7 +150,10 @@ fn networks_of_no_family_have_stage_tables_of_their_own() {
                     (a.kind, a.cin, a.cout, a.stride, a.activation),
                     (b.kind, b.cin, b.cout, b.stride, b.activation)
                 );
-                assert!(found.weights(i).0 == expected.weights(i).0 && found.weights(i).1 == expected.weights(i).1);
+                assert!(
+                    found.weights(i).unwrap().0 == expected.weights(i).unwrap().0
+                        && found.weights(i).unwrap().1 == expected.weights(i).unwrap().1
+                );
             }
         }
     }
@@ -325,6 +328,10 @@ fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
     std::fs::write(&path, bytes(&file)).unwrap();
     let missing = Onnx::open(&path).unwrap_err().to_string();
     assert!(missing.contains("model.onnx.data"), "{missing}");
+    let nowhere = folder.path().join("nowhere.onnx");
+    let error = Onnx::open(&nowhere).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with(&format!("{}: ", nowhere.display())), "{error}");
     std::fs::write(&beside, &data).unwrap();
     let onnx = Onnx::open(&path).unwrap();
     assert!(onnx.convert(onnx.spec()).unwrap().file == expected);

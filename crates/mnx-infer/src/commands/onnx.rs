@@ -26,11 +26,11 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         let expected = "--bn-eps: expected none for an ONNX model, whose batch norms have their own";
         return Err(Error::Usage(expected.into()));
     }
-    // Operations can have any name.
-    let refused = |e: mnx::GraphError| Error::file(&args.input, with_causes(&e));
-    let model = Onnx::open(&args.input).map_err(refused)?;
+    let model = Onnx::open(&args.input).map_err(Error::passed_on)?;
     let spec = with_flags(args, base(&args.network.arch, &model)?)?;
     let output = OutputFile::create(&args.output)?;
+    // Operations can have any name.
+    let refused = |e: mnx::GraphError| Error::file(&args.input, with_causes(&e));
     let converted = model.convert_with(&spec, network::classifier_dtype(&args.network)).map_err(refused)?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
     note_flushed(args, converted.flushed);
