@@ -43,7 +43,7 @@ fn random(seed: u32) -> impl FnMut() -> f32 {
 
 fn post_processing(c: &mut Criterion) {
     let spec = detector();
-    let priors = spec.priors(&GRIDS.map(|grid| (grid, grid)), SIDE);
+    let priors = spec.priors(&GRIDS.map(|grid| (grid, grid)), SIDE).unwrap();
     let rows = priors.len();
     assert_eq!(rows, 3234);
     let mut random = random(1);

@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     );
     let spec: DetectorSpec = serde_json::from_str(&text).expect("a detector");
     let (classes, grid) = (source.between(2, 6), source.one_of(&[1, 1, 1, 1, 1, 2, 2, 3, 7]));
-    let priors = spec.priors(&[(grid, grid)], SIDE);
+    let priors = spec.priors(&[(grid, grid)], SIDE).unwrap();
     let rows = priors.len();
     let mut post = PostProcessor::new(&spec, classes, priors, SIDE).expect("a detector");
     // The bytes are used over and over: many rows are equal.

@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(model) = Model::from_bytes_with(patched, &options.verify_checksums(false)) {
         for (index, arithmetic) in model.arithmetic().iter().enumerate() {
             match arithmetic {
-                Arithmetic::F32 => assert!(model.f32_weights(index).0.len() % 8 == 0),
+                Arithmetic::F32 => assert!(model.f32_weights(index).unwrap().0.len() % 8 == 0),
                 _ => assert!(model.int8_weights(index).expect("a layer in int8").weight.len() % 16 == 0),
             }
         }

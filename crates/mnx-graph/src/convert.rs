@@ -1,8 +1,8 @@
 //! Converts checkpoints into weight files. A checkpoint is a safetensors file with the tensor names of a dialect.
 
 mod assumption;
-mod detect;
 mod dialects;
+mod identify;
 mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use crate::kind::{FileKind, Wanted};
 use crate::{CheckpointError, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
 pub use assumption::Assumption;
-pub use detect::{Detected, detect, detect_with};
 pub use dialects::Dialect;
+pub use identify::{Identified, identify, identify_with};
 use naming::{Found, Modules, NORM, Names, is_counter};
 pub use naming::{Naming, naming};
 
@@ -32,7 +32,7 @@ pub enum Problem {
         field: &'static str,
         /// The spec's.
         expected: String,
-        /// The checkpoint's, as [`detect`] reads it.
+        /// The checkpoint's, as [`identify`] reads it.
         found: String,
     },
     /// A tensor of the network is not in the checkpoint.
@@ -209,8 +209,8 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
     }
     let mut problems = unused.finish(found);
     if !problems.is_empty() {
-        if let Ok(detected) = detect_with(checkpoint, options) {
-            problems.splice(..0, detected.disagreements(spec));
+        if let Ok(identified) = identify_with(checkpoint, options) {
+            problems.splice(..0, identified.disagreements(spec));
         }
         return Err(Error::Checkpoint(CheckpointError::Problems { problems }));
     }

@@ -135,11 +135,11 @@ impl FileKind {
             (Html | Xml, _) => "the download went wrong, see what it says",
             (Json, _) => "the weights are in another file",
             (Gzip | Tar | Zip, Wanted::Checkpoint) => "unpack it, if a checkpoint is inside",
-            (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py makes a safetensors file of a PyTorch checkpoint",
-            (Keras | Hdf5, _) => "tools/keras_to_safetensors.py makes a safetensors file of a Keras model",
+            (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py makes a safetensors file from a PyTorch checkpoint",
+            (Keras | Hdf5, _) => "tools/keras_to_safetensors.py makes a safetensors file from a Keras model",
             (Onnx, Wanted::Checkpoint) => "the feature `onnx` reads it (`Onnx::open`)",
             (Mnx, Wanted::Checkpoint) => "it is converted already",
-            (Safetensors | Onnx, Wanted::WeightFile) => "`mnx-infer convert` makes a weight file of a checkpoint",
+            (Safetensors | Onnx, Wanted::WeightFile) => "`mnx-infer convert` makes a weight file from a checkpoint",
             (_, Wanted::WeightFile) => "`mnx-infer convert` makes weight files",
             _ => "save the weights as safetensors, docs/convert.md shows how",
         }
@@ -234,7 +234,7 @@ mod tests {
         );
         assert_eq!(
             line(Wanted::WeightFile, Safetensors),
-            "weight file: expected an mnx weight file, found a safetensors checkpoint: `mnx-infer convert` makes a weight file of a checkpoint"
+            "weight file: expected an mnx weight file, found a safetensors checkpoint: `mnx-infer convert` makes a weight file from a checkpoint"
         );
         assert!(line(Wanted::Checkpoint, PyTorch).ends_with("of a PyTorch checkpoint"));
         assert!(line(Wanted::Checkpoint, Mnx).ends_with("it is converted already"));

@@ -125,7 +125,8 @@ fn channels(layer: &Layer) -> [usize; 2] {
 }
 
 fn in_f32(model: &Model, cpu: Cpu, index: usize, layer: &Layer) -> Result<mnx_tensor::Layer<'static>, TensorError> {
-    let (weights, bias) = model.f32_weights(index);
+    // Without weights it is refused for their length.
+    let (weights, bias) = model.f32_weights(index).unwrap_or((PackedWeights::F32(&[]), &[]));
     // SAFETY: as for int8 layers.
     let (bytes, bias): (&'static [u8], &'static [f32]) =
         unsafe { (&*std::ptr::from_ref(weights.bytes()), &*std::ptr::from_ref(bias)) };

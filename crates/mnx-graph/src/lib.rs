@@ -1,4 +1,4 @@
-//! SandGlass graphs: network specs, the `.mnx` weight file, plans and sessions.
+//! Networks for mnx: specs, the `.mnx` weight file, conversion, int8 quantisation, plans and sessions.
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("mnx reads its weight files in place: little-endian targets only");
@@ -54,7 +54,8 @@ mod wiring;
 
 #[cfg(feature = "convert")]
 pub use convert::{
-    Assumption, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect, detect_with, naming,
+    Assumption, ConvertOptions, Dialect, Identified, Naming, Problem, convert, convert_with, identify, identify_with,
+    naming,
 };
 #[cfg(any(feature = "convert", feature = "onnx"))]
 pub use converted::Converted;
@@ -86,7 +87,7 @@ pub use spec::{
     BlockKind, BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, Fit, HeadKind, Interpolation, Padding,
     Preprocessing, PriorBoxes, ScoreKind, Spec, Stage, Stem, Tap, TapPoint,
 };
-pub use threads::ThreadPool;
+pub use threads::{ThreadPool, default_threads};
 
 /// What is not promised: any release may change it.
 pub mod unstable {

@@ -298,27 +298,25 @@ impl Model {
     /// Packed weight and bias (up to a multiple of 16) of an f32 layer, counted in order of execution. Both are aligned to 64
     /// bytes. In which order the weight is packed, its layer's kind says.
     ///
-    /// # Panics
-    /// When there is no such layer, it is not in f32, or it is a classifier whose weights are stored in 16 bits: see
-    /// [`arithmetic`](Model::arithmetic), [`int8_weights`](Model::int8_weights) and [`f32_weights`](Model::f32_weights).
-    pub fn weights(&self, layer_index: usize) -> (&[f32], &[f32]) {
-        match self.f32_weights(layer_index) {
-            (PackedWeights::F32(weights), bias) => (weights, bias),
-            (other, _) => panic!("weights of layer {layer_index}: expected f32, found {}", other.element()),
+    /// `None` if there is no such layer, it is in int8 ([`int8_weights`](Model::int8_weights) has those), or it is a classifier
+    /// whose weights are stored in 16 bits ([`f32_weights`](Model::f32_weights) has those, too).
+    pub fn weights(&self, layer_index: usize) -> Option<(&[f32], &[f32])> {
+        match self.f32_weights(layer_index)? {
+            (PackedWeights::F32(weights), bias) => Some((weights, bias)),
+            _ => None,
         }
     }
 
     /// As [`weights`](Model::weights), of a classifier too whose weights are stored in 16 bits.
-    ///
-    /// # Panics
-    /// When there is no such layer, or it is not in f32: see [`arithmetic`](Model::arithmetic).
-    pub fn f32_weights(&self, layer_index: usize) -> (PackedWeights<'_>, &[f32]) {
+    pub fn f32_weights(&self, layer_index: usize) -> Option<(PackedWeights<'_>, &[f32])> {
         let Inner { layout, storage, .. } = &*self.inner;
-        assert_eq!(self.arithmetic()[layer_index], Arithmetic::F32, "the arithmetic of layer {layer_index}");
+        if *self.arithmetic().get(layer_index)? != Arithmetic::F32 {
+            return None;
+        }
         let first = layout.layers[layer_index];
         let bytes = |index: usize| &storage.payload()[layout.tensors[index].range.clone()];
         let weights = PackedWeights::of(layout.tensors[first].role.element(), bytes(first));
-        (weights.unwrap_or(PackedWeights::F32(&[])), bytemuck::cast_slice(bytes(first + 1)))
+        Some((weights.unwrap_or(PackedWeights::F32(&[])), bytemuck::cast_slice(bytes(first + 1))))
     }
 
     /// The type in which the weights of a classifier in f32 are stored. f32 where there is none.
@@ -377,14 +375,13 @@ impl Model {
     /// none.
     pub fn almost_zero(&self) -> u64 {
         let of_layer = |(index, layer): (usize, &Layer)| {
-            let (weight, bias) = self.f32_weights(index);
+            let (weight, bias) = self.f32_weights(index)?;
             // Its dimensions were checked when it was opened.
             let weight = layer.packing().unpack(&weight.widened().unwrap_or_default(), &layer.weight_dims());
             let (mut weight, mut bias) = (weight.unwrap_or_default(), bias[..layer.cout].to_vec());
-            mnx_conv::flush(&mut weight, &mut bias) as u64
+            Some(mnx_conv::flush(&mut weight, &mut bias) as u64)
         };
-        let layers = self.network().layers().enumerate();
-        layers.filter(|(index, _)| self.arithmetic()[*index] == Arithmetic::F32).map(of_layer).sum()
+        self.network().layers().enumerate().filter_map(of_layer).sum()
     }
 }
 

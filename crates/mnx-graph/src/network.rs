@@ -346,7 +346,7 @@ impl Network {
     /// let spec = Spec::family("ssdlite-mobilenext").unwrap();
     /// let grids = Network::new(&spec)?.grids(320, 320);
     /// assert_eq!(grids, [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]);
-    /// let priors = spec.detector.unwrap().priors(&grids, spec.resolution);
+    /// let priors = spec.detector.unwrap().priors(&grids, spec.resolution)?;
     /// assert_eq!(priors.len(), 3234);
     /// # Ok::<(), mnx_graph::Error>(())
     /// ```

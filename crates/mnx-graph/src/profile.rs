@@ -440,7 +440,7 @@ mod tests {
             let features = session.features(input.view()).unwrap();
             assert_eq!(features.shape(), [batch, channels, 1, 1]);
             let features = Tensor::from_slice(features.shape(), features.data()).unwrap();
-            let (weights, bias) = model.weights(model.network().layers().count() - 1);
+            let (weights, bias) = model.weights(model.network().layers().count() - 1).unwrap();
             let (cpu, channels) = (session.layers().cpu(), [channels, 5]);
             let classifier =
                 mnx_tensor::Layer::new(cpu, Operation::Linear, channels, weights, bias, Clamp::NONE).unwrap();

@@ -147,9 +147,9 @@ impl Session {
         let plan = Plan::new(&graph, &self.layers, &keep, self.model.spec().padding, limits, self.threads)?;
         // Pictures go to threads whole as long as there is one for each; the rest is split.
         let whole = if self.threads == 1 { batch } else { batch / self.threads * self.threads };
-        let lanes = if whole > 0 { self.threads } else { 1 };
+        let workspaces = if whole > 0 { self.threads } else { 1 };
         let limit = limits.arena_bytes;
-        let regions = Regions::new(&plan, lanes, self.threads, batch);
+        let regions = Regions::new(&plan, workspaces, self.threads, batch);
         let bytes = regions.as_ref().map_or(u64::MAX, |r| r.end as u64);
         let Some(regions) = regions.filter(|_| bytes <= limit) else {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");

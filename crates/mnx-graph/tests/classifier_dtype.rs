@@ -23,7 +23,7 @@ fn rounded(dtype: ClassifierDtype, weight: f32) -> f32 {
 
 /// A layer's weights before packing.
 fn unpacked(model: &Model, index: usize, layer: &Layer) -> LayerWeights {
-    let (weight, bias) = model.weights(index);
+    let (weight, bias) = model.weights(index).unwrap();
     let weight = layer.packing().unpack(weight, &layer.weight_dims()).unwrap();
     LayerWeights { weight, bias: bias[..layer.cout].to_vec() }
 }
@@ -82,11 +82,11 @@ fn a_file_has_the_rounded_weights() {
             }
         }
         let last = model.network().layers().count() - 1;
-        let (weights, bias) = model.f32_weights(last);
-        let of_f32 = before.weights(last);
+        let (weights, bias) = model.f32_weights(last).unwrap();
+        let of_f32 = before.weights(last).unwrap();
         let expected: Vec<_> = of_f32.0.iter().map(|&weight| rounded(dtype, weight)).collect();
         assert_eq!((weights.element(), &*weights.widened().unwrap(), bias), (dtype.element(), &*expected, of_f32.1));
-        assert!(matches!(model.f32_weights(0), (PackedWeights::F32(_), _)));
+        assert!(matches!(model.f32_weights(0).unwrap(), (PackedWeights::F32(_), _)));
     }
 }
 
@@ -178,7 +178,7 @@ fn quantising_takes_the_widened_weights() {
         assert_eq!(kept.classifier_dtype(), dtype);
         assert_eq!(kept.arithmetic().iter().filter(|of| of.name() == "f32").count(), 1);
         let last = kept.network().layers().count() - 1;
-        assert_eq!(kept.f32_weights(last), stored.f32_weights(last));
+        assert_eq!(kept.f32_weights(last).unwrap(), stored.f32_weights(last).unwrap());
     }
 }
 

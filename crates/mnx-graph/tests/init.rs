@@ -26,7 +26,7 @@ fn clamp(activation: Activation) -> Clamp {
 
 /// Layer number `index` of the model.
 fn run_layer(model: &Model, index: usize, layer: &Layer, input: &Tensor) -> Tensor {
-    let (weight, bias) = model.weights(index);
+    let (weight, bias) = model.weights(index).unwrap();
     let operation = layer.operation();
     let channels = if operation.is_per_channel() { [layer.cout; 2] } else { [layer.cin, layer.cout] };
     let fused = FusedLayer::new(operation, channels, weight, bias, clamp(layer.activation)).unwrap();
@@ -100,7 +100,7 @@ fn activations_keep_their_scale_through_every_block() {
         let pooled: Vec<f32> =
             value.data().chunks_exact(h * w).map(|p| p.iter().sum::<f32>() / (h * w) as f32).collect();
         let pooled = Tensor::from_slice([1, channels, 1, 1], &pooled).unwrap();
-        let (weight, bias) = model.weights(layers);
+        let (weight, bias) = model.weights(layers).unwrap();
         let channels = [channels, spec.classes];
         let linear = FusedLayer::new(Operation::Linear, channels, weight, bias, Clamp::NONE).unwrap();
         let logits = linear.forward(pooled.view(), Margins::ZERO, None).unwrap();

@@ -21,7 +21,7 @@ fn assert_numbered(model: &Model) {
     let mut source = numbered();
     for (index, layer) in model.network().layers().enumerate() {
         let expected = source(layer);
-        let (weight, bias) = model.weights(index);
+        let (weight, bias) = model.weights(index).unwrap();
         assert_eq!(layer.packing().unpack(weight, &layer.weight_dims()).unwrap(), expected.weight);
         assert_eq!(Packing::Bias16.unpack(bias, &[layer.cout]).unwrap(), expected.bias);
         assert_eq!(weight.as_ptr() as usize % 64, 0, "{}", layer.name);
@@ -61,7 +61,7 @@ fn a_seed_gives_the_weights_it_always_gave() {
     let model = Model::from_bytes(init(&small_spec(), 1).unwrap()).unwrap();
     let mut hasher = crc32fast::Hasher::new();
     for index in 0..model.network().layers().count() {
-        let (weight, bias) = model.weights(index);
+        let (weight, bias) = model.weights(index).unwrap();
         hasher.update(bytemuck::cast_slice(weight));
         hasher.update(bytemuck::cast_slice(bias));
     }
@@ -155,7 +155,7 @@ fn a_models_tensors_are_those_of_the_file() {
         assert_eq!((weight.packing, weight.dims), (layer.packing(), &layer.weight_dims()[..]));
         assert_eq!((bias.packing, bias.dims), (Packing::Bias16, &[layer.cout][..]));
         assert_eq!((weight.element, bias.element), (Element::F32, Element::F32));
-        let (weights, biases) = model.weights(index);
+        let (weights, biases) = model.weights(index).unwrap();
         assert_eq!((weight.bytes, bias.bytes), (bytemuck::cast_slice(weights), bytemuck::cast_slice(biases)));
     }
 }
@@ -180,7 +180,7 @@ fn bytes_are_used_in_place_where_they_are_aligned_and_copied_elsewhere() {
         let bytes = kept_at(&small_file(), offset);
         let model = Model::from_bytes(bytes).unwrap();
         assert_numbered(&model);
-        let inside = bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast());
+        let inside = bytes.as_ptr_range().contains(&model.weights(0).unwrap().0.as_ptr().cast());
         assert_eq!(inside, offset == 0, "at offset {offset}");
     }
 }
@@ -226,8 +226,10 @@ fn large_files_are_read_to_the_last_byte() {
 
     let expected = Model::from_bytes(file).unwrap();
     for index in 0..expected.network().layers().count() {
-        assert_eq!(read.weights(index), expected.weights(index), "layer {index}");
-        assert!(<[&[f32]; 2]>::from(read.weights(index)).iter().all(|w| (w.as_ptr() as usize).is_multiple_of(64)));
+        assert_eq!(read.weights(index).unwrap(), expected.weights(index).unwrap(), "layer {index}");
+        assert!(
+            <[&[f32]; 2]>::from(read.weights(index).unwrap()).iter().all(|w| (w.as_ptr() as usize).is_multiple_of(64))
+        );
     }
 }
 
@@ -314,7 +316,7 @@ fn a_model_is_shared_between_threads() {
     let model = Model::from_bytes(small_file()).unwrap();
     let other = shared(&model);
     std::thread::spawn(move || assert_numbered(&other)).join().unwrap();
-    assert_eq!(model.weights(0).0.as_ptr(), model.clone().weights(0).0.as_ptr());
+    assert_eq!(model.weights(0).unwrap().0.as_ptr(), model.clone().weights(0).unwrap().0.as_ptr());
 }
 
 #[test]
@@ -325,7 +327,7 @@ fn without_checksums_the_payload_is_taken_as_it_is() {
     let trusting = OpenOptions::new().verify_checksums(false);
     assert!(matches!(Model::from_bytes(file.clone()), Err(Error::File(FileError::Checksum { .. }))));
     let model = Model::from_bytes_with(file, &trusting).unwrap();
-    assert_ne!(model.weights(5).0[0], Model::from_bytes(small_file()).unwrap().weights(5).0[0]);
+    assert_ne!(model.weights(5).unwrap().0[0], Model::from_bytes(small_file()).unwrap().weights(5).unwrap().0[0]);
 }
 
 #[test]
@@ -372,7 +374,7 @@ fn the_fuzzers_seed_is_the_small_file() {
     let bytes = mnx_graph::include_model!("../../../fuzz/seeds/open_model/small.mnx");
     let model = Model::from_bytes(bytes).unwrap();
     assert_numbered(&model);
-    assert!(bytes.as_ptr_range().contains(&model.weights(0).0.as_ptr().cast()));
+    assert!(bytes.as_ptr_range().contains(&model.weights(0).unwrap().0.as_ptr().cast()));
 }
 
 /// And from one of version 2. `MNX_WRITE_SEEDS=1` writes it anew.

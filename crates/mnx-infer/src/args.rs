@@ -19,7 +19,7 @@ pub(crate) use self::weights::{NeededWeights, Weights};
 use crate::embedded::Embedded;
 use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
 
-/// Inference of MobileNeXt: classify pictures, run raw tensors, convert and benchmark weights.
+/// Classify pictures, detect objects, convert, quantize and benchmark MobileNeXt, MobileNetV2, ResNet and SSDLite.
 #[derive(Debug, Parser)]
 #[command(name = "mnx-infer", version = version(), long_version = long_version(), max_term_width = 100, after_help = examples())]
 pub(crate) struct Cli {
@@ -212,7 +212,7 @@ Examples:
 1.4; mobilenetv2 also 1.3) from the checkpoint's names and shapes. These do not show strides, padding, epsilon and \
 identity multiplier, so it says what it assumes. Names may be the MobileNeXt authors', torchvision's, timm's, tonylins's, \
 Keras's, OpenMMLab's or those of Hugging Face's transformers, behind any prefix. \
-tools/pth_to_safetensors.py makes a .safetensors file of a PyTorch checkpoint (.pth), tools/keras_to_safetensors.py of a \
+tools/pth_to_safetensors.py makes a .safetensors file from a PyTorch checkpoint (.pth), tools/keras_to_safetensors.py from a \
 Keras model.
 
 ONNX models may be MobileNetV2, MobileNeXt or ResNet, written by PyTorch's exporters or tf2onnx. Their graph tells all of \

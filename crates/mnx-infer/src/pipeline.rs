@@ -36,7 +36,7 @@ impl Pipeline {
     /// # Errors
     /// As [`workers`] and [`Classifier::with`].
     pub(crate) fn new(model: &Model, context: &Context, pictures: usize, top: usize) -> Result<Pipeline, Error> {
-        let classifiers = workers(model, context, pictures, |options| Classifier::with(model, options))?;
+        let classifiers = workers(context, pictures, |options| Classifier::with(model, options))?;
         Ok(Pipeline { classifiers, top, with_input: false, reader: context.pictures().clone() })
     }
 
@@ -72,7 +72,6 @@ impl Pipeline {
 /// # Errors
 /// [`Error::Failed`] with what `make` says.
 pub(crate) fn workers<W>(
-    model: &Model,
     context: &Context,
     pictures: usize,
     make: impl Fn(SessionOptions) -> Result<W, mnx::Error>,
@@ -80,7 +79,7 @@ pub(crate) fn workers<W>(
     if pictures <= 1 {
         return Ok(vec![make(context.options()).map_err(Error::passed_on)?]);
     }
-    let threads = context.threads(model)?.min(pictures);
+    let threads = context.threads().min(pictures);
     (0..threads).map(|_| make(context.lone_options()).map_err(Error::passed_on)).collect()
 }
 

@@ -101,7 +101,7 @@ fn flags_reach_the_weight_file() {
     assert_eq!((spec.preprocessing.std, spec.preprocessing.resize), ([0.5, 0.25, 1.0], 50));
     assert_eq!(spec.labels, None);
     let plain = mnx::Model::open(weights()).unwrap();
-    assert!(model.weights(0).0 != plain.weights(0).0, "another epsilon, the same weights");
+    assert!(model.weights(0).unwrap().0 != plain.weights(0).unwrap().0, "another epsilon, the same weights");
 
     let answer = json(args!["classify", "--weights", output, "--format", "json", testdata("pictures/chelsea.png")]);
     assert!(answer[0]["top"][0]["label"].is_null());
@@ -162,7 +162,8 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
     assert_eq!((spec.family.as_str(), spec.width, spec.classes, spec.stem.stride), ("mobilenext", 0.35, 10, 2));
     // The same weights as those of the CIFAR network, whose strides do not show.
     let cifar = mnx::Model::open(weights()).unwrap();
-    (0..model.network().layers().count()).for_each(|i| assert!(model.weights(i) == cifar.weights(i), "layer {i}"));
+    (0..model.network().layers().count())
+        .for_each(|i| assert!(model.weights(i).unwrap() == cifar.weights(i).unwrap(), "layer {i}"));
 
     // What is given is not assumed.
     let labels = model_file("labels.txt");

@@ -20,8 +20,8 @@ impl From<Failure> for JsValue {
     }
 }
 
-/// Makes panics throw an exception of the kind `Internal`. None is known; after one the module must not be used any
-/// more. Engines keep a module for as long as a worker or program lives, so it takes a new one to load it again.
+/// Makes panics throw an exception of the kind `Internal`. Only a picture decoder is expected to panic. After a panic the
+/// module must not be used any more. Engines keep a module for as long as a worker or program lives, so it takes a new one to load it again.
 pub fn panics_are_exceptions() {
     // Elsewhere there is nobody who could catch it.
     #[cfg(target_family = "wasm")]

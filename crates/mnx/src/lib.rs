@@ -1,4 +1,4 @@
-//! Inference of MobileNeXt in Rust, on hand-written SIMD kernels: a picture in, labels out.
+//! Image classification and object detection on hand-written SIMD kernels: MobileNeXt, MobileNetV2, ResNet and SSDLite.
 //!
 //! ```no_run
 //! use mnx::{Classifier, Model};
@@ -82,6 +82,7 @@
 //!
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
 //! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`], and simd128 on WebAssembly, round twice.
+//! That holds for a network's outputs; probabilities and boxes are made from them with the system's `exp`.
 //!
 //! # int8
 //!
@@ -132,8 +133,9 @@
 //!
 //! # Source
 //!
-//! The network is MobileNeXt: Zhou et al., *Rethinking Bottleneck Structure for Efficient Mobile Network Design*, ECCV 2020,
-//! section 3 (the SandGlass block) and table 2 (the stages); layer names are those of the authors' checkpoints.
+//! MobileNeXt is Zhou et al., *Rethinking Bottleneck Structure for Efficient Mobile Network Design*, ECCV 2020,
+//! section 3 (the SandGlass block) and table 2 (the stages); its layer names are those of the authors' checkpoints.
+//! MobileNetV2 and SSDLite are Sandler et al., CVPR 2018; ResNet is He et al., CVPR 2016; layer names are torchvision's.
 //! Preprocessing is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on a Pillow picture.
 //!
 //! # Features
@@ -173,13 +175,13 @@ pub use mnx_graph::{
     InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model,
     Network, OpenOptions, Outputs, PackedInt8, PackedWeights, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes,
     Profile, Quantization, QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
-    Stopper, StoredTensor, Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, families, include_model, init,
-    init_with, quantize, write_model, write_model_with, write_quantized,
+    Stopper, StoredTensor, Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, default_threads, families,
+    include_model, init, init_with, quantize, write_model, write_model_with, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
-    Assumption, CheckpointError, ConvertOptions, Detected, Dialect, Naming, Problem, convert, convert_with, detect,
-    detect_with, naming,
+    Assumption, CheckpointError, ConvertOptions, Dialect, Identified, Naming, Problem, convert, convert_with, identify,
+    identify_with, naming,
 };
 #[cfg(feature = "onnx")]
 pub use mnx_graph::{Onnx, OnnxError};
@@ -204,7 +206,8 @@ pub mod unstable {
     pub use mnx_graph::unstable::thread_pool;
     pub use mnx_graph::unstable::tuned;
     pub use mnx_tensor::{
-        AlignedBuf, AlignedBytes, BlockedShape, Blocking, Layer, Part, Tuning, pack, part, strip, table,
+        AlignedBuf, AlignedBytes, BlockedShape, Blocking, Layer, Part, PreparedInt8, Requantize, Tuning, pack, part,
+        strip, table,
     };
 }
 

@@ -42,7 +42,7 @@ fn a_detector_is_its_three_parts() {
         assert_eq!(seen, input);
         let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
         let outputs = session.run(TensorView::new([1, 3, 96, 96], &input).unwrap()).unwrap();
-        let priors = spec.detector.as_ref().unwrap().priors(&model.network().grids(96, 96), 96);
+        let priors = spec.detector.as_ref().unwrap().priors(&model.network().grids(96, 96), 96).unwrap();
         let mut post = PostProcessor::new(spec.detector.as_ref().unwrap(), 4, priors, 96).unwrap();
         let [scores, boxes] = ["scores", "boxes"].map(|name| outputs.get(name).unwrap());
         let expected = post.process(scores.data(), boxes.data(), width, height).unwrap();
@@ -71,7 +71,7 @@ fn a_crop_is_undone() {
     let input = Preprocessor::new(side, &spec.preprocessing).unwrap().process(frame).unwrap();
     let mut session = Session::new(&model).unwrap();
     let outputs = session.run(TensorView::new([1, 3, side, side], &input).unwrap()).unwrap();
-    let priors = spec.detector.as_ref().unwrap().priors(&model.network().grids(side, side), side);
+    let priors = spec.detector.as_ref().unwrap().priors(&model.network().grids(side, side), side).unwrap();
     let mut post = PostProcessor::new(spec.detector.as_ref().unwrap(), 4, priors, side).unwrap();
     let [scores, boxes] = ["scores", "boxes"].map(|name| outputs.get(name).unwrap());
     let in_crop = post.process(scores.data(), boxes.data(), side, side).unwrap();

@@ -14,7 +14,7 @@ fn the_same_boxes_as_torchvision() {
         let [classes, side] = ["classes", "resolution"].map(|key| case[key].as_u64().unwrap() as usize);
         let grids: Vec<usize> = serde_json::from_value(case["grids"].clone()).unwrap();
         let grids: Vec<_> = grids.into_iter().map(|grid| (grid, grid)).collect();
-        let priors = spec.priors(&grids, side);
+        let priors = spec.priors(&grids, side).unwrap();
         let mut post = PostProcessor::new(&spec, classes, priors, side).unwrap();
         let expected: Vec<Vec<f64>> = serde_json::from_value(case["found"].clone()).unwrap();
         // In pixels of the input, then of a picture of other proportions.

@@ -125,12 +125,12 @@ fn every_implementations_checkpoint_gives_its_logits() {
 #[test]
 fn auto_tells_what_every_implementations_checkpoint_is() {
     for case in cases().into_iter().filter(|case| case.spec.family == "mobilenetv2") {
-        let detected = mnx::detect(&case.checkpoint).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        assert_eq!(detected.to_string(), "mobilenetv2, width 0.1, 3 classes", "{}", case.name);
-        assert!(detected.exact);
+        let identified = mnx::identify(&case.checkpoint).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        assert_eq!(identified.to_string(), "mobilenetv2, width 0.1, 3 classes", "{}", case.name);
+        assert!(identified.exact);
         let mut spec = case.spec.clone();
-        detected.naming.dialect.apply(&mut spec);
-        assert_eq!(detected.spec(), spec, "{}", case.name);
+        identified.naming.dialect.apply(&mut spec);
+        assert_eq!(identified.spec(), spec, "{}", case.name);
     }
 }
 

@@ -132,7 +132,7 @@ fn boxes_are_found_without_allocating() {
         "coder": {"centre": 0.1, "size": 0.2}, "scores": "SCORES", "score": 0.01, "iou": 0.45, "top": 100}"#;
     for scores in ["softmax", "sigmoid"] {
         let spec: mnx::DetectorSpec = serde_json::from_str(&spec.replace("SCORES", scores)).unwrap();
-        let (classes, priors) = (21, spec.priors(&[(20, 20)], 320));
+        let (classes, priors) = (21, spec.priors(&[(20, 20)], 320).unwrap());
         let rows = priors.len();
         let mut post = PostProcessor::new(&spec, classes, priors, 320).unwrap();
         for options in [DetectOptions::new(), DetectOptions::new().score(0.0).iou(1.0).top(usize::MAX)] {

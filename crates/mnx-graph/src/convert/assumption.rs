@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Detected;
+use super::Identified;
 use crate::{BlockKind, Error, Interpolation, Padding, Spec, families};
 
 /// Something that changes what a network computes and no shape: a wrong one is no error anywhere, only a wrong answer.
@@ -13,7 +13,7 @@ use crate::{BlockKind, Error, Interpolation, Padding, Spec, families};
 pub enum Assumption {
     /// The strides are those of the family, ImageNet's.
     Strides {
-        /// The family with the same tensors and CIFAR's strides, if there is one. [`Detected::spec_as`] takes it.
+        /// The family with the same tensors and CIFAR's strides, if there is one. [`Identified::spec_as`] takes it.
         other: Option<&'static str>,
     },
     /// Side of the input in pixels.
@@ -52,13 +52,13 @@ impl fmt::Display for Assumption {
     }
 }
 
-impl Detected {
+impl Identified {
     /// The family with the same tensors at CIFAR's strides.
     fn cifar(&self) -> Option<&'static str> {
         families().find(|family| family.strip_suffix("-cifar") == Some(self.family))
     }
 
-    /// As [`spec`](Detected::spec), of a family with the same tensors: `mobilenext-cifar` for a checkpoint that is found to be
+    /// As [`spec`](Identified::spec), of a family with the same tensors: `mobilenext-cifar` for a checkpoint that is found to be
     /// `mobilenext`. Strides, resolution and preprocessing are that family's.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Detected {
         Ok(self.spec_of(cifar))
     }
 
-    /// What `spec`, which [`spec`](Detected::spec) or [`spec_as`](Detected::spec_as) made, has that names and shapes do not tell. Worth showing to whoever knows
+    /// What `spec`, which [`spec`](Identified::spec) or [`spec_as`](Identified::spec_as) made, has that names and shapes do not tell. Worth showing to whoever knows
     /// how the network was trained.
     pub fn assumptions(&self, spec: &Spec) -> Vec<Assumption> {
         // Another family was named for its strides.

@@ -120,7 +120,7 @@ fn in_their_place(spec: &Spec) {
                 (scale, shift)
             }
         };
-        let (packed, bias) = model.weights(index);
+        let (packed, bias) = model.weights(index).unwrap();
         let expected: Vec<f32> = weight.iter().enumerate().map(|(i, w)| (w * scale[i / depth]) as f32).collect();
         assert_eq!(layer.packing().unpack(packed, &layer.weight_dims()).unwrap(), expected, "{}", layer.name);
         let expected: Vec<f32> = shift.iter().map(|&s| s as f32).collect();
@@ -282,8 +282,8 @@ proptest! {
         let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let at = at.index(header + 8);
         bytes[at] = byte;
-        let _ = (convert(&bytes, &small_spec(), 1e-5), detect(&bytes));
+        let _ = (convert(&bytes, &small_spec(), 1e-5), identify(&bytes));
         bytes.truncate(len.index(bytes.len()));
-        prop_assert!(convert(&bytes, &small_spec(), 1e-5).is_err() && detect(&bytes).is_err());
+        prop_assert!(convert(&bytes, &small_spec(), 1e-5).is_err() && identify(&bytes).is_err());
     }
 }

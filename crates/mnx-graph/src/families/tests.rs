@@ -176,7 +176,7 @@ fn priors_are_those_of_the_references() {
     let priors = |family: &str| {
         let spec = Spec::family(family).unwrap();
         let grids = Network::new(&spec).unwrap().grids(spec.resolution, spec.resolution);
-        spec.detector.unwrap().priors(&grids, spec.resolution)
+        spec.detector.unwrap().priors(&grids, spec.resolution).unwrap()
     };
     let sums = |priors: &[[f32; 4]]| [0, 1, 2, 3].map(|i| priors.iter().map(|prior| f64::from(prior[i])).sum::<f64>());
     let near = |found: &[f64], expected: &[f64], most: f64| {

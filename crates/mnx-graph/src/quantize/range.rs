@@ -44,7 +44,7 @@ impl Method {
 }
 
 impl Default for Method {
-    /// [`Method::Mse`]: the logits came nearest to those in f32 where it was measured, see docs/quantize.md.
+    /// [`Method::Mse`]: the logits came nearest to those in f32 where it was measured, see docs/int8.md.
     fn default() -> Method {
         Method::Mse
     }

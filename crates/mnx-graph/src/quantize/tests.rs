@@ -204,7 +204,7 @@ fn kept_layers_keep_their_bits() {
         assert_eq!(*arithmetic == Arithmetic::F32, keep, "{}", layer.name);
         if keep {
             kept += 1;
-            let packed = layer.packing().unpack(model.weights(index).0, &layer.weight_dims()).unwrap();
+            let packed = layer.packing().unpack(model.weights(index).unwrap().0, &layer.weight_dims()).unwrap();
             assert_eq!(read.get::<f32>(&format!("{}.weight", layer.name)), packed);
         }
     }

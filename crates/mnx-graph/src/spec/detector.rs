@@ -224,17 +224,9 @@ impl DetectorSpec {
     /// `grids` has the height and width of each level's feature map, `resolution` the side of the input in pixels. Computed in
     /// f64 and rounded once.
     ///
-    /// # Panics
-    /// When there is no memory for them: [`try_priors`](Self::try_priors) is for grids that somebody else chose.
-    pub fn priors(&self, grids: &[(usize, usize)], resolution: usize) -> Vec<[f32; 4]> {
-        self.try_priors(grids, resolution).expect("memory for priors")
-    }
-
-    /// As [`priors`](Self::priors).
-    ///
     /// # Errors
     /// [`Error::Tensor`] when there is no memory for them.
-    pub fn try_priors(&self, grids: &[(usize, usize)], resolution: usize) -> Result<Vec<[f32; 4]>, Error> {
+    pub fn priors(&self, grids: &[(usize, usize)], resolution: usize) -> Result<Vec<[f32; 4]>, Error> {
         let of_level = |(boxes, grid): (&PriorBoxes, &(usize, usize))| {
             grid.0.saturating_mul(grid.1).saturating_mul(boxes.per_cell())
         };

@@ -13,8 +13,8 @@ use one as twin;
 
 #[cfg(feature = "rayon")]
 pub use many::thread_pool;
-pub use twin::ThreadPool;
-pub(crate) use twin::{Crew, MOST, Shares, default_threads};
+pub(crate) use twin::{Crew, MOST, Shares};
+pub use twin::{ThreadPool, default_threads};
 
 use crate::exec::Exec;
 

@@ -49,7 +49,8 @@ impl ThreadPool {
     }
 }
 
-pub(crate) fn default_threads() -> usize {
+/// Threads of a session that is not told how many.
+pub fn default_threads() -> usize {
     MOST
 }
 

@@ -1,11 +1,11 @@
-//! `convert`: makes a weight file of a checkpoint.
+//! `convert`: makes a weight file from a checkpoint.
 
 mod names;
 
 use std::path::Path;
 
 use mnx::{
-    Assumption, CheckpointError, ConvertOptions, Detected, Fit, GraphError, Interpolation, Naming, Network, Padding,
+    Assumption, CheckpointError, ConvertOptions, Fit, GraphError, Identified, Interpolation, Naming, Network, Padding,
     Preprocessing, Spec,
 };
 
@@ -30,12 +30,12 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let mut options = ConvertOptions::new();
     options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
-    let (spec, checkpoint, naming, detected) = if args.network.arch == Arch::Auto {
+    let (spec, checkpoint, naming, identified) = if args.network.arch == Arch::Auto {
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
-        let detected = mnx::detect_with(&checkpoint, &options).map_err(|e| refused(args, None, "", &e))?;
+        let identified = mnx::identify_with(&checkpoint, &options).map_err(|e| refused(args, None, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
-        Network::new(&detected.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (with_flags(args, detected.spec())?, checkpoint, detected.naming.clone(), Some(detected))
+        Network::new(&identified.spec()).map_err(|e| Error::file(&args.input, e))?;
+        (with_flags(args, identified.spec())?, checkpoint, identified.naming.clone(), Some(identified))
     } else {
         let base = network::base(&args.network.arch)?;
         with_flags(args, base.clone())?;
@@ -47,13 +47,13 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     options.bn_eps = args.bn_eps;
     options.classifier_dtype = network::classifier_dtype(&args.network);
     let converted = mnx::convert_with(&checkpoint, &spec, &options).map_err(|e| {
-        let taken = detected.as_ref().map_or(String::new(), |detected| format!("taken for {detected}: "));
+        let taken = identified.as_ref().map_or(String::new(), |identified| format!("taken for {identified}: "));
         refused(args, Some(&naming), &(taken + &names::taken_off(&naming)), &e)
     })?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
     note_flushed(args, converted.flushed);
-    let said = match &detected {
-        Some(detected) => Some(read_and_assumed(args, detected, &spec)),
+    let said = match &identified {
+        Some(identified) => Some(read_and_assumed(args, identified, &spec)),
         None => names::found_and_assumed(args, &naming, &spec),
     };
     if let Some((said, mut list)) = said {
@@ -86,12 +86,12 @@ pub(super) fn note_flushed(args: &Convert, flushed: u64) {
 }
 
 /// Two lines: what `--arch auto` read, and what it assumed because neither the checkpoint nor a flag tells.
-fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> (String, Vec<String>) {
+fn read_and_assumed(args: &Convert, identified: &Identified, spec: &Spec) -> (String, Vec<String>) {
     // What was given has turned out right.
-    let width = args.network.width.map_or((detected.width, detected.exact), |width| (width, true));
-    let mut read = detected.clone();
+    let width = args.network.width.map_or((identified.width, identified.exact), |width| (width, true));
+    let mut read = identified.clone();
     (read.width, read.exact) = width;
-    let dialect = detected.naming.dialect;
+    let dialect = identified.naming.dialect;
     let shown = |assumption: Assumption| match assumption {
         Assumption::Strides { other: Some(other) } => Some(format!("ImageNet's strides (else --arch {other})")),
         Assumption::Resolution(_) if args.network.resolution.is_some() => None,
@@ -100,12 +100,12 @@ fn read_and_assumed(args: &Convert, detected: &Detected, spec: &Spec) -> (String
         Assumption::Identity(_) if args.network.identity.is_some() => None,
         Assumption::Identity(identity) => Some(format!("identity {identity} (--identity)")),
         Assumption::MeanStd { .. } => args.mean.is_none().then(|| names::mean_std(dialect, spec)),
-        Assumption::BnEps(_) => args.bn_eps.is_none().then(|| names::bn_eps(&detected.naming, spec)),
+        Assumption::BnEps(_) => args.bn_eps.is_none().then(|| names::bn_eps(&identified.naming, spec)),
         Assumption::Interpolation(_) => args.interpolation.is_none().then(|| names::interpolation(spec)),
         other => Some(other.to_string()),
     };
-    let assumed: Vec<_> = detected.assumptions(spec).into_iter().filter_map(shown).collect();
-    let naming = names::found(&detected.naming);
+    let assumed: Vec<_> = identified.assumptions(spec).into_iter().filter_map(shown).collect();
+    let naming = names::found(&identified.naming);
     let assumed = format!("assumed, as they do not tell: {}", assumed.join(", "));
     (format!("read off names and shapes: {read}{naming}"), vec![assumed])
 }

@@ -98,7 +98,7 @@ pub(super) fn detectors(
     pictures: usize,
     thresholds: mnx::DetectOptions,
 ) -> Result<Vec<Detector>, Error> {
-    workers(model, context, pictures, |options| {
+    workers(context, pictures, |options| {
         let mut detector = Detector::with(model, options)?;
         detector.set_options(thresholds)?;
         Ok(detector)

@@ -18,7 +18,7 @@ mod timing;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, Session, SessionOptions, TunedFor};
+use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, SessionOptions, TunedFor};
 
 use crate::args::{Amx, Command, DotProducts, Format, Global, NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
@@ -89,11 +89,8 @@ impl Context {
     }
 
     /// The first number of threads, else as many as there are physical cores.
-    pub(crate) fn threads(&self, model: &Model) -> Result<usize, Error> {
-        match self.threads.first() {
-            Some(&threads) => Ok(threads),
-            None => Ok(Session::with(model, self.options()).map_err(Error::passed_on)?.threads()),
-        }
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.first().copied().unwrap_or_else(mnx::default_threads)
     }
 
     /// Options of a session that the thread which calls it runs alone.

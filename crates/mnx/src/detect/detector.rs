@@ -84,7 +84,7 @@ impl Detector {
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
         let input = preprocessor.input_of(&mut session)?;
         let grids = model.network().grids(spec.resolution, spec.resolution);
-        let priors = detector.try_priors(&grids, spec.resolution)?;
+        let priors = detector.priors(&grids, spec.resolution)?;
         let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
         Ok(Detector { model: model.clone(), session, preprocessor, input, post })
     }

@@ -63,7 +63,7 @@ struct Kept {
 ///         "scores": "softmax", "score": 0.1, "iou": 0.5, "top": 10}"#,
 /// );
 /// let spec = spec.expect("a detector");
-/// let priors = spec.priors(&[(2, 2)], 32);
+/// let priors = spec.priors(&[(2, 2)], 32)?;
 /// let mut post = PostProcessor::new(&spec, 2, priors, 32)?;
 ///
 /// // Only the last cell sees something.

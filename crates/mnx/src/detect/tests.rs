@@ -17,7 +17,7 @@ fn spec(scores: &str) -> DetectorSpec {
 const SIDE: usize = 100;
 
 fn post(spec: &DetectorSpec, classes: usize, grid: usize) -> PostProcessor {
-    PostProcessor::new(spec, classes, spec.priors(&[(grid, grid)], SIDE), SIDE).unwrap()
+    PostProcessor::new(spec, classes, spec.priors(&[(grid, grid)], SIDE).unwrap(), SIDE).unwrap()
 }
 
 /// Numbers from -0.5 to 0.5.
@@ -109,7 +109,7 @@ fn suppression_is_strict_and_per_class() {
         let mut post = post(spec, 3, 1);
         post.process(scores, &[0.0; 8], SIDE, SIDE).unwrap().iter().map(|b| (b.class, b.prior)).collect()
     };
-    let priors = spec.priors(&[(1, 1)], SIDE);
+    let priors = spec.priors(&[(1, 1)], SIDE).unwrap();
     let corners: Vec<_> = priors.iter().map(|&prior| decode(&spec.coder, [0.0; 4], prior, SIDE as f32)).collect();
     let exact = iou(corners[0], area(corners[0]), corners[1], area(corners[1]));
     spec.iou = exact;

@@ -76,7 +76,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn layer(&mut self, layer: &Layer, x: &Planes) -> Planes {
-        let (weight, bias) = self.model.weights(self.next);
+        let (weight, bias) = self.model.weights(self.next).unwrap();
         self.next += 1;
         let dims = layer.weight_dims();
         let weight = layer.packing().unpack(weight, &dims).unwrap();

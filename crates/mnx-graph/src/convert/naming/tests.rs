@@ -1,7 +1,7 @@
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::*;
-use crate::{convert_with, detect_with};
+use crate::{convert_with, identify_with};
 
 /// Names and shapes of a checkpoint.
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -38,17 +38,17 @@ fn file(shapes: &Shapes) -> Vec<u8> {
     safetensors::serialize(shapes.iter().map(|(name, shape)| (name, view(shape))), None).unwrap()
 }
 
-/// The naming that both detection and conversion find, and whether conversion works.
+/// The naming that both `identify` and `convert` find, and whether conversion works.
 fn found(shapes: &Shapes, spec: &Spec, options: &ConvertOptions) -> (Naming, Result<(), String>) {
     let file = file(shapes);
     let naming = naming(&file, spec, options).unwrap();
-    assert_eq!(detect_with(&file, options).unwrap().naming, naming);
+    assert_eq!(identify_with(&file, options).unwrap().naming, naming);
     (naming, convert_with(&file, spec, options).map(drop).map_err(|e| e.to_string()))
 }
 
 fn refused(shapes: &Shapes, options: &ConvertOptions) -> String {
     let file = file(shapes);
-    let expected = detect_with(&file, options).unwrap_err().to_string();
+    let expected = identify_with(&file, options).unwrap_err().to_string();
     assert_eq!(convert_with(&file, &mobilenetv2(), options).unwrap_err().to_string(), expected);
     expected
 }
@@ -145,7 +145,7 @@ fn the_classifier_has_many_names_and_stands_outside_what_holds_the_layers() {
         let expected = format!("\n  classifier: expected one, found `{own}` and `head.fc`");
         let error = convert_with(&file(&two), &spec, &ConvertOptions::new()).unwrap_err().to_string();
         assert!(error.contains(&expected), "{error}");
-        let error = detect_with(&file(&two), &ConvertOptions::new()).unwrap_err().to_string();
+        let error = identify_with(&file(&two), &ConvertOptions::new()).unwrap_err().to_string();
         assert!(error.ends_with(&expected), "{error}");
     }
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use crate::MAX_THREADS;
 
-/// Fast physical cores that this thread may run on: no more than its affinity and its control group's quota allow.
+/// Threads of a session that is not told how many: the fast physical cores that this thread may run on, no more than its
+/// affinity and its control group's quota allow; 1 without the feature `rayon`.
 ///
 /// Two threads on one core share its multipliers and gain nothing. A core with less than half of the fastest one's speed
 /// would be waited for at the end of every step.
-pub(crate) fn default_threads() -> usize {
+pub fn default_threads() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let known = fast_cores(Path::new("/sys/devices/system/cpu"), &allowed_cpus(&status));

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::run::{Prepared, Until};
 use crate::{Error, MAX_THREADS, Stopper};
 
-pub(crate) use self::cores::default_threads;
+pub use self::cores::default_threads;
 
 /// Most threads of a session.
 pub(crate) const MOST: usize = MAX_THREADS;
@@ -277,17 +277,17 @@ impl<W: Watch> Worker<'_, W> {
 
 impl<W: Watch> Job for Worker<'_, W> {
     fn unit(&mut self, phase: usize, unit: usize) {
-        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before
-        // is complete. Whole pictures use the lane of the worker that claimed them, others lane
-        // 0, in which nothing else is left; workers have different numbers.
+        // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before is complete. A worker that
+        // computes a whole picture uses its own workspace. Pictures that workers share use workspace 0, which no whole picture needs
+        // any more.
         unsafe {
             match self.stage(phase) {
                 Stage::Step { step, picture } => self.exec.step(step, unit, picture, 0, &mut self.hand),
                 Stage::WholePictures => {
                     for step in 0..self.exec.picture_steps() {
                         for part in 0..self.exec.units(step) {
-                            let lane = self.hand.worker;
-                            self.exec.step(step, part, unit, lane, &mut self.hand);
+                            let workspace = self.hand.worker;
+                            self.exec.step(step, part, unit, workspace, &mut self.hand);
                         }
                         self.watch.step(self.exec, step, unit);
                     }

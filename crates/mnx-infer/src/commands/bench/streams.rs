@@ -58,8 +58,7 @@ pub(super) fn measure(
 ) -> Result<Streams, Error> {
     let model = source.read()?;
     let input = input(&model, batch)?;
-    let cores = Session::with(&model, context.options_of(None)).map_err(Error::failed)?.threads();
-    let at_once = sessions.min((cores / threads).max(1));
+    let at_once = sessions.min((mnx::default_threads() / threads).max(1));
     let pool =
         Pool::new(at_once, || Session::with(&model, context.options_of(Some(threads)))).map_err(Error::failed)?;
     // Where there is a session for each caller, nobody waits for a turn.

@@ -63,8 +63,7 @@ impl Bout {
     pub(super) fn new(entries: &[Entry], args: &Compare, context: &Context) -> Result<Bout, Error> {
         let inputs = entries.iter().map(|entry| input(&entry.model, args.batch));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let sections =
-            threads(entries, context)?.into_iter().map(|threads| Section::new(entries, &inputs, threads, context));
+        let sections = threads(context).into_iter().map(|threads| Section::new(entries, &inputs, threads, context));
         Ok(Bout { sections: sections.collect::<Result<_, _>>()?, inputs })
     }
 
@@ -152,13 +151,10 @@ impl Stream {
 }
 
 /// Those that were given, else 1 and the number of physical cores.
-fn threads(entries: &[Entry], context: &Context) -> Result<Vec<usize>, Error> {
+fn threads(context: &Context) -> Vec<usize> {
     let mut threads = context.threads.clone();
     if threads.is_empty() {
-        threads.push(1);
-        if let Some(entry) = entries.first() {
-            threads.push(context.threads(&entry.model)?);
-        }
+        threads.extend([1, context.threads()]);
     }
     // Twice the same would tell nothing new.
     let mut seen = Vec::new();
@@ -168,5 +164,5 @@ fn threads(entries: &[Entry], context: &Context) -> Result<Vec<usize>, Error> {
             true
         }
     });
-    Ok(threads)
+    threads
 }

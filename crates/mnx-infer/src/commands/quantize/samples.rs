@@ -105,7 +105,7 @@ impl Samples {
         let spec = model.spec();
         let preprocessor = || Preprocessor::new(spec.resolution, &spec.preprocessing).map_err(Error::passed_on);
         let worker = || Ok((worker().map_err(Error::passed_on)?, preprocessor()?, Vec::new()));
-        let threads = context.threads(model)?.min(self.samples.len()).max(1);
+        let threads = context.threads().min(self.samples.len()).max(1);
         let workers = (0..threads).map(|_| worker()).collect::<Result<Vec<_>, Error>>()?;
         let work = |(worker, preprocessor, buffer): &mut (W, Preprocessor, Vec<f32>), sample: &Sample| {
             let input = match self.input(sample, context, preprocessor, buffer) {

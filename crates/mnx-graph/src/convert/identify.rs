@@ -1,4 +1,4 @@
-//! Detects which network a checkpoint belongs to, from the names and shapes of its tensors.
+//! Identifies which network a checkpoint belongs to, from the names and shapes of its tensors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::{CheckpointError, Error, Layer, Network, Spec};
 /// A family's name, and widths.
 type Listed = (&'static str, &'static [f64]);
 
-/// The networks that can be detected, with the widths that people train. The CIFAR families have the same tensors.
+/// The networks that can be identified, with the widths that people train. The CIFAR families have the same tensors.
 const LISTED: &[Listed] = &[
     ("mobilenext", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.4]),
     ("mobilenetv2", &[0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4]),
@@ -25,13 +25,13 @@ const LISTED: &[Listed] = &[
 /// What the names and shapes of a checkpoint tell about its network.
 ///
 /// They do not tell strides, padding, the identity tensor multiplier or the batch norms' epsilon:
-/// [`assumptions`](Detected::assumptions) lists what is taken for them. `naming.dialect` says what networks with such names
+/// [`assumptions`](Identified::assumptions) lists what is taken for them. `naming.dialect` says what networks with such names
 /// usually have.
 ///
 /// It displays as, e.g., `mobilenetv2, width 1, 1001 classes`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Detected {
+pub struct Identified {
     /// Name of the family, one of [`families`](crate::families) at ImageNet's strides.
     pub family: &'static str,
     /// Width multiplier: the common one whose channels are nearest. 1 for ResNets, which have no width multiplier.
@@ -44,7 +44,7 @@ pub struct Detected {
     pub naming: Naming,
 }
 
-impl fmt::Display for Detected {
+impl fmt::Display for Identified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.family)?;
         if has_widths(self.family) {
@@ -55,7 +55,7 @@ impl fmt::Display for Detected {
     }
 }
 
-/// Detects family, width and number of classes of a safetensors checkpoint, from names and shapes alone. Values are not
+/// Identifies family, width and number of classes of a safetensors checkpoint, from names and shapes alone. Values are not
 /// looked at.
 ///
 /// Names may be those that [`convert`](crate::convert()) understands. Missing and unexpected tensors are no errors here;
@@ -64,10 +64,10 @@ impl fmt::Display for Detected {
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
-/// let detected = mnx_graph::detect(&checkpoint)?;
-/// let mut spec = detected.spec(); // or `detected.spec_as("mobilenext-cifar")?`
+/// let identified = mnx_graph::identify(&checkpoint)?;
+/// let mut spec = identified.spec(); // or `identified.spec_as("mobilenext-cifar")?`
 /// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
-/// for assumption in detected.assumptions(&spec) {
+/// for assumption in identified.assumptions(&spec) {
 ///     eprintln!("assumed: {assumption}");
 /// }
 /// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?.file)?;
@@ -81,24 +81,24 @@ impl fmt::Display for Detected {
 ///   do not tell the number of classes.
 /// - [`CheckpointError::SeveralNetworks`] if it has several networks.
 /// - [`CheckpointError::Problems`] if several layers could be the classifier.
-pub fn detect(checkpoint: &[u8]) -> Result<Detected, Error> {
-    detect_with(checkpoint, &ConvertOptions::default())
+pub fn identify(checkpoint: &[u8]) -> Result<Identified, Error> {
+    identify_with(checkpoint, &ConvertOptions::default())
 }
 
-/// As [`detect`], with a prefix to strip.
+/// As [`identify`], with a prefix to strip.
 ///
 /// # Errors
-/// As [`detect`]; and [`CheckpointError::Unknown`] if no tensor has that prefix.
-pub fn detect_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Detected, Error> {
+/// As [`identify`]; and [`CheckpointError::Unknown`] if no tensor has that prefix.
+pub fn identify_with(checkpoint: &[u8], options: &ConvertOptions) -> Result<Identified, Error> {
     let tensors = parse(checkpoint)?;
     let shapes = tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
-    Shapes(shapes.collect()).detect(options)
+    Shapes(shapes.collect()).identify(options)
 }
 
-impl Detected {
-    /// The family's spec with the detected width and classes, and what the dialect [usually has](crate::Dialect::apply).
+impl Identified {
+    /// The family's spec with the identified width and classes, and what the dialect [usually has](crate::Dialect::apply).
     /// Everything else is the family's default: ImageNet's strides, resolution and preprocessing, padding `torch`, identity 1.
-    /// [`assumptions`](Detected::assumptions) lists what that is.
+    /// [`assumptions`](Identified::assumptions) lists what that is.
     pub fn spec(&self) -> Spec {
         self.spec_of(self.family)
     }
@@ -120,7 +120,7 @@ impl Detected {
             ("width", spec.width.to_string(), self.width.to_string()),
             ("classes", spec.classes.to_string(), self.classes.to_string()),
         ];
-        // The detected width is only the nearest listed one unless it is exact. Then a different one is no disagreement.
+        // The identified width is only the nearest listed one unless it is exact. Then a different one is no disagreement.
         let differ = rows.into_iter().filter(|(field, e, f)| e != f && (*field != "width" || self.exact));
         differ.map(|(field, expected, found)| Problem::Spec { field, expected, found }).collect()
     }
@@ -130,7 +130,7 @@ impl Detected {
 struct Shapes(BTreeMap<String, Vec<usize>>);
 
 impl Shapes {
-    fn detect(&self, options: &ConvertOptions) -> Result<Detected, Error> {
+    fn identify(&self, options: &ConvertOptions) -> Result<Identified, Error> {
         let names = Names::new(self.0.keys().map(String::as_str), options)?;
         let ((family, widths), Found { naming, modules, heads, .. }) = family(&names)?;
         if let Some(heads) = heads {
@@ -149,7 +149,7 @@ impl Shapes {
         let exact = convolutions(&network, &modules).all(fits);
         let (counter, per_class) = counter(&network);
         let classes = modules.get(counter).map_or(Ok(0), |modules| self.classes(&modules.conv, per_class))?;
-        Ok(Detected { family, width, exact, classes, naming })
+        Ok(Identified { family, width, exact, classes, naming })
     }
 
     fn weight(&self, modules: &Modules) -> Option<&[usize]> {

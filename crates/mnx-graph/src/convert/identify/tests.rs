@@ -36,12 +36,12 @@ fn file(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<u8> {
     serialize(views, None).unwrap()
 }
 
-fn detect_shapes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Detected, Error> {
-    Shapes(shapes.clone()).detect(&ConvertOptions::default())
+fn identify_shapes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Identified, Error> {
+    Shapes(shapes.clone()).identify(&ConvertOptions::default())
 }
 
-fn detected(shapes: &BTreeMap<String, Vec<usize>>) -> String {
-    detect_shapes(shapes).map_or_else(|e| e.to_string(), |detected| detected.to_string())
+fn identified(shapes: &BTreeMap<String, Vec<usize>>) -> String {
+    identify_shapes(shapes).map_or_else(|e| e.to_string(), |identified| identified.to_string())
 }
 
 #[test]
@@ -49,21 +49,21 @@ fn every_listed_network_is_told_from_the_others() {
     for &(family, widths) in LISTED {
         for &width in widths {
             let spec = listed(family, width, 7);
-            let found = detect_shapes(&shapes(&spec)).unwrap();
-            assert_eq!(found, Detected { family, width, exact: true, classes: 7, naming: own("") });
+            let found = identify_shapes(&shapes(&spec)).unwrap();
+            assert_eq!(found, Identified { family, width, exact: true, classes: 7, naming: own("") });
             assert_eq!(found.spec(), spec);
         }
     }
-    assert_eq!(detected(&shapes(&listed("mobilenetv2", 1.0, 1001))), "mobilenetv2, width 1, 1001 classes");
-    assert_eq!(detected(&shapes(&listed("resnet34", 1.0, 10))), "resnet34, 10 classes");
+    assert_eq!(identified(&shapes(&listed("mobilenetv2", 1.0, 1001))), "mobilenetv2, width 1, 1001 classes");
+    assert_eq!(identified(&shapes(&listed("resnet34", 1.0, 10))), "resnet34, 10 classes");
     // What the CIFAR families have otherwise does not show.
-    assert_eq!(detected(&shapes(&listed("mobilenext-cifar", 0.5, 10))), "mobilenext, width 0.5, 10 classes");
-    assert_eq!(detected(&shapes(&listed("mobilenetv2-cifar", 1.4, 10))), "mobilenetv2, width 1.4, 10 classes");
+    assert_eq!(identified(&shapes(&listed("mobilenext-cifar", 0.5, 10))), "mobilenext, width 0.5, 10 classes");
+    assert_eq!(identified(&shapes(&listed("mobilenetv2-cifar", 1.4, 10))), "mobilenetv2, width 1.4, 10 classes");
 }
 
 #[test]
 fn what_shapes_do_not_tell_is_listed() {
-    let found = detect_shapes(&shapes(&listed("mobilenext", 0.5, 10))).unwrap();
+    let found = identify_shapes(&shapes(&listed("mobilenext", 0.5, 10))).unwrap();
     let list = |spec: &Spec| found.assumptions(spec).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let spec = found.spec();
     assert_eq!(
@@ -87,14 +87,14 @@ fn what_shapes_do_not_tell_is_listed() {
 }
 #[test]
 fn every_family_can_be_told() {
-    let found = |family: &str| detect_shapes(&shapes(&Spec::family(family).unwrap())).unwrap().family;
+    let found = |family: &str| identify_shapes(&shapes(&Spec::family(family).unwrap())).unwrap().family;
     crate::families().for_each(|family| assert_eq!(found(family), family.trim_end_matches("-cifar")));
 }
 
 #[test]
 fn a_width_that_is_not_listed_gives_the_nearest() {
     for (width, nearest) in [(0.13, 0.1), (0.4, 0.35), (0.9, 1.0), (1.1, 1.0), (2.0, 1.4)] {
-        let found = detected(&shapes(&listed("mobilenext", width, 3)));
+        let found = identified(&shapes(&listed("mobilenext", width, 3)));
         assert_eq!(found, format!("mobilenext, width {nearest} (the nearest listed one), 3 classes"));
     }
 }
@@ -107,9 +107,9 @@ fn a_file_is_read_with_its_prefixes_counters_and_strays() {
     tensors.insert("epoch".into(), vec![1]);
     tensors.remove("module.features.5.conv.1.0.weight");
     tensors.insert("module.features.3.conv.2.weight".into(), vec![]);
-    let found = detect(&file(&tensors)).unwrap();
+    let found = identify(&file(&tensors)).unwrap();
     let naming = own("module.");
-    let expected = Detected { family: "mobilenetv2", width: 0.35, exact: false, classes: 5, naming };
+    let expected = Identified { family: "mobilenetv2", width: 0.35, exact: false, classes: 5, naming };
     assert_eq!(found, expected);
 }
 
@@ -130,10 +130,10 @@ fn what_contradicts_the_spec_is_listed_before_the_tensors() {
 
 #[test]
 fn what_is_no_known_network_is_one_line() {
-    assert!(matches!(detect(b"no checkpoint"), Err(Error::Checkpoint(CheckpointError::Format { .. }))));
+    assert!(matches!(identify(b"no checkpoint"), Err(Error::Checkpoint(CheckpointError::Format { .. }))));
     let networks = "tensors named as in mobilenext, mobilenetv2, resnet18, resnet34, resnet50, ssdlite-mobilenext, \
                     ssdlite-mobilenetv2, ssdlite300-mobilenetv2-tf";
-    let strange = |names: &[&str]| detected(&names.iter().map(|name| ((*name).to_owned(), vec![1])).collect());
+    let strange = |names: &[&str]| identified(&names.iter().map(|name| ((*name).to_owned(), vec![1])).collect());
     assert_eq!(strange(&[]), format!("checkpoint: expected {networks}, found none"));
     let names = ["a\nb\u{1b}[2J", "b", "c", "d"];
     let found = "found 4 others: `a\\nb\\u{1b}[2J`, `b`, `c`, …";
@@ -143,16 +143,16 @@ fn what_is_no_known_network_is_one_line() {
 
     let mut tensors = shapes(&listed("resnet18", 1.0, 9));
     tensors.insert("fc.bias".into(), vec![3, 3]);
-    assert_eq!(detected(&tensors), "resnet18, 9 classes");
+    assert_eq!(identified(&tensors), "resnet18, 9 classes");
     tensors.insert("fc.weight".into(), vec![0, 512]);
     let expected = "`fc.bias` [classes] or `fc.weight` [classes, features]";
-    assert_eq!(detected(&tensors), format!("checkpoint: expected {expected}, found [3, 3] and [0, 512]"));
+    assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found [3, 3] and [0, 512]"));
     tensors.retain(|name, _| !name.starts_with("fc"));
-    assert_eq!(detected(&tensors), format!("checkpoint: expected {expected}, found none and none"));
+    assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found none and none"));
     // Half of a network's tensors are needed.
     let network = shapes(&listed("mobilenext", 1.0, 9));
     tensors = network.into_iter().filter(|(name, _)| name.starts_with("features.2")).collect();
-    assert!(detected(&tensors).contains("others: `features.2."), "{}", detected(&tensors));
+    assert!(identified(&tensors).contains("others: `features.2."), "{}", identified(&tensors));
 }
 
 proptest! {
@@ -161,7 +161,7 @@ proptest! {
     fn hostile_shapes_do_not_panic(dims in prop::collection::vec(prop::collection::vec(prop_oneof![0..4_usize, Just(usize::MAX)], 0..5), 1..9)) {
         let mut tensors = shapes(&listed("mobilenetv2", 0.1, 3));
         tensors.values_mut().zip(dims.iter().cycle()).for_each(|(shape, dims)| shape.clone_from(dims));
-        if let Ok(found) = detect_shapes(&tensors) {
+        if let Ok(found) = identify_shapes(&tensors) {
             prop_assert!(found.family == "mobilenetv2" && !found.exact && found.classes > 0);
         }
     }
