@@ -4,9 +4,9 @@
 //! `block/isa/width/features.N` (0 is the stem), then `pool` and `classifier`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches -- block/avx2/1.0/               # one network
-//! cargo bench -p mnx-benches -- '/1.0/features\.3$'           # one block, by regular expression
-//! cargo bench -p mnx-benches --bench blocks                   # all of them: some three minutes
+//! cargo bench -p mnx-benches --bench blocks -- block/avx2/1.0/      # one network
+//! cargo bench -p mnx-benches --bench blocks -- '/1.0/features\.3$'  # one block, by regular expression
+//! cargo bench -p mnx-benches --bench blocks                         # all of them: some three minutes
 //! ```
 //!
 //! `Gelem/s` reads as GFLOP/s; of the pool, additions.

@@ -5,9 +5,9 @@
 //! part of a name is a filter. Kernels of int8 end in `-int8`, ISAs with dot products of bytes in `-dot`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches -- dw3x3s1                       # one kernel
-//! cargo bench -p mnx-benches -- pw/avx2                       # on one ISA
-//! cargo bench -p mnx-benches -- pw-int8                       # in int8
+//! cargo bench -p mnx-benches --bench kernels -- dw3x3s1       # one kernel
+//! cargo bench -p mnx-benches --bench kernels -- pw/avx2       # on one ISA
+//! cargo bench -p mnx-benches --bench kernels -- pw-int8       # in int8
 //! cargo bench -p mnx-benches --bench kernels -- '@7$'         # small planes, by regular expression
 //! cargo bench -p mnx-benches --bench kernels                  # all of them: some eight minutes
 //! ```

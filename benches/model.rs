@@ -4,9 +4,9 @@
 //! Names are `model/isa/width/tTHREADS/bBATCH`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches -- model/avx2/1.0/t1/b1          # the usual latency
-//! cargo bench -p mnx-benches -- '/t1/b8$'                     # by regular expression
-//! cargo bench -p mnx-benches --bench model                    # all of them: some two minutes, mostly scalar
+//! cargo bench -p mnx-benches --bench model -- model/avx2/1.0/t1/b1  # the usual latency
+//! cargo bench -p mnx-benches --bench model -- '/t1/b8$'             # by regular expression
+//! cargo bench -p mnx-benches --bench model                          # all of them: some two minutes, mostly scalar
 //! ```
 //!
 //! `Gelem/s` reads as GFLOP/s.

@@ -119,6 +119,9 @@ fn main() {
     if turns.rounds == 1 {
         changes.truncate(2);
     }
+    if changes.is_empty() {
+        return println!("No change begins with {:?}.", turns.filter);
+    }
     let model = model(turns.width);
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
