@@ -236,7 +236,7 @@ mod tests {
             line(Wanted::WeightFile, Safetensors),
             "weight file: expected an mnx weight file, found a safetensors checkpoint: `mnx-infer convert` makes a weight file from a checkpoint"
         );
-        assert!(line(Wanted::Checkpoint, PyTorch).ends_with("of a PyTorch checkpoint"));
+        assert!(line(Wanted::Checkpoint, PyTorch).ends_with("from a PyTorch checkpoint"));
         assert!(line(Wanted::Checkpoint, Mnx).ends_with("it is converted already"));
     }
 }
