@@ -67,7 +67,7 @@ fn logits_are_those_of_the_frameworks() {
 }
 
 fn spec(model: &str) -> Spec {
-    Onnx::open(&committed().join(model)).unwrap().spec().clone()
+    Onnx::open(committed().join(model)).unwrap().spec().clone()
 }
 
 #[test]
