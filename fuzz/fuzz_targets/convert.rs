@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mnx_graph::{Model, Spec, convert, detect};
+use mnx_graph::{Model, Spec, convert, identify};
 
 /// What the seed is of: a layer of every kind that MobileNets have.
 const SMALL: &str = r#"{
@@ -14,7 +14,7 @@ const SMALL: &str = r#"{
 fuzz_target!(|bytes: &[u8]| {
     // It looks at every known network, which takes a hundred times as long as the rest.
     if crc32fast::hash(bytes).is_multiple_of(64) {
-        let _ = detect(bytes);
+        let _ = identify(bytes);
     }
     let spec = Spec::from_json(SMALL).expect("the stage table is right");
     if let Ok(converted) = convert(bytes, &spec, 1e-5) {
