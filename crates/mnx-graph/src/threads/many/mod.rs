@@ -278,8 +278,8 @@ impl<W: Watch> Worker<'_, W> {
 impl<W: Watch> Job for Worker<'_, W> {
     fn unit(&mut self, phase: usize, unit: usize) {
         // SAFETY: each unit of a phase is claimed once, and a phase starts when the one before is complete. A worker that
-        // computes a whole picture uses its own workspace. Pictures that workers share use workspace 0, which no whole picture needs
-        // any more.
+        // computes a whole picture uses its own workspace. Pictures that workers share use workspace 0, which no whole
+        // picture needs any more.
         unsafe {
             match self.stage(phase) {
                 Stage::Step { step, picture } => self.exec.step(step, unit, picture, 0, &mut self.hand),
