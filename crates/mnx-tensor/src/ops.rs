@@ -169,11 +169,10 @@ pub fn forward(
     let geometry = geometry(operation, padding, height, width)?;
     let shape = [n, layer.cout(), geometry.out_height, geometry.out_width];
     check_residual(layer, residual.map(|(_, channels)| channels))?;
-    match residual {
-        Some((view, _)) if view.shape() != shape => {
-            return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
-        }
-        _ => {}
+    if let Some((view, _)) = residual
+        && view.shape() != shape
+    {
+        return Err(Error::Shape { what: "residual", expected: shape, found: view.shape() });
     }
     let mut output = Tensor::zeros(shape)?;
     if shape.contains(&0) {

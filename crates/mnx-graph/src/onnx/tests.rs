@@ -150,10 +150,7 @@ fn networks_of_no_family_have_stage_tables_of_their_own() {
                     (a.kind, a.cin, a.cout, a.stride, a.activation),
                     (b.kind, b.cin, b.cout, b.stride, b.activation)
                 );
-                assert!(
-                    found.weights(i).unwrap().0 == expected.weights(i).unwrap().0
-                        && found.weights(i).unwrap().1 == expected.weights(i).unwrap().1
-                );
+                assert!(found.weights(i).unwrap() == expected.weights(i).unwrap());
             }
         }
     }

@@ -11,7 +11,7 @@ const BEYOND: &str = "damaged data (a coefficient beyond all bounds)";
 
 /// The largest coefficient that is accepted. It is at most 8 times the largest sample, 128; the limit is twice that, for
 /// generous encoders. Larger ones overflow in some decoders, each in its own way.
-const BOUND: i32 = 2 * 8 * 128;
+const BOUND: i64 = 2 * 8 * 128;
 
 /// A code table: the number of codes of each length, and their symbols.
 type Codes<'a> = (&'a [u8; 16], &'a [u8]);
@@ -105,7 +105,7 @@ impl Walk {
             let first = tables.table(0, first)?;
             let others = if frame.progressive { None } else { Some(tables.table(1, others)?) };
             let steps = tables.steps[frame.component(place).steps].ok_or(ABSENT)?;
-            let fits = steps.map(|step| (BOUND / i32::from(step.max(1)) + 1).ilog2() as u8);
+            let fits = steps.map(|step| (BOUND / i64::from(step.max(1)) + 1).ilog2() as u8);
             parts.push(Part { blocks: frame.blocks_of(scan, place), first, others, steps, fits });
         }
         Ok(Some(Walk { parts, low: scan.low }))
@@ -159,8 +159,7 @@ impl Part {
     }
 
     fn bound(&self, coefficient: usize, value: i32) -> Result<(), &'static str> {
-        let step = i32::from(self.steps[coefficient]);
-        let product = value.saturating_mul(step).unsigned_abs();
-        if product > BOUND.unsigned_abs() + step.unsigned_abs() { Err(BEYOND) } else { Ok(()) }
+        let step = i64::from(self.steps[coefficient]);
+        if (i64::from(value) * step).abs() > BOUND + step { Err(BEYOND) } else { Ok(()) }
     }
 }
