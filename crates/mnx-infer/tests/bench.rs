@@ -41,6 +41,7 @@ fn one_run_is_one_object_with_consistent_figures() {
     assert!((98_304.0..2e6).contains(&number(&run, "/peak_arena_bytes")), "{run}");
     assert!(!run["cpu"].as_str().unwrap().is_empty());
     assert!(mnx::Isa::ALL.iter().any(|isa| run["isa"] == isa.name()));
+    assert!(mnx::TunedFor::ALL.iter().any(|core| run["tuned_for"] == core.name()));
 }
 
 #[test]

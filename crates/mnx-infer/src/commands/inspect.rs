@@ -6,7 +6,7 @@ mod models;
 use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
 
-use super::{Context, Source, arithmetic, channels, grouped, instructions, plain_table, shape, threads};
+use super::{Context, Kernels, Source, arithmetic, channels, grouped, instructions, plain_table, shape, threads};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
@@ -28,11 +28,8 @@ pub(crate) fn run(args: &Inspect, context: &Context) -> Result<(), Error> {
 struct Report<'a> {
     #[serde(flatten)]
     spec: Shown<'a>,
-    isa: &'static str,
-    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
-    dot_products: bool,
-    /// Whether they use AMX.
-    amx: bool,
+    #[serde(flatten)]
+    kernels: Kernels,
     threads: usize,
     batch: usize,
     /// `f32`, `int8`, or `mixed`: some layers in each.
@@ -110,9 +107,7 @@ impl<'a> Report<'a> {
         let total = |of: fn(&Layer) -> u64| layers.iter().map(of).fold(0, u64::saturating_add);
         Ok(Report {
             spec: Shown::new(model),
-            isa: session.isa().name(),
-            dot_products: session.dot_products(),
-            amx: session.amx(),
+            kernels: Kernels::of(&session),
             threads: session.threads(),
             batch,
             arithmetic: arithmetic(model),
@@ -154,12 +149,12 @@ impl<'a> Report<'a> {
             ("multiply-adds", format!("{:.2} M", self.macs as f64 / 1e6), "a picture".into()),
             ("weights", grouped(self.weight_bytes), "bytes, packed".into()),
             ("peak arena", grouped(self.peak_arena_bytes as u64), {
-                format!("bytes, with {}, {threads}, batch {}", self.isa, self.batch)
+                format!("bytes, with {}, {threads}, batch {}", self.kernels.name(), self.batch)
             }),
         ];
         if self.int8_layers > 0 {
             let all = self.int8_layers + self.f32_layers;
-            let dot = match (self.amx, self.dot_products) {
+            let dot = match (self.kernels.amx, self.kernels.dot_products) {
                 (true, _) => "; dot: with the CPU's dot products of bytes; amx: with AMX",
                 (false, true) => "; dot: with the CPU's dot products of bytes",
                 (false, false) => "",

@@ -18,7 +18,8 @@ mod timing;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, SessionOptions, TunedFor};
+use mnx::{Cpu, Isa, Model, PictureLimits, PictureReader, Session, SessionOptions, TunedFor};
+use serde::Serialize;
 
 use crate::args::{Amx, Command, DotProducts, Format, Global, NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
@@ -108,6 +109,35 @@ impl Context {
         let options = SessionOptions::new().isa(self.cpu.isa()).tuned_for(self.cpu.tuned_for());
         let options = options.dot_products(self.cpu.dot_products()).amx(self.cpu.amx());
         threads.map_or(options.clone(), |threads| options.threads(threads))
+    }
+}
+
+/// Which kernels a session uses.
+#[derive(Serialize)]
+struct Kernels {
+    isa: &'static str,
+    /// The kind of core that they suit.
+    tuned_for: &'static str,
+    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
+    dot_products: bool,
+    /// Whether they use AMX.
+    amx: bool,
+}
+
+impl Kernels {
+    fn of(session: &Session) -> Kernels {
+        Kernels {
+            isa: session.isa().name(),
+            tuned_for: session.tuned_for().name(),
+            dot_products: session.dot_products(),
+            amx: session.amx(),
+        }
+    }
+
+    /// For headings.
+    fn name(&self) -> String {
+        let core = if self.tuned_for == TunedFor::Any.name() { "" } else { " for wide cores" };
+        format!("{}{core}", self.isa)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::commands::timing::machine::{Machine, Peaks};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::Latency;
 use crate::commands::timing::{cpu, in_round, input, milliseconds};
-use crate::commands::{Context, Source, arithmetic};
+use crate::commands::{Context, Kernels, Source, arithmetic};
 use crate::error::Error;
 use crate::progress;
 
@@ -23,11 +23,8 @@ const ROUNDS: usize = 10;
 pub(super) struct Measurement {
     pub(super) threads: usize,
     pub(super) batch: usize,
-    pub(super) isa: &'static str,
-    /// Whether int8 layers use the CPU's instructions for dot products of bytes.
-    dot_products: bool,
-    /// Whether they use AMX.
-    amx: bool,
+    #[serde(flatten)]
+    pub(super) kernels: Kernels,
     pub(super) cpu: String,
     /// `f32`, `int8`, or `mixed`: some layers in each.
     arithmetic: &'static str,
@@ -82,9 +79,7 @@ pub(super) fn measure(
     Ok(Measurement {
         threads: session.threads(),
         batch,
-        isa: session.isa().name(),
-        dot_products: session.dot_products(),
-        amx: session.amx(),
+        kernels: Kernels::of(&session),
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms,

@@ -18,8 +18,8 @@ pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
     let mut text = String::new();
     if let Some(run) = runs.first() {
         let million = run.macs as f64 / 1e6;
-        let cpu = printable(&run.cpu);
-        text = format!("{}, {million:.2} M multiply-adds a picture, {} on {cpu}\n\n", network(spec), run.isa);
+        let (kernels, cpu) = (run.kernels.name(), printable(&run.cpu));
+        text = format!("{}, {million:.2} M multiply-adds a picture, {kernels} on {cpu}\n\n", network(spec));
     }
     text += &latencies(runs);
     for run in runs {
@@ -199,7 +199,7 @@ fn panel(spec: &Spec, run: &Measurement, profiled: &Profiled) -> Panel {
     let peaks = peaks(run).into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
     Panel {
         title: format!("{}: {ms:.2} ms, {percent:.0} % of the {peaks}", network(spec)),
-        subtitle: format!("{}, {} kernels, {}", run.cpu, run.isa, counts(run)),
+        subtitle: format!("{}, {} kernels, {}", run.cpu, run.kernels.name(), counts(run)),
         bars: profiled.bars.iter().map(bar).collect(),
     }
 }

@@ -13,7 +13,7 @@ use crate::commands::timing::machine::{Machine, Peaks, settle};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::{Latency, median};
 use crate::commands::timing::{cpu, in_round, input, milliseconds};
-use crate::commands::{Context, Source, arithmetic, plain_table};
+use crate::commands::{Context, Kernels, Source, arithmetic, plain_table};
 use crate::error::{Error, printable};
 use crate::progress;
 
@@ -30,9 +30,8 @@ pub(super) struct Streams {
     /// Of each session in the pool. Those beyond one are shared by all.
     threads: usize,
     batch: usize,
-    isa: &'static str,
-    dot_products: bool,
-    amx: bool,
+    #[serde(flatten)]
+    kernels: Kernels,
     pub(super) cpu: String,
     arithmetic: &'static str,
     /// From the call to the outputs, the wait for a session included, of all callers together.
@@ -69,7 +68,7 @@ pub(super) fn measure(
     for session in &mut borrowed {
         session.run(input.view()).map_err(Error::failed)?;
     }
-    let (isa, dot_products, amx) = (borrowed[0].isa().name(), borrowed[0].dot_products(), borrowed[0].amx());
+    let kernels = Kernels::of(&borrowed[0]);
     let peak_arena_bytes = borrowed.iter().map(|session| session.arena_bytes()).sum();
     drop(borrowed);
     callers.run(args.warmup.max(1))?;
@@ -96,9 +95,7 @@ pub(super) fn measure(
         at_once,
         threads,
         batch,
-        isa,
-        dot_products,
-        amx,
+        kernels,
         cpu: cpu::name(),
         arithmetic: arithmetic(&model),
         latency_ms: Latency::of(&samples_ms),
@@ -172,7 +169,8 @@ pub(super) fn text(network: &str, runs: &[Streams]) -> String {
     let mut text = String::new();
     if let Some(run) = runs.first() {
         let million = run.macs as f64 / 1e6;
-        text = format!("{network}, {million:.2} M multiply-adds a picture, {} on {}\n\n", run.isa, printable(&run.cpu));
+        let (kernels, cpu) = (run.kernels.name(), printable(&run.cpu));
+        text = format!("{network}, {million:.2} M multiply-adds a picture, {kernels} on {cpu}\n\n");
     }
     let header = [
         "sessions",
