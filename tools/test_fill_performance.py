@@ -68,6 +68,26 @@ def the_short_table_is_of_one_thread() -> None:
     assert len(lines) == 1 + fill.FASTEST and lines[-1].startswith("| e5 1 "), lines
 
 
+def run_of(threads: int, engines: list[dict], peak: float = 8.0) -> dict:
+    return {"network": "net", "threads": threads, "fma_peak_gflops": [8.0, peak], "engines": engines}
+
+
+def networks_stand_beside_the_two_fastest_in_f32() -> None:
+    default = engine("openvino-default", 0.7)
+    others = [engine("litert", 1.5), engine("wrong", 0.5, agrees=False), engine("openvino", 1.8), engine("onnxruntime", 2.0)]
+    runs = [run_of(1, [default, engine("mnx", 1.0), *others]), run_of(2, [engine("mnx", 1.0), engine("litert", 1.5)], peak=9.0)]
+    lines = page(HEAD | {"runs": runs}, "beside").splitlines()
+    assert "| net, 1 | 1.00 ms | 10 % | LiteRT 1.50 ms | 1.50 | OpenVINO 1.80 ms | 1.80 | 0.70 ms | 0.70 |" in lines, lines
+    assert "| net, 2 (busy) | 1.00 ms | 10 % | LiteRT 1.50 ms | 1.50 | - | - | - | - |" in lines, lines
+
+
+def callers_have_rates() -> None:
+    one = engine("mnx", 1.0) | {"pictures_per_second": 100.0, "p99_ms": 3.0}
+    lines = page(HEAD | {"callers": [run_of(2, [one, engine("wrong", 0.5, agrees=False)])]}, "callers").splitlines()
+    assert "| net | mnx 1 | 100.0 | 1.00 | 3.00 | 1.00 |" in lines, lines
+    assert not any("wrong" in line for line in lines), lines
+
+
 def without_a_record_a_place_keeps_its_table() -> None:
     text = "<!-- record: none networks -->\nold\n<!-- /record -->\n"
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()) as said:
@@ -90,6 +110,8 @@ if __name__ == "__main__":
         a_busy_machine_is_said,
         engines_that_compute_something_else_have_no_figures,
         the_short_table_is_of_one_thread,
+        networks_stand_beside_the_two_fastest_in_f32,
+        callers_have_rates,
         without_a_record_a_place_keeps_its_table,
         an_unknown_view_is_an_error,
     ]:
