@@ -3,7 +3,8 @@
     file = mnx_file.read(path)      # a File; raises Bad with one line that says what is wrong
     mnx_file.write(path, file)
 
-`File.tensors` maps names to arrays in the dimensions before packing.
+`File.tensors` maps names to arrays in the dimensions before packing. A classifier's weights that are stored in 16 bits are the
+float32 numbers that they stand for.
 """
 
 import json
@@ -26,7 +27,9 @@ PACKINGS = {
 }  # fmt: skip
 F32 = {"dense": "dense16", "conv": "dense16", "depthwise": "dw8", "pointwise": "pw16", "linear": "linear16"}
 INT8 = {"dense": "dense16x4", "conv": "dense16x4", "depthwise": "dw16", "pointwise": "pw16x4", "linear": "linear16x4"}
-DTYPES = {"f32": np.float32, "u8": np.uint8, "i8": np.int8, "i32": np.int32}
+# As they are stored: bf16 is the upper half of an f32.
+DTYPES = {"f32": np.float32, "bf16": np.uint16, "f16": np.float16, "u8": np.uint8, "i8": np.int8, "i32": np.int32}
+CLASSIFIER_DTYPES = ["f32", "bf16", "f16"]
 SMALLEST_SCALE, LARGEST_SCALE = np.float32(2.0**-126), np.float32(2.0**64)
 
 
@@ -36,6 +39,8 @@ class File:
     # A name per layer, "f32" or "int8".
     arithmetic: list
     tensors: dict = field(default_factory=dict)
+    # How the weights of a classifier in f32 are stored.
+    classifier_dtype: str = "f32"
 
     def __post_init__(self):
         self.network = mnx_network.build(self.spec)
@@ -81,7 +86,8 @@ def rows(file):
         if layer.kind == "linear":
             found += value("pool.output")
         int8 = file.of_layer[layer.name] == "int8"
-        found.append((f"{layer.name}.weight", "i8" if int8 else "f32", layer.dims(), (INT8 if int8 else F32)[layer.kind]))
+        real = file.classifier_dtype if layer.kind == "linear" else "f32"
+        found.append((f"{layer.name}.weight", "i8" if int8 else real, layer.dims(), (INT8 if int8 else F32)[layer.kind]))
         found.append((f"{layer.name}.bias", "i32" if int8 else "f32", [layer.cout], "bias16"))
         if int8:
             found.append((f"{layer.name}.weight.scale", "f32", [layer.cout], "bias16"))
@@ -113,6 +119,26 @@ def unpack(array, dims, packing, name):
     return full[: dims[0], :cin].reshape(dims).copy()
 
 
+def widened(array, dtype):
+    """The numbers that stored ones stand for."""
+    if dtype == "bf16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32) if dtype == "f16" else array
+
+
+def narrowed(array, dtype, name):
+    """As they are stored, which loses nothing."""
+    if dtype not in ("bf16", "f16"):
+        return array
+    if array.dtype != np.float32:
+        raise Bad(f"{name}: expected float32, found {array.dtype}")
+    with np.errstate(over="ignore"):
+        stored = (array.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bf16" else array.astype(np.float16)
+    if not (widened(stored, dtype) == array).all():
+        raise Bad(f"{name}: expected numbers of {dtype}, found {array[widened(stored, dtype) != array][0]}")
+    return stored
+
+
 def check_values(name, dtype, array):
     """Refuses what no tensor of this name and type may hold."""
     if dtype == "i8" and (array == -128).any():
@@ -120,7 +146,7 @@ def check_values(name, dtype, array):
     if name.endswith(".scale") and not ((array >= SMALLEST_SCALE) & (array <= LARGEST_SCALE)).all():
         bad = array[~((array >= SMALLEST_SCALE) & (array <= LARGEST_SCALE))][0]
         raise Bad(f"{name}: expected scales from 2^-126 to 2^64, found {bad}")
-    if dtype == "f32" and not np.isfinite(array).all():
+    if dtype in CLASSIFIER_DTYPES and not np.isfinite(array).all():
         raise Bad(f"{name}: expected finite values, found {array[~np.isfinite(array)][0]}")
 
 
@@ -162,6 +188,8 @@ def read(path):
     start = next_multiple(PREFIX + len(text))
     if any(data[PREFIX + len(text) : start]):
         raise Bad("padding after the header: expected zeros")
+    stored = [row["dtype"] for row in header["tensors"] if row["name"] == f"{network.classifier.name}.weight"]
+    file.classifier_dtype = next((dtype for dtype in stored if version == 2 and dtype in CLASSIFIER_DTYPES), "f32")
     expected, table, at = rows(file), header["tensors"], 0
     if len(table) != len(expected):
         raise Bad(f"tensors: expected {len(expected)} rows, found {len(table)}")
@@ -178,7 +206,7 @@ def read(path):
             raise Bad(f"{name}: expected zeros after it")
         if zlib.crc32(content) != row["crc32"]:
             raise Bad(f"{name}: expected the checksum {row['crc32']}, found {zlib.crc32(content)}")
-        array = unpack(np.frombuffer(content, DTYPES[dtype]), dims, packing, name)
+        array = widened(unpack(np.frombuffer(content, DTYPES[dtype]), dims, packing, name), dtype)
         check_values(name, dtype, array)
         file.tensors[name] = array
     if len(data) != start + at:
@@ -187,21 +215,21 @@ def read(path):
 
 
 def encode(file):
-    """The bytes of a weight file: version 1 if all layers are f32."""
+    """The bytes of a weight file: version 1 if all layers are f32, and stored so."""
     payload, table = bytearray(), []
     for name, dtype, dims, packing in rows(file):
-        array = file.tensors[name]
+        array = narrowed(file.tensors[name], dtype, name)
         if array.dtype != DTYPES[dtype] or list(array.shape) != dims:
             raise Bad(f"{name}: expected {dtype} of {dims}, found {array.dtype} of {list(array.shape)}")
-        check_values(name, dtype, array)
+        check_values(name, dtype, file.tensors[name])
         content = pack(array, packing).tobytes()
         row = dict(name=name, dtype=dtype, dims=dims, packing=packing, offset=len(payload), length=len(content), crc32=zlib.crc32(content))
         table.append(row)
         payload += content.ljust(next_multiple(len(content)), b"\0")
-    int8 = "int8" in file.arithmetic
-    header = {"spec": file.spec} | ({"arithmetic": file.arithmetic} if int8 else {}) | {"tensors": table}
+    version = 1 if all(dtype == "f32" for _, dtype, _, _ in rows(file)) else 2
+    header = {"spec": file.spec} | ({"arithmetic": file.arithmetic} if version == 2 else {}) | {"tensors": table}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    prefix = MAGIC + struct.pack("<IQII", 2 if int8 else 1, len(text), zlib.crc32(text), 0)
+    prefix = MAGIC + struct.pack("<IQII", version, len(text), zlib.crc32(text), 0)
     return (prefix + text).ljust(next_multiple(PREFIX + len(text)), b"\0") + bytes(payload)
 
 

@@ -25,6 +25,7 @@ from mnx_network import LINEAR, RELU, RELU6, Bad, Layer, build
 
 SCRIPT = Path(__file__).resolve().parent / "int8_model.py"
 GOLDENS = goldens.OUT
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def planes(*values):
@@ -243,6 +244,25 @@ def damaged_files_are_refused():
     refused("input.scale: expected scales", mnx_file.encode, file)
 
 
+def classifiers_in_16_bits_are_kept():
+    whole = mnx_file.read(ROOT / "testdata" / "weights" / "every-kind-v1.mnx")
+    name = f"{whole.network.classifier.name}.weight"
+    weights = whole.tensors[name]
+    with tempfile.TemporaryDirectory() as folder:
+        for dtype, halves in [("bf16", (weights.view(np.uint32) & 0xFFFF0000).view(np.float32)), ("f16", np.float32(np.float16(weights)))]:
+            file = mnx_file.File(whole.spec, whole.arithmetic, whole.tensors | {name: halves}, dtype)
+            path = Path(folder) / f"{dtype}.mnx"
+            mnx_file.write(path, file)
+            found = mnx_file.read(path)
+            assert found.classifier_dtype == dtype and path.read_bytes()[4] == 2
+            same(found.tensors[name], halves)
+            assert mnx_file.encode(found) == path.read_bytes()
+            file.tensors[name] = weights + np.float32(2.0**-20)
+            refused(f"expected numbers of {dtype}", mnx_file.encode, file)
+            file.tensors[name] = np.full_like(weights, np.inf)
+            refused("expected finite values", mnx_file.encode, file)
+
+
 def goldens_are_what_the_model_computes():
     cases = json.loads((GOLDENS / "cases.json").read_text())["cases"]
     bits = [line for line in (GOLDENS / "bits.txt").read_text().splitlines() if line[0] != "#"]
@@ -305,6 +325,7 @@ if __name__ == "__main__":
         weights_are_packed_as_documented,
         networks_are_spelled_out,
         damaged_files_are_refused,
+        classifiers_in_16_bits_are_kept,
         goldens_are_what_the_model_computes,
         the_command_writes_logits_and_blocks,
     ]:
