@@ -10,6 +10,7 @@ Each line of cases.tsv is: file, largest mean difference in units of a byte, and
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,13 @@ def others(part):
     case("exif-prefix.webp", files.webp([(b"VP8X", flags), *pixels, (b"EXIF", b"Exif\0\0" + written)]))
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     case("xmp.png", files.png_with(part, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)))
+    case("exif-behind.png", files.png_with(part, (b"eXIf", written), behind=True))
+    case("xmp-behind.png", files.png_with(part, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp), behind=True))
+    # A number of four bytes instead of two, in its place in either order.
+    for name, order in [("exif-long", "<"), ("exif-long-big-endian", ">")]:
+        directory = struct.pack(order + "HHHIII", 1, 0x112, 4, 1, 6, 0)
+        header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+        case(f"{name}.jpg", files.jpeg(files.ycbcr(array), [ONE] * 3, before=files.segment(0xE1, b"Exif\0\0" + header + directory)), JPEG)
     element = b"<x:xmpmeta><tiff:Orientation>8</tiff:Orientation></x:xmpmeta>"
     case("xmp-element.jpg", files.jpeg(files.ycbcr(array), [ONE] * 3, before=files.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + element)), JPEG)
     # Pixels that a frame leaves out, or marks as transparent.
@@ -187,6 +195,9 @@ def others(part):
     case("skipping-runs.bmp", files.bmp_runs(8, 3, palette, runs))
     case("skipping-rows.bmp", files.bmp_runs(8, 3, palette, bytes([2, 1, 0, 2, 2, 1, 2, 3, 0, 0, 1, 3, 0, 0, 0, 1])))
     case("whole-runs.bmp", files.bmp_runs(4, 2, palette, bytes([4, 1, 0, 0, 0, 4, 0, 1, 2, 3, 0, 1])))
+    case("runs-end-early.bmp", files.bmp_runs(8, 3, palette, bytes([8, 1, 0, 0, 4, 2, 0, 1])), expected="run lengths end after 12 of 24 pixels")
+    case("before-garbage.webp", files.webp(pixels) + b"garbage after it")
+    tiffs(part)
     # TIFF and PNM.
     for name, options in [("lzw", {"compression": "tiff_lzw"}), ("deflate", {"compression": "tiff_adobe_deflate"}), ("jpeg", {"compression": "jpeg"})]:
         file = io.BytesIO()
@@ -215,6 +226,84 @@ def others(part):
     case("plain.pbm", b"P1 4 2\n1 0 1 0\n0110\n")
     case("15-levels.pgm", b"P5 " + size + b" 15\n" + (grey >> 4).tobytes())
     case("16-bits.pgm", b"P5 " + size + b" 65535\n" + high[..., 0].astype(">u2").tobytes(), pixels=np.dstack([array[..., 0]] * 3))
+
+
+def tiffs(part):
+    array, grey = np.asarray(part), np.asarray(part.convert("L"))
+    size, white = part.size, np.packbits(grey > 100, axis=1)
+    reversed_bits = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+    def bits(data, **options):
+        return files.tiff_of(size, [data], 1, 1, 1, t266=2, **options)
+
+    case("fill-order.tif", bits(white.tobytes().translate(reversed_bits)))
+    file = io.BytesIO()
+    Image.fromarray(grey > 100).save(file, "TIFF", compression="group4")
+    read = Image.open(file).tag_v2
+    (at,), (length,) = read[273], read[279]
+    fax = file.getvalue()[at : at + length].translate(reversed_bits)
+    case("fill-order-group4.tif", files.tiff_of(size, [fax], read[262], 1, 1, compression=4, t266=2))
+    case("fill-order-lzw.tif", files.tiff_of(size, [files.lzw(array.tobytes())], 2, compression=5, t266=2), expected="FillOrder 2")
+    case("predictor-of-nothing.tif", files.tiff(array, 2, t317=2))
+    case("predictor-of-nothing-big-endian.tif", files.tiff(array, 2, ">", t317=2))
+    # Tiles that reach beyond the picture, at both edges.
+    tiles = []
+    for y in range(0, size[1], 16):
+        for x in range(0, size[0], 16):
+            tile = np.full((16, 16, 3), 90, np.uint8)
+            tile[: size[1] - y, : size[0] - x] = array[y : y + 16, x : x + 16]
+            tiles.append(tile)
+    case("tiles-lzw.tif", files.tiff_of(size, [files.lzw(t.tobytes()) for t in tiles], 2, compression=5, tile=(16, 16)))
+    flat = [files.lzw(bytes([18]) * (64 * 64 * 3))] * 4
+    case("tiles-lzw-flat.tif", files.tiff_of((103, 100), flat, 2, compression=5, tile=(64, 64)))
+
+    def jpeg(pixels, **options):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=90, **options)
+        return file.getvalue()
+
+    def jpegs(pixels, photometric, **options):
+        """TIFFs of these JPEGs."""
+        samples = 1 if photometric < 2 else 3
+        return files.tiff_of(size, pixels, photometric, samples, compression=7, **options)
+
+    whole = {"t530": [2, 2]}
+    case("jpeg-ycbcr.tif", jpegs([jpeg(array, subsampling=2)], 6, **whole), JPEG)
+    case("jpeg-rgb.tif", jpegs([jpeg(array, keep_rgb=True)], 2), JPEG)
+    case("jpeg-white-is-0.tif", jpegs([jpeg(255 - grey)], 0), JPEG)
+    strips = [jpeg(array[y : y + 16], subsampling=2) for y in range(0, size[1], 16)]
+    case("jpeg-strips.tif", jpegs(strips, 6, rows=16, **whole), JPEG)
+    tables, bare = zip(*(files.without_tables(strip) for strip in strips))
+    assert len(set(tables)) == 1
+    case("jpeg-tables.tif", jpegs(list(bare), 6, rows=16, t347=tables[0], **whole), JPEG)
+    case("jpeg-tiles.tif", jpegs([jpeg(tile, subsampling=2) for tile in tiles], 6, tile=(16, 16), **whole), JPEG)
+    # Damage is found as in a JPEG of its own.
+    sound = jpeg(np.asarray(part.resize((200, 160))), subsampling=2)
+    large = {"size": (200, 160), "photometric": 6, "compression": 7, **whole}
+    third = len(sound) // 3
+    for name, damaged, words in [
+        ("hit", sound[:third] + b"\xff\0" * 3 + sound[third + 6 :], "damaged data"),
+        ("ended", sound[:third] + b"\xff\xd9" + sound[third + 2 :], "damaged data"),
+        ("cut", sound[:third], "no end-of-image marker"),
+    ]:
+        case(f"jpeg-{name}.tif", files.tiff_of(parts=[damaged], **large), expected=words)
+    case("jpeg-leaves-file.tif", files.tiff_of(parts=[sound], **large)[:-100], expected="a strip or tile ends behind it")
+    case("jpeg-small.tif", jpegs([jpeg(array[:20])], 6, **whole), expected="smaller than its strip")
+    case("jpeg-grey-as-ycbcr.tif", jpegs([jpeg(grey)], 6, **whole), expected="a JPEG of 1 channels")
+    # Kinds that are not decoded are named.
+    for name, expected, options in [
+        ("palette", "a palette", {"photometric": 3, "samples": 1}),
+        ("ycbcr", "YCbCr", {"photometric": 6}),
+        ("4-bits", "samples of 4 bits", {"photometric": 1, "samples": 1, "bits": 4}),
+        ("12-bits", "samples of 12 bits", {"photometric": 2, "bits": 12}),
+        ("floats", "floating-point samples", {"photometric": 1, "samples": 1, "bits": 32, "t339": 3}),
+        ("signed", "signed samples", {"photometric": 1, "samples": 1, "t339": 2}),
+        ("grey-alpha", "grey with alpha", {"photometric": 1, "samples": 2, "t338": 2}),
+        ("lzma", "compression by LZMA", {"photometric": 2, "compression": 34925}),
+        ("old-jpeg", "compression by JPEG in its old form", {"photometric": 2, "compression": 6}),
+        ("method", "compression by method 9999", {"photometric": 2, "compression": 9999}),
+    ]:
+        case(f"{name}.tif", files.tiff_of((4, 4), [bytes(400)], **options), expected=expected)
 
 
 def main():

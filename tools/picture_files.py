@@ -196,30 +196,90 @@ def tiff(array, photometric, order="<", **tags):
     """An uncompressed TIFF of one strip; `tags` are numbers by name, `t274=6`."""
     height, width = array.shape[:2]
     samples = 1 if array.ndim == 2 else array.shape[2]
-    bits = 8 * array.dtype.itemsize
     data = array.astype(array.dtype.newbyteorder(order)).tobytes()
-    entries = {256: [width], 257: [height], 258: [bits] * samples, 259: [1], 262: [photometric], 277: [samples], 278: [height]}
-    entries.update({int(name[1:]): [value] for name, value in tags.items()})
-    entries.update({273: [0], 279: [len(data)]})
+    return tiff_of((width, height), [data], photometric, samples, 8 * array.dtype.itemsize, order=order, **tags)
+
+
+def tiff_of(size, parts, photometric, samples=3, bits=8, compression=1, rows=None, tile=None, order="<", **tags):
+    """A TIFF of these strips of `rows`, or tiles of size `tile`, as they are compressed. Tags are numbers, lists of them or bytes."""
+    entries = {256: size[0], 257: size[1], 258: [bits] * samples, 259: compression, 262: photometric, 277: samples}
+    offsets, lengths = (324, 325) if tile else (273, 279)
+    entries.update({322: tile[0], 323: tile[1]} if tile else {278: rows or size[1]})
+    entries.update({int(name[1:]): value for name, value in tags.items()})
+    entries.update({offsets: [0] * len(parts), lengths: [len(part) for part in parts]})
+
+    def values(tag, value):
+        if isinstance(value, bytes):
+            return 7, len(value), value
+        value = value if isinstance(value, list) else [value]
+        kind, letter = (4, "I") if tag in (offsets, lengths) else (3, "H")
+        return kind, len(value), struct.pack(order + letter * len(value), *value)
+
     start = 8 + 2 + 12 * len(entries) + 4
-    far = b""
-    directory = struct.pack(order + "H", len(entries))
-    entries[273] = [start + 2 * samples if samples > 2 else start]
-    for tag, values in sorted(entries.items()):
-        if tag in (273, 279):
-            directory += struct.pack(order + "HHII", tag, 4, 1, values[0])
-        elif len(values) <= 2:
-            directory += struct.pack(order + "HHI", tag, 3, len(values)) + struct.pack(order + "H" * len(values), *values).ljust(4, b"\0")
+    data = start + sum(len(v) for v in (values(*entry)[2] for entry in entries.items()) if len(v) > 4)
+    entries[offsets] = [data + sum(entries[lengths][:index]) for index in range(len(parts))]
+    directory, far = struct.pack(order + "H", len(entries)), b""
+    for tag, value in sorted(entries.items()):
+        kind, count, content = values(tag, value)
+        directory += struct.pack(order + "HHI", tag, kind, count)
+        directory += content.ljust(4, b"\0") if len(content) <= 4 else struct.pack(order + "I", start + len(far))
+        far += content if len(content) > 4 else b""
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + directory + bytes(4) + far + b"".join(parts)
+
+
+def lzw(data):
+    """Compressed as in TIFF: codes of 9 bits and more, the highest bit first."""
+    clear, end = 256, 257
+    bits, length, out = 0, 0, bytearray()
+
+    def put(code, width):
+        nonlocal bits, length
+        bits, length = bits << width | code, length + width
+        while length >= 8:
+            length -= 8
+            out.append(bits >> length & 255)
+        bits &= (1 << length) - 1
+
+    codes, width, word = {bytes([i]): i for i in range(256)}, 9, b""
+    put(clear, width)
+    for byte in data:
+        longer = word + bytes([byte])
+        if longer in codes:
+            word = longer
+            continue
+        put(codes[word], width)
+        codes[longer] = len(codes) + 2
+        # One code earlier than it must.
+        last = len(codes) + 1
+        width = max(9, (last + 1).bit_length())
+        if last == 4094:
+            put(clear, width)
+            codes, width = {bytes([i]): i for i in range(256)}, 9
+        word = bytes([byte])
+    put(codes[word], width)
+    put(end, width)
+    put(0, -length % 8)
+    return bytes(out)
+
+
+def without_tables(jpeg):
+    """A JPEG's tables as a beginning that others share, and the JPEG without them."""
+    at, tables, rest = 2, b"", jpeg[:2]
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if jpeg[at + 1] in (0xDB, 0xC4):
+            tables += jpeg[at:end]
         else:
-            directory += struct.pack(order + "HHII", tag, 3, len(values), start)
-            far = struct.pack(order + "H" * len(values), *values)
-    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + directory + bytes(4) + far + data
+            rest += jpeg[at:end]
+        at = end
+    return b"\xff\xd8" + tables + b"\xff\xd9", rest + jpeg[at:]
 
 
-def png_with(picture, *chunks):
-    """A PNG that Pillow writes, with chunks (name, content) after its header."""
+def png_with(picture, *chunks, behind=False):
+    """A PNG that Pillow writes, with chunks (name, content) after its header, or after its pixels."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     data = file.getvalue()
     more = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-    return data[:33] + more + data[33:]
+    at = len(data) - 12 if behind else 33
+    return data[:at] + more + data[at:]

@@ -63,7 +63,8 @@ impl Picture {
     /// | JPEG with a scan for each channel or unusual sampling | 8 to 12 |
     /// | WebP | lossy 5; lossless 8; with alpha or animated 13 |
     /// | BMP, PNM | those of the file's pixels; 3 more for grey and for 16 bits |
-    /// | TIFF | twice those of the file's pixels; 3 more for grey and for 16 bits |
+    /// | TIFF | twice those of the file's pixels; 3 more for grey and for 16 bits; LZW in tiles 6 at least |
+    /// | TIFF of JPEGs | 3, and what a strip or tile takes as a JPEG |
     /// | any that lies on its side | 6, if that is more; if that is too much, it is turned in place, which takes longer |
     ///
     /// Some files do not have all their pixels. The others are as in Pillow:
@@ -229,18 +230,20 @@ fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
 
 /// The formats whose decoders `image` drives.
 fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded, Refusal> {
-    let (mut numbered, mut memory) = (None, 0);
+    let (mut numbered, mut memory, mut column) = (None, 0, None);
     let bytes = match format {
         PictureFormat::WebP => {
             let (bytes, needed) = webp::prepare(bytes)?;
             memory = needed;
             bytes
         }
-        PictureFormat::Tiff => {
-            let (bytes, needed) = tiff::check(bytes)?;
-            memory = needed;
-            bytes
-        }
+        PictureFormat::Tiff => match tiff::prepare(bytes)? {
+            tiff::Prepared::Jpegs(jpegs) => return jpegs.decode(door),
+            tiff::Prepared::File { bytes, memory: needed, column: tiles } => {
+                (memory, column) = (needed, tiles);
+                bytes
+            }
+        },
         PictureFormat::Bmp => {
             let (bytes, palette) = bmp::prepare(bytes)?;
             numbered = palette;
@@ -258,7 +261,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
     let mut reader = ImageReader::with_format(Cursor::new(&bytes[..]), decoder);
     reader.limits(allocations(METADATA));
     let mut decoder = reader.into_decoder().map_err(reason)?;
-    let (width, height) = decoder.dimensions();
+    let (width, height) = column.as_ref().map_or(decoder.dimensions(), |column| (column.width, column.height));
     let orientation = orientation::of(&mut decoder);
     let memory = memory.max(needed(&decoder, format, swaps_sides(orientation), door));
     let turn = door.admit(width, height, memory)?;
@@ -267,6 +270,9 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
     let mut picture = to_rgb8(decoded)?;
     if let Some(numbered) = numbered {
         numbered.colour(&mut picture);
+    }
+    if let Some(column) = column {
+        picture = column.laid_out(&picture)?;
     }
     Ok(Decoded { picture, orientation, turn })
 }

@@ -16,8 +16,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use frame::Colours;
-use structure::Structure;
+pub(super) use frame::Colours;
+pub(super) use structure::Structure;
 
 use super::decode::{Decoded, Refusal, one_line};
 use super::memory::{Door, decoded_bytes, zeros};
@@ -25,16 +25,41 @@ use super::orientation::swaps_sides;
 
 pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let structure = Structure::read(bytes, door)?;
-    let (width, height) = (structure.frame.width.into(), structure.frame.height.into());
+    let (width, height) = structure.sides();
     let pixels = decoded_bytes(width, height);
     let turning = if swaps_sides(structure.orientation) { door.turning(pixels) } else { 0 };
-    // The general decoder starts no threads for narrow pictures.
-    let threads = if structure.plain || width <= 128 { 0 } else { structure.frame.channels() };
-    let turn = door.admit_threads(width, height, structure.frame.memory(structure.plain, turning), threads)?;
-    let pixels = if structure.plain { fast(&structure)? } else { general(&structure)? };
-    let picture =
-        RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned())?;
+    let turn = door.admit_threads(width, height, structure.memory(turning), structure.threads())?;
+    let pixels = structure.pixels()?;
+    let picture = RgbImage::from_raw(width, height, pixels).ok_or_else(too_few)?;
     Ok(Decoded { picture, orientation: structure.orientation, turn })
+}
+
+impl Structure {
+    /// Width and height.
+    pub(super) fn sides(&self) -> (u32, u32) {
+        (self.frame.width.into(), self.frame.height.into())
+    }
+
+    /// What decoding takes. Afterwards, `turning` the picture takes so many bytes besides it.
+    pub(super) fn memory(&self, turning: u64) -> u64 {
+        self.frame.memory(self.plain, turning)
+    }
+
+    /// How many threads decoding starts. The general decoder starts none for narrow pictures.
+    pub(super) fn threads(&self) -> u64 {
+        if self.plain || self.frame.width <= 128 { 0 } else { self.frame.channels() }
+    }
+
+    /// Red, green and blue of every pixel.
+    pub(super) fn pixels(&self) -> Result<Vec<u8>, Refusal> {
+        let pixels = if self.plain { fast(self)? } else { general(self)? };
+        let (width, height) = self.sides();
+        if pixels.len() as u64 == decoded_bytes(width, height) { Ok(pixels) } else { Err(too_few().into()) }
+    }
+}
+
+fn too_few() -> String {
+    "fewer pixels than the header says".to_owned()
 }
 
 fn fast(structure: &Structure) -> Result<Vec<u8>, Refusal> {
@@ -44,10 +69,10 @@ fn fast(structure: &Structure) -> Result<Vec<u8>, Refusal> {
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&structure.stream), options);
-    decoder.decode_headers().map_err(damaged)?;
+    decoder.decode_headers().map_err(|error| reason(structure, error))?;
     let bytes = usize::from(structure.frame.width) * usize::from(structure.frame.height) * 3;
     let mut pixels = zeros(bytes)?;
-    decoder.decode_into(&mut pixels).map_err(damaged)?;
+    decoder.decode_into(&mut pixels).map_err(|error| reason(structure, error))?;
     Ok(pixels)
 }
 
@@ -60,7 +85,7 @@ fn general(structure: &Structure) -> Result<Vec<u8>, String> {
         Colours::YCbCr => ColorTransform::YCbCr,
         Colours::Inks => return Err("four channels (CMYK) in several scans or of unusual sampling".into()),
     });
-    let pixels = decoder.decode().map_err(damaged)?;
+    let pixels = decoder.decode().map_err(|error| reason(structure, error))?;
     match decoder.info().map(|info| info.pixel_format) {
         Some(PixelFormat::RGB24) => Ok(pixels),
         Some(PixelFormat::L8) => Ok(pixels.iter().flat_map(|&grey| [grey; 3]).collect()),
@@ -69,6 +94,9 @@ fn general(structure: &Structure) -> Result<Vec<u8>, String> {
 }
 
 /// The refusal for a decoder's error. [`structure`] has found the file sound and of a known kind, so its data is damaged.
-fn damaged(error: impl std::fmt::Display) -> String {
+fn reason(structure: &Structure, error: impl std::fmt::Display) -> String {
+    if structure.frame.has_two_of_four() {
+        return format!("sampling factors that are not decoded ({})", structure.frame.sampling());
+    }
     format!("damaged data ({})", one_line(error).trim_matches('"'))
 }

@@ -25,42 +25,69 @@ pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let info = decoder.read_header_info().map_err(reason)?;
     let (width, height) = info.size();
     let row = u64::from(width) * ROWS + TABLES;
-    let turn = door.admit(width, height, needed(bytes, width, height, row, door))?;
+    let metadata = Metadata::of(bytes);
+    let turn = door.admit(width, height, metadata.needed(width, height, row, door))?;
     // Nothing is unpacked but pixels.
     decoder.set_limits(Limits { bytes: usize::try_from(row).unwrap_or(usize::MAX).saturating_add(2 * bytes.len()) });
     decoder.set_ignore_text_chunk(false);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(reason)?;
-    let orientation = orientation_of(&reader);
     let picture = pixels(&mut reader, width, height)?;
+    if metadata.behind {
+        // The pixels are fine, whatever follows.
+        let _ = reader.finish();
+    }
+    let orientation = orientation_of(&reader);
     Ok(Decoded { picture, orientation, turn })
 }
 
-/// What decoding takes, and turning.
-fn needed(bytes: &[u8], width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
-    let pixels = decoded_bytes(width, height);
-    let (mut exif, mut xmp, mut texts) = (None, false, 0);
-    let mut at = 8;
-    while let Some(&[l0, l1, l2, l3, ref name @ ..]) = bytes.get(at..at + 8) {
-        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-        let content = bytes.get(at + 8..).and_then(|rest| rest.get(..length));
-        match (name, content) {
-            (b"IDAT", _) | (_, None) => break,
-            (b"tEXt" | b"zTXt", _) => texts += TEXT,
-            (b"eXIf", Some(content)) => exif = exif.or(Some(content)),
-            (b"iTXt", Some(content)) => {
-                texts += TEXT;
-                xmp |= content.starts_with(XMP.as_bytes());
+/// What stands in a file beside its pixels.
+#[derive(Default)]
+struct Metadata<'a> {
+    exif: Option<&'a [u8]>,
+    xmp: bool,
+    /// What the decoder keeps for texts.
+    texts: u64,
+    /// Whether EXIF or XMP comes after the pixels.
+    behind: bool,
+}
+
+impl<'a> Metadata<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let mut found = Metadata::default();
+        let (mut at, mut pixels) = (8, false);
+        while let Some(&[l0, l1, l2, l3, ref name @ ..]) = bytes.get(at..at + 8) {
+            let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+            let Some(content) = bytes.get(at + 8..).and_then(|rest| rest.get(..length)) else { break };
+            match name {
+                b"IDAT" => pixels = true,
+                b"tEXt" | b"zTXt" => found.texts += TEXT,
+                b"eXIf" => {
+                    found.exif = found.exif.or(Some(content));
+                    found.behind |= pixels;
+                }
+                b"iTXt" => {
+                    found.texts += TEXT;
+                    let is_xmp = content.starts_with(XMP.as_bytes());
+                    found.xmp |= is_xmp;
+                    found.behind |= pixels && is_xmp;
+                }
+                b"IEND" => break,
+                _ => {}
             }
-            _ => {}
+            at += length + 12;
         }
-        at += length + 12;
+        found
     }
-    // Whether XMP turns the picture is not known before it is unpacked.
-    let turned = xmp || orientation::swaps_sides(orientation::find(exif, None));
-    let pixels = pixels.saturating_add(texts);
-    pixels.saturating_add(if turned { door.turning(pixels).max(row) } else { row })
+
+    /// What decoding takes, and turning.
+    fn needed(&self, width: u32, height: u32, row: u64, door: Door<'_>) -> u64 {
+        // Whether XMP turns the picture is not known before it is unpacked.
+        let turned = self.xmp || orientation::swaps_sides(orientation::find(self.exif, None));
+        let pixels = decoded_bytes(width, height).saturating_add(self.texts);
+        pixels.saturating_add(if turned { door.turning(pixels).max(row) } else { row })
+    }
 }
 
 fn orientation_of(reader: &Reader<Cursor<&[u8]>>) -> Orientation {
@@ -127,6 +154,19 @@ fn reason(error: DecodingError) -> Refusal {
         DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the file ends too early".to_owned().into()
         }
-        other => one_line(other).into(),
+        other => without_flags(one_line(other)).into(),
     }
+}
+
+/// The decoder's messages show a chunk with all its flags. The name is enough.
+fn without_flags(mut message: String) -> String {
+    const CHUNK: &str = "ChunkType { type: ";
+    while let Some(start) = message.find(CHUNK) {
+        let name = start + CHUNK.len();
+        let end = message[name..].find(',').map(|length| name + length);
+        let close = message[start..].find(" }").map(|length| start + length + 2);
+        let (Some(end), Some(close)) = (end, close) else { break };
+        message = format!("{}{}{}", &message[..start], &message[name..end.min(close)], &message[close..]);
+    }
+    message
 }

@@ -10,12 +10,22 @@ const TABLES: u64 = 1 << 20;
 
 /// How channels become red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colours {
+pub(in crate::picture) enum Colours {
     Grey,
     Rgb,
     YCbCr,
     /// CMYK or YCCK.
     Inks,
+}
+
+impl Colours {
+    pub(super) fn channels(self) -> u64 {
+        match self {
+            Colours::Grey => 1,
+            Colours::Rgb | Colours::YCbCr => 3,
+            Colours::Inks => 4,
+        }
+    }
 }
 
 /// A channel.
@@ -132,12 +142,23 @@ impl Frame {
         (across.unwrap_or(1), down.unwrap_or(1))
     }
 
+    /// The sampling factors of each channel.
+    pub(super) fn sampling(&self) -> String {
+        let each: Vec<String> = self.components.iter().map(|c| format!("{}x{}", c.across, c.down)).collect();
+        each.join(", ")
+    }
+
+    /// Whether a channel has half as many samples as the one with four, which decoders do not always get.
+    pub(super) fn has_two_of_four(&self) -> bool {
+        let (across, down) = self.most();
+        self.components.iter().any(|channel| (across, channel.across) == (4, 2) || (down, channel.down) == (4, 2))
+    }
+
     /// Whether the fast decoder gets such a file right. `Err` if neither decoder does.
     pub(super) fn is_plain(&self, first: &ScanHeader) -> Result<bool, String> {
         let (across, down) = self.most();
         if self.components.iter().any(|channel| across % channel.across != 0 || down % channel.down != 0) {
-            let each: Vec<String> = self.components.iter().map(|c| format!("{}x{}", c.across, c.down)).collect();
-            return Err(format!("sampling factors that do not divide each other ({})", each.join(", ")));
+            return Err(format!("sampling factors that do not divide each other ({})", self.sampling()));
         }
         let leads = self.components.first().is_some_and(|channel| (channel.across, channel.down) == (across, down));
         let usual = leads && self.components.iter().all(|channel| channel.across != 3);

@@ -30,7 +30,7 @@ const MOST_INTERVALS: usize = 1 << 22;
 const FENCE: [u8; 16] = [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
 
 /// A file that is whole and of a kind that one of the decoders gets right.
-pub(super) struct Structure {
+pub(in crate::picture) struct Structure {
     pub(super) frame: Frame,
     pub(super) colours: Colours,
     pub(super) orientation: Orientation,
@@ -44,7 +44,12 @@ impl Structure {
     /// Reads all segments up to the end-of-image marker. Segments are skipped by their length, so a thumbnail inside one does
     /// not count.
     pub(super) fn read(bytes: &[u8], door: Door<'_>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(bytes, door)?;
+        Structure::read_as(bytes, door, None)
+    }
+
+    /// The same where the file around it may tell the colours.
+    pub(in crate::picture) fn read_as(bytes: &[u8], door: Door<'_>, colours: Option<Colours>) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(bytes, door, colours)?;
         loop {
             match reader.marker()? {
                 0xD9 => return Ok(reader.finish()?),
@@ -69,6 +74,8 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     door: Door<'a>,
+    /// The colours, if the file around it tells them.
+    told: Option<Colours>,
     /// How many scans there were, and restart intervals in them.
     scans: usize,
     intervals: usize,
@@ -87,7 +94,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], door: Door<'a>) -> Result<Self, Refusal> {
+    fn new(bytes: &'a [u8], door: Door<'a>, told: Option<Colours>) -> Result<Self, Refusal> {
         let mut stream = Vec::new();
         make_room(&mut stream, bytes.len() + 64)?;
         stream.extend([0xFF, 0xD8]);
@@ -95,6 +102,7 @@ impl<'a> Reader<'a> {
             bytes,
             at: 2,
             door,
+            told,
             scans: 0,
             intervals: 0,
             tables: Tables::default(),
@@ -159,7 +167,12 @@ impl<'a> Reader<'a> {
         }
         let mut frame = self.frame.take().ok_or_else(|| malformed("order of segments"))?;
         let first = self.kind.is_none();
-        let colours = self.kind.map_or_else(|| frame.colours(self.jfif, self.adobe), |(colours, _)| Ok(colours))?;
+        let colours = match (self.kind, self.told) {
+            (Some((colours, _)), _) => colours,
+            (None, Some(told)) if told.channels() == frame.channels() => told,
+            (None, Some(_)) => return Err(format!("a JPEG of {} channels inside", frame.channels()).into()),
+            (None, None) => frame.colours(self.jfif, self.adobe)?,
+        };
         let scan = frame.scan(segment, colours)?;
         if first {
             self.kind = Some((colours, frame.is_plain(&scan)?));

@@ -1,0 +1,137 @@
+//! JPEGs as the strips or tiles of a TIFF file. They are decoded as those in files of their own, so that damage is found.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use image::metadata::Orientation;
+
+use super::directory::{Directory, tag};
+use super::parts::Parts;
+use super::{damaged, kind, paste};
+use crate::picture::decode::{Decoded, Refusal};
+use crate::picture::jpeg::{Colours, Structure};
+use crate::picture::memory::{Door, PIXEL, black, decoded_bytes};
+use crate::picture::orientation;
+
+/// Most bytes of the tables that all parts share: four of steps and eight of codes have 2.8 KB.
+const MOST_TABLES: usize = 4096;
+
+/// A TIFF file whose strips or tiles are JPEGs.
+pub(in crate::picture) struct Jpegs<'a> {
+    directory: Directory<'a>,
+    parts: Parts,
+    /// Tables of all parts, as the beginning of a JPEG; empty if each part has its own.
+    tables: &'a [u8],
+    colours: Colours,
+    /// Whether 0 is white.
+    inverted: bool,
+    width: u32,
+    height: u32,
+}
+
+impl<'a> Jpegs<'a> {
+    pub(super) fn new(directory: Directory<'a>, parts: Parts) -> Result<Self, Refusal> {
+        let photometric = directory.value(tag::PHOTOMETRIC, kind::BLACK_IS_0);
+        let colours = match (photometric, directory.value(tag::SAMPLES, 1)) {
+            (kind::WHITE_IS_0 | kind::BLACK_IS_0, 1) => Colours::Grey,
+            (kind::RGB, 3) => Colours::Rgb,
+            (kind::YCBCR, 3) => Colours::YCbCr,
+            (_, samples) => return Err(format!("JPEGs of {samples} channels, colours of kind {photometric}").into()),
+        };
+        if parts.planes != 1 {
+            return Err("JPEGs in planes".to_owned().into());
+        }
+        let tables = directory.content(tag::JPEG_TABLES).unwrap_or_default();
+        if tables.len() > MOST_TABLES {
+            return Err(damaged(&format!("JPEG tables of {} bytes", tables.len())));
+        }
+        let side = |side| u32::try_from(directory.value(side, 0)).unwrap_or(u32::MAX);
+        let (width, height) = (side(tag::WIDTH), side(tag::HEIGHT));
+        // An end-of-image marker would end every part.
+        let tables = tables.strip_suffix(&[0xFF, 0xD9]).unwrap_or(tables);
+        Ok(Jpegs { parts, tables, colours, inverted: photometric == kind::WHITE_IS_0, width, height, directory })
+    }
+
+    pub(in crate::picture) fn decode(self, door: Door<'_>) -> Result<Decoded, Refusal> {
+        let orientation = self.orientation();
+        let pixels = decoded_bytes(self.width, self.height);
+        door.check(self.width, self.height, pixels)?;
+        let (mut memory, mut threads) = (0, 0);
+        for part in self.places() {
+            let structure = self.structure(part, door)?;
+            memory = memory.max(structure.memory(0));
+            threads = threads.max(structure.threads());
+        }
+        let turning = if orientation::swaps_sides(orientation) { door.turning(pixels) } else { 0 };
+        let memory = pixels.saturating_add(memory.max(turning));
+        let turn = door.admit_threads(self.width, self.height, memory, threads)?;
+        let mut picture = black(self.width, self.height)?;
+        for part in self.places() {
+            let (x, y) = (part.x, part.y);
+            let structure = self.structure(part, door)?;
+            let (width, _) = structure.sides();
+            paste(&mut picture, &structure.pixels()?, width as usize * PIXEL as usize, [x, y]);
+        }
+        if self.inverted {
+            picture.iter_mut().for_each(|value| *value = 255 - *value);
+        }
+        Ok(Decoded { picture, orientation, turn })
+    }
+
+    /// TIFF's own tag, or XMP's where that one says nothing.
+    fn orientation(&self) -> Orientation {
+        let own = u8::try_from(self.directory.value(tag::ORIENTATION, 1)).ok().and_then(Orientation::from_exif);
+        match own {
+            Some(own) if own != Orientation::NoTransforms => own,
+            _ => orientation::find(None, self.directory.content(tag::XMP)),
+        }
+    }
+
+    /// The parts from left to right and from top to bottom.
+    fn places(&self) -> impl Iterator<Item = Part> {
+        let parts = (0..self.parts.down).flat_map(move |row| (0..self.parts.across).map(move |column| (column, row)));
+        parts.zip(self.parts.places(&self.directory)).map(|((column, row), bytes)| {
+            let (x, y) = (column * self.parts.width, row * self.parts.height);
+            // Tiles at the edges are whole. The last strip may be.
+            let rows =
+                if self.parts.tiled { self.parts.height } else { self.parts.height.min(u64::from(self.height) - y) };
+            Part { bytes, x: x as u32, y: y as u32, rows }
+        })
+    }
+
+    /// The structure of a part, which must have the size of its strip or tile.
+    fn structure(&self, part: Part, door: Door<'_>) -> Result<Structure, Refusal> {
+        let bytes = &self.directory.bytes[part.bytes];
+        let Some(content) = bytes.strip_prefix(&[0xFF, 0xD8]) else {
+            return Err(damaged("a strip or tile that is no JPEG"));
+        };
+        let whole = if self.tables.is_empty() {
+            Cow::Borrowed(bytes)
+        } else {
+            let mut whole = Vec::new();
+            let length = self.tables.len() + content.len();
+            whole.try_reserve_exact(length).map_err(|_| Refusal::Memory { bytes: length as u64 })?;
+            whole.extend_from_slice(self.tables);
+            whole.extend_from_slice(content);
+            whole.into()
+        };
+        let structure = Structure::read_as(&whole, door, Some(self.colours))?;
+        let (width, height) = structure.sides();
+        let (width, height) = (u64::from(width), u64::from(height));
+        if width > self.parts.width || height > self.parts.height {
+            return Err(damaged("a JPEG that is larger than its strip or tile"));
+        }
+        if width < self.parts.width || height < part.rows {
+            return Err(damaged("a JPEG that is smaller than its strip or tile"));
+        }
+        Ok(structure)
+    }
+}
+
+/// A strip or tile: where its bytes and its pixels are, and how many rows it has at least.
+struct Part {
+    bytes: Range<usize>,
+    x: u32,
+    y: u32,
+    rows: u64,
+}
