@@ -17,7 +17,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 pub(super) use frame::Colours;
-pub(super) use structure::Structure;
+pub(super) use structure::{Around, Structure};
 
 use super::decode::{Decoded, Refusal, one_line};
 use super::memory::{Door, decoded_bytes, zeros};

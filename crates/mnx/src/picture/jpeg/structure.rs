@@ -29,6 +29,15 @@ const MOST_INTERVALS: usize = 1 << 22;
 /// missing runs into them and reports it. A marker would just make it stop.
 const FENCE: [u8; 16] = [0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
 
+/// What the file around a JPEG tells.
+#[derive(Clone, Copy)]
+pub(in crate::picture) struct Around {
+    pub(in crate::picture) colours: Colours,
+    /// The place that there is for it.
+    pub(in crate::picture) width: u64,
+    pub(in crate::picture) height: u64,
+}
+
 /// A file that is whole and of a kind that one of the decoders gets right.
 pub(in crate::picture) struct Structure {
     pub(super) frame: Frame,
@@ -47,9 +56,13 @@ impl Structure {
         Structure::read_as(bytes, door, None)
     }
 
-    /// The same where the file around it may tell the colours.
-    pub(in crate::picture) fn read_as(bytes: &[u8], door: Door<'_>, colours: Option<Colours>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(bytes, door, colours)?;
+    /// The same of a JPEG inside another file.
+    pub(in crate::picture) fn read_inside(bytes: &[u8], door: Door<'_>, around: Around) -> Result<Self, Refusal> {
+        Structure::read_as(bytes, door, Some(around))
+    }
+
+    fn read_as(bytes: &[u8], door: Door<'_>, around: Option<Around>) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(bytes, door, around)?;
         loop {
             match reader.marker()? {
                 0xD9 => return Ok(reader.finish()?),
@@ -74,8 +87,7 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     door: Door<'a>,
-    /// The colours, if the file around it tells them.
-    told: Option<Colours>,
+    around: Option<Around>,
     /// How many scans there were, and restart intervals in them.
     scans: usize,
     intervals: usize,
@@ -94,7 +106,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], door: Door<'a>, told: Option<Colours>) -> Result<Self, Refusal> {
+    fn new(bytes: &'a [u8], door: Door<'a>, around: Option<Around>) -> Result<Self, Refusal> {
         let mut stream = Vec::new();
         make_room(&mut stream, bytes.len() + 64)?;
         stream.extend([0xFF, 0xD8]);
@@ -102,7 +114,7 @@ impl<'a> Reader<'a> {
             bytes,
             at: 2,
             door,
-            told,
+            around,
             scans: 0,
             intervals: 0,
             tables: Tables::default(),
@@ -155,7 +167,14 @@ impl<'a> Reader<'a> {
         }
         let frame = Frame::read(marker, segment)?;
         let (width, height) = (frame.width.into(), frame.height.into());
-        self.door.check(width, height, decoded_bytes(width, height))?;
+        match self.around {
+            None => self.door.check(width, height, decoded_bytes(width, height))?,
+            Some(around) if u64::from(width) > around.width || u64::from(height) > around.height => {
+                return Err("damaged data (a JPEG that is larger than its strip or tile)".to_owned().into());
+            }
+            // The size of the whole was checked.
+            Some(_) => {}
+        }
         self.frame = Some(frame);
         Ok(())
     }
@@ -167,9 +186,9 @@ impl<'a> Reader<'a> {
         }
         let mut frame = self.frame.take().ok_or_else(|| malformed("order of segments"))?;
         let first = self.kind.is_none();
-        let colours = match (self.kind, self.told) {
+        let colours = match (self.kind, self.around) {
             (Some((colours, _)), _) => colours,
-            (None, Some(told)) if told.channels() == frame.channels() => told,
+            (None, Some(around)) if around.colours.channels() == frame.channels() => around.colours,
             (None, Some(_)) => return Err(format!("a JPEG of {} channels inside", frame.channels()).into()),
             (None, None) => frame.colours(self.jfif, self.adobe)?,
         };

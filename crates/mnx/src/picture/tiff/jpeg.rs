@@ -9,7 +9,7 @@ use super::directory::{Directory, tag};
 use super::parts::Parts;
 use super::{damaged, kind, paste};
 use crate::picture::decode::{Decoded, Refusal};
-use crate::picture::jpeg::{Colours, Structure};
+use crate::picture::jpeg::{Around, Colours, Structure};
 use crate::picture::memory::{Door, PIXEL, black, decoded_bytes};
 use crate::picture::orientation;
 
@@ -115,12 +115,10 @@ impl<'a> Jpegs<'a> {
             whole.extend_from_slice(content);
             whole.into()
         };
-        let structure = Structure::read_as(&whole, door, Some(self.colours))?;
+        let (width, height) = (self.parts.width, self.parts.height);
+        let structure = Structure::read_inside(&whole, door, Around { colours: self.colours, width, height })?;
         let (width, height) = structure.sides();
         let (width, height) = (u64::from(width), u64::from(height));
-        if width > self.parts.width || height > self.parts.height {
-            return Err(damaged("a JPEG that is larger than its strip or tile"));
-        }
         if width < self.parts.width || height < part.rows {
             return Err(damaged("a JPEG that is smaller than its strip or tile"));
         }
