@@ -2,6 +2,38 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
+use crate::error::line;
+
+/// A file's fields in an object, `file` and, where its name is not UTF-8, `file_bytes`.
+#[derive(Debug, Serialize)]
+pub(crate) struct FileName {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<Vec<u8>>,
+}
+
+impl From<&Path> for FileName {
+    fn from(path: &Path) -> FileName {
+        FileName { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path) }
+    }
+}
+
+/// A file that cannot be read, and why, in one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unreadable {
+    #[serde(flatten)]
+    file: FileName,
+    pub(crate) error: String,
+}
+
+impl Unreadable {
+    pub(crate) fn new(path: &Path, error: &str) -> Unreadable {
+        Unreadable { file: path.into(), error: line(error) }
+    }
+}
+
 /// The bytes of a path that is not UTF-8. `None` if it is, because then the path's text is enough.
 ///
 /// They go to a field beside the text, which has U+FFFD in place of other bytes and opens no file. On Windows the bytes are

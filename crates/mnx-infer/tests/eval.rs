@@ -55,7 +55,7 @@ fn folders_are_classes_by_label_or_by_index() {
         {"index": 8, "label": "ship", "pictures": 1, "correct": 1},
     ]);
     assert_eq!(report["classes"], classes);
-    for none in ["confusions", "unreadable", "unknown_folders"] {
+    for none in ["confusions", "unreadable", "unknown_folders", "empty_folders"] {
         assert_eq!(report[none], json!([]), "{none}");
     }
     assert_eq!(report["loose_pictures"], 0);

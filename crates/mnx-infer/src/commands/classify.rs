@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
 use crate::error::{Error, line, printable, shown};
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::FileName;
 use crate::npy;
 use crate::output::{OutputFile, check_apart};
 use crate::pictures::{self, Entry};
@@ -27,9 +27,8 @@ const A_FEW: usize = 10;
 /// What is said of one picture.
 #[derive(Serialize)]
 struct Answer<'a> {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_bytes: Option<Vec<u8>>,
+    #[serde(flatten)]
+    file: FileName,
     #[serde(flatten)]
     outcome: Outcome<'a>,
 }
@@ -113,7 +112,7 @@ fn told<'a>(
             Outcome::Error(message)
         }
     };
-    Ok(Answer { file: entry.path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(&entry.path), outcome })
+    Ok(Answer { file: entry.path.as_path().into(), outcome })
 }
 
 /// The name of a class, if the model has names.

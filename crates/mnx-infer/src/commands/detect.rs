@@ -14,7 +14,7 @@ use super::{Context, Source, bar, plain_table};
 use crate::annotate::{Marked, annotate};
 use crate::args::Detect;
 use crate::error::{Error, line, shown};
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::{FileName, bytes_unless_utf8};
 use crate::pictures::{self, Entry};
 use crate::pipeline::{in_order, workers};
 use crate::stdout;
@@ -22,9 +22,8 @@ use crate::stdout;
 /// What is said of one picture.
 #[derive(Serialize)]
 struct Answer<'a> {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_bytes: Option<Vec<u8>>,
+    #[serde(flatten)]
+    file: FileName,
     /// The copy with the boxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     annotated: Option<String>,
@@ -169,8 +168,7 @@ fn told<'a>(
         }
     };
     Ok(Answer {
-        file: entry.path.to_string_lossy().into(),
-        file_bytes: bytes_unless_utf8(&entry.path),
+        file: entry.path.as_path().into(),
         annotated_bytes: annotated.as_deref().and_then(bytes_unless_utf8),
         annotated: annotated.map(|path| path.to_string_lossy().into()),
         outcome,

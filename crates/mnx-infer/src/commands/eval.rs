@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::{Context, Source};
 use crate::args::{Eval, Truth};
 use crate::error::Error;
+use crate::json_path::Unreadable;
 use crate::pipeline::Pipeline;
 use crate::progress;
 use crate::stdout;
@@ -27,7 +28,6 @@ use dataset::Dataset;
 use list::List;
 use report::Report;
 pub(super) use report::{Score, UnknownFolders};
-pub(super) use tally::Unreadable;
 use tally::{TOP, Tally};
 
 pub(crate) fn run(args: &Eval, context: &Context) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use mnx::{GraphError, Model, Network, QuantizeError, Session};
 use super::{Context, Source};
 use crate::args::{MethodChoice, Quantize, Switch};
 use crate::error::{Error, printable, shown};
+use crate::json_path::Unreadable;
 use crate::output::{OutputFile, check_apart, is_one_place};
 use crate::stdout;
 use report::Report;
@@ -128,7 +129,7 @@ fn calibrate(
     model: &Model,
     samples: &Samples,
     context: &Context,
-) -> Result<(Calibration, Vec<samples::Unreadable>), Error> {
+) -> Result<(Calibration, Vec<Unreadable>), Error> {
     let mut calibration = Calibration::new(model).map_err(|e| source.error(e))?;
     let session = || Session::with(model, context.lone_options());
     let observe = |session: &mut Session, input: mnx::TensorView<'_>| {

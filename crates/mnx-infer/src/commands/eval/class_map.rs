@@ -31,6 +31,9 @@ impl ClassMap {
     /// class, another one than its number or a folder again.
     pub(super) fn open(path: &Path, classes: &Classes) -> Result<ClassMap, Error> {
         let map = ClassMap::parse(&read_text(path, LARGEST_MAP)?, classes).map_err(|e| Error::file(path, e))?;
+        if map.is_empty() {
+            return Err(Error::expected(path, "folders and their classes", "none"));
+        }
         let note = map.note.map(|note| Error::file(path, note).to_string());
         Ok(ClassMap { note, ..map })
     }

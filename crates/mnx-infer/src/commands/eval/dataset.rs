@@ -42,6 +42,8 @@ pub(super) struct Dataset {
     pub(super) unvisited: Vec<Entry>,
     /// Sub-folders whose names are no class; what is in them is not looked at.
     pub(super) unknown_folders: Vec<OsString>,
+    /// Sub-folders of classes without a picture.
+    pub(super) empty_folders: Vec<OsString>,
     /// Pictures beside the sub-folders.
     pub(super) loose_pictures: usize,
     /// Pictures that a list leaves out.
@@ -60,12 +62,16 @@ impl Dataset {
         let mut dataset = Dataset::default();
         // Of the sub-folder that the walk is in.
         let mut class = None;
+        // Its name, until there is a picture in it.
+        let mut empty = None;
         let mut walk = pictures::walk(folder).into_iter().filter_entry(is_wanted);
         while let Some(found) = walk.next() {
             let Some(found) = dataset.visited(found, folder, EXPECTED)? else { continue };
             if found.depth() == 1 && found.file_type().is_dir() {
                 let name = found.file_name();
                 class = map.class_of(name, classes).map_err(|e| Error::file(found.path(), e))?;
+                dataset.empty_folders.extend(empty.take());
+                empty = class.map(|_| name.into());
                 if class.is_none() {
                     dataset.unknown_folders.push(name.into());
                     walk.skip_current_dir();
@@ -77,8 +83,10 @@ impl Dataset {
                 dataset.loose_pictures += 1;
             } else {
                 dataset.candidates.extend(class.map(|class| Candidate { entry, class }));
+                empty = None;
             }
         }
+        dataset.empty_folders.extend(empty);
         dataset.check(folder, map)?;
         Ok(dataset)
     }
@@ -229,6 +237,7 @@ mod tests {
         let expected = [(1, "b.png"), (0, "a.png"), (0, "deep"), (2, "c.tif")];
         assert_eq!(names(&dataset), expected.map(|(class, name)| (class, name.to_owned())));
         assert_eq!(dataset.unknown_folders, ["3", "x"]);
+        assert_eq!(dataset.empty_folders, ["dog"]);
         assert_eq!((dataset.loose_pictures, dataset.files()), (2, 4));
         let others = "3 other files passed over (.md 1, .txt 1, no suffix 1)";
         assert_eq!(dataset.passed_over.to_string(), others);

@@ -163,7 +163,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map");
         std::fs::write(&path, map).unwrap();
-        List::parse(text, Path::new("dir"), &classes, &ClassMap::open(&path, &classes).unwrap())
+        let map = if map.is_empty() { ClassMap::default() } else { ClassMap::open(&path, &classes).unwrap() };
+        List::parse(text, Path::new("dir"), &classes, &map)
     }
 
     fn files(list: &List) -> Vec<(&str, usize)> {

@@ -7,11 +7,11 @@ use mnx::Model;
 use serde::Serialize;
 
 use super::dataset::Dataset;
-use super::tally::{Tally, Unreadable};
+use super::tally::Tally;
 use crate::commands::classify::{label, shown_class};
 use crate::commands::{bar, grouped, plain_table};
 use crate::error::{printable, shown};
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::{Unreadable, bytes_unless_utf8};
 use crate::pictures::PassedOver;
 
 /// How many confusions the text lists; the JSON has all.
@@ -29,6 +29,8 @@ pub(super) struct Report<'a> {
     unreadable: &'a [Unreadable],
     #[serde(flatten)]
     unknown_folders: UnknownFolders,
+    /// Sub-folders of classes without a picture.
+    empty_folders: Vec<String>,
     /// Pictures beside the sub-folders, not scored.
     loose_pictures: usize,
     /// Pictures that are not in the list, not scored.
@@ -120,6 +122,7 @@ impl<'a> Report<'a> {
             confusions: confusions.collect(),
             unreadable: &tally.unreadable,
             unknown_folders: UnknownFolders::new(dataset),
+            empty_folders: dataset.empty_folders.iter().map(|name| name.to_string_lossy().into()).collect(),
             loose_pictures: dataset.loose_pictures,
             unlisted_pictures: dataset.unlisted_pictures,
             passed_over: dataset.passed_over.files(),
@@ -190,6 +193,11 @@ impl<'a> Report<'a> {
             let are = counted(folders.len(), "folder is", "folders are");
             text += &format!("\n{are} no class of the model: not scored\n");
             text.extend(folders.iter().map(|name| format!("  {}\n", printable(name))));
+        }
+        if !self.empty_folders.is_empty() {
+            let have = counted(self.empty_folders.len(), "folder of a class has", "folders of classes have");
+            text += &format!("\n{have} no picture\n");
+            text.extend(self.empty_folders.iter().map(|name| format!("  {}\n", printable(name))));
         }
         if self.loose_pictures > 0 {
             let pictures = counted(self.loose_pictures, "picture is", "pictures are");

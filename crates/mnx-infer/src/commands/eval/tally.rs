@@ -4,10 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
-use crate::error::line;
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::Unreadable;
 
 /// An answer is nearly right if the class is among this many most probable ones.
 pub(super) const TOP: usize = 5;
@@ -19,21 +16,6 @@ pub(super) struct Class {
     pub(super) pictures: u64,
     /// Of how many it was the most probable class.
     pub(super) correct: u64,
-}
-
-/// A file of a class that is not scored.
-#[derive(Debug, Serialize)]
-pub(in crate::commands) struct Unreadable {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_bytes: Option<Vec<u8>>,
-    pub(in crate::commands) error: String,
-}
-
-impl Unreadable {
-    pub(super) fn new(path: &Path, error: &str) -> Unreadable {
-        Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error: line(error) }
-    }
 }
 
 /// What is kept of all answers: as much as there are classes, pairs of them that were confused, and unreadable files.

@@ -4,11 +4,10 @@ use mnx::Model;
 use mnx::quantize::{Calibration, Comparison, LayerReport, Options, Quantized};
 use serde::Serialize;
 
-use super::samples::Unreadable;
 use crate::args::Quantize;
 use crate::commands::{bar, grouped, plain_table};
 use crate::error::{printable, shown};
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::{Unreadable, bytes_unless_utf8};
 
 /// What the columns are.
 const LEGEND: &str = "\

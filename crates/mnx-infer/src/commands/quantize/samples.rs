@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use mnx::{GraphError, Model, Preprocessor, QuantizeError, Tensor, TensorView};
-use serde::Serialize;
 
 use crate::args::Quantize;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::Unreadable;
 use crate::npy::NpyInput;
 use crate::pictures::{self, Entry};
 use crate::pipeline::in_order;
@@ -36,15 +35,6 @@ impl AsRef<Entry> for Sample {
     fn as_ref(&self) -> &Entry {
         &self.entry
     }
-}
-
-/// A picture that cannot be read.
-#[derive(Debug, Serialize)]
-pub(super) struct Unreadable {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_bytes: Option<Vec<u8>>,
-    pub(super) error: String,
 }
 
 /// Why a sample gave nothing.
@@ -120,7 +110,7 @@ impl Samples {
             progress.inc(1);
             match done? {
                 Ok(part) => absorb(part).map_err(Error::passed_on)?,
-                Err(Trouble::Unreadable(e)) => unreadable.push(Unreadable::new(&sample.entry.path, &e)),
+                Err(Trouble::Unreadable(e)) => unreadable.push(Unreadable::new(&sample.entry.path, &e.to_string())),
                 Err(Trouble::Fatal(e)) => return Err(self.fatal(sample, e)),
             }
             Ok(())
@@ -173,13 +163,6 @@ impl Samples {
                 Error::expected(&sample.entry.path, "finite activations", format_args!("{found} in {value}"))
             }
         }
-    }
-}
-
-impl Unreadable {
-    fn new(path: &Path, error: &Error) -> Unreadable {
-        let error = crate::error::line(&error.to_string());
-        Unreadable { file: path.to_string_lossy().into(), file_bytes: bytes_unless_utf8(path), error }
     }
 }
 

@@ -100,6 +100,18 @@ fn labels_decide_where_a_file_has_another_order() {
 }
 
 #[test]
+fn a_map_of_nothing_is_refused() {
+    let spec = spec(&["cat", "dog"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("map");
+    for text in ["", "\n\n", "\u{feff}", "{}"] {
+        std::fs::write(&path, text).unwrap();
+        let error = ClassMap::open(&path, &Classes::new(&spec)).unwrap_err().to_string();
+        assert!(error.ends_with("map: expected folders and their classes, found none"), "{text:?}: {error}");
+    }
+}
+
+#[test]
 fn classes_after_a_background_are_shifted_and_it_is_said() {
     let spec = spec(&["background", "tench", "goldfish", "shark"]);
     let folders = ["n01440764", "n01443537", "n01484850"];

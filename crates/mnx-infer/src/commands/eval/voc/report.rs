@@ -9,10 +9,10 @@ use super::LIMIT;
 use super::metric::{Curve, mean};
 use super::tally::{Problem, Tally};
 use crate::commands::classify::shown_class;
-use crate::commands::eval::Unreadable;
 use crate::commands::eval::report::counted;
 use crate::commands::{bar, grouped, plain_table};
 use crate::error::{Error, printable, shown};
+use crate::json_path::Unreadable;
 
 /// How many problems of each kind the text lists; the JSON has all.
 const LISTED: usize = 10;

@@ -9,16 +9,14 @@ use super::annotation::Annotation;
 use super::classes::Classes;
 use super::metric::{Found, Truth};
 use crate::commands::detect::Boxed;
-use crate::commands::eval::Unreadable;
 use crate::error::{Error, line};
-use crate::json_path::bytes_unless_utf8;
+use crate::json_path::{FileName, Unreadable};
 
 /// Something about a data set that is not as it should be.
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_bytes: Option<Vec<u8>>,
+    #[serde(flatten)]
+    file: FileName,
     pub(super) kind: &'static str,
     pub(super) error: String,
 }
@@ -94,11 +92,6 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn add_problem(&mut self, path: &Path, kind: &'static str, message: &str) {
-        self.problems.push(Problem {
-            file: path.to_string_lossy().into(),
-            file_bytes: bytes_unless_utf8(path),
-            kind,
-            error: line(&Error::file(path, message).to_string()),
-        });
+        self.problems.push(Problem { file: path.into(), kind, error: line(&Error::file(path, message).to_string()) });
     }
 }
