@@ -3,12 +3,9 @@
 use mnx_tensor::Arithmetic;
 use mnx_tensor::int8::Requantize;
 
-use crate::file::{Layout, PackedInt8};
+use crate::file::{LARGEST_SCALE, Layout, PackedInt8};
 use crate::wiring::{Source, Wire, wires};
 use crate::{Activation, Error, FileError, LayerKind, Network, Quantization};
-
-/// The largest factor, 2⁶⁴. Factors are normal numbers up to this one, so that no output becomes infinite or NaN.
-const LARGEST_FACTOR: f32 = 18_446_744_073_709_551_616.0;
 
 /// The largest sum of an int8 layer.
 const LARGEST_SUM: u64 = i32::MAX as u64;
@@ -190,8 +187,9 @@ fn factor(exact: f64) -> Result<f32, f64> {
     if is_factor(rounded) { Ok(rounded) } else { Err(exact) }
 }
 
+/// Factors have the range of scales, so that no output becomes infinite or NaN.
 fn is_factor(factor: f32) -> bool {
-    (f32::MIN_POSITIVE..=LARGEST_FACTOR).contains(&factor)
+    (f32::MIN_POSITIVE..=LARGEST_SCALE).contains(&factor)
 }
 
 /// Bounds of an output before the zero point is added. They are integers.

@@ -265,6 +265,7 @@ fn what_is_no_number_is_quantised_too() {
 
 /// Of MobileNeXt 1.0 at its resolution: a quarter of what f32 takes.
 #[test]
+#[cfg_attr(feature = "guarded", ignore = "values share no memory there")]
 fn an_arena_of_bytes_is_small() {
     let net = RandomNetwork::int8(&Spec::family("mobilenext").unwrap(), 11);
     let model = Model::from_bytes(net.file()).unwrap();

@@ -1,6 +1,6 @@
 //! What a network's values look like on pictures that are like those it will see.
 
-use mnx_tensor::TensorView;
+use mnx_tensor::{TensorView, memory};
 
 use super::flow::Flow;
 use super::histogram::Histogram;
@@ -43,12 +43,11 @@ impl Calibration {
     /// A calibration that has not seen anything yet.
     ///
     /// # Errors
-    /// [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer.
+    /// [`QuantizeError::AlreadyInt8`] for a model that has an int8 layer, and [`Error::Tensor`] if there is no memory.
     pub fn new(model: &Model) -> Result<Calibration, Error> {
         super::check_f32(model)?;
         let flow = Flow::new(model.network(), (1, 1));
-        let values = flow.values.into_iter().map(|value| Statistics::new(value.name, value.channels)).collect();
-        Ok(Calibration { values, pictures: 0, uniform_pictures: 0 })
+        Calibration::of(flow.values.into_iter().map(|value| (value.name, value.channels)))
     }
 
     /// Runs pictures `[N, 3, H, W]`, which are normalised as for [`Session::run`], and adds what every value holds. Runs on
@@ -66,7 +65,7 @@ impl Calibration {
             return Err(Error::Input { channels: session.model().spec().channels, found: input.shape() });
         }
         for picture in 0..batch {
-            let mut part = self.empty();
+            let mut part = self.empty()?;
             let values = input.picture(picture);
             part.add(0, values).map_err(|(index, found)| not_finite("input", picture, index, found))?;
             part.uniform_pictures = u64::from(part.values[0].is_uniform());
@@ -149,9 +148,14 @@ impl Calibration {
     }
 
     /// The same without what was seen.
-    fn empty(&self) -> Calibration {
-        let empty = |value: &Statistics| Statistics::new(value.name.clone(), value.low.len());
-        Calibration { values: self.values.iter().map(empty).collect(), pictures: 0, uniform_pictures: 0 }
+    fn empty(&self) -> Result<Calibration, Error> {
+        Calibration::of(self.values.iter().map(|value| (value.name.clone(), value.low.len())))
+    }
+
+    /// Of values with these names and so many channels.
+    fn of(values: impl Iterator<Item = (String, usize)>) -> Result<Calibration, Error> {
+        let values = values.map(|(name, channels)| Statistics::new(name, channels)).collect::<Result<_, _>>()?;
+        Ok(Calibration { values, pictures: 0, uniform_pictures: 0 })
     }
 
     /// Adds one picture's numbers of a value. Index and number of the first that is not finite are an error.
@@ -184,16 +188,16 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    fn new(name: String, channels: usize) -> Statistics {
-        Statistics {
+    fn new(name: String, channels: usize) -> Result<Statistics, mnx_tensor::Error> {
+        Ok(Statistics {
             name,
-            low: vec![f32::INFINITY; channels],
-            high: vec![f32::NEG_INFINITY; channels],
-            sums: vec![0.0; channels],
+            low: memory::filled(f32::INFINITY, channels)?,
+            high: memory::filled(f32::NEG_INFINITY, channels)?,
+            sums: memory::zeros(channels)?,
             squares: 0.0,
             count: 0,
-            histogram: Histogram::new(),
-        }
+            histogram: Histogram::new()?,
+        })
     }
 
     fn fits(&self, name: &str, channels: usize) -> bool {
@@ -289,14 +293,14 @@ pub(super) mod tests {
 
     /// Statistics of a value with one channel.
     pub(in crate::quantize) fn statistics(numbers: &[f32]) -> Statistics {
-        let mut statistics = Statistics::new("value".into(), 1);
+        let mut statistics = Statistics::new("value".into(), 1).unwrap();
         statistics.add(numbers).unwrap();
         statistics
     }
 
     #[test]
     fn channels_are_apart() {
-        let mut of = Statistics::new("value".into(), 2);
+        let mut of = Statistics::new("value".into(), 2).unwrap();
         of.add(&[1.0, 2.0, 3.0, -4.0, 0.0, 4.0]).unwrap();
         of.add(&[2.0, -1.0]).unwrap();
         assert_eq!((&of.low[..], &of.high[..]), (&[1.0, -4.0][..], &[3.0, 4.0][..]));
@@ -307,7 +311,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_first_number_that_is_not_finite_is_named() {
-        let mut of = Statistics::new("value".into(), 2);
+        let mut of = Statistics::new("value".into(), 2).unwrap();
         assert_eq!(of.add(&[0.0, 1.0, 2.0, f32::INFINITY, f32::NEG_INFINITY, 0.0]), Err((3, f32::INFINITY)));
         assert!(matches!(of.add(&[0.0, f32::NAN, 2.0, 3.0]), Err((1, found)) if found.is_nan()));
         assert!(of.add(&[f32::MAX; 4]).is_ok());

@@ -1,5 +1,7 @@
 //! How often numbers of which size occur.
 
+use mnx_tensor::memory;
+
 /// Bins of each sign.
 const BINS: usize = 4096;
 /// Numbers that are smaller than 2 to this power are all in the first bin of their sign.
@@ -15,7 +17,7 @@ pub(super) struct Histogram {
     exponent: i32,
     /// How many are zero. They are exact in every quantisation, so no bin counts them.
     zeros: u64,
-    /// Those above zero, then those below, from small to large. Empty before the first number.
+    /// Those above zero, then those below, from small to large.
     counts: Vec<u64>,
 }
 
@@ -28,8 +30,10 @@ pub(super) struct Bin {
 }
 
 impl Histogram {
-    pub(super) fn new() -> Histogram {
-        Histogram { exponent: LEAST_EXPONENT, zeros: 0, counts: Vec::new() }
+    /// # Errors
+    /// As [`memory::zeros`].
+    pub(super) fn new() -> Result<Histogram, mnx_tensor::Error> {
+        Ok(Histogram { exponent: LEAST_EXPONENT, zeros: 0, counts: memory::zeros(2 * BINS)? })
     }
 
     /// Adds finite numbers, of which none is larger than `largest`.
@@ -62,9 +66,6 @@ impl Histogram {
 
     /// Makes room for numbers below 2 to this power.
     fn widen(&mut self, exponent: i32) {
-        if self.counts.is_empty() {
-            self.counts = vec![0; 2 * BINS];
-        }
         if exponent <= self.exponent {
             return;
         }
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     fn of(numbers: &[f32]) -> Histogram {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::new().unwrap();
         histogram.add(numbers, numbers.iter().fold(0.0, |most, number| number.abs().max(most)));
         histogram
     }
@@ -137,12 +138,12 @@ mod tests {
         let numbers: Vec<f32> =
             (0..999).map(|i| ((i * 7919 % 1000) as f32 - 400.0) * 1.7_f32.powi(i % 40 - 25)).collect();
         let whole = of(&numbers);
-        let mut parts = Histogram::new();
+        let mut parts = Histogram::new().unwrap();
         for part in numbers.chunks(10).rev() {
             parts.merge(&of(part));
         }
         assert_eq!(parts, whole);
-        let mut grown = Histogram::new();
+        let mut grown = Histogram::new().unwrap();
         numbers.iter().for_each(|&number| grown.add(&[number], number.abs()));
         assert_eq!(grown, whole);
     }

