@@ -312,6 +312,20 @@ fn too_many_threads_are_an_error() {
     }
 }
 
+/// Where the next thread of a measurement does not fit, the others do not wait for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_measurement_without_all_its_threads_is_an_error() {
+    let folder = Folder::new();
+    let weights = folder.path("w.mnx");
+    succeed(init("mobilenext-cifar", &weights));
+    let args = args!["bench", "--weights", weights, "--iterations", "1", "--warmup", "0"].to_vec();
+    for kib in (16_000..64_000).step_by(3_000) {
+        let output = under(&format!("ulimit -v {kib}"), "", &args);
+        assert_ne!(output.status.code(), Some(101), "{kib} KiB: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn what_is_no_plain_file_is_no_weight_file() {
     let folder = Folder::new();

@@ -5,6 +5,10 @@ pub(super) mod machine;
 pub(super) mod macs;
 pub(super) mod statistics;
 
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::RwLock;
+use std::thread::{self, Builder};
 use std::time::Instant;
 
 use mnx::{Model, Tensor};
@@ -41,6 +45,24 @@ pub(super) fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
 /// How many of `iterations` inferences round `round` of `rounds` has: all rounds have about as many.
 pub(super) fn in_round(iterations: usize, round: usize, rounds: usize) -> usize {
     iterations * (round + 1) / rounds - iterations * round / rounds
+}
+
+/// What threads return that begin at once.
+///
+/// # Errors
+/// If one cannot be started. Then none begins.
+pub(super) fn at_once<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> io::Result<Vec<T>> {
+    // Locked until it is known whether all are there.
+    let go = RwLock::new(false);
+    let one = || (*go.read().expect("nobody panics with the lock")).then(&work);
+    thread::scope(|scope| {
+        let mut wait = go.write().expect("nobody panics with the lock");
+        let started: io::Result<Vec<_>> = (0..threads).map(|_| Builder::new().spawn_scoped(scope, one)).collect();
+        *wait = started.is_ok();
+        drop(wait);
+        let ended = started?.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        Ok(ended.flatten().collect())
+    })
 }
 
 /// Since `start`.

@@ -116,9 +116,9 @@ impl Samples {
         let progress = progress::rounds(rounds, what);
         for round in 0..rounds {
             progress.set_position(round as u64);
-            self.machine.measure_peak();
+            self.machine.measure_peak()?;
             if args.wants_profile() {
-                self.machine.measure_bandwidth();
+                self.machine.measure_bandwidth()?;
             }
             // One that does not count: the caches are cold after that.
             session.run(input.view()).map_err(Error::failed)?;

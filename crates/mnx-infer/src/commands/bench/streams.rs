@@ -1,8 +1,5 @@
 //! Measures many inferences at once, as a service has them: how many pictures a second, and how long each takes.
 
-use std::panic::resume_unwind;
-use std::sync::RwLock;
-use std::thread::{Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use mnx::{Pool, Session, Tensor, ThreadPool};
@@ -12,7 +9,7 @@ use crate::args::Bench;
 use crate::commands::timing::machine::{Machine, Peaks, settle};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::{Latency, median};
-use crate::commands::timing::{cpu, in_round, input, milliseconds};
+use crate::commands::timing::{at_once, cpu, in_round, input, milliseconds};
 use crate::commands::{Context, Kernels, Source, arithmetic, plain_table};
 use crate::error::{Error, printable};
 use crate::progress;
@@ -79,7 +76,7 @@ pub(super) fn measure(
     let progress = progress::rounds(rounds, format!("sessions {sessions}, threads {threads}, batch {batch}"));
     for round in 0..rounds {
         progress.set_position(round as u64);
-        machine.measure_peak();
+        machine.measure_peak()?;
         settle();
         let inferences = in_round(args.iterations, round, rounds);
         let (ms, samples) = callers.run(inferences)?;
@@ -126,11 +123,8 @@ impl Callers<'_> {
 
     /// All at once, each so many inferences. Milliseconds from the first start to the last end, and of every inference.
     fn run(&self, inferences: usize) -> Result<(f64, Vec<f64>), Error> {
-        // Locked until all are there, or one could not be started.
-        let ready = RwLock::new(());
         let one = || {
             let mut samples = Vec::with_capacity(inferences);
-            drop(ready.read());
             let first = Instant::now();
             for _ in 0..inferences {
                 let start = Instant::now();
@@ -140,18 +134,10 @@ impl Callers<'_> {
                 }
                 samples.push(milliseconds(start));
             }
-            Ok((first, Instant::now(), samples))
+            Ok::<_, mnx::GraphError>((first, Instant::now(), samples))
         };
-        let ended: Vec<Result<_, mnx::GraphError>> = std::thread::scope(|scope| {
-            let wait = ready.write();
-            let start = |_| Builder::new().spawn_scoped(scope, one);
-            let callers = (0..self.count).map(start).collect::<Result<Vec<_>, _>>();
-            drop(wait);
-            let callers =
-                callers.map_err(|error| Error::failed(format_args!("--sessions: cannot start a thread: {error}")))?;
-            let join = |caller: ScopedJoinHandle<'_, _>| caller.join().unwrap_or_else(|panic| resume_unwind(panic));
-            Ok::<_, Error>(callers.into_iter().map(join).collect())
-        })?;
+        let ended = at_once(self.count, one);
+        let ended = ended.map_err(|error| Error::failed(format_args!("--sessions: cannot start a thread: {error}")))?;
         let (mut from, mut to, mut all) = (None, None, Vec::new());
         for caller in ended {
             let (first, last, samples) = caller.map_err(Error::failed)?;

@@ -90,7 +90,7 @@ impl Bout {
             progress.set_position(done);
             for section in &mut self.sections {
                 settle();
-                section.machine.measure_peak();
+                section.machine.measure_peak()?;
                 for &turn in round {
                     section.streams[turn.network].take(turn, &self.inputs[turn.network])?;
                 }

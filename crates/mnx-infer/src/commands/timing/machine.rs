@@ -1,12 +1,13 @@
 //! What the CPU could do: multiply-adds and bytes per second, on as many threads as the network uses.
 
 use std::ops::RangeInclusive;
-use std::sync::Barrier;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::at_once;
 use super::statistics::median;
+use crate::error::Error;
 
 /// How long a measurement of the peak takes, per ISA that the CPU has.
 const PEAK_TIME: Duration = Duration::from_millis(15);
@@ -53,21 +54,27 @@ impl Machine {
         Machine { threads: threads.min(cpus), with_int8, fma_peaks: Vec::new(), dot_peaks: Vec::new(), copies }
     }
 
-    pub(crate) fn measure_peak(&mut self) {
+    /// # Errors
+    /// [`Error::Failed`] if a thread cannot be started.
+    pub(crate) fn measure_peak(&mut self) -> Result<(), Error> {
         if self.threads > 1 {
             settle();
         }
-        self.fma_peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0));
+        self.fma_peaks.push(together(self.threads, || mnx::fma_peak(PEAK_TIME).0)?);
         if self.with_int8 {
-            self.dot_peaks.push(together(self.threads, || mnx::dot_peak(PEAK_TIME).0));
+            self.dot_peaks.push(together(self.threads, || mnx::dot_peak(PEAK_TIME).0)?);
         }
+        Ok(())
     }
 
-    pub(crate) fn measure_bandwidth(&mut self) {
+    /// # Errors
+    /// As [`measure_peak`](Machine::measure_peak).
+    pub(crate) fn measure_bandwidth(&mut self) -> Result<(), Error> {
         for (size, rates) in SIZES.zip(&mut self.copies) {
             let share = (1 << size) / self.threads;
-            rates.push(together(self.threads, || mnx::copy_bandwidth(share, COPY_TIME)));
+            rates.push(together(self.threads, || mnx::copy_bandwidth(share, COPY_TIME))?);
         }
+        Ok(())
     }
 
     /// Rates of multiply-adds alone.
@@ -93,17 +100,10 @@ pub(crate) struct Bandwidth {
 }
 
 /// The sum of a rate over threads that begin at once.
-fn together(threads: usize, rate: impl Fn() -> f64 + Sync) -> f64 {
+fn together(threads: usize, rate: impl Fn() -> f64 + Sync) -> Result<f64, Error> {
     if threads == 1 {
-        return rate();
+        return Ok(rate());
     }
-    let start = Barrier::new(threads);
-    let one = || {
-        start.wait();
-        rate()
-    };
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap_or(0.0)).sum()
-    })
+    let failed = |error| Error::failed(format_args!("the machine's peak: cannot start a thread: {error}"));
+    Ok(at_once(threads, rate).map_err(failed)?.into_iter().sum())
 }
