@@ -166,8 +166,12 @@ def others(part):
     case("exif-behind.png", files.png_with(part, (b"eXIf", written), behind=True))
     case("xmp-behind.png", files.png_with(part, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp), behind=True))
     # A number of four bytes instead of two, in its place in either order.
-    for name, order in [("exif-long", "<"), ("exif-long-big-endian", ">")]:
-        directory = struct.pack(order + "HHHIII", 1, 0x112, 4, 1, 6, 0)
+    for name, order, kind, value in [
+        ("exif-long", "<", 4, struct.pack("<I", 6)),
+        ("exif-long-big-endian", ">", 4, struct.pack(">I", 6)),
+        ("exif-byte", "<", 1, b"\6\0\0\0"),
+    ]:
+        directory = struct.pack(order + "HHHI", 1, 0x112, kind, 1) + value + bytes(4)
         header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
         case(f"{name}.jpg", files.jpeg(files.ycbcr(array), [ONE] * 3, before=files.segment(0xE1, b"Exif\0\0" + header + directory)), JPEG)
     element = b"<x:xmpmeta><tiff:Orientation>8</tiff:Orientation></x:xmpmeta>"
@@ -197,6 +201,10 @@ def others(part):
     case("whole-runs.bmp", files.bmp_runs(4, 2, palette, bytes([4, 1, 0, 0, 0, 4, 0, 1, 2, 3, 0, 1])))
     case("runs-end-early.bmp", files.bmp_runs(8, 3, palette, bytes([8, 1, 0, 0, 4, 2, 0, 1])), expected="run lengths end after 12 of 24 pixels")
     case("before-garbage.webp", files.webp(pixels) + b"garbage after it")
+    large = b"VP8X" + struct.pack("<I", 10) + b"\x10\0\0\0" + b"\xff" * 6
+    case("before-chunk.webp", files.webp(pixels) + large)
+    whole = files.webp(pixels)
+    case("without-chunks.webp", whole[:4] + struct.pack("<I", 4) + whole[8:], expected="cut off")
     tiffs(part)
     # TIFF and PNM.
     for name, options in [("lzw", {"compression": "tiff_lzw"}), ("deflate", {"compression": "tiff_adobe_deflate"}), ("jpeg", {"compression": "jpeg"})]:
@@ -244,6 +252,19 @@ def tiffs(part):
     fax = file.getvalue()[at : at + length].translate(reversed_bits)
     case("fill-order-group4.tif", files.tiff_of(size, [fax], read[262], 1, 1, compression=4, t266=2))
     case("fill-order-lzw.tif", files.tiff_of(size, [files.lzw(array.tobytes())], 2, compression=5, t266=2), expected="FillOrder 2")
+    counted = bits(white.tobytes().translate(reversed_bits))
+    right, wrong = (struct.pack("<HHII", 279, 4, 1, count) for count in (white.size, white.size + 1000))
+    case("fill-order-miscounted.tif", counted.replace(right, wrong))
+    # A channel beside the colours of which nothing is known, and several.
+    fourth = np.dstack([array, grey]).astype(np.uint8)
+    changes = fourth.copy()
+    changes[:, 1:] -= fourth[:, :-1]
+    options = {"samples": 4, "compression": 5, "t317": 2}
+    case("fourth-channel.tif", files.tiff_of(size, [files.lzw(changes.tobytes())], 2, t338=0, **options), pixels=array)
+    case("five-channels.tif", files.tiff_of((4, 4), [bytes(400)], 2, 5, t338=[0, 0]), expected="several channels beside the colours")
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    case("upright-beside-xmp.tif", files.tiff(array, 2, t274=1, t700=xmp))
+    case("xmp.tif", files.tiff(array, 2, t700=xmp))
     case("predictor-of-nothing.tif", files.tiff(array, 2, t317=2))
     case("predictor-of-nothing-big-endian.tif", files.tiff(array, 2, ">", t317=2))
     # Tiles that reach beyond the picture, at both edges.
@@ -256,6 +277,8 @@ def tiffs(part):
     case("tiles-lzw.tif", files.tiff_of(size, [files.lzw(t.tobytes()) for t in tiles], 2, compression=5, tile=(16, 16)))
     flat = [files.lzw(bytes([18]) * (64 * 64 * 3))] * 4
     case("tiles-lzw-flat.tif", files.tiff_of((103, 100), flat, 2, compression=5, tile=(64, 64)))
+
+    case("tile-wider-lzw.tif", files.tiff_of((50, 40), flat[:1] * 2, 2, compression=5, tile=(64, 32)))
 
     def jpeg(pixels, **options):
         file = io.BytesIO()
@@ -276,6 +299,9 @@ def tiffs(part):
     tables, bare = zip(*(files.without_tables(strip) for strip in strips))
     assert len(set(tables)) == 1
     case("jpeg-tables.tif", jpegs(list(bare), 6, rows=16, t347=tables[0], **whole), JPEG)
+    case("jpeg-tables-longer.tif", jpegs(list(bare), 6, rows=16, t347=tables[0] + b"\0\0", **whole), JPEG)
+    case("jpeg-tables-none.tif", jpegs(list(bare), 6, rows=16, t347=b"no tables", **whole), expected="JPEG tables that are none")
+    case("jpeg-rgb-halved.tif", jpegs([jpeg(array, subsampling=2)], 2), expected="fewer samples of some")
     case("jpeg-tiles.tif", jpegs([jpeg(tile, subsampling=2) for tile in tiles], 6, tile=(16, 16), **whole), JPEG)
     # Damage is found as in a JPEG of its own.
     sound = jpeg(np.asarray(part.resize((200, 160))), subsampling=2)
@@ -301,6 +327,7 @@ def tiffs(part):
         ("grey-alpha", "grey with alpha", {"photometric": 1, "samples": 2, "t338": 2}),
         ("lzma", "compression by LZMA", {"photometric": 2, "compression": 34925}),
         ("old-jpeg", "compression by JPEG in its old form", {"photometric": 2, "compression": 6}),
+        ("no-colours", "colours of a kind that is not said", {"photometric": None}),
         ("method", "compression by method 9999", {"photometric": 2, "compression": 9999}),
     ]:
         case(f"{name}.tif", files.tiff_of((4, 4), [bytes(400)], **options), expected=expected)

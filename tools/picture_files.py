@@ -203,6 +203,8 @@ def tiff(array, photometric, order="<", **tags):
 def tiff_of(size, parts, photometric, samples=3, bits=8, compression=1, rows=None, tile=None, order="<", **tags):
     """A TIFF of these strips of `rows`, or tiles of size `tile`, as they are compressed. Tags are numbers, lists of them or bytes."""
     entries = {256: size[0], 257: size[1], 258: [bits] * samples, 259: compression, 262: photometric, 277: samples}
+    if photometric is None:
+        del entries[262]
     offsets, lengths = (324, 325) if tile else (273, 279)
     entries.update({322: tile[0], 323: tile[1]} if tile else {278: rows or size[1]})
     entries.update({int(name[1:]): value for name, value in tags.items()})

@@ -230,7 +230,7 @@ fn known(bytes: &[u8], name: &str) -> Result<PictureFormat, Error> {
 
 /// The formats whose decoders `image` drives.
 fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded, Refusal> {
-    let (mut numbered, mut memory, mut column) = (None, 0, None);
+    let (mut numbered, mut memory, mut column, mut own) = (None, 0, None, None);
     let bytes = match format {
         PictureFormat::WebP => {
             let (bytes, needed) = webp::prepare(bytes)?;
@@ -239,8 +239,8 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
         }
         PictureFormat::Tiff => match tiff::prepare(bytes)? {
             tiff::Prepared::Jpegs(jpegs) => return jpegs.decode(door),
-            tiff::Prepared::File { bytes, memory: needed, column: tiles } => {
-                (memory, column) = (needed, tiles);
+            tiff::Prepared::File { bytes, memory: needed, column: tiles, orientation } => {
+                (memory, column, own) = (needed, tiles, Some(orientation));
                 bytes
             }
         },
@@ -262,7 +262,7 @@ fn others(bytes: &[u8], format: PictureFormat, door: Door<'_>) -> Result<Decoded
     reader.limits(allocations(METADATA));
     let mut decoder = reader.into_decoder().map_err(reason)?;
     let (width, height) = column.as_ref().map_or(decoder.dimensions(), |column| (column.width, column.height));
-    let orientation = orientation::of(&mut decoder);
+    let orientation = own.unwrap_or_else(|| orientation::of(&mut decoder));
     let memory = memory.max(needed(&decoder, format, swaps_sides(orientation), door));
     let turn = door.admit(width, height, memory)?;
     decoder.set_limits(allocations(memory.saturating_add(METADATA))).map_err(reason)?;

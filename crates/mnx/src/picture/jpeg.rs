@@ -50,6 +50,11 @@ impl Structure {
         if self.plain || self.frame.width <= 128 { 0 } else { self.frame.channels() }
     }
 
+    /// Whether some channels have fewer samples than there are pixels.
+    pub(super) fn is_subsampled(&self) -> bool {
+        self.frame.is_subsampled()
+    }
+
     /// Red, green and blue of every pixel.
     pub(super) fn pixels(&self) -> Result<Vec<u8>, Refusal> {
         let pixels = if self.plain { fast(self)? } else { general(self)? };

@@ -6,11 +6,7 @@ use image::metadata::Orientation;
 /// The orientation that a decoder finds. Damaged metadata is ignored, because the pixels are fine.
 pub(super) fn of(decoder: &mut impl ImageDecoder) -> Orientation {
     let (exif, xmp) = (decoder.exif_metadata().ok().flatten(), decoder.xmp_metadata().ok().flatten());
-    match decoder.orientation() {
-        // In TIFF the orientation is one of the file's own tags.
-        Ok(own) if exif.is_none() && own != Orientation::NoTransforms => own,
-        _ => find(exif.as_deref(), xmp.as_deref()),
-    }
+    find(exif.as_deref(), xmp.as_deref())
 }
 
 /// The EXIF orientation, or XMP's if EXIF has none, as in Pillow.
@@ -28,7 +24,8 @@ pub(super) fn swaps_sides(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
 }
 
-/// The orientation in EXIF's first directory. It should be a number of two bytes; some programs write one or four.
+/// The orientation in EXIF's first directory. It should be an unsigned number of two bytes; some programs write others, which Pillow
+/// takes unless they have one byte. What is no orientation turns nothing, and XMP is not asked then.
 fn in_exif(exif: &[u8]) -> Option<Orientation> {
     const ORIENTATION: u32 = 0x112;
     let little_endian = match exif.get(..4)? {
@@ -45,15 +42,14 @@ fn in_exif(exif: &[u8]) -> Option<Orientation> {
     let entries = exif.get(start..)?.get(2..)?.chunks_exact(12).take(number(start, 2)? as usize);
     let found =
         (0..entries.len()).map(|index| start + 2 + 12 * index).find(|&at| number(at, 2) == Some(ORIENTATION))?;
-    let size = match number(found + 2, 2)? {
-        1 => 1,
-        3 => 2,
-        4 => 4,
-        _ => return None,
+    let value = match (number(found + 2, 2)?, number(found + 4, 4)?) {
+        (_, 0) => return None,
+        (3 | 8, 1 | 2) => number(found + 8, 2),
+        (4 | 9 | 13, 1) => number(found + 8, 4),
+        _ => None,
     };
-    number(found + 8, size)
-        .filter(|_| number(found + 4, 4) == Some(1))
-        .and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?))
+    let orientation = value.and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?));
+    Some(orientation.unwrap_or(Orientation::NoTransforms))
 }
 
 /// XMP's `tiff:Orientation`, which is an attribute or an element.

@@ -1,17 +1,19 @@
 //! TIFF files: names the kinds that are not decoded, and mends what the decoder gets wrong. It reads the file's first directory
 //! before the decoder does, which allocates and repeats what the file claims.
 
+mod column;
 mod directory;
 mod jpeg;
 mod parts;
 
 use std::borrow::Cow;
 
-use image::RgbImage;
+use image::metadata::Orientation;
 use mnx_tensor::memory;
 
 use super::decode::Refusal;
-use super::memory::{PIXEL, black, decoded_bytes};
+use super::orientation;
+use column::{Column, paste};
 use directory::{Directory, tag};
 use jpeg::Jpegs;
 use parts::Parts;
@@ -25,8 +27,10 @@ mod kind {
     pub(super) const YCBCR: u64 = 6;
 }
 
-/// A kind of fourth channel: alpha that the colours were multiplied by.
+/// Kinds of channels beside the colours: none that is known, alpha that the colours were multiplied by, and other alpha.
+const UNSPECIFIED: u64 = 0;
 const PREMULTIPLIED: u64 = 1;
+const ALPHA: u32 = 2;
 /// Kinds of samples.
 const SIGNED: u64 = 2;
 const FLOAT: u64 = 3;
@@ -40,10 +44,12 @@ const JPEG: u64 = 7;
 const DEFLATE: [u64; 2] = [8, 32946];
 const PACK_BITS: u64 = 32773;
 
+const CUT: &str = "a file that is cut off (a strip or tile ends behind it)";
+
 /// How a file is decoded.
 pub(super) enum Prepared<'a> {
     /// By the decoder. Its tiles take so much memory, and it may see them in a column.
-    File { bytes: Cow<'a, [u8]>, memory: u64, column: Option<Column> },
+    File { bytes: Cow<'a, [u8]>, memory: u64, column: Option<Column>, orientation: Orientation },
     /// As the JPEGs that its strips or tiles are.
     Jpegs(Jpegs<'a>),
 }
@@ -58,25 +64,40 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<Prepared<'_>, Refusal> {
         return Err(kind.into());
     }
     let memory = parts.check(&directory)?;
+    let orientation = orientation_of(&directory);
     if compression == JPEG {
-        return Ok(Prepared::Jpegs(Jpegs::new(directory, parts)?));
+        return Ok(Prepared::Jpegs(Jpegs::new(directory, parts, orientation)?));
     }
-    let bytes = mended(&directory, &parts, compression)?;
-    // What the decoder reads row by row, and not a tile at once, can end early for it.
-    let column =
-        if compression == LZW && parts.tiled && parts.across > 1 { Column::of(&directory, &parts) } else { None };
-    let Some(column) = column else { return Ok(Prepared::File { bytes, memory, column: None }) };
-    let mut bytes = bytes.into_owned();
+    let mut bytes = mended(&directory, &parts, compression)?;
+    let is_cut = compression == LZW && parts.tiled && parts.width != directory.value(tag::WIDTH, 0);
+    let Some(column) = is_cut.then(|| Column::of(&directory, &parts)).flatten() else {
+        return Ok(Prepared::File { bytes, memory, column: None, orientation });
+    };
+    let copy = owned(&mut bytes)?;
     let replaced = [(tag::WIDTH, column.tile_width), (tag::HEIGHT, column.height_of_all())];
     for (tag, number) in replaced {
-        directory.replace(&mut bytes, tag, number).ok_or_else(|| damaged("several sizes"))?;
+        directory.replace(copy, tag, number).ok_or_else(|| damaged("several sizes"))?;
     }
-    Ok(Prepared::File { bytes: bytes.into(), memory: memory.max(column.memory()), column: Some(column) })
+    Ok(Prepared::File { bytes, memory: memory.max(column.memory()), column: Some(column), orientation })
+}
+
+/// The file's own, or XMP's where the file has none.
+fn orientation_of(directory: &Directory) -> Orientation {
+    // A number of one byte is none, as in Pillow.
+    let is_number = directory.content(tag::ORIENTATION).is_some_and(|bytes| bytes.len() > 1);
+    match directory.values(tag::ORIENTATION).next().map(|own| if is_number { own } else { 1 }) {
+        Some(own) => u8::try_from(own).ok().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms),
+        None => orientation::find(None, directory.content(tag::XMP)),
+    }
 }
 
 /// The name of a kind that is not decoded.
 fn not_decoded(directory: &Directory, compression: u64) -> Option<String> {
-    let photometric = directory.value(tag::PHOTOMETRIC, kind::BLACK_IS_0);
+    let Some(photometric) = directory.values(tag::PHOTOMETRIC).next() else {
+        return Some("colours of a kind that is not said (tag 262)".into());
+    };
+    let samples = directory.value(tag::SAMPLES, 1);
+    let beyond = directory.values(tag::EXTRA_SAMPLES).take(2).count();
     let grey = matches!(photometric, kind::WHITE_IS_0 | kind::BLACK_IS_0);
     let format = directory.value(tag::SAMPLE_FORMAT, 1);
     let unknown = directory.values(tag::BITS).find(|bits| ![1, 8, 16].contains(bits));
@@ -102,7 +123,9 @@ fn not_decoded(directory: &Directory, compression: u64) -> Option<String> {
         kind::YCBCR if compression != JPEG => "colours as YCbCr that are no JPEG",
         _ if format == FLOAT => "floating-point samples",
         _ if format == SIGNED => "signed samples",
-        _ if grey && directory.value(tag::SAMPLES, 1) == 2 => "grey with alpha",
+        _ if grey && samples == 2 => "grey with alpha",
+        _ if grey && samples > 1 => "grey with other channels",
+        _ if beyond > 1 => "several channels beside the colours",
         _ if directory.values(tag::EXTRA_SAMPLES).any(|kind| kind == PREMULTIPLIED) => {
             "colours that are multiplied by alpha"
         }
@@ -119,97 +142,50 @@ fn mended<'a>(directory: &Directory<'a>, parts: &Parts, compression: u64) -> Res
     if reversed && compression != PLAIN && compression != GROUP_4 {
         return Err("bits in reverse order (FillOrder 2)".to_owned().into());
     }
-    let predicted = compression == LZW || DEFLATE.contains(&compression);
-    let in_vain = !predicted && directory.value(tag::PREDICTOR, 1) != 1;
-    if !reversed && !in_vain {
-        return Ok(file.into());
-    }
-    let mut copy = memory::copy(file).map_err(|_| Refusal::Memory { bytes: file.len() as u64 })?;
+    let mut bytes = Cow::Borrowed(file);
     if reversed {
         // The decoder does not look at the order.
-        reverse_bits(&mut copy, directory, parts)?;
+        reverse_bits(owned(&mut bytes)?, directory, parts, compression)?;
     }
-    if in_vain {
+    let predicted = compression == LZW || DEFLATE.contains(&compression);
+    if !predicted && directory.value(tag::PREDICTOR, 1) != 1 {
         // Others have no predictor, whatever the tag says. The decoder would apply it.
-        directory.replace(&mut copy, tag::PREDICTOR, 1).ok_or_else(|| damaged("several predictors"))?;
+        let done = directory.replace(owned(&mut bytes)?, tag::PREDICTOR, 1);
+        done.ok_or_else(|| damaged("several predictors"))?;
     }
-    Ok(copy.into())
+    if directory.values(tag::EXTRA_SAMPLES).eq([UNSPECIFIED]) {
+        // The decoder leaves out such a channel at the wrong place. Alpha is left out later.
+        directory.replace(owned(&mut bytes)?, tag::EXTRA_SAMPLES, ALPHA).ok_or_else(|| damaged("no channels"))?;
+    }
+    Ok(bytes)
+}
+
+/// The bytes as a copy that can be changed.
+fn owned<'a>(bytes: &'a mut Cow<'_, [u8]>) -> Result<&'a mut [u8], Refusal> {
+    if let Cow::Borrowed(file) = *bytes {
+        *bytes = memory::copy(file).map_err(|_| Refusal::Memory { bytes: file.len() as u64 })?.into();
+    }
+    Ok(bytes.to_mut())
 }
 
 /// Turns the bits of every strip or tile around.
-fn reverse_bits(copy: &mut [u8], directory: &Directory, parts: &Parts) -> Result<(), Refusal> {
-    let mut places: Vec<_> = parts.places(directory).collect();
-    places.sort_unstable_by_key(|place| place.start);
-    if places.windows(2).any(|pair| pair[0].end > pair[1].start) {
-        return Err(damaged("strips or tiles that overlap"));
-    }
+fn reverse_bits(copy: &mut [u8], directory: &Directory, parts: &Parts, compression: u64) -> Result<(), Refusal> {
+    let mut end = 0;
+    let compressed = parts.places(directory);
+    // As many bytes as the decoder reads, whatever the file says.
+    let plain = parts.plain_places(directory);
+    let places: &mut dyn Iterator<Item = _> = if compression == PLAIN { &mut { plain } } else { &mut { compressed } };
     for place in places {
-        copy[place].iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+        if place.start < end {
+            return Err(damaged("strips or tiles that overlap or are out of order"));
+        }
+        end = place.end;
+        let part = copy.get_mut(place).ok_or_else(|| CUT.to_owned())?;
+        part.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
     Ok(())
 }
 
 fn damaged(what: &str) -> Refusal {
     format!("damaged data ({what})").into()
-}
-
-/// Tiles of which the decoder makes one column, each below the one before it.
-pub(super) struct Column {
-    /// Of the picture.
-    pub(super) width: u32,
-    pub(super) height: u32,
-    tile_width: u32,
-    tile_height: u32,
-    across: u32,
-    down: u32,
-}
-
-impl Column {
-    /// `None` if their rows cannot be counted.
-    fn of(directory: &Directory, parts: &Parts) -> Option<Column> {
-        let number = |of: u64| u32::try_from(of).ok();
-        let column = Column {
-            width: number(directory.value(tag::WIDTH, 0))?,
-            height: number(directory.value(tag::HEIGHT, 0))?,
-            tile_width: number(parts.width)?,
-            tile_height: number(parts.height)?,
-            across: number(parts.across)?,
-            down: number(parts.down)?,
-        };
-        column.across.checked_mul(column.down)?.checked_mul(column.tile_height)?;
-        Some(column)
-    }
-
-    fn height_of_all(&self) -> u32 {
-        self.across * self.down * self.tile_height
-    }
-
-    /// Of the pixels in a column, and of those in their places.
-    fn memory(&self) -> u64 {
-        decoded_bytes(self.tile_width, self.height_of_all()).saturating_mul(2)
-    }
-
-    /// The picture of a column's pixels.
-    pub(super) fn laid_out(&self, tiles: &RgbImage) -> Result<RgbImage, Refusal> {
-        let mut picture = black(self.width, self.height)?;
-        let pixel = PIXEL as usize;
-        let (row, tile) =
-            (self.tile_width as usize * pixel, self.tile_width as usize * self.tile_height as usize * pixel);
-        for (tile, index) in tiles.chunks_exact(tile).zip(0..) {
-            let (x, y) = (index % self.across * self.tile_width, index / self.across * self.tile_height);
-            paste(&mut picture, tile, row, [x, y]);
-        }
-        Ok(picture)
-    }
-}
-
-/// Puts rows of so many bytes where they belong. What lies outside of the picture is left out.
-fn paste(picture: &mut RgbImage, pixels: &[u8], row: usize, [x, y]: [u32; 2]) {
-    let pixel = PIXEL as usize;
-    let (stride, x) = (picture.width() as usize * pixel, x as usize * pixel);
-    for (target, source) in picture.chunks_exact_mut(stride).skip(y as usize).zip(pixels.chunks_exact(row)) {
-        let target = &mut target[x..];
-        let length = target.len().min(source.len());
-        target[..length].copy_from_slice(&source[..length]);
-    }
 }

@@ -10,21 +10,25 @@ const COMPOSED: u64 = 13;
 const TABLES: u64 = 1 << 20;
 const ROW: u64 = 64;
 
+/// Where the contents of the first chunk begin.
+const FIRST_CHUNK: usize = 20;
+
 /// Prepares the file for the decoder, and tells how much memory decoding takes. Every chunk must end inside the file, because
 /// the decoder allocates what a chunk claims. It also allocates what a stream inside claims before it compares that with
 /// the header.
 pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), String> {
-    let end = bytes.get(4..8).map_or(0, |b| (u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize).saturating_add(8));
+    let size = bytes.get(4..8).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+    // What follows belongs to nobody.
+    let bytes = &bytes[..bytes.len().min(size.saturating_add(8))];
+    if bytes.len() < FIRST_CHUNK {
+        return Err("a file that is cut off (no chunk)".into());
+    }
     let mut bytes = Cow::Borrowed(bytes);
     let (mut at, mut frames, mut memory) = (12, 0, 0);
     while let Some(&[n, a, m, e, l0, l1, l2, l3]) = bytes.get(at..at + 8) {
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let left = bytes.len() - at - 8;
         if length > left {
-            if at >= end {
-                // What follows the file belongs to nobody.
-                break;
-            }
             return Err(format!("a file that is cut off (a chunk of {length} bytes, {left} left)"));
         }
         if [n, a, m, e] == *b"ANMF" && length >= 16 {

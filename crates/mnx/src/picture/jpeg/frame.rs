@@ -148,6 +148,11 @@ impl Frame {
         each.join(", ")
     }
 
+    pub(super) fn is_subsampled(&self) -> bool {
+        let most = self.most();
+        self.components.iter().any(|channel| (channel.across, channel.down) != most)
+    }
+
     /// Whether a channel has half as many samples as the one with four, which decoders do not always get.
     pub(super) fn has_two_of_four(&self) -> bool {
         let (across, down) = self.most();

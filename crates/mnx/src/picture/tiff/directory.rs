@@ -30,6 +30,9 @@ pub(super) mod tag {
     pub(in super::super) const XMP: u16 = 700;
 }
 
+/// Most tags in a directory. There are some hundred kinds.
+const MOST_ENTRIES: u64 = 4096;
+
 pub(super) struct Directory<'a> {
     pub(super) bytes: &'a [u8],
     little_endian: bool,
@@ -59,7 +62,7 @@ impl<'a> Directory<'a> {
         let entries = directory.number(start, count)?;
         let first = start.checked_add(count as u64)?;
         let end = entries.checked_mul(entry)?.checked_add(first)?;
-        if end > bytes.len() as u64 {
+        if end > bytes.len() as u64 || entries > MOST_ENTRIES {
             return None;
         }
         for entry_at in (first..end).step_by(entry as usize) {
@@ -129,11 +132,11 @@ impl<'a> Directory<'a> {
 
     /// Puts another number in place of a tag's only one, in a copy of the file. `None` if the tag has several, or is not there.
     pub(super) fn replace(&self, copy: &mut [u8], tag: u16, number: u32) -> Option<()> {
-        const LONG: u64 = 4;
         let entry = self.entry(tag).filter(|entry| entry.count == 1)?;
-        // In every kind of file the entry itself has room for a number of four bytes.
-        self.put(copy, entry.place + 2, 2, LONG)?;
-        self.put(copy, entry.place + if self.big { 12 } else { 8 }, 4, number.into())
+        // A number of two bytes is what decoders want of most tags. The entry itself has room for one of four.
+        let (kind, size) = if number <= u16::MAX.into() { (3, 2) } else { (4, 4) };
+        self.put(copy, entry.place + 2, 2, kind)?;
+        self.put(copy, entry.place + if self.big { 12 } else { 8 }, size, number.into())
     }
 
     fn put(&self, copy: &mut [u8], at: u64, size: usize, number: u64) -> Option<()> {

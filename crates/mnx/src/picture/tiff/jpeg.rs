@@ -27,10 +27,11 @@ pub(in crate::picture) struct Jpegs<'a> {
     inverted: bool,
     width: u32,
     height: u32,
+    orientation: Orientation,
 }
 
 impl<'a> Jpegs<'a> {
-    pub(super) fn new(directory: Directory<'a>, parts: Parts) -> Result<Self, Refusal> {
+    pub(super) fn new(directory: Directory<'a>, parts: Parts, orientation: Orientation) -> Result<Self, Refusal> {
         let photometric = directory.value(tag::PHOTOMETRIC, kind::BLACK_IS_0);
         let colours = match (photometric, directory.value(tag::SAMPLES, 1)) {
             (kind::WHITE_IS_0 | kind::BLACK_IS_0, 1) => Colours::Grey,
@@ -45,24 +46,25 @@ impl<'a> Jpegs<'a> {
         if tables.len() > MOST_TABLES {
             return Err(damaged(&format!("JPEG tables of {} bytes", tables.len())));
         }
-        let side = |side| u32::try_from(directory.value(side, 0)).unwrap_or(u32::MAX);
-        let (width, height) = (side(tag::WIDTH), side(tag::HEIGHT));
-        // An end-of-image marker would end every part.
-        let tables = tables.strip_suffix(&[0xFF, 0xD9]).unwrap_or(tables);
-        Ok(Jpegs { parts, tables, colours, inverted: photometric == kind::WHITE_IS_0, width, height, directory })
+        let tables = if tables.is_empty() { tables } else { beginning(tables)? };
+        // Both sides are known to fit.
+        let [width, height] = [tag::WIDTH, tag::HEIGHT].map(|side| directory.value(side, 0) as u32);
+        let inverted = photometric == kind::WHITE_IS_0;
+        Ok(Jpegs { directory, parts, tables, colours, inverted, width, height, orientation })
     }
 
     pub(in crate::picture) fn decode(self, door: Door<'_>) -> Result<Decoded, Refusal> {
-        let orientation = self.orientation();
         let pixels = decoded_bytes(self.width, self.height);
-        door.check(self.width, self.height, pixels)?;
+        // The time that decoding takes is that of all tiles, what lies outside of the picture included.
+        let [across, down] = [self.parts.across * self.parts.width, self.parts.down * self.parts.height];
+        door.check(self.width, self.height, across.saturating_mul(down).saturating_mul(PIXEL))?;
         let (mut memory, mut threads) = (0, 0);
         for part in self.places() {
             let structure = self.structure(part, door)?;
             memory = memory.max(structure.memory(0));
             threads = threads.max(structure.threads());
         }
-        let turning = if orientation::swaps_sides(orientation) { door.turning(pixels) } else { 0 };
+        let turning = if orientation::swaps_sides(self.orientation) { door.turning(pixels) } else { 0 };
         let memory = pixels.saturating_add(memory.max(turning));
         let turn = door.admit_threads(self.width, self.height, memory, threads)?;
         let mut picture = black(self.width, self.height)?;
@@ -75,16 +77,7 @@ impl<'a> Jpegs<'a> {
         if self.inverted {
             picture.iter_mut().for_each(|value| *value = 255 - *value);
         }
-        Ok(Decoded { picture, orientation, turn })
-    }
-
-    /// TIFF's own tag, or XMP's where that one says nothing.
-    fn orientation(&self) -> Orientation {
-        let own = u8::try_from(self.directory.value(tag::ORIENTATION, 1)).ok().and_then(Orientation::from_exif);
-        match own {
-            Some(own) if own != Orientation::NoTransforms => own,
-            _ => orientation::find(None, self.directory.content(tag::XMP)),
-        }
+        Ok(Decoded { picture, orientation: self.orientation, turn })
     }
 
     /// The parts from left to right and from top to bottom.
@@ -119,6 +112,9 @@ impl<'a> Jpegs<'a> {
         let structure = Structure::read_inside(&whole, door, Around { colours: self.colours, width, height })?;
         let (width, height) = structure.sides();
         let (width, height) = (u64::from(width), u64::from(height));
+        if self.colours == Colours::Rgb && structure.is_subsampled() {
+            return Err("a JPEG of red, green and blue with fewer samples of some".to_owned().into());
+        }
         if width < self.parts.width || height < part.rows {
             return Err(damaged("a JPEG that is smaller than its strip or tile"));
         }
@@ -132,4 +128,18 @@ struct Part {
     x: u32,
     y: u32,
     rows: u64,
+}
+
+/// Tables up to the end-of-image marker, which would end every part.
+fn beginning(tables: &[u8]) -> Result<&[u8], Refusal> {
+    let mut at = 2;
+    while let Some(&[0xFF, marker, high, low]) = tables.get(at..at + 4)
+        && marker != 0xD9
+    {
+        at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+    }
+    tables
+        .get(..at)
+        .filter(|start| start.starts_with(&[0xFF, 0xD8]))
+        .ok_or_else(|| damaged("JPEG tables that are none"))
 }

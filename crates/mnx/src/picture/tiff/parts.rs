@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::directory::{Directory, tag};
-use super::{GROUP_4, PLAIN, damaged};
+use super::{CUT, GROUP_4, PLAIN, damaged};
 use crate::picture::decode::Refusal;
 
 /// A layout with a plane for each channel.
@@ -22,6 +22,8 @@ pub(super) struct Parts {
     pub(super) planes: u64,
     /// Bytes of a pixel, of all channels.
     pixel: u64,
+    /// Bits of a pixel in one plane.
+    bits: u64,
 }
 
 impl Parts {
@@ -39,6 +41,9 @@ impl Parts {
         if width == 0 || height == 0 || part_width == 0 || part_height == 0 {
             return Err(damaged("a picture or a part of it without pixels"));
         }
+        if width > u32::MAX.into() || height > u32::MAX.into() {
+            return Err(damaged("more rows or columns than can be counted"));
+        }
         if tiled && in_planes {
             return Err("tiles in planes".to_owned().into());
         }
@@ -50,10 +55,23 @@ impl Parts {
             tiled,
             planes: if in_planes { samples } else { 1 },
             pixel: samples.saturating_mul(bits.div_ceil(8)),
+            bits: if in_planes { bits } else { samples.saturating_mul(bits) },
         })
     }
 
-    /// Where each is in the file. What is empty or leaves the file is an empty range.
+    /// Where each is whose pixels are not compressed.
+    pub(super) fn plain_places(&self, directory: &Directory) -> impl Iterator<Item = Range<usize>> {
+        let (row, height) = (self.width.saturating_mul(self.bits).div_ceil(8), directory.value(tag::HEIGHT, 0));
+        (0..).zip(directory.values(self.tags().0)).map(move |(index, at)| {
+            // Tiles at the edges are whole, the last strip is not.
+            let y = index / self.across % self.down * self.height;
+            let rows = if self.tiled { self.height } else { self.height.min(height - y) };
+            let number = |of| usize::try_from(of).unwrap_or(usize::MAX);
+            number(at)..number(at.saturating_add(row.saturating_mul(rows)))
+        })
+    }
+
+    /// Where each is in the file. What leaves the file is empty.
     pub(super) fn places(&self, directory: &Directory) -> impl Iterator<Item = Range<usize>> {
         let (offsets, bytes) = self.tags();
         directory.values(offsets).zip(directory.values(bytes)).map(|(at, length)| {
@@ -74,7 +92,7 @@ impl Parts {
         // Each has at least a byte for its place.
         let count = |of| directory.values(of).take(directory.bytes.len()).count() as u64;
         let found = if compression == PLAIN { count(offsets) } else { count(offsets).min(count(bytes)) };
-        if found < parts {
+        if found != parts {
             return Err(damaged(&format!("{parts} strips or tiles, places of {found}")));
         }
         let (mut all, file) = (0_u64, directory.bytes.len() as u64);
@@ -91,7 +109,7 @@ impl Parts {
                 return Err(damaged("strips or tiles of more bytes than the file"));
             }
             if at.saturating_add(length) > file {
-                return Err("a file that is cut off (a strip or tile ends behind it)".to_owned().into());
+                return Err(CUT.to_owned().into());
             }
         }
         if !self.tiled {
