@@ -98,8 +98,13 @@ const TEXTS: &[(&[u8], FileKind)] =
     &[(b"<!doctype html", Html), (b"<html", Html), (b"<head", Html), (b"<?xml", Xml), (b"{", Json)];
 
 /// Kinds of zip file, by a part of the first member's name.
-const MEMBERS: &[(&[u8], FileKind)] =
-    &[(b"/data.pkl", PyTorch), (b".npy", NumPy), (b"metadata.json", Keras), (b"config.json", Keras)];
+const MEMBERS: &[(&[u8], FileKind)] = &[
+    (b"/data.pkl", PyTorch),
+    (b"/data/0", PyTorch),
+    (b".npy", NumPy),
+    (b"metadata.json", Keras),
+    (b"config.json", Keras),
+];
 
 /// The bytes in which the first member's name is looked for.
 const MEMBER_NAME: std::ops::Range<usize> = 30..286;
@@ -135,13 +140,13 @@ impl FileKind {
             (Html | Xml, _) => "the download went wrong, see what it says",
             (Json, _) => "the weights are in another file",
             (Gzip | Tar | Zip, Wanted::Checkpoint) => "unpack it, if a checkpoint is inside",
-            (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py makes a safetensors file from a PyTorch checkpoint",
-            (Keras | Hdf5, _) => "tools/keras_to_safetensors.py makes a safetensors file from a Keras model",
+            (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py in mnx's sources makes a safetensors file of it",
+            (Keras | Hdf5, _) => "tools/keras_to_safetensors.py in mnx's sources makes a safetensors file of it",
             (Onnx, Wanted::Checkpoint) => "the feature `onnx` reads it (`Onnx::open`)",
             (Mnx, Wanted::Checkpoint) => "it is converted already",
             (Safetensors | Onnx, Wanted::WeightFile) => "`mnx-infer convert` makes a weight file from a checkpoint",
             (_, Wanted::WeightFile) => "`mnx-infer convert` makes weight files",
-            _ => "save the weights as safetensors, docs/convert.md shows how",
+            _ => "save the weights as safetensors: docs/convert.md in mnx's sources shows how",
         }
     }
 }
@@ -236,7 +241,10 @@ mod tests {
             line(Wanted::WeightFile, Safetensors),
             "weight file: expected an mnx weight file, found a safetensors checkpoint: `mnx-infer convert` makes a weight file from a checkpoint"
         );
-        assert!(line(Wanted::Checkpoint, PyTorch).ends_with("from a PyTorch checkpoint"));
+        assert!(
+            line(Wanted::Checkpoint, PyTorch)
+                .ends_with("pth_to_safetensors.py in mnx's sources makes a safetensors file of it")
+        );
         assert!(line(Wanted::Checkpoint, Mnx).ends_with("it is converted already"));
     }
 }
