@@ -180,7 +180,7 @@ impl Preprocessing {
     /// `None` if it is for 0…1 already.
     ///
     /// For pixels in 0…1 neither can be above 1. So values above 1 are divided by 255. A deviation of 1 beside such a mean
-    /// becomes 1/255.
+    /// becomes 1/255. Beside such a mean, values below 0.05 are factors as ncnn and MNN have them, 1 / (255 · deviation).
     ///
     /// ```
     /// # use mnx_graph::Preprocessing;
@@ -188,6 +188,8 @@ impl Preprocessing {
     /// let meant = given.in_unit_range().unwrap();
     /// assert_eq!((meant.mean, meant.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
     /// assert_eq!(meant.in_unit_range(), None);
+    /// let factors = Preprocessing::new(256, [123.675, 116.28, 103.53], [0.0171, 0.0175, 0.0174]);
+    /// assert_eq!(factors.in_unit_range(), Some(meant));
     /// ```
     pub fn in_unit_range(&self) -> Option<Preprocessing> {
         let above = self.mean.iter().any(|mean| mean.abs() > 1.0);
@@ -198,6 +200,8 @@ impl Preprocessing {
         }
         if wide {
             meant.std = self.std.map(divided);
+        } else if above && self.std.iter().all(|&std| std > 0.0 && std < LEAST_STD) {
+            meant.std = self.std.map(|factor| rounded(1.0 / (255.0 * f64::from(factor)), 3));
         }
         (above || wide).then_some(meant)
     }
@@ -214,10 +218,16 @@ impl Preprocessing {
     }
 }
 
+/// No channel of pictures in 0…1 varies so little.
+const LEAST_STD: f32 = 0.05;
+
 /// `value` divided by 255 and rounded to seven digits, so that a decimal number stays one: 123.675 gives 0.485.
 fn divided(value: f32) -> f32 {
-    let exact = f64::from(value) / 255.0;
-    format!("{exact:.6e}").parse().unwrap_or(exact as f32)
+    rounded(f64::from(value) / 255.0, 7)
+}
+
+fn rounded(exact: f64, digits: usize) -> f32 {
+    format!("{exact:.*e}", digits - 1).parse().unwrap_or(exact as f32)
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
