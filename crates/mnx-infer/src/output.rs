@@ -33,8 +33,12 @@ impl OutputFile {
     /// Checks that `path` can be written, and opens the temporary file.
     ///
     /// # Errors
-    /// [`Error::File`] for a folder, an absent or read-only folder around it, or a read-only file.
+    /// [`Error::File`] for a folder, an absent or read-only folder around it, or a read-only file; [`Error::Usage`] for `-`.
     pub(crate) fn create(path: &Path) -> Result<OutputFile, Error> {
+        if is_standard(path) {
+            let file = "./- is a file of that name";
+            return Err(Error::Usage(format!("-: expected a file to write, found standard output ({file})")));
+        }
         let cannot = |e: io::Error| Error::file(path, format_args!("cannot be written: {}", reason(&e)));
         let sink = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(Error::expected(path, "a file to write", "a folder")),
@@ -52,8 +56,9 @@ impl OutputFile {
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let (file, temporary) = Temporary::beside(path).map_err(cannot)?;
-                Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target: path.into() }
+                let target = end_of_links(path).map_err(cannot)?;
+                let (file, temporary) = Temporary::beside(&target).map_err(cannot)?;
+                Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target }
             }
             Err(e) => return Err(cannot(e)),
         };
@@ -157,6 +162,20 @@ fn identity(path: &Path) -> Option<Handle> {
     // Opening a pipe would wait for whoever writes to it.
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Handle::from_path(path).ok()
+}
+
+/// Where a file appears that is written through a link to nothing. A path that is no link stays as it is.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    // As many as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links"))
 }
 
 /// Whether a path stands for standard input or output.
@@ -295,6 +314,18 @@ mod tests {
             output.write(b"new").unwrap();
             output.finish().unwrap();
         }
+        // To a file that is not there yet, by way of another link.
+        let (new, first, second) =
+            (folder.path().join("new"), folder.path().join("first"), folder.path().join("second"));
+        std::os::unix::fs::symlink("new", &first).unwrap();
+        std::os::unix::fs::symlink(&first, &second).unwrap();
+        let mut output = OutputFile::create(&second).unwrap();
+        output.write(b"new").unwrap();
+        output.finish().unwrap();
+        assert!([&first, &second].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+        assert_eq!(fs::read(&new).unwrap(), b"new");
+        std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(OutputFile::create(&folder.path().join("loop")).is_err());
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert!(!fs::metadata("/dev/null").unwrap().is_file());

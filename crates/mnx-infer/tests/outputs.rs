@@ -58,12 +58,30 @@ fn convert_keeps_the_checkpoint_the_labels_and_the_table() {
     let table = folder.file("net.json", TABLE);
     refused(&folder, args!["convert", "--arch", table, "--input", input, "--output", table]);
     refused(&folder, args!["init", "--arch", table, "--seed", "1", "--output", table]);
+    // A model of ONNX has its weights in another file.
+    let onnx = |name: &str| copied(&folder, name, &testdata("onnx/inverted-torch").join(name));
+    let (model, data) = (onnx("dynamo-18.onnx"), onnx("dynamo-18.onnx.data"));
+    for name in [&model, &data] {
+        refused(&folder, args!["convert", "--input", model, "--output", name]);
+    }
     // An output that is there and is no input is replaced, a device is written to.
     let output = folder.file("old.mnx", "old");
     succeed(args!["init", "--arch", table, "--seed", "1", "--output", output]);
     assert!(std::fs::read(&output).unwrap().starts_with(b"MNXW"));
     #[cfg(unix)]
     succeed(args!["init", "--arch", table, "--seed", "1", "--output", "/dev/null"]);
+}
+
+#[test]
+fn a_dash_is_no_file() {
+    let folder = Folder::new();
+    let mut command = program();
+    command.current_dir(folder.path("")).args(["init", "--arch", "mobilenext-cifar", "--seed", "1", "--output", "-"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let line = "-: expected a file to write, found standard output (./- is a file of that name)";
+    assert!(text(&output.stderr).contains(line), "{}", text(&output.stderr));
+    assert!(folder.names().is_empty());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 use serde::Serialize;
 
 use crate::errors::Failure;
-use crate::files::{Changes, check_apart, of_family, read, with_path, write};
+use crate::files::{Changes, check_apart, dtype, of_family, read, with_path, write};
 use crate::model::to_python;
 
 /// Far above any network here, and far below what would bring a machine down.
@@ -43,13 +43,15 @@ struct Made {
 /// name on each line, ``preprocessing={"mean": […], "std": […]}``.
 ///
 /// ``bn_eps`` is what batch norms add to variances, ``strip_prefix`` a prefix of a checkpoint's names; ``None`` finds both out.
+/// ``classifier_dtype`` is how the classifier's weights are stored: ``"bf16"`` and ``"f16"`` halve the memory that it reads, with
+/// logits outside the tolerance of f32.
 ///
 /// Returns a dict: ``path``, ``bytes``, ``flushed`` (values almost zero that are zero now), ``assumed`` (a list of what neither
 /// source nor keywords tell) and ``spec``.
 ///
 /// Raises NotFoundError, IoError, InvalidFileError, UnsupportedError, LimitError or InvalidInputError.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, family = None, bn_eps = None, strip_prefix = None, **changes))]
+#[pyo3(signature = (source, target, *, family = None, bn_eps = None, strip_prefix = None, classifier_dtype = "f32", **changes))]
 pub(crate) fn convert<'py>(
     py: Python<'py>,
     source: PathBuf,
@@ -57,6 +59,7 @@ pub(crate) fn convert<'py>(
     family: Option<PathBuf>,
     bn_eps: Option<f64>,
     strip_prefix: Option<String>,
+    classifier_dtype: &str,
     changes: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let changes = Changes::new(changes)?;
@@ -65,9 +68,10 @@ pub(crate) fn convert<'py>(
     let family = family.as_deref().zip(table);
     let mut options = ConvertOptions::new();
     (options.bn_eps, options.strip_prefix) = (bn_eps, strip_prefix);
+    options.classifier_dtype = dtype(classifier_dtype)?;
     let Made { spec, converted, assumed } = py.detach(|| {
         check_apart(&source, &target)?;
-        let made = make(&source, family, &changes, &options)?;
+        let made = make(&source, &target, family, &changes, &options)?;
         write(&target, &made.converted.file)?;
         Ok::<_, Failure>(made)
     })?;
@@ -78,6 +82,7 @@ pub(crate) fn convert<'py>(
 
 fn make(
     source: &Path,
+    target: &Path,
     family: Option<(&str, Spec)>,
     changes: &Changes,
     options: &ConvertOptions,
@@ -92,13 +97,14 @@ fn make(
     });
     let length = length.map_err(|e| Failure::file(source, &e))?;
     if Onnx::begins(&start[..length]) {
-        return of_onnx(source, family, changes, options);
+        return of_onnx(source, target, family, changes, options);
     }
     of_checkpoint(source, family, changes, options)
 }
 
 fn of_onnx(
     source: &Path,
+    target: &Path,
     family: Option<(&str, Spec)>,
     changes: &Changes,
     options: &ConvertOptions,
@@ -107,9 +113,10 @@ fn of_onnx(
         return Err(Failure::input("bn_eps: expected None for an ONNX model, whose batch norms have their own"));
     }
     let model = Onnx::open(source).map_err(Failure::from)?;
+    model.files().try_for_each(|file| check_apart(file, target))?;
     let spec = changes.apply(family.map_or_else(|| model.spec().clone(), |(_, spec)| spec))?;
     let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
-    let converted = model.convert(&spec).map_err(place)?;
+    let converted = model.convert_with(&spec, options.classifier_dtype).map_err(place)?;
     let square = matches!(model.input_size(), [Some(height), Some(width)] if height == width);
     let (mean, std) = (spec.preprocessing.mean, spec.preprocessing.std);
     let told = [

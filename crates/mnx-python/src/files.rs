@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use mnx::Spec;
+use mnx::{ClassifierDtype, Spec};
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -33,22 +33,31 @@ struct Written<'a> {
 ///
 /// ``family`` is one of ``families()`` or the path of a stage table (``.json``). The same ``seed`` gives the same file. Other
 /// keywords change fields of the spec, as for ``convert``: ``width=0.1, classes=10``. Returns a dict: ``path``, ``bytes`` and ``spec``.
+/// ``classifier_dtype`` is ``convert``'s.
 #[pyfunction]
-#[pyo3(signature = (family, target, *, seed = 0, **changes))]
+#[pyo3(signature = (family, target, *, seed = 0, classifier_dtype = "f32", **changes))]
 pub(crate) fn init<'py>(
     py: Python<'py>,
     family: PathBuf,
     target: PathBuf,
     seed: u64,
+    classifier_dtype: &str,
     changes: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let classifier = dtype(classifier_dtype)?;
     let spec = Changes::new(changes)?.apply(of_family(&family)?)?;
     let file = py.detach(|| {
-        let file = mnx::init(&spec, seed)?;
+        let file = mnx::init_with(&spec, seed, classifier)?;
         write(&target, &file)?;
         Ok::<_, Failure>(file)
     })?;
     with_path(to_python(py, &Written { bytes: file.len(), spec: &spec })?, &target)
+}
+
+/// What ``classifier_dtype`` names.
+pub(crate) fn dtype(name: &str) -> Result<ClassifierDtype, Failure> {
+    let unknown = || Failure::input(format!("classifier_dtype: expected f32, bf16 or f16, found {name}"));
+    ClassifierDtype::parse(name).ok_or_else(unknown)
 }
 
 /// A report with where the file is, in whatever characters.

@@ -147,6 +147,12 @@ impl Model {
         Ok(arithmetic(&self.get()?))
     }
 
+    /// How the classifier's weights are stored: ``"f32"``, ``"bf16"`` or ``"f16"``.
+    #[getter]
+    fn classifier_dtype(&self) -> PyResult<&'static str> {
+        Ok(self.get()?.classifier_dtype().name())
+    }
+
     /// Side of the square that pictures become, in pixels. A session takes any height and width.
     #[getter]
     fn resolution(&self) -> PyResult<usize> {

@@ -74,6 +74,26 @@ def test_random_weights(tmp_path):
     assert mobilenext.init(table, b)["spec"]["classes"] == 3
 
 
+def test_classifiers_in_16_bits(tmp_path):
+    whole, half = tmp_path / "whole.mnx", tmp_path / "half.mnx"
+    mobilenext.convert(CHECKPOINT, whole, family="mobilenext-cifar")
+    report = mobilenext.convert(CHECKPOINT, half, family="mobilenext-cifar", classifier_dtype="f16")
+    assert report["bytes"] == half.stat().st_size < whole.stat().st_size
+    assert [mobilenext.Model.open(path).classifier_dtype for path in (whole, half)] == ["f32", "f16"]
+    found, expected = (mobilenext.Classifier(path).logits(CAT) for path in (half, whole))
+    assert 0 < numpy.abs(found - expected).max() < 1e-2 * numpy.abs(expected).max()
+    mobilenext.init("mobilenetv2", half, width=0.1, classes=7, classifier_dtype="bf16")
+    assert mobilenext.Model.open(half).classifier_dtype == "bf16"
+    mobilenext.convert(ONNX / "torchscript-20.onnx", half, classifier_dtype="f16")
+    assert mobilenext.Model.open(half).classifier_dtype == "f16"
+    for family, dtype, message in [
+        ("mobilenext", "f64", "classifier_dtype: expected f32, bf16 or f16, found f64"),
+        ("ssdlite-mobilenext", "f16", "a detector has no classifier"),
+    ]:
+        with pytest.raises(mobilenext.InvalidInputError, match=message):
+            mobilenext.init(family, half, width=0.1, classifier_dtype=dtype)
+
+
 def test_quantize(tmp_path):
     target = tmp_path / "int8.mnx"
     pictures = sorted(PICTURES.glob("*.png")) + sorted(PICTURES.glob("*.jpg"))

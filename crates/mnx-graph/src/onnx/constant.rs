@@ -226,6 +226,17 @@ impl From<mnx_tensor::Error> for Unread {
     }
 }
 
+/// The files of this folder in which tensors lie, each once.
+pub(super) fn files(graph: &message::Graph, folder: Option<&Path>) -> Vec<PathBuf> {
+    let nodes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    let tensors = graph.initializer.iter().chain(nodes).filter(|tensor| tensor.data_location == 1);
+    let entries = tensors.flat_map(|tensor| &tensor.external_data).filter(|entry| entry.key == "location");
+    let mut files: Vec<_> = folder.into_iter().flat_map(|f| entries.clone().map(|e| f.join(&e.value))).collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
 /// Where a tensor lies in another file, as the keys of its entry say.
 fn external(tensor: &message::Tensor, bytes: u64, folder: Option<&Path>) -> Result<Values, Misfit> {
     let key = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());

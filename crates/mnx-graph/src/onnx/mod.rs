@@ -18,7 +18,7 @@ mod weights;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::bytes::Bytes;
 
@@ -57,6 +57,7 @@ pub struct Onnx {
     events: Vec<Event>,
     spec: Spec,
     paddings: Paddings,
+    files: Vec<PathBuf>,
 }
 
 impl Onnx {
@@ -114,7 +115,8 @@ impl Onnx {
         {
             spec.set_resolution(height);
         }
-        Ok(Onnx { graph, trace, events, spec, paddings })
+        let files = constant::files(&graph, folder);
+        Ok(Onnx { graph, trace, events, spec, paddings, files })
     }
 
     /// What the graph tells: blocks, channels, identity tensor multiplier, padding, number of classes, and where
@@ -127,6 +129,11 @@ impl Onnx {
     /// Height and width of the graph's input, where it fixes them. They bind the graph alone, not what is made of it.
     pub fn input_size(&self) -> [Option<usize>; 2] {
         self.trace.steps[0].size
+    }
+
+    /// The other files that hold tensors of the model, each once. [`convert`](Onnx::convert) reads them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
     }
 
     /// Whether a softmax ends the graph. What is made of it gives the logits.

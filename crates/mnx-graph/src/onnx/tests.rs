@@ -332,6 +332,7 @@ fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
     std::fs::write(&beside, &data).unwrap();
     let onnx = Onnx::open(&path).unwrap();
     assert!(onnx.convert(onnx.spec()).unwrap().file == expected);
+    assert_eq!(onnx.files().collect::<Vec<_>>(), [&*beside]);
     let alone = read(&file).unwrap_err().to_string();
     assert!(alone.contains("in the model's own bytes, found it in another file, `model.onnx.data`"), "{alone}");
 

@@ -10,7 +10,7 @@ use super::convert::{note_flushed, with_flags};
 use super::{Context, network};
 use crate::args::Convert;
 use crate::error::{Error, printable, shown, with_causes};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, check_apart};
 use crate::stdout;
 use crate::values::Arch;
 
@@ -28,6 +28,7 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     }
     let model = Onnx::open(&args.input).map_err(Error::passed_on)?;
     let spec = with_flags(args, base(&args.network.arch, &model)?)?;
+    check_apart(&args.output, model.files())?;
     let output = OutputFile::create(&args.output)?;
     // Operations can have any name.
     let refused = |e: mnx::GraphError| Error::file(&args.input, with_causes(&e));

@@ -34,6 +34,7 @@ _Floats: TypeAlias = NDArray[numpy.float32]
 _Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, _File, _Image]
 _Pictures: TypeAlias = Iterable[Any]
 _Isa: TypeAlias = Literal["scalar", "avx2", "avx512", "neon"]
+_Dtype: TypeAlias = Literal["f32", "bf16", "f16"]
 
 __all__ = [
     "Classifier",
@@ -67,6 +68,8 @@ class Model:
     def labels(self) -> Optional[list[str]]: ...
     @property
     def arithmetic(self) -> Literal["f32", "int8", "mixed"]: ...
+    @property
+    def classifier_dtype(self) -> _Dtype: ...
     @property
     def resolution(self) -> int: ...
     @property
@@ -194,9 +197,10 @@ def convert(
     family: Optional[_Path] = None,
     bn_eps: Optional[float] = None,
     strip_prefix: Optional[str] = None,
+    classifier_dtype: _Dtype = "f32",
     **changes: Any,
 ) -> dict[str, Any]: ...
-def init(family: _Path, target: _Path, *, seed: int = 0, **changes: Any) -> dict[str, Any]: ...
+def init(family: _Path, target: _Path, *, seed: int = 0, classifier_dtype: _Dtype = "f32", **changes: Any) -> dict[str, Any]: ...
 def quantize(
     model: Union[Model, _Path],
     pictures: Union[_Array, _Pictures],
