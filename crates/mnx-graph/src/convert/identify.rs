@@ -34,7 +34,8 @@ const LISTED: &[Listed] = &[
 pub struct Identified {
     /// Name of the family, one of [`families`](crate::families) at ImageNet's strides.
     pub family: &'static str,
-    /// Width multiplier: the common one whose channels are nearest. 1 for ResNets, which have no width multiplier.
+    /// Width multiplier: a common one, or else one of whole hundredths up to 2, that gives exactly these channels; or else the common
+    /// one whose channels are nearest. 1 for ResNets, which have no width multiplier.
     pub width: f64,
     /// Whether every convolution has exactly the shape that follows from family and width.
     pub exact: bool,
@@ -136,17 +137,25 @@ impl Shapes {
         if let Some(heads) = heads {
             return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![heads] }));
         }
+        let network = |width| Network::new(&Spec { width, ..spec_of(family) });
         let mut nearest: Option<(usize, f64)> = None;
         for &width in *widths {
-            let distance = self.distance(&Network::new(&Spec { width, ..spec_of(family) })?, &modules);
+            let distance = self.distance(&network(width)?, &modules);
             if nearest.is_none_or(|(least, _)| distance < least) {
                 nearest = Some((distance, width));
             }
         }
-        let width = nearest.map_or(1.0, |(_, width)| width);
-        let network = Network::new(&Spec { width, ..spec_of(family) })?;
-        let fits = |(layer, modules): (&Layer, &Modules)| self.weight(modules) == Some(&layer.weight_dims()[..]);
-        let exact = convolutions(&network, &modules).all(fits);
+        let mut width = nearest.map_or(1.0, |(_, width)| width);
+        let mut exact = self.fits(&network(width)?, &modules);
+        if !exact && has_widths(family) {
+            for other in (1..=200).map(|hundredths| f64::from(hundredths) / 100.0) {
+                if self.fits(&network(other)?, &modules) {
+                    (width, exact) = (other, true);
+                    break;
+                }
+            }
+        }
+        let network = network(width)?;
         let (counter, per_class) = counter(&network);
         let classes = modules.get(counter).map_or(Ok(0), |modules| self.classes(&modules.conv, per_class))?;
         Ok(Identified { family, width, exact, classes, naming })
@@ -154,6 +163,11 @@ impl Shapes {
 
     fn weight(&self, modules: &Modules) -> Option<&[usize]> {
         self.0.get(&format!("{}.weight", modules.conv)).map(Vec::as_slice)
+    }
+
+    /// Whether every convolution has exactly this network's shape.
+    fn fits(&self, network: &Network, modules: &[Modules]) -> bool {
+        convolutions(network, modules).all(|(layer, modules)| self.weight(modules) == Some(&layer.weight_dims()[..]))
     }
 
     /// By how many output channels all convolutions together differ. Missing ones do not count.

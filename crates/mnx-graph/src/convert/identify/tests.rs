@@ -92,10 +92,19 @@ fn every_family_can_be_told() {
 }
 
 #[test]
-fn a_width_that_is_not_listed_gives_the_nearest() {
-    for (width, nearest) in [(0.13, 0.1), (0.4, 0.35), (0.9, 1.0), (1.1, 1.0), (2.0, 1.4)] {
+fn a_width_that_is_not_listed_is_found_by_what_fits() {
+    for family in ["mobilenext", "mobilenetv2"] {
+        for width in [0.25, 0.4, 0.9, 1.1, 2.0] {
+            let given = shapes(&listed(family, width, 3));
+            let found = identify_shapes(&given).unwrap();
+            assert!(found.exact, "{found}");
+            // Widths that are hardly apart can have the same channels.
+            assert_eq!(shapes(&listed(family, found.width, 3)), given, "{found}");
+        }
+    }
+    for width in [2.4, 3.0] {
         let found = identified(&shapes(&listed("mobilenext", width, 3)));
-        assert_eq!(found, format!("mobilenext, width {nearest} (the nearest listed one), 3 classes"));
+        assert_eq!(found, "mobilenext, width 1.4 (the nearest listed one), 3 classes");
     }
 }
 
