@@ -205,8 +205,24 @@ def state_dict(content: object, key: str | None) -> tuple[collections.abc.Mappin
     # Looked at last: beside a state dict there may be a tensor of, say, the best accuracy.
     if has_tensors(content):
         return content, ".".join(path)
-    found = f"the keys {shown(list(content), 200)}" if isinstance(content, collections.abc.Mapping) else type(content).__name__
-    raise Refused(f"expected a state dict, or one under {', '.join(KEYS)} (or --key), found {found}")
+    raise Refused(f"expected a state dict, or one under {', '.join(KEYS)} (or --key), found {instead(content)}")
+
+
+def instead(content: object) -> str:
+    """What is there in place of tensors, and what helps."""
+    if isinstance(content, PassedOver):
+        return f"an object ({type(content).__name__}): save its state_dict()"
+    if not isinstance(content, collections.abc.Mapping):
+        return type(content).__name__
+    objects = {key: type(value).__name__ for key, value in content.items() if isinstance(value, PassedOver)}
+    for key in KEYS:
+        if key in objects:
+            return f"an object under {key} ({objects[key]}): save its state_dict()"
+    if objects and len(objects) == len(content):
+        key, kind = next(iter(objects.items()))
+        arrays = ", arrays of NumPy: save them as tensors (torch.from_numpy)" if kind.startswith("numpy.") else ""
+        return f"{len(objects)} values that are no tensors, such as {shown(key)} ({kind}){arrays}"
+    return f"the keys {shown(list(content), 200)}"
 
 
 def tensors(state: collections.abc.Mapping, keep_prefix: bool) -> tuple[dict, list[str]]:

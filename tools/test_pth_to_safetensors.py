@@ -127,6 +127,17 @@ class Script(unittest.TestCase):
         self.assertIn("'absent'", self.refuse(two, "--key", "ema.absent"))
         self.assertIn("without any", self.refuse(two, "--key", "ema"))
 
+    def test_what_is_there_instead_is_said(self):
+        arrays = {"a.weight": numpy.ones(3), "b": numpy.ones(2)}
+        for content, words in [
+            ({"model": torch.nn.Linear(2, 2), "epoch": 1}, "an object under model (torch.nn.modules.linear.Linear): save its state_dict()"),
+            (torch.nn.Linear(2, 2), "an object (torch.nn.modules.linear.Linear): save its state_dict()"),
+            (arrays, "2 values that are no tensors, such as 'a.weight' (numpy."),
+            ({"state_dict": arrays}, "arrays of NumPy: save them as tensors (torch.from_numpy)"),
+            ({"epoch": 1, "rate": 0.1}, "the keys ['epoch', 'rate']"),
+        ]:
+            self.assertIn(words, self.refuse(self.save(content)))
+
     def test_prefixes(self):
         name = self.save({"module." + name: tensor for name, tensor in weights().items()})
         found, said = self.convert(name)
