@@ -517,6 +517,17 @@ mnx_status mnx_options_set_dot_products(struct mnx_options *options,
                                         bool dot_products);
 
 /**
+ * Sets whether layers in int8 use AMX, the matrix tiles of Intel's Xeons, if the CPU has it. The default: unless the environment
+ * variable `MNX_AMX` is `off`. Linux is asked for permission when a session with such layers is made. The result has the same
+ * bits with and without.
+ *
+ * # Safety
+ * `options` is NULL or a handle that is not released meanwhile.
+ */
+mnx_status mnx_options_set_amx(struct mnx_options *options,
+                               bool amx);
+
+/**
  * Makes a session. `options` may be NULL for the defaults.
  *
  * # Safety

@@ -193,6 +193,7 @@ public:
     Options &threads(std::size_t threads) { return done(mnx_options_set_threads(handle_.get(), threads)); }
     Options &isa(const std::string &isa) { return done(mnx_options_set_isa(handle_.get(), isa.c_str())); }
     Options &dot_products(bool on) { return done(mnx_options_set_dot_products(handle_.get(), on)); }
+    Options &amx(bool on) { return done(mnx_options_set_amx(handle_.get(), on)); }
     const mnx_options *get() const noexcept { return handle_.get(); }
 
 private:

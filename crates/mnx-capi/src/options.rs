@@ -129,6 +129,22 @@ pub unsafe extern "C" fn mnx_options_set_dot_products(options: *mut mnx_options,
     unsafe { change(options, set) }
 }
 
+/// Sets whether layers in int8 use AMX, the matrix tiles of Intel's Xeons, if the CPU has it. The default: unless the environment
+/// variable `MNX_AMX` is `off`. Linux is asked for permission when a session with such layers is made. The result has the same
+/// bits with and without.
+///
+/// # Safety
+/// `options` is NULL or a handle that is not released meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mnx_options_set_amx(options: *mut mnx_options, amx: bool) -> mnx_status {
+    let set = |options: &mut SessionOptions| {
+        options.amx = Some(amx);
+        Ok(())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { change(options, set) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -24,6 +24,7 @@ fn null_is_a_status() {
             mnx_options_set_threads(null_mut(), 1),
             mnx_options_set_isa(null_mut(), null()),
             mnx_options_set_dot_products(null_mut(), true),
+            mnx_options_set_amx(null_mut(), true),
             mnx_session_new(null(), null(), null_mut()),
             mnx_session_threads(null(), null_mut()),
             mnx_session_isa(null(), null_mut()),

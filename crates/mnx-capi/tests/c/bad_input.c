@@ -87,6 +87,7 @@ static void options(const mnx_model *model) {
     INVALID(mnx_options_set_threads(NULL, 1));
     INVALID(mnx_options_set_isa(NULL, "scalar"));
     INVALID(mnx_options_set_dot_products(NULL, true));
+    INVALID(mnx_options_set_amx(NULL, true));
     OK(mnx_options_new(&options));
     INVALID(mnx_options_set_threads(options, 0));
     INVALID(mnx_options_set_threads(options, 1025));
@@ -100,6 +101,7 @@ static void options(const mnx_model *model) {
     OK(mnx_options_set_isa(options, "scalar"));
     OK(mnx_options_set_threads(options, 2));
     OK(mnx_options_set_dot_products(options, false));
+    OK(mnx_options_set_amx(options, false));
     OK(mnx_session_new(model, options, &session));
     /* What it takes, it takes at once. */
     mnx_options_free(options);

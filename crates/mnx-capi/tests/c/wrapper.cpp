@@ -44,7 +44,7 @@ void classifiers() {
     CHECK(!model.is_detector() && model.classes() == 10 && model.resolution() == 32 && model.label(3) == "cat");
     const std::size_t features = model.features();
 
-    mnx::Session session(model, mnx::Options().threads(1).isa("scalar").dot_products(false));
+    mnx::Session session(model, mnx::Options().threads(1).isa("scalar").dot_products(false).amx(false));
     CHECK(session.threads() == 1 && session.isa() == "scalar");
     const mnx::Shape shape{2, 3, 32, 32};
     const auto outputs = session.outputs(shape);
