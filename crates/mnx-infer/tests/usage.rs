@@ -182,6 +182,18 @@ fn completions_know_the_commands() {
         let script = succeed(["completions", shell]);
         assert!(["classify", "inspect", "per-block"].iter().all(|word| script.contains(word)), "{shell}: {script}");
     }
+    let asks = r#"source /dev/stdin
+        COMP_WORDS=(mnx-infer detect --mod); COMP_CWORD=2; _mnx__infer mnx-infer --mod detect; echo "${COMPREPLY[*]}""#;
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-c", asks]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    match bash.spawn() {
+        Ok(mut bash) => {
+            let script = succeed(["completions", "bash"]);
+            std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
+            assert_eq!(text(&bash.wait_with_output().unwrap().stdout), "--model\n");
+        }
+        Err(e) => println!("SKIPPED bash's completions: {e}"),
+    }
     let line = fail(2, ["completions", "tcsh"]);
     assert!(line.contains("tcsh") && line.contains("bash"), "{line}");
 }
