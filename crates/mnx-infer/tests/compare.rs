@@ -284,6 +284,11 @@ fn what_cannot_be_compared_is_said_before_measuring() {
     }
     let line = fail(1, args!["compare", "mobilenext-cifar", "--batch", "4000000000"]);
     assert!(line.contains("--batch"), "{line}");
+    // Which of them is no classifier.
+    let detector = folder.path("d.mnx");
+    init_detector("ssdlite-mobilenext", 3, &detector);
+    let line = fail(1, compare(args![weights(), detector, "--eval", pictures().path("")]));
+    assert!(line.contains("d.mnx: expected a classifier, found a detector"), "{line}");
     // Files that are all unreadable are no accuracy, and nothing is drawn.
     let broken = Folder::new();
     std::fs::create_dir(broken.path("cat")).unwrap();

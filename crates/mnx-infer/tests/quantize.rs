@@ -212,10 +212,15 @@ fn doubtful_pictures_are_warned_of() {
     assert_eq!(warned("one.npy", &noise(1), "only 1 picture to"), 1);
     assert_eq!(warned("few.npy", &noise(31), "only 31 pictures to"), 1);
     let grey = vec![0.5; 40 * 3 * 16 * 16];
-    assert_eq!(warned("grey.npy", &grey, "all pictures are of one colour"), 1);
+    assert_eq!(warned("grey.npy", &grey, "all pictures are of one colour"), 2);
     assert_eq!(warned("black.npy", &[0.0; 3 * 16 * 16], "the picture is of one colour"), 2);
     let mixed = [&noise(16)[..], &grey[..17 * 3 * 16 * 16]].concat();
     assert_eq!(warned("mixed.npy", &mixed, "17 of 33 pictures are of one colour"), 1);
+    assert_eq!(warned("same.npy", &noise(1).repeat(40), "only 1 different picture among 40 to calibrate with"), 1);
+    let line = fail(1, quantize(&weights, &testdata("pictures/rocket.jpg"), &output, &[]));
+    assert!(line.contains("expected a folder of pictures or a .npy file, found a JPEG picture"), "{line}");
+    let line = fail(2, quantize(&weights, &testdata("pictures"), &output, &["--keep", "features.*"]));
+    assert!(line.trim_end().ends_with("found features.*: did you mean features?"), "{line}");
     // What is in doubt is written all the same.
     assert_eq!(header(&output).0, 2);
 }

@@ -238,6 +238,18 @@ fn wrong_usage() {
 }
 
 #[test]
+fn objects_of_no_class_are_nothing_to_evaluate() {
+    let set = Set::new();
+    set.split("test", "a\n");
+    set.picture("a.jpg", CHELSEA);
+    set.annotation("a", &(box_of("zebra", ["1", "1", "9", "9"]) + &box_of("lion", ["1", "1", "9", "9"])));
+    let output = run(set.args(&[]));
+    assert_eq!(output.status.code(), Some(1));
+    let line = text(&output.stderr);
+    assert!(line.contains("expected objects of the model's classes, found none among 2: lion, zebra"), "{line}");
+}
+
+#[test]
 fn what_is_no_data_set_is_one_line() {
     let set = Set::new();
     let voc = set.folder.path("voc");

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::args::{Amx, Command, DotProducts, Format, Global, NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
-use crate::error::{Error, line};
+use crate::error::{Error, line, shown};
 use crate::output::check_plain;
 use crate::stdout::{BAR_COLOR, HEADER};
 
@@ -201,6 +201,14 @@ impl Source {
         }
     }
 
+    /// As it is named on the command line.
+    fn name(&self) -> String {
+        match self {
+            Source::File(path) => shown(path),
+            Source::Embedded(embedded) => format!("embedded:{}", embedded.name),
+        }
+    }
+
     /// That something is wrong with it.
     fn error(&self, message: impl std::fmt::Display) -> Error {
         match self {
@@ -315,6 +323,11 @@ fn channels(values: [f32; 3]) -> String {
 /// A number of threads in words.
 fn threads(n: usize) -> String {
     if n == 1 { "1 thread".into() } else { format!("{n} threads") }
+}
+
+/// A number and what it counts.
+fn counted(n: usize, one: &str, several: &str) -> String {
+    format!("{} {}", grouped(n as u64), if n == 1 { one } else { several })
 }
 
 /// 1234567 as 1,234,567.

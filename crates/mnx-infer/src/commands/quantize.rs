@@ -4,6 +4,9 @@ mod plot;
 mod report;
 mod samples;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
+
 use mnx::quantize::{Calibration, Comparison, FEW_PICTURES, Method, Options, Quantized, quantize};
 use mnx::{GraphError, Model, Network, QuantizeError, Session};
 
@@ -34,10 +37,14 @@ pub(crate) fn run(args: &Quantize, context: &Context) -> Result<(), Error> {
     let output = OutputFile::create(&args.output)?;
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
 
-    let (calibration, unreadable) = calibrate(args, &source, &model, &samples, context)?;
-    let warnings = warnings(&calibration);
+    let (calibration, distinct, unreadable) = calibrate(args, &source, &model, &samples, context)?;
+    let warnings = warnings(&calibration, distinct);
     warnings.iter().for_each(|warning| stdout::note(format_args!("{}: {warning}", shown(&args.calibrate))));
-    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| source.error(e))?;
+    let mut quantized = quantize(&model, &calibration, &options).map_err(|e| match e {
+        // Numbers of the pictures, not of the weights.
+        GraphError::Quantize(QuantizeError::TooLarge { .. }) => Error::file(&args.calibrate, e),
+        e => source.error(e),
+    })?;
     let measured = args.report || args.plot.is_some();
     let comparison = measured.then(|| compare(&model, &quantized, &samples, context)).transpose()?;
     if let Some(comparison) = &comparison {
@@ -89,6 +96,13 @@ fn refused_names(network: &Network, error: &GraphError) -> Error {
     let blocks = network.blocks.iter().map(|block| &*block.name);
     let names = blocks.chain(network.layers().map(|layer| &*layer.name)).chain(["classifier"]);
     let similar = |known: &str| strsim::jaro_winkler(known, name);
+    // Patterns are not known, but what all names begin with is.
+    let stem = name.trim_end_matches(['*', '.']);
+    if stem != name && Options::new().keep([stem]).kept(network).is_ok() {
+        let name = printable(name);
+        let expected = "--keep: expected names of layers or blocks of this network";
+        return Error::Usage(format!("{expected}, found {name}: did you mean {stem}?"));
+    }
     let nearest = names.max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|known| similar(known) >= SIMILAR);
     let known = match nearest {
         Some(nearest) => format!("did you mean {nearest}?"),
@@ -105,12 +119,17 @@ fn refused_names(network: &Network, error: &GraphError) -> Error {
 }
 
 /// What makes the ranges doubtful.
-fn warnings(calibration: &Calibration) -> Vec<String> {
+fn warnings(calibration: &Calibration, distinct: u64) -> Vec<String> {
     let (pictures, uniform) = (calibration.pictures(), calibration.uniform_pictures());
     let mut warnings = Vec::new();
-    if pictures < FEW_PICTURES {
+    let advice = "ranges depend on chance, some hundred of all classes are better";
+    // Some pictures more than once do no harm.
+    if 4 * distinct < pictures {
+        let plural = if distinct == 1 { "" } else { "s" };
+        let only = format!("only {distinct} different picture{plural} among {pictures}");
+        warnings.push(format!("warning: {only} to calibrate with: {advice}"));
+    } else if pictures < FEW_PICTURES {
         let plural = if pictures == 1 { "" } else { "s" };
-        let advice = "ranges depend on chance, some hundred of all classes are better";
         warnings.push(format!("warning: only {pictures} picture{plural} to calibrate with: {advice}"));
     }
     if uniform == pictures {
@@ -122,22 +141,26 @@ fn warnings(calibration: &Calibration) -> Vec<String> {
     warnings
 }
 
-/// Runs the samples through the f32 network. Also returns what is wrong with those that cannot be read.
+/// Runs the samples through the f32 network. Also returns how many of them differ, and what is wrong with those that cannot be read.
 fn calibrate(
     args: &Quantize,
     source: &Source,
     model: &Model,
     samples: &Samples,
     context: &Context,
-) -> Result<(Calibration, Vec<Unreadable>), Error> {
+) -> Result<(Calibration, u64, Vec<Unreadable>), Error> {
     let mut calibration = Calibration::new(model).map_err(|e| source.error(e))?;
     let session = || Session::with(model, context.lone_options());
     let observe = |session: &mut Session, input: mnx::TensorView<'_>| {
         let mut part = Calibration::new(model)?;
         part.observe(session, input)?;
-        Ok(part)
+        Ok((part, fingerprint(input.data())))
     };
-    let unreadable = samples.run(model, context, session, observe, |part| calibration.merge(&part))?;
+    let mut seen = HashSet::new();
+    let unreadable = samples.run(model, context, session, observe, |(part, picture)| {
+        seen.insert(picture);
+        calibration.merge(&part)
+    })?;
     for file in &unreadable {
         stdout::note(&file.error);
     }
@@ -148,7 +171,14 @@ fn calibrate(
         };
         return Err(Error::expected(&args.calibrate, "pictures that can be read", found));
     }
-    Ok((calibration, unreadable))
+    Ok((calibration, seen.len() as u64, unreadable))
+}
+
+/// A number that pictures hardly share.
+fn fingerprint(pixels: &[f32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pixels.iter().for_each(|pixel| hasher.write_u32(pixel.to_bits()));
+    hasher.finish()
 }
 
 /// Runs the samples through both networks.

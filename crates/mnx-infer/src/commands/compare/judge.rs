@@ -63,7 +63,16 @@ impl<'a> Jury<'a> {
         truth: &Truth,
         output: Option<&Path>,
     ) -> Result<Jury<'a>, Error> {
-        let find = |entry: &Entry| Evaluation::find(&entry.model, folder, truth);
+        let find = |entry: &Entry| {
+            let source = entry.origin.source();
+            source.iter().try_for_each(|source| source.expect_classifier(&entry.model))?;
+            Evaluation::find(&entry.model, folder, truth).map_err(|error| match (error, &source) {
+                (Error::File { path, message }, Some(source)) => {
+                    Error::File { path, message: format!("{message} (for {})", source.name()) }
+                }
+                (error, _) => error,
+            })
+        };
         let evaluations = entries.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         if let (Some(output), Some(evaluation)) = (output, evaluations.first()) {
             check_apart(output, evaluation.pictures())?;

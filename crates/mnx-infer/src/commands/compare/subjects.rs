@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mnx::{Model, Network, Spec};
 
 use crate::args::Compare;
+use crate::commands::Source;
 use crate::commands::{network, read};
 use crate::embedded::Embedded;
 use crate::error::{Error, printable};
@@ -28,6 +29,15 @@ pub(super) enum Origin {
 }
 
 impl Origin {
+    /// What was named, if the weights are not random.
+    pub(super) fn source(&self) -> Option<Source> {
+        match self {
+            Origin::File(path) => Some(Source::File(path.clone())),
+            Origin::Embedded(embedded) => Some(Source::Embedded(embedded)),
+            Origin::Random => None,
+        }
+    }
+
     /// The weight file.
     pub(super) fn file(&self) -> Option<&Path> {
         match self {

@@ -9,7 +9,7 @@ use walkdir::DirEntry;
 use super::class_map::ClassMap;
 use super::classes::{Classes, is_wordnet_id};
 use super::list::List;
-use super::report::counted;
+use crate::commands::counted;
 use crate::error::{Error, printable};
 use crate::pictures::{self, Entry, PassedOver, is_wanted};
 

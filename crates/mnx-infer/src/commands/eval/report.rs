@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::dataset::Dataset;
 use super::tally::Tally;
 use crate::commands::classify::{label, shown_class};
-use crate::commands::{bar, grouped, plain_table};
+use crate::commands::{bar, counted, grouped, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::{Unreadable, bytes_unless_utf8};
 use crate::pictures::PassedOver;
@@ -212,11 +212,6 @@ impl<'a> Report<'a> {
         }
         text
     }
-}
-
-/// A number and what it counts.
-pub(super) fn counted(n: usize, one: &str, several: &str) -> String {
-    format!("{} {}", grouped(n as u64), if n == 1 { one } else { several })
 }
 
 #[cfg(test)]

@@ -85,9 +85,11 @@ fn judged<'a>(
         progress.inc(1);
         match seen {
             Ok(seen) => tally.add(&candidate.annotation, &seen.annotation, seen.size, &seen.boxes),
-            Err(e) => tally.add_unreadable(&candidate.entry.path, &e),
+            Err(e) => {
+                tally.add_unreadable(&candidate.entry.path, &e);
+                Ok(())
+            }
         }
-        Ok(())
     })?;
     progress.finish_and_clear();
     Ok(tally)

@@ -5,7 +5,7 @@ use mnx::quantize::{Calibration, Comparison, LayerReport, Options, Quantized};
 use serde::Serialize;
 
 use crate::args::Quantize;
-use crate::commands::{bar, grouped, plain_table};
+use crate::commands::{bar, counted, grouped, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::{Unreadable, bytes_unless_utf8};
 
@@ -124,15 +124,15 @@ impl Report {
             kept => format!(", {kept} f32"),
         };
         let mut text = format!(
-            "{}: {} {}: {} layers int8{kept}, {} bytes, {:.1} % of f32's; {}, {} pictures\n",
+            "{}: {} {}: {} int8{kept}, {} bytes, {:.1} % of f32's; {}, {}\n",
             shown(&args.output),
             printable(&self.family),
             self.width,
-            self.int8_layers,
+            counted(self.int8_layers, "layer", "layers"),
             grouped(self.bytes as u64),
             100.0 * self.bytes as f64 / self.f32_bytes.max(1) as f64,
             self.method,
-            grouped(self.pictures),
+            counted(self.pictures as usize, "picture", "pictures"),
         );
         if let Some(same) = self.same_class {
             let (same, pictures) = (grouped(same), grouped(self.pictures));

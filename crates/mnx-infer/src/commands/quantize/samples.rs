@@ -1,8 +1,10 @@
 //! What a network is calibrated with: pictures of a folder, or rows of an array.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use mnx::{GraphError, Model, Preprocessor, QuantizeError, Tensor, TensorView};
+use mnx::{GraphError, Model, PictureFormat, Preprocessor, QuantizeError, Tensor, TensorView};
 
 use crate::args::Quantize;
 use crate::commands::Context;
@@ -63,6 +65,10 @@ impl Samples {
             let taken = evenly_spaced(entries.len(), args.samples).filter_map(|i| entries[i].take());
             let samples = taken.map(|entry| Sample { entry, row: 0 }).collect();
             return Ok(Samples { samples, source: Source::Pictures });
+        }
+        if let Some(format) = format_of(&args.calibrate) {
+            let found = format_args!("a {} picture", format.name());
+            return Err(Error::expected(&args.calibrate, "a folder of pictures or a .npy file", found));
         }
         let input = NpyInput::open(&args.calibrate, model.spec().channels, model.limits().arena_bytes)?;
         let path = input.path().to_owned();
@@ -164,6 +170,14 @@ impl Samples {
             }
         }
     }
+}
+
+/// What a single picture is.
+fn format_of(path: &Path) -> Option<PictureFormat> {
+    let mut start = Vec::new();
+    let is_file = path.metadata().is_ok_and(|found| found.is_file());
+    is_file.then(|| File::open(path).ok()?.take(PictureFormat::BYTES as u64).read_to_end(&mut start).ok()).flatten()?;
+    PictureFormat::of(&start)
 }
 
 /// At most `most` of `count` indices, evenly spaced, the first included.

@@ -15,6 +15,8 @@ const NODES: u32 = 500_000;
 /// element.
 const ATTRIBUTES: usize = 10_000;
 const NAMESPACES: usize = 100;
+/// No picture has so many pixels in a row.
+const LARGEST_CORNER: f64 = 1e9;
 /// How much of a wrong text a message shows.
 const SHOWN: usize = 40;
 
@@ -55,8 +57,10 @@ impl Annotation {
             }
         }
         let options = ParsingOptions { nodes_limit: NODES, ..ParsingOptions::default() };
-        let document = Document::parse_with_options(text, options)
-            .map_err(|e| format!("expected well-formed XML, found: {}", printable(&e.to_string())))?;
+        let document = Document::parse_with_options(text, options).map_err(|e| match e {
+            roxmltree::Error::DtdDetected => "expected XML without a document type, found <!DOCTYPE".into(),
+            e => format!("expected well-formed XML, found: {}", printable(&e.to_string())),
+        })?;
         let root = document.root_element();
         if root.tag_name().name() != "annotation" {
             let found = printable(&cut(root.tag_name().name()));
@@ -78,9 +82,11 @@ fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|node| node.has_tag_name(name))
 }
 
-/// The text of a child, without the space around it.
-fn text_of<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
-    child(node, name).map(|child| child.text().unwrap_or_default().trim())
+/// The text of a child, without the space around it, nor comments in it.
+fn text_of(node: Node, name: &str) -> Option<String> {
+    let child = child(node, name)?;
+    let text: String = child.children().filter(Node::is_text).filter_map(|part| part.text()).collect();
+    Some(text.trim().to_owned())
 }
 
 fn size(node: Node) -> Option<(usize, usize)> {
@@ -93,16 +99,16 @@ fn object(node: Node) -> Result<Object, String> {
     let bounds = child(node, "bndbox").ok_or("expected a bndbox, found none")?;
     let corner = |name: &str| {
         let text = text_of(bounds, name).ok_or_else(|| format!("expected {name} in bndbox, found none"))?;
-        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-        number.ok_or_else(|| format!("expected {name} to be a number, found {:?}", cut(text)))
+        let number = text.parse().ok().filter(|number: &f64| number.abs() <= LARGEST_CORNER);
+        number.ok_or_else(|| format!("expected {name} to be a number of pixels, found {:?}", cut(&text)))
     };
     let corners = [corner("xmin")?, corner("ymin")?, corner("xmax")?, corner("ymax")?];
-    let difficult = match text_of(node, "difficult") {
+    let difficult = match text_of(node, "difficult").as_deref() {
         None | Some("" | "0" | "false" | "False") => false,
         Some("1" | "true" | "True") => true,
         Some(other) => return Err(format!("expected difficult to be 0 or 1, found {:?}", cut(other))),
     };
-    Ok(Object { name: name.into(), difficult, corners })
+    Ok(Object { name, difficult, corners })
 }
 
 fn cut(text: &str) -> String {
@@ -146,6 +152,16 @@ mod tests {
 
     fn annotation(inside: &str) -> Annotation {
         Annotation::parse(&format!("<annotation>{inside}</annotation>")).unwrap()
+    }
+
+    #[test]
+    fn comments_are_no_text() {
+        let corners = bounds(["<!--a-->1", "2<!--b-->", "<!-- c -->30", "4<!-- d -->0"]);
+        let object = |name: &str| annotation(&format!("<object><name>{name}</name>{corners}</object>")).objects;
+        for name in ["<!-- white --> WBC", "W<!-- x -->BC", "WBC", "<![CDATA[WB]]>C"] {
+            let expected = Object { name: "WBC".into(), difficult: false, corners: [1.0, 2.0, 30.0, 40.0] };
+            assert_eq!(object(name), [expected], "{name}");
+        }
     }
 
     #[test]
@@ -193,11 +209,11 @@ mod tests {
             ("<object><name>a</name><bndbox/></object>".into(), "expected xmin in bndbox, found none"),
             (
                 format!("<object><name>a</name>{}</object>", bounds(["1", "x", "1", "1"])),
-                "expected ymin to be a number, found \"x\"",
+                "expected ymin to be a number of pixels, found \"x\"",
             ),
             (
                 format!("<object><name>a</name>{}</object>", bounds(["1", "1", "nan", "1"])),
-                "expected xmax to be a number, found \"nan\"",
+                "expected xmax to be a number of pixels, found \"nan\"",
             ),
             (
                 format!("<object><name>a</name>{}<difficult>2</difficult></object>", bounds(["1"; 4])),
@@ -220,7 +236,7 @@ mod tests {
         }
         // Entities that double and double are refused with the document type that defines them.
         let bomb = r#"<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>"#;
-        assert!(message(bomb).contains("DTD"), "{}", message(bomb));
+        assert!(message(bomb).contains("document type"), "{}", message(bomb));
     }
 
     /// A million levels deep, closed and cut off: neither the parser nor the tree overflows the stack.

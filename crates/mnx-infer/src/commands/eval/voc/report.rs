@@ -9,13 +9,15 @@ use super::LIMIT;
 use super::metric::{Curve, mean};
 use super::tally::{Problem, Tally};
 use crate::commands::classify::shown_class;
-use crate::commands::eval::report::counted;
-use crate::commands::{bar, grouped, plain_table};
+use crate::commands::{bar, counted, grouped, plain_table};
 use crate::error::{Error, printable, shown};
 use crate::json_path::Unreadable;
 
 /// How many problems of each kind the text lists; the JSON has all.
 const LISTED: usize = 10;
+
+/// How many names of no class a message lists.
+const NAMED: usize = 5;
 
 /// The fields of the JSON.
 #[derive(Serialize)]
@@ -111,6 +113,13 @@ impl<'a> Report<'a> {
         if self.pictures == 0 {
             let found = format!("none among {}", self.candidates);
             return Some(Error::expected(folder, "annotated pictures that can be read", found));
+        }
+        let known: usize = self.classes.iter().map(|class| class.truths + class.difficult).sum();
+        if known == 0 && unknown > 0 {
+            let names: Vec<_> = self.unknown_classes.iter().take(NAMED).map(|class| printable(class.name)).collect();
+            let more = if self.unknown_classes.len() > NAMED { ", …" } else { "" };
+            let found = format!("none among {unknown}: {}{more}", names.join(", "));
+            return Some(Error::expected(folder, "objects of the model's classes", found));
         }
         let wrong = self.unreadable.len() + self.problems.len() + unknown;
         let found = || {

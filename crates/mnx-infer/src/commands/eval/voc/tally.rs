@@ -49,7 +49,16 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts a picture of this width and height. `path` is the annotation's.
-    pub(super) fn add(&mut self, path: &Path, annotation: &Annotation, size: (usize, usize), boxes: &[Boxed]) {
+    ///
+    /// # Errors
+    /// As [`Classes::find`].
+    pub(super) fn add(
+        &mut self,
+        path: &Path,
+        annotation: &Annotation,
+        size: (usize, usize),
+        boxes: &[Boxed],
+    ) -> Result<(), Error> {
         let picture = self.pictures;
         self.pictures += 1;
         match annotation.size {
@@ -68,7 +77,8 @@ impl<'a> Tally<'a> {
             if let Some((kind, message)) = object.oddity(size) {
                 self.add_problem(path, kind, &message);
             }
-            let Some(class) = self.names.find(&object.name) else {
+            let class = self.names.find(&object.name).map_err(|message| Error::file(path, message))?;
+            let Some(class) = class else {
                 *self.unknown.entry(object.name.clone()).or_default() += 1;
                 continue;
             };
@@ -80,6 +90,7 @@ impl<'a> Tally<'a> {
             let class = self.classes.entry(found.index).or_default();
             class.found.push(Found { picture, edges, score: found.score });
         }
+        Ok(())
     }
 
     /// Counts a picture that cannot be judged, because it or its annotation cannot be read. The error names the file.
