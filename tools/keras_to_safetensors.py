@@ -63,8 +63,11 @@ def main() -> int:
 
         if output == args.input:
             raise Refused("expected another file than the input as output, found the same")
-        if args.input.suffix != ".keras" or not args.input.is_file():
-            raise Refused("expected a file MODEL.keras, as model.save() writes it, found another or none")
+        if not args.input.is_file():
+            raise Refused("expected a file, found " + ("a folder" if args.input.is_dir() else "none"))
+        if args.input.suffix != ".keras":
+            again = "keras.models.load_model(path).save('model.keras') makes one of a whole model"
+            raise Refused(f"expected a file MODEL.keras, as model.save() writes it, found {args.input.suffix or 'no suffix'}: {again}")
         try:
             model = keras.models.load_model(args.input, compile=False, safe_mode=True)
         except Exception as e:  # Strangers' files can fail with anything.

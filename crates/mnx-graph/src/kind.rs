@@ -141,7 +141,11 @@ impl FileKind {
             (Json, _) => "the weights are in another file",
             (Gzip | Tar | Zip, Wanted::Checkpoint) => "unpack it, if a checkpoint is inside",
             (PyTorch | Pickle, _) => "tools/pth_to_safetensors.py in mnx's sources makes a safetensors file of it",
-            (Keras | Hdf5, _) => "tools/keras_to_safetensors.py in mnx's sources makes a safetensors file of it",
+            (Keras, _) => "tools/keras_to_safetensors.py in mnx's sources makes a safetensors file of it",
+            (Hdf5, _) => {
+                "save the model as .keras (keras.models.load_model, then save), of which tools/keras_to_safetensors.py in mnx's \
+                 sources makes a safetensors file"
+            }
             (Onnx, Wanted::Checkpoint) => "the feature `onnx` reads it (`Onnx::open`)",
             (Mnx, Wanted::Checkpoint) => "it is converted already",
             (Safetensors | Onnx, Wanted::WeightFile) => "`mnx-infer convert` makes a weight file from a checkpoint",

@@ -241,7 +241,7 @@ pub(crate) struct Convert {
     /// 1e-3 if the names are Hugging Face's of MobileNetV2 or Keras's]
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = eps)]
     pub(crate) bn_eps: Option<f64>,
-    /// Text file with the classes' names, one per line [default: none]
+    /// Text file with the classes' names, one per line; a detector's begin with the background [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Mean of the pixels in 0…1 [default: ImageNet's, or CIFAR's for its networks]

@@ -1,6 +1,6 @@
 //! Identifies which network a checkpoint belongs to, from the names and shapes of its tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::naming::{Found, Modules, Names, Naming};
@@ -157,12 +157,24 @@ impl Shapes {
         }
         let network = network(width)?;
         let (counter, per_class) = counter(&network);
-        let classes = modules.get(counter).map_or(Ok(0), |modules| self.classes(&modules.conv, per_class))?;
+        let classes = modules.get(counter).map_or(Ok(0), |of| self.classes(&of.conv, per_class, &modules))?;
         Ok(Identified { family, width, exact, classes, naming })
     }
 
     fn weight(&self, modules: &Modules) -> Option<&[usize]> {
         self.0.get(&format!("{}.weight", modules.conv)).map(Vec::as_slice)
+    }
+
+    /// Matrices that are no layer's: one may be the classifier by another name.
+    fn left_over(&self, modules: &[Modules]) -> Option<String> {
+        let layers: BTreeSet<&str> = modules.iter().map(|of| of.conv.as_str()).collect();
+        let is_matrix = |shape: &[usize]| matches!(shape, [_, _] | [_, _, 1, 1]);
+        let is_other = |name: &str| name.rsplit_once('.').is_none_or(|(layer, _)| !layers.contains(layer));
+        let others: Vec<_> = self.0.iter().filter(|(name, shape)| is_matrix(shape) && is_other(name)).collect();
+        let named: Vec<_> =
+            others.iter().take(LISTED_TENSORS).map(|(name, shape)| format!("`{name}` {shape:?}")).collect();
+        let more = if others.len() > LISTED_TENSORS { ", …" } else { "" };
+        (!named.is_empty()).then(|| named.join(", ") + more)
     }
 
     /// Whether every convolution has exactly this network's shape.
@@ -179,7 +191,7 @@ impl Shapes {
     }
 
     /// The number of classes: the length of a layer's bias, or else the rows of its weight, divided by `per_class`.
-    fn classes(&self, layer: &str, per_class: usize) -> Result<usize, Error> {
+    fn classes(&self, layer: &str, per_class: usize, modules: &[Modules]) -> Result<usize, Error> {
         let [bias, weight] = ["bias", "weight"].map(|part| self.0.get(&format!("{layer}.{part}")));
         match (bias.map(Vec::as_slice), weight.map(Vec::as_slice)) {
             (Some(&[outputs]), _) | (_, Some(&[outputs, _] | &[outputs, _, 1, 1]))
@@ -193,14 +205,19 @@ impl Shapes {
                     1 => ("classes".into(), ""),
                     priors => (format!("{priors} x classes"), ", 1, 1"),
                 };
-                Err(Error::Checkpoint(CheckpointError::Unknown {
-                    expected: format!("`{layer}.bias` [{classes}] or `{layer}.weight` [{classes}, features{rest}]"),
-                    found: format!("{} and {}", of(bias), of(weight)),
-                }))
+                let found = match (bias, weight, self.left_over(modules)) {
+                    (None, None, Some(others)) => format!("neither, but {others}"),
+                    _ => format!("{} and {}", of(bias), of(weight)),
+                };
+                let expected = format!("`{layer}.bias` [{classes}] or `{layer}.weight` [{classes}, features{rest}]");
+                Err(Error::Checkpoint(CheckpointError::Unknown { expected, found }))
             }
         }
     }
 }
+
+/// How many tensors without a place a message lists.
+const LISTED_TENSORS: usize = 3;
 
 /// The layer that tells the number of classes, and how many outputs it has for each: the classifier, or the end of a detector's
 /// first class head.

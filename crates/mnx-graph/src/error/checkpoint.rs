@@ -27,7 +27,7 @@ pub enum CheckpointError {
         prefixes: Vec<String>,
     },
     /// A checkpoint whose tensors are not those of the network: every problem, one line each.
-    #[error("checkpoint: found {} problems:{}", .problems.len(), crate::convert::lines(problems))]
+    #[error("checkpoint: found {} problem{}:{}", .problems.len(), if problems.len() == 1 { "" } else { "s" }, crate::convert::lines(problems))]
     Problems {
         /// At least one: what the spec has otherwise, then tensors in the order of the network's layers, unexpected ones last.
         problems: Vec<crate::convert::Problem>,

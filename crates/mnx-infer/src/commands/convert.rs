@@ -115,7 +115,7 @@ pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
     let mut spec = base;
     network::apply(&args.network, &mut spec)?;
     if let Some(path) = &args.labels {
-        spec.labels = Some(labels(path, spec.classes)?);
+        spec.labels = Some(labels(path, &spec)?);
     }
     preprocessing(args, &mut spec);
     match args.padding {
@@ -173,7 +173,42 @@ fn check_range(args: &Convert, found: &Preprocessing) -> Result<(), Error> {
 }
 
 /// The names in the file: as many as there are classes.
-fn labels(path: &Path, classes: usize) -> Result<Vec<String>, Error> {
+fn labels(path: &Path, spec: &Spec) -> Result<Vec<String>, Error> {
     let text = read_text(path, LARGEST_LABELS)?;
-    mnx::parse_labels(&text, classes).map_err(|e| Error::file(path, e))
+    let is_detector = spec.detector.is_some();
+    let hint = if is_detector { "; a detector's first class is the background" } else { "" };
+    let labels = mnx::parse_labels(&text, spec.classes).map_err(|e| Error::file(path, format_args!("{e}{hint}")))?;
+    let is_background = |label: &String| label.trim_matches('_').eq_ignore_ascii_case("background");
+    match labels.iter().position(is_background) {
+        Some(place @ 1..) if is_detector && !is_background(&labels[0]) => {
+            Err(Error::expected(path, "the background's name first", format_args!("it in line {}", place + 1)))
+        }
+        _ => Ok(labels),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detectors_labels_begin_with_the_background() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels");
+        let mut spec = Spec::family("ssdlite-mobilenext").unwrap();
+        spec.classes = 3;
+        let read = |text: &str, spec: &Spec| {
+            std::fs::write(&path, text).unwrap();
+            labels(&path, spec).map_err(|e| e.to_string())
+        };
+        assert_eq!(read("__background__\na\nb\n", &spec).unwrap()[1], "a");
+        assert!(read("nothing\na\nb\n", &spec).is_ok());
+        let error = read("a\nb\n", &spec).unwrap_err();
+        assert!(error.ends_with("3 lines, found 2 lines; a detector's first class is the background"), "{error}");
+        let error = read("a\nb\nbackground\n", &spec).unwrap_err();
+        assert!(error.ends_with("expected the background's name first, found it in line 3"), "{error}");
+        let mut classifier = Spec::family("mobilenext").unwrap();
+        classifier.classes = 3;
+        assert!(read("a\nb\nbackground\n", &classifier).is_ok());
+    }
 }

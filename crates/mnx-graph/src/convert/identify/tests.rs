@@ -158,6 +158,11 @@ fn what_is_no_known_network_is_one_line() {
     assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found [3, 3] and [0, 512]"));
     tensors.retain(|name, _| !name.starts_with("fc"));
     assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found none and none"));
+    // A classifier by another name.
+    tensors.insert("my_head.weight".into(), vec![9, 512]);
+    tensors.insert("my_head.bias".into(), vec![9]);
+    let found = "found neither, but `my_head.weight` [9, 512]";
+    assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, {found}"));
     // Half of a network's tensors are needed.
     let network = shapes(&listed("mobilenext", 1.0, 9));
     tensors = network.into_iter().filter(|(name, _)| name.starts_with("features.2")).collect();
