@@ -52,6 +52,7 @@ struct Made {
 /// Raises NotFoundError, IoError, InvalidFileError, UnsupportedError, LimitError or InvalidInputError.
 #[pyfunction]
 #[pyo3(signature = (source, target, *, family = None, bn_eps = None, strip_prefix = None, classifier_dtype = "f32", **changes))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
 pub(crate) fn convert<'py>(
     py: Python<'py>,
     source: PathBuf,
