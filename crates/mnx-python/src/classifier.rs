@@ -1,11 +1,11 @@
 //! `mobilenext.Classifier`.
 
 use mnx::{Preprocessor, Session, TensorView, top_k};
+use numpy::{IntoPyArray, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple, PyType};
 
-use crate::arrays::zeros;
 use crate::errors::Failure;
 use crate::model::Model;
 use crate::pictures::{Detached, Pictures};
@@ -20,8 +20,6 @@ const BATCH_BYTES: usize = 64 << 20;
 struct Engine {
     session: Session,
     preprocessor: Preprocessor,
-    /// Prepared pictures, one after the other.
-    input: Vec<f32>,
 }
 
 impl Engine {
@@ -31,7 +29,7 @@ impl Engine {
         let spec = model.spec();
         let session = Session::with(model, options.library())?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
-        Ok(Engine { session, preprocessor, input: Vec::new() })
+        Ok(Engine { session, preprocessor })
     }
 
     /// Pictures that go through the network at once.
@@ -41,24 +39,31 @@ impl Engine {
         (BATCH_BYTES / bytes.max(1)).clamp(1, BATCH)
     }
 
-    /// Prepares pictures and hands them to `run`, all in one batch.
+    /// Prepares a picture and puts it behind the others in `input`.
+    fn prepare(&mut self, picture: &Detached<'_>, input: &mut Vec<f32>) -> Result<(), Failure> {
+        let (filled, each) = (input.len(), self.preprocessor.elements());
+        reserve(input, each)?;
+        input.resize(filled + each, 0.0);
+        picture.with(|frame| self.preprocessor.process_into(frame, &mut input[filled..]))
+    }
+
+    /// Hands prepared pictures to `run`, all in one batch.
     fn batch(
         &mut self,
-        pictures: &[Detached<'_>],
+        input: &[f32],
         run: impl FnOnce(&mut Session, TensorView<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let (side, each) = (self.preprocessor.resolution(), self.preprocessor.elements());
-        let elements = pictures.len() * each;
-        if self.input.try_reserve_exact(elements.saturating_sub(self.input.len())).is_err() {
-            let bytes = (elements * size_of::<f32>()) as u64;
-            return Err(mnx::Error::OutOfMemory { name: "pictures".into(), bytes }.into());
-        }
-        self.input.resize(elements, 0.0);
-        for (picture, input) in pictures.iter().zip(self.input.chunks_exact_mut(each)) {
-            picture.with(|frame| self.preprocessor.process_into(frame, input))?;
-        }
-        run(&mut self.session, TensorView::new([pictures.len(), 3, side, side], &self.input)?)
+        run(&mut self.session, TensorView::new([input.len() / each, 3, side, side], input)?)
     }
+}
+
+/// Makes room for more numbers.
+fn reserve(numbers: &mut Vec<f32>, more: usize) -> Result<(), Failure> {
+    numbers.try_reserve(more).map_err(|_| {
+        let bytes = (numbers.len().saturating_add(more)).saturating_mul(size_of::<f32>()) as u64;
+        mnx::Error::OutOfMemory { name: "pictures".into(), bytes }.into()
+    })
 }
 
 /// Which numbers are wanted of each picture.
@@ -80,7 +85,7 @@ enum Wanted {
 /// are taken as they are, without their EXIF orientation; files are turned upright.
 ///
 /// Every method takes one picture or a list of pictures (or an array of shape (N, H, W, 3)), and releases the GIL.
-#[pyclass(module = "mobilenext", frozen)]
+#[pyclass(module = "mobilenext", frozen, weakref)]
 pub(crate) struct Classifier {
     shared: Shared<Engine>,
     model: Py<Model>,
@@ -90,16 +95,31 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    /// Hands all pictures to `run`, a prepared batch at a time.
+    /// Hands all pictures to `run`, a prepared batch at a time. Signals are looked for after each picture.
     fn batches(
         &self,
         py: Python<'_>,
-        pictures: &[Detached<'_>],
+        pictures: &mut Pictures<'_>,
         mut run: impl FnMut(&mut Session, TensorView<'_>) -> Result<(), Failure> + Send,
     ) -> PyResult<()> {
-        let make = || Engine::new(&self.library, &self.options);
-        let batches = pictures.chunks(Engine::most(&self.library));
-        self.shared.with_each(py, make, batches, |engine, batch| engine.batch(batch, &mut run))
+        let mut call = self.shared.begin(|| Engine::new(&self.library, &self.options))?;
+        let (most, mut input, mut count) = (Engine::most(&self.library), Vec::new(), 0);
+        loop {
+            let picture = pictures.next()?;
+            if let Some(picture) = &picture {
+                let picture = picture.detached();
+                call.with(py, |engine| engine.prepare(&picture, &mut input))?;
+                count += 1;
+            }
+            if count == most || picture.is_none() && count > 0 {
+                call.with(py, |engine| engine.batch(&input, &mut run))?;
+                input.clear();
+                count = 0;
+            }
+            if picture.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// So many numbers of each picture.
@@ -109,33 +129,30 @@ impl Classifier {
         argument: &Bound<'py, PyAny>,
         wanted: Wanted,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let pictures = Pictures::new(argument)?;
-        let detached = pictures.detached();
+        let mut pictures = Pictures::new(argument)?;
         let (resolution, classifier) = (self.library.spec().resolution, self.library.network().classifier());
         let mut shape = match (wanted, classifier) {
-            (Wanted::Logits, Some(layer)) => vec![detached.len(), layer.cout],
-            (Wanted::Features, Some(layer)) => vec![detached.len(), layer.cin],
-            _ => vec![detached.len(), 3, resolution, resolution],
+            (Wanted::Logits, Some(layer)) => vec![layer.cout],
+            (Wanted::Features, Some(layer)) => vec![layer.cin],
+            _ => vec![3, resolution, resolution],
         };
-        if !pictures.several {
-            shape.remove(0);
-        }
-        let array = zeros(py, &shape)?;
-        let mut borrow = numpy::PyArrayMethods::readwrite(&array);
-        let mut rest = borrow.as_slice_mut().map_err(|_| Failure::input("results: expected contiguous memory"))?;
-        self.batches(py, &detached, |session, input| {
+        let each: usize = shape.iter().product();
+        let mut values = Vec::new();
+        reserve(&mut values, each.saturating_mul(pictures.hint()))?;
+        self.batches(py, &mut pictures, |session, input| {
             let found = match wanted {
                 Wanted::Logits => *session.run(input)?,
                 Wanted::Features => session.features(input)?,
                 Wanted::Input => input,
             };
-            let (values, after) = std::mem::take(&mut rest).split_at_mut(found.data().len());
-            values.copy_from_slice(found.data());
-            rest = after;
+            reserve(&mut values, found.data().len())?;
+            values.extend_from_slice(found.data());
             Ok(())
         })?;
-        drop(borrow);
-        Ok(array.into_any())
+        if pictures.several() {
+            shape.insert(0, values.len() / each);
+        }
+        Ok(values.into_pyarray(py).reshape(shape)?.into_any())
     }
 }
 
@@ -166,18 +183,17 @@ impl Classifier {
         let Some(k) = usize::try_from(k).ok().filter(|&k| k > 0) else {
             return Err(Failure::input(format!("k: expected at least 1, found {k}")).into());
         };
-        let pictures = Pictures::new(picture)?;
-        let detached = pictures.detached();
+        let mut pictures = Pictures::new(picture)?;
         let classes = self.library.spec().classes;
         let mut best = Vec::new();
-        self.batches(py, &detached, |session, input| {
+        self.batches(py, &mut pictures, |session, input| {
             let logits = session.run(input)?;
             best.extend(logits.data().chunks_exact(classes).map(|logits| top_k(logits, k)));
             Ok(())
         })?;
         let labels = self.library.spec().labels.as_deref();
         let lists = best.iter().map(|best| predictions(py, best, labels)).collect::<PyResult<Vec<_>>>()?;
-        match (pictures.several, lists) {
+        match (pictures.several(), lists) {
             (false, lists) if lists.len() == 1 => Ok(lists.into_iter().next().into_pyobject(py)?),
             (_, lists) => Ok(PyList::new(py, lists)?.into_any()),
         }

@@ -16,7 +16,7 @@ use crate::shared::Shared;
 ///
 /// ``model`` is a Model, the path of a weight file, or ``None`` for the detector of blood cells inside the wheel. ``threads`` and
 /// ``isa`` are as for Session, pictures as for Classifier.
-#[pyclass(module = "mobilenext", frozen)]
+#[pyclass(module = "mobilenext", frozen, weakref)]
 pub(crate) struct Detector {
     shared: Shared<mnx::Detector>,
     model: Py<Model>,
@@ -80,25 +80,23 @@ impl Detector {
         clip: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = options(score, iou, top, clip)?;
-        let pictures = Pictures::new(picture)?;
-        let detached = pictures.detached();
+        let mut pictures = Pictures::new(picture)?;
         // They are judged even if there is no picture.
-        self.shared.with(py, || self.make(), |detector| Ok(detector.set_options(options)?))?;
+        let mut call = self.shared.begin(|| self.make())?;
+        call.with(py, |detector| Ok(detector.set_options(options)?))?;
         let mut found = Vec::new();
-        self.shared.with_each(
-            py,
-            || self.make(),
-            detached.iter(),
-            |detector, picture| {
+        while let Some(picture) = pictures.next()? {
+            let picture = picture.detached();
+            let detect = |detector: &mut mnx::Detector| {
                 // Another call may have had a turn.
                 detector.set_options(options)?;
-                found.push(picture.with(|frame| Ok(detector.detect(frame)?.map(Found::new).collect::<Vec<_>>()))?);
-                Ok(())
-            },
-        )?;
+                picture.with(|frame| Ok(detector.detect(frame)?.map(Found::new).collect::<Vec<_>>()))
+            };
+            found.push(call.with(py, detect)?);
+        }
         let labels = self.library.spec().labels.as_deref();
         let lists = found.iter().map(|found| detections(py, found, labels)).collect::<PyResult<Vec<_>>>()?;
-        match (pictures.several, lists) {
+        match (pictures.several(), lists) {
             (false, lists) if lists.len() == 1 => Ok(lists.into_iter().next().into_pyobject(py)?),
             (_, lists) => Ok(PyList::new(py, lists)?.into_any()),
         }

@@ -1,6 +1,8 @@
 //! The library's errors as exceptions of the package.
 
-use std::path::Path;
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use mnx::{ErrorKind, GraphError};
 use pyo3::prelude::*;
@@ -12,8 +14,28 @@ use pyo3::types::PyType;
 pub(crate) enum Failure {
     /// One of the package's exceptions.
     Own(Class, String),
+    /// The same with what the system said.
+    System(Class, String, System),
     /// What Python code raised, Ctrl-C included.
     Raised(PyErr),
+}
+
+/// What programs look at of an `OSError`.
+#[derive(Debug)]
+pub(crate) struct System {
+    errno: i32,
+    path: Option<PathBuf>,
+}
+
+impl System {
+    /// If a system's error is among the causes.
+    fn of(error: &(dyn StdError + 'static), path: Option<&Path>) -> Option<System> {
+        let errno = error.downcast_ref().and_then(io::Error::raw_os_error);
+        match errno {
+            Some(errno) => Some(System { errno, path: path.map(Path::to_owned) }),
+            None => System::of(error.source()?, path),
+        }
+    }
 }
 
 /// The package's exceptions, in the order of [`NAMES`].
@@ -63,12 +85,21 @@ impl Failure {
         Failure::Own(Class::Closed, format!("{what}: expected an open one, found it closed"))
     }
 
-    /// A file could not be written or read.
-    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Failure {
-        Failure::new(error.into(), format!("{}: {error}", path.display()))
+    /// A file is damaged.
+    pub(crate) fn bad_file(message: String) -> Failure {
+        Failure::Own(Class::InvalidFile, message)
     }
 
-    fn new(kind: ErrorKind, message: String) -> Failure {
+    /// A file could not be written or read.
+    pub(crate) fn file(path: &Path, error: &io::Error) -> Failure {
+        let system = System::of(error, Some(path));
+        // Without the path of a temporary file.
+        let plain = system.as_ref().map(|system| io::Error::from_raw_os_error(system.errno));
+        let error = plain.as_ref().unwrap_or(error);
+        Failure::new(error.into(), format!("{}: {error}", in_one_line(&path.display().to_string())), system)
+    }
+
+    fn new(kind: ErrorKind, message: String, system: Option<System>) -> Failure {
         let class = match kind {
             ErrorKind::NotFound => Class::NotFound,
             ErrorKind::Io => Class::Io,
@@ -79,51 +110,85 @@ impl Failure {
             // So the library wants a kind to be treated that is new.
             _ => Class::InvalidInput,
         };
-        Failure::Own(class, message)
+        match system {
+            Some(system) if matches!(class, Class::NotFound | Class::Io) => Failure::System(class, message, system),
+            _ => Failure::Own(class, message),
+        }
     }
 
     /// Puts a place in front of the message.
     pub(crate) fn at(self, place: &str) -> Failure {
-        match self {
-            Failure::Own(class, message) => Failure::Own(class, format!("{place}: {message}")),
-            raised => raised,
-        }
+        self.reworded(|message| format!("{place}: {message}"))
     }
 
-    /// Looks for signals between pictures, so that Ctrl-C ends a long list. Only the main thread sees any.
-    pub(crate) fn on_signal() -> Result<(), Failure> {
-        Python::attach(|py| py.check_signals()).map_err(Failure::Raised)
+    /// Puts a place in front of the message, in place of a general one.
+    pub(crate) fn within(self, general: &str, place: &str) -> Failure {
+        self.reworded(|message| format!("{place}: {}", message.strip_prefix(general).unwrap_or(&message)))
+    }
+
+    fn reworded(self, reword: impl FnOnce(String) -> String) -> Failure {
+        match self {
+            Failure::Own(class, message) => Failure::Own(class, reword(message)),
+            Failure::System(class, message, system) => Failure::System(class, reword(message), system),
+            raised @ Failure::Raised(_) => raised,
+        }
+    }
+}
+
+/// A message with the names of strangers in it.
+fn in_one_line(message: &str) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    message.chars().map(plain).collect()
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Failure {
+        Failure::Raised(error)
     }
 }
 
 impl From<mnx::Error> for Failure {
     fn from(error: mnx::Error) -> Failure {
-        Failure::new(error.kind(), error.to_string())
+        let path = if let mnx::Error::ReadPicture { path, .. } = &error { Some(path.as_path()) } else { None };
+        // A checkpoint that does not fit has a line for each tensor.
+        let message = error.to_string();
+        let message = if matches!(error, mnx::Error::Graph(_)) { message } else { in_one_line(&message) };
+        Failure::new(error.kind(), message, System::of(&error, path))
     }
 }
 
 impl From<GraphError> for Failure {
     fn from(error: GraphError) -> Failure {
-        Failure::new(error.kind(), error.to_string())
+        let path = if let GraphError::InFile(within) = &error { Some(within.path.as_path()) } else { None };
+        Failure::new(error.kind(), error.to_string(), System::of(&error, path))
     }
 }
 
 impl From<mnx::TensorError> for Failure {
     fn from(error: mnx::TensorError) -> Failure {
-        Failure::new(error.kind(), error.to_string())
+        Failure::new(error.kind(), error.to_string(), None)
     }
 }
 
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> PyErr {
         static CLASSES: [PyOnceLock<Py<PyType>>; NAMES.len()] = [const { PyOnceLock::new() }; NAMES.len()];
-        let (class, message) = match failure {
-            Failure::Own(class, message) => (class as usize, message),
+        let (class, message, system) = match failure {
+            Failure::Own(class, message) => (class as usize, message, None),
+            Failure::System(class, message, system) => (class as usize, message, Some(system)),
             Failure::Raised(error) => return error,
         };
-        Python::attach(|py| match CLASSES[class].import(py, "mobilenext._errors", NAMES[class]) {
-            Ok(class) => PyErr::from_type(class.clone(), message),
-            Err(error) => error,
-        })
+        let made = |py: Python<'_>| {
+            let class = CLASSES[class].import(py, "mobilenext._errors", NAMES[class])?;
+            let error = PyErr::from_type(class.clone(), message);
+            if let Some(System { errno, path }) = system {
+                let value = error.value(py);
+                value.setattr("errno", errno)?;
+                value.setattr("strerror", py.import("os")?.call_method1("strerror", (errno,))?)?;
+                value.setattr("filename", path.map(PathBuf::into_os_string))?;
+            }
+            Ok(error)
+        };
+        Python::attach(|py| made(py).unwrap_or_else(|error: PyErr| error))
     }
 }

@@ -89,9 +89,17 @@ impl Changes {
         let py = keywords.py();
         let options = PyDict::new(py);
         options.set_item("default", wrap_pyfunction!(plain, py)?)?;
-        let text: String = py.import("json")?.getattr("dumps")?.call((keywords,), Some(&options))?.extract()?;
-        let found = serde_json::from_str(&text);
-        Ok(Changes(found.map_err(|e| Failure::input(format!("keywords: {e}")))?))
+        let dumps = py.import("json")?.getattr("dumps")?;
+        let mut changes = serde_json::Map::new();
+        for (key, value) in keywords {
+            let key: String = key.extract()?;
+            let text: String = dumps.call((&value,), Some(&options))?.extract()?;
+            // Python has words for what is no number, JSON has not.
+            let found = serde_json::from_str(&text);
+            let found = found.map_err(|_| Failure::input(format!("{key}: expected finite numbers, found {text}")))?;
+            changes.insert(key, found);
+        }
+        Ok(Changes(changes))
     }
 
     /// Whether a field, or a field of a field (`preprocessing.mean`), is among them.
@@ -110,8 +118,9 @@ impl Changes {
             // What becomes of pictures follows from it, unless that is said, too.
             spec.set_resolution(side.ok_or_else(|| wrong("resolution", "a number of pixels", resolution))?);
         }
-        let mut value = serde_json::to_value(&spec).map_err(|e| Failure::input(e.to_string()))?;
+        // One after the other, so that the keyword is known that does not fit.
         for (key, change) in &self.0 {
+            let mut value = serde_json::to_value(&spec).map_err(|e| Failure::input(e.to_string()))?;
             match (key.as_str(), change) {
                 ("labels", Value::String(path)) => {
                     let path = Path::new(path);
@@ -124,8 +133,8 @@ impl Changes {
                 }
                 _ => value[key] = change.clone(),
             }
+            spec = serde_json::from_value(value).map_err(|e| Failure::input(format!("{key}: {e}")))?;
         }
-        let spec: Spec = serde_json::from_value(value).map_err(|e| Failure::input(format!("keywords: {e}")))?;
         mnx::Network::new(&spec)?;
         Ok(spec)
     }
@@ -191,7 +200,9 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         // The usual mode of a new file; the user's umask takes from it.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    fs::metadata(folder).map_err(failed)?;
+    // Its message would name the temporary file.
+    let mut file = builder.tempfile_in(folder).map_err(|e| failed(e.kind().into()))?;
     file.write_all(bytes).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     Ok(())

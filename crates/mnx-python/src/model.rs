@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple};
 
 use crate::errors::Failure;
 
@@ -16,7 +16,7 @@ use crate::errors::Failure;
 /// them themselves.
 ///
 /// A model is also a context manager that closes itself. What was made of it before goes on.
-#[pyclass(module = "mobilenext", frozen)]
+#[pyclass(module = "mobilenext", frozen, weakref)]
 pub(crate) struct Model {
     inner: Mutex<Option<Inner>>,
     origin: Origin,
@@ -121,11 +121,17 @@ impl Model {
         Ok(Model::new(opened.map_err(Failure::from)?, Origin::Embedded(known)))
     }
 
-    /// Opens a weight file in memory. The bytes are copied, and kept for pickling until the model is closed.
+    /// Opens a weight file in memory: ``bytes``, or what a ``memoryview`` can be made of. The weights are copied; the bytes are kept
+    /// for pickling until the model is closed.
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Model> {
-        let library = py.detach(|| mnx::Model::from_slice(&data)).map_err(Failure::from)?;
-        let bytes = Some(PyBytes::new(py, &data).unbind());
+    fn from_bytes(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Model> {
+        let bytes = match data.cast::<PyBytes>() {
+            Ok(bytes) => bytes.clone(),
+            Err(_) => py.get_type::<PyMemoryView>().call1((data,))?.call_method0("tobytes")?.cast_into::<PyBytes>()?,
+        };
+        let content = PyBackedBytes::from(bytes.clone());
+        let library = py.detach(|| mnx::Model::from_slice(&content)).map_err(Failure::from)?;
+        let bytes = Some(bytes.unbind());
         Ok(Model { inner: Mutex::new(Some(Inner { library, bytes })), origin: Origin::Bytes })
     }
 

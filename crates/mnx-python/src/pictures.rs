@@ -6,10 +6,10 @@ use mnx::{Frame, Picture, PictureLimits};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMemoryView, PyTuple};
 
 use crate::arrays::{shown, type_name};
 use crate::errors::Failure;
@@ -17,67 +17,94 @@ use crate::errors::Failure;
 /// What a picture can be, for messages.
 const EXPECTED: &str = "a path, the bytes of a picture file, an open file, a PIL image or a uint8 array (H, W, 3)";
 
-/// One picture, or several.
+/// One picture, or several, which are taken one after the other: what a generator makes of them need not be there all at once.
 pub(crate) struct Pictures<'py> {
-    pictures: Vec<Source<'py>>,
-    /// Whether they came as a list: results are then one, too.
-    pub(crate) several: bool,
+    items: Items<'py>,
+    taken: usize,
+}
+
+enum Items<'py> {
+    One(Option<Source<'py>>),
+    Several { iterator: Bound<'py, PyIterator>, length: usize },
+}
+
+/// A picture and what errors call it.
+pub(crate) struct Placed<'py> {
+    place: String,
+    source: Source<'py>,
 }
 
 impl<'py> Pictures<'py> {
     /// # Errors
-    /// For what is neither a picture nor an iterable of pictures, and what `__iter__` and PIL raise.
-    pub(crate) fn new(argument: &Bound<'py, PyAny>) -> PyResult<Pictures<'py>> {
+    /// For what is neither a picture nor an iterable, and what `__iter__` and PIL raise.
+    pub(crate) fn new(argument: &Bound<'py, PyAny>) -> Result<Pictures<'py>, Failure> {
+        let one = |source| Ok(Pictures { items: Items::One(Some(source)), taken: 0 });
         let mut list = argument.clone();
         if !argument.is_instance_of::<PyList>() && !argument.is_instance_of::<PyTuple>() {
             if let Some(source) = Source::of_file(argument)? {
-                return Ok(Pictures { pictures: vec![source], several: false });
+                return one(source);
             }
             match as_array(argument)? {
                 Some(array) if is_several(&array) => list = array.into_any(),
-                Some(array) => {
-                    let pixels = Source::Pixels(Pixels::new(&array)?);
-                    return Ok(Pictures { pictures: vec![pixels], several: false });
-                }
-                None if argument.is_none() || argument.try_iter().is_err() => {
-                    return Err(unknown("picture", argument).into());
-                }
+                Some(array) => return one(Source::Pixels(Pixels::new(&array)?)),
+                None if argument.is_none() || argument.try_iter().is_err() => return Err(unknown(argument)),
                 None => {}
             }
         }
-        let mut pictures = Vec::new();
-        for (index, item) in list.try_iter()?.enumerate() {
-            let item = item?;
-            let place = format!("pictures[{index}]");
-            pictures.push(Source::new(&item)?.ok_or_else(|| unknown(&place, &item))?);
-        }
-        Ok(Pictures { pictures, several: true })
+        // Generators have no length.
+        let length = list.len().unwrap_or(0);
+        Ok(Pictures { items: Items::Several { iterator: list.try_iter()?, length }, taken: 0 })
     }
 
+    /// Whether they came as a list: results are then one, too.
+    pub(crate) fn several(&self) -> bool {
+        matches!(self.items, Items::Several { .. })
+    }
+
+    /// How many there are, where that is known, or else 0.
+    pub(crate) fn hint(&self) -> usize {
+        if let Items::Several { length, .. } = self.items { length } else { 1 }
+    }
+
+    /// The next one.
+    ///
+    /// # Errors
+    /// For what is no picture, by its place in the list, and what the iterator and PIL raise.
+    pub(crate) fn next(&mut self) -> Result<Option<Placed<'py>>, Failure> {
+        let iterator = match &mut self.items {
+            Items::One(source) => return Ok(source.take().map(|source| Placed { place: String::new(), source })),
+            Items::Several { iterator, .. } => iterator,
+        };
+        let Some(item) = iterator.next().transpose()? else { return Ok(None) };
+        let place = format!("pictures[{}]", self.taken);
+        self.taken += 1;
+        let source = Source::new(&item).and_then(|source| source.ok_or_else(|| unknown(&item)));
+        Ok(Some(Placed { source: source.map_err(|failure| failure.within("picture: ", &place))?, place }))
+    }
+}
+
+impl Placed<'_> {
     /// The same for a thread that is detached.
-    pub(crate) fn detached(&self) -> Vec<Detached<'_>> {
-        let place = |index| if self.several { format!("pictures[{index}]") } else { String::new() };
-        self.pictures
-            .iter()
-            .enumerate()
-            .map(|(index, source)| Detached { place: place(index), source: source.detached() })
-            .collect()
+    pub(crate) fn detached(&self) -> Detached<'_> {
+        Detached { place: &self.place, source: self.source.detached() }
     }
 }
 
 /// Whether an array is one of pictures: a batch of equal sizes, or an array of arrays, paths or bytes, as tables hand them over.
 fn is_several(array: &Bound<'_, PyUntypedArray>) -> bool {
-    array.ndim() == 4 || array.ndim() == 1 && b"OUS".contains(&array.dtype().kind())
+    array.ndim() == 4 || array.ndim() == 1 && b"OUST".contains(&array.dtype().kind())
 }
 
-fn unknown(place: &str, found: &Bound<'_, PyAny>) -> Failure {
-    Failure::of_type(format!("{place}: expected {EXPECTED}, found {}", type_name(found)))
+fn unknown(found: &Bound<'_, PyAny>) -> Failure {
+    Failure::of_type(format!("picture: expected {EXPECTED}, found {}", type_name(found)))
 }
 
 /// One picture.
 enum Source<'py> {
     Path(PathBuf),
     Encoded(PyBackedBytes),
+    /// What a file gave in parts.
+    Read(Vec<u8>),
     Pixels(Pixels<'py>),
 }
 
@@ -85,11 +112,9 @@ enum Source<'py> {
 struct Pixels<'py> {
     /// Keeps the memory, and others from writing to it.
     array: PyReadonlyArrayDyn<'py, u8>,
-    /// A copy where rows are not as a frame has them.
-    copy: Option<Vec<u8>>,
     width: usize,
     height: usize,
-    /// Bytes from row to row, in the copy or the array.
+    /// Bytes from row to row.
     stride: usize,
     /// Bytes of a pixel: 1, 3 or 4.
     channels: usize,
@@ -97,7 +122,7 @@ struct Pixels<'py> {
 
 impl<'py> Source<'py> {
     /// `None` for what is no picture.
-    fn new(argument: &Bound<'py, PyAny>) -> PyResult<Option<Source<'py>>> {
+    fn new(argument: &Bound<'py, PyAny>) -> Result<Option<Source<'py>>, Failure> {
         if let Some(source) = Source::of_file(argument)? {
             return Ok(Some(source));
         }
@@ -108,32 +133,49 @@ impl<'py> Source<'py> {
     }
 
     /// A picture file: its path, its bytes, or an open one. `None` for everything else.
-    fn of_file(argument: &Bound<'py, PyAny>) -> PyResult<Option<Source<'py>>> {
+    fn of_file(argument: &Bound<'py, PyAny>) -> Result<Option<Source<'py>>, Failure> {
         if let Ok(bytes) = argument.extract::<PyBackedBytes>() {
             return Ok(Some(Source::Encoded(bytes)));
         }
         if argument.is_instance_of::<PyMemoryView>() || argument.is_instance_of::<PyByteArray>() {
             let bytes = argument.py().get_type::<PyBytes>().call1((argument,))?;
-            return Ok(Some(Source::Encoded(bytes.extract()?)));
+            return Ok(Some(Source::Encoded(bytes.extract().map_err(PyErr::from)?)));
         }
         if let Some(path) = path(argument)? {
             return Ok(Some(Source::Path(path)));
         }
         if argument.hasattr("read")? {
-            // The library refuses what is longer.
-            let most = PictureLimits::default().file_bytes.saturating_add(1);
-            let content = argument.call_method1("read", (most,))?;
-            let bytes = content.extract::<PyBackedBytes>();
-            let expected = "picture: expected a file that is open in binary mode, found one that reads";
-            return Ok(Some(Source::Encoded(
-                bytes.map_err(|_| Failure::of_type(format!("{expected} {}", type_name(&content))))?,
-            )));
+            return Ok(Some(Source::of_open(argument)?));
         }
         Ok(None)
     }
 
+    /// What is left in an open file. One without a buffer may give less than it is asked for.
+    fn of_open(file: &Bound<'py, PyAny>) -> Result<Source<'py>, Failure> {
+        // The library refuses what is longer.
+        let most = PictureLimits::default().file_bytes.saturating_add(1);
+        let read = |most: u64| {
+            let content = file.call_method1("read", (most,))?;
+            let expected = "picture: expected a file that is open in binary mode, found one that reads";
+            let bytes = content.extract::<PyBackedBytes>();
+            bytes.map_err(|_| Failure::of_type(format!("{expected} {}", type_name(&content))))
+        };
+        let first = read(most)?;
+        let mut rest = read(most.saturating_sub(first.len() as u64).max(1))?;
+        if first.is_empty() || rest.is_empty() {
+            return Ok(Source::Encoded(first));
+        }
+        let mut all = first.to_vec();
+        while !rest.is_empty() && all.len() as u64 <= most {
+            all.extend_from_slice(&rest);
+            rest = read(most.saturating_sub(all.len() as u64).max(1))?;
+        }
+        Ok(Source::Read(all))
+    }
+
     fn detached(&self) -> Kind<'_> {
         match self {
+            Source::Read(bytes) => Kind::Encoded(bytes),
             Source::Path(path) => Kind::Path(path),
             Source::Encoded(bytes) => Kind::Encoded(bytes),
             Source::Pixels(pixels) => Kind::Frame(pixels.frame()),
@@ -154,7 +196,7 @@ pub(crate) fn path(argument: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
 }
 
 /// The array that an object is or can be made into: PIL images are, in a mode that networks take.
-fn as_array<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+fn as_array<'py>(argument: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyUntypedArray>>, Failure> {
     if let Ok(array) = argument.cast::<PyUntypedArray>() {
         return Ok(Some(array.clone()));
     }
@@ -164,6 +206,11 @@ fn as_array<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyU
     let pil = py.import("sys")?.getattr("modules")?.call_method1("get", ("PIL.Image",))?;
     let array = if !pil.is_none() && argument.is_instance(&pil.getattr("Image")?)? {
         let mode: String = argument.getattr("mode")?.extract()?;
+        // It may not have been read yet. What is wrong with its file is told by its place in a list.
+        argument.call_method0("load").map_err(|error| {
+            let is_file = error.is_instance_of::<PyOSError>(py);
+            if is_file { Failure::bad_file(format!("picture: {}", error.value(py))) } else { error.into() }
+        })?;
         let array = |image| numpy.call_method1("asarray", (image,));
         match &*mode {
             "RGB" | "RGBA" | "L" => array(argument)?,
@@ -173,7 +220,7 @@ fn as_array<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyU
             }
             "I" | "F" => {
                 let message = format!("picture: expected a PIL image of 8 or 16 bits, found one of mode {mode}");
-                return Err(Failure::of_type(message).into());
+                return Err(Failure::of_type(message));
             }
             _ => array(&argument.call_method1("convert", ("RGB",))?)?,
         }
@@ -208,7 +255,7 @@ impl<'py> Pixels<'py> {
         let array = array.cast::<PyArrayDyn<u8>>().map_err(|_| Failure::of_type(EXPECTED))?;
         let in_use = |_| Failure::input("picture: expected memory that nobody writes to, found an `out`");
         let array = array.try_readonly().map_err(in_use)?;
-        let pixels = Pixels { array, copy: None, width, height, stride: 0, channels };
+        let pixels = Pixels { array, width, height, stride: 0, channels };
         match pixels.stride_in_place() {
             Some(stride) => Ok(Pixels { stride, ..pixels }),
             None => pixels.copied(),
@@ -239,23 +286,20 @@ impl<'py> Pixels<'py> {
             let message = format!("picture: expected at most {limit} bytes to copy, found {width} x {height} pixels");
             return Err(Failure::limit(message));
         }
-        let mut copy = Vec::new();
-        if copy.try_reserve_exact(width * height * channels).is_err() {
-            return Err(mnx::Error::OutOfMemory { name: "picture".into(), bytes }.into());
-        }
-        copy.extend(self.array.as_array().iter());
-        Ok(Pixels { copy: Some(copy), stride: width * channels, ..self })
+        let py = self.array.py();
+        let copy = py.import("numpy")?.call_method1("ascontiguousarray", (&*self.array,))?;
+        let copy =
+            copy.cast_into::<PyArrayDyn<u8>>().map_err(|_| Failure::of_type("picture: expected a uint8 array"))?;
+        let array = copy.try_readonly().map_err(|_| Failure::input("picture: expected a copy of its own"))?;
+        Ok(Pixels { array, stride: width * channels, ..self })
     }
 
     fn frame(&self) -> Result<Frame<'_>, mnx::Error> {
         let row = self.width * self.channels;
-        let bytes = match &self.copy {
-            Some(copy) => &copy[..],
-            // SAFETY: the array's first byte is where its data begin, its last byte is at the end of the last row, and rows are
-            // not less than `stride` apart: what lies between is of the array or in a gap of the same memory. The array is
-            // alive, and its borrow keeps those that ask NumPy's borrows from writing.
-            None => unsafe { std::slice::from_raw_parts(self.array.data(), (self.height - 1) * self.stride + row) },
-        };
+        // SAFETY: the array's first byte is where its data begin, its last byte is at the end of the last row, and rows are
+        // not less than `stride` apart: what lies between is of the array or in a gap of the same memory. The array is
+        // alive, and its borrow keeps those that ask NumPy's borrows from writing.
+        let bytes = unsafe { std::slice::from_raw_parts(self.array.data(), (self.height - 1) * self.stride + row) };
         match self.channels {
             1 => Frame::grey8(bytes, self.width, self.height, self.stride),
             4 => Frame::rgba8(bytes, self.width, self.height, self.stride),
@@ -266,7 +310,7 @@ impl<'py> Pixels<'py> {
 
 /// A picture without anything of the interpreter's.
 pub(crate) struct Detached<'a> {
-    place: String,
+    place: &'a str,
     source: Kind<'a>,
 }
 
@@ -292,6 +336,6 @@ impl Detached<'_> {
     }
 
     fn placed(&self, failure: Failure) -> Failure {
-        if self.place.is_empty() { failure } else { failure.at(&self.place) }
+        if self.place.is_empty() { failure } else { failure.at(self.place) }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mnx::quantize::{Calibration, FEW_PICTURES, LayerReport, Method, Options, Quantized, quantize as quantize_model};
 use mnx::{Model as Library, Preprocessor, Session, SessionOptions, TensorView};
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -63,19 +63,26 @@ pub(crate) fn quantize<'py>(
         check_apart(path, &target)?;
     }
     options.kept(library.network()).map_err(Failure::from)?;
-    let tensor = pictures.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().to_string() == "float32");
-    let (calibration, quantized) = if tensor {
+    let mut calibrator = py.detach(|| Calibrator::new(&library))?;
+    // Arrays of pictures are of uint8.
+    if pictures.cast::<PyUntypedArray>().is_ok_and(|array| array.dtype().kind() == b'f') {
         let input = Input::new(pictures)?;
         let view = input.view()?;
-        py.detach(|| work(&library, &options, &target, |calibration, session| Ok(calibration.observe(session, view)?)))?
+        py.detach(|| calibrator.observe(view))?;
     } else {
-        let pictures = Pictures::new(pictures)?;
-        let detached = pictures.detached();
-        let observe = |calibration: &mut Calibration, session: &mut Session| {
-            observe_pictures(&library, &detached, calibration, session)
-        };
-        py.detach(|| work(&library, &options, &target, observe))?
-    };
+        let mut pictures = Pictures::new(pictures)?;
+        while let Some(picture) = pictures.next()? {
+            let picture = picture.detached();
+            py.detach(|| calibrator.observe_picture(&picture))?;
+            py.check_signals()?;
+        }
+    }
+    let Calibrator { calibration, .. } = calibrator;
+    let quantized = py.detach(|| {
+        let quantized = quantize_model(&library, &calibration, &options)?;
+        write(&target, &quantized.file)?;
+        Ok::<_, Failure>(quantized)
+    })?;
     with_path(to_python(py, &report(&calibration, &quantized))?, &target)
 }
 
@@ -94,36 +101,33 @@ fn options(method: Option<&str>, keep: Vec<String>, bias_correction: Option<bool
     Ok(options)
 }
 
-fn work(
-    model: &Library,
-    options: &Options,
-    target: &std::path::Path,
-    observe: impl FnOnce(&mut Calibration, &mut Session) -> Result<(), Failure>,
-) -> Result<(Calibration, Quantized), Failure> {
-    let mut calibration = Calibration::new(model)?;
-    // Calibration runs on the calling thread.
-    let mut session = Session::with(model, SessionOptions::new().threads(1))?;
-    observe(&mut calibration, &mut session)?;
-    let quantized = quantize_model(model, &calibration, options)?;
-    write(target, &quantized.file)?;
-    Ok((calibration, quantized))
+/// What looks at pictures.
+struct Calibrator {
+    calibration: Calibration,
+    session: Session,
+    preprocessor: Preprocessor,
 }
 
-fn observe_pictures(
-    model: &Library,
-    pictures: &[Detached<'_>],
-    calibration: &mut Calibration,
-    session: &mut Session,
-) -> Result<(), Failure> {
-    let spec = model.spec();
-    let mut preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
-    let side = preprocessor.resolution();
-    for picture in pictures {
-        let input = picture.with(|frame| preprocessor.process(frame))?;
-        calibration.observe(session, TensorView::new([1, 3, side, side], &input)?)?;
-        Failure::on_signal()?;
+impl Calibrator {
+    fn new(model: &Library) -> Result<Calibrator, Failure> {
+        let spec = model.spec();
+        Ok(Calibrator {
+            calibration: Calibration::new(model)?,
+            // Calibration runs on the calling thread.
+            session: Session::with(model, SessionOptions::new().threads(1))?,
+            preprocessor: Preprocessor::new(spec.resolution, &spec.preprocessing)?,
+        })
     }
-    Ok(())
+
+    fn observe(&mut self, input: TensorView<'_>) -> Result<(), Failure> {
+        Ok(self.calibration.observe(&mut self.session, input)?)
+    }
+
+    fn observe_picture(&mut self, picture: &Detached<'_>) -> Result<(), Failure> {
+        let side = self.preprocessor.resolution();
+        let input = picture.with(|frame| self.preprocessor.process(frame))?;
+        self.observe(TensorView::new([1, 3, side, side], &input)?)
+    }
 }
 
 fn report(calibration: &Calibration, quantized: &Quantized) -> Report {

@@ -52,7 +52,7 @@ impl Options {
 ///
 /// Calls release the GIL. Calls of several Python threads on one session come one after the other; for throughput give each
 /// thread a session of its own with ``threads=1``. After a fork a session goes on in both processes.
-#[pyclass(module = "mobilenext", frozen)]
+#[pyclass(module = "mobilenext", frozen, weakref)]
 pub(crate) struct Session {
     shared: Shared<mnx::Session>,
     model: Py<Model>,

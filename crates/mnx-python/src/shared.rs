@@ -48,30 +48,13 @@ impl<T: Send> Shared<T> {
         make: impl Fn() -> Result<T, Failure>,
         work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> PyResult<R> {
-        let held = self.held(&make)?;
-        Ok(py.detach(|| held.work(work))?)
+        self.begin(make)?.with(py, work)
     }
 
-    /// As [`with`](Self::with), once for each of `items`. After each of them the main thread looks for signals, so that Ctrl-C ends
-    /// a long list. Nothing is locked then: what Python code does on a signal may use the value itself.
-    pub(crate) fn with_each<I: Send>(
-        &self,
-        py: Python<'_>,
-        make: impl Fn() -> Result<T, Failure>,
-        items: impl Iterator<Item = I>,
-        mut work: impl FnMut(&mut T, I) -> Result<(), Failure> + Send,
-    ) -> PyResult<()> {
-        let mut held = self.held(&make)?;
-        for item in items {
-            // That code may fork, too.
-            if !held.is_here() {
-                held = self.held(&make)?;
-            }
-            let work = &mut work;
-            py.detach(|| held.work(|value| work(value, item)))?;
-            py.check_signals()?;
-        }
-        Ok(())
+    /// For several pieces of work: what has begun ends as it would, although the value is closed meanwhile.
+    pub(crate) fn begin<M: Fn() -> Result<T, Failure>>(&self, make: M) -> Result<Call<'_, T, M>, Failure> {
+        let held = self.held(&make)?;
+        Ok(Call { shared: self, make, held })
     }
 
     fn held(&self, make: impl Fn() -> Result<T, Failure>) -> Result<Arc<Held<T>>, Failure> {
@@ -102,5 +85,31 @@ impl<T: Send> Shared<T> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// Work that has begun.
+pub(crate) struct Call<'a, T, M> {
+    shared: &'a Shared<T>,
+    make: M,
+    held: Arc<Held<T>>,
+}
+
+impl<T: Send, M: Fn() -> Result<T, Failure>> Call<'_, T, M> {
+    /// As [`Shared::with`]. Then the main thread looks for signals, so that Ctrl-C ends a long list. Nothing is locked by then: what
+    /// Python code does on a signal may use the value itself.
+    pub(crate) fn with<R: Send>(
+        &mut self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
+    ) -> PyResult<R> {
+        // That code may fork, too.
+        if !self.held.is_here() {
+            self.held = self.shared.held(&self.make)?;
+        }
+        let held = &self.held;
+        let done = py.detach(|| held.work(work))?;
+        py.check_signals()?;
+        Ok(done)
     }
 }

@@ -35,6 +35,16 @@ def test_files(path, mmap):
     assert mobilenext.Session(path, 1).model.classes == 10
 
 
+def test_any_bytes_in_memory():
+    data = WEIGHTS.read_bytes()
+    for form in [data, bytearray(data), memoryview(data)]:
+        model = mobilenext.Model.from_bytes(form)
+        assert pickle.loads(pickle.dumps(model)).classes == model.classes == 10
+    for wrong in [5, "text", [1, 2]]:
+        with pytest.raises(TypeError):
+            mobilenext.Model.from_bytes(wrong)
+
+
 def test_a_path_is_kept_whole(monkeypatch):
     monkeypatch.chdir(WEIGHTS.parent)
     model = mobilenext.Model.open(WEIGHTS.name)

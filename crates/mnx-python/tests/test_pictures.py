@@ -1,6 +1,9 @@
+import errno
 import io
+import os
 import pickle
 import sys
+import weakref
 
 import mobilenext
 import numpy
@@ -162,6 +165,53 @@ def test_open_files(classifier):
         classifier.logits(text)
 
 
+class Short(io.RawIOBase):
+    """A file without a buffer, which gives less than it is asked for."""
+
+    def __init__(self, data):
+        self.left = io.BytesIO(data)
+
+    def read(self, n=-1):
+        return self.left.read(min(n, 1000))
+
+
+def test_files_that_give_less_than_they_are_asked_for(classifier):
+    assert (classifier.logits(Short(CAT.read_bytes())) == classifier.logits(CAT)).all()
+
+
+def test_lists_are_taken_one_after_the_other(classifier, detector):
+    made = []
+
+    def pictures(count):
+        for number in range(count):
+            made.append(number)
+            yield numpy.full((8, 8, 3), number, numpy.uint8)
+        raise KeyError("the last")
+
+    # What a generator raises comes through, after all that it gave.
+    with pytest.raises(KeyError):
+        classifier.logits(pictures(40))
+    assert made == list(range(40))
+    assert classifier.logits(rgb() for _ in range(37)).shape == (37, 10)
+    assert classifier.logits(iter(())).shape == (0, 10) and classifier.preprocess([]).shape == (0, 3, 32, 32)
+    # One that is no picture ends the list there.
+    made.clear()
+    with pytest.raises(mobilenext.InvalidTypeError, match=r"^pictures\[2\]: expected"):
+        detector.detect(None if number == 2 else made.append(number) or rgb(CELLS) for number in range(9))
+    assert made == [0, 1]
+
+
+def test_arrays_that_lie_otherwise_in_memory(classifier):
+    array = rgb()
+    bgr = numpy.ascontiguousarray(array[..., ::-1])
+    planes = numpy.ascontiguousarray(array.transpose(2, 0, 1))
+    alpha = numpy.dstack([array, array[..., 0]])
+    for same in [bgr[..., ::-1], planes.transpose(1, 2, 0), alpha[..., :3], numpy.asfortranarray(array)]:
+        assert (classifier.logits(same) == classifier.logits(array)).all()
+    turned = classifier.logits(numpy.ascontiguousarray(array[::-1, ::-1]))
+    assert (classifier.logits(array[::-1, ::-1]) == turned).all()
+
+
 def test_the_input_is_what_a_session_takes(classifier, session):
     inputs = classifier.preprocess([CAT, CAT])
     assert (session.run(inputs) == classifier.logits(CAT)).all()
@@ -246,6 +296,33 @@ def test_files_that_are_no_pictures(classifier, detector, tmp_path):
             assert message in str(raised.value) and "\n" not in str(raised.value), raised.value
 
 
+def test_errors_say_which_picture(classifier):
+    cut = Image.open(io.BytesIO((PICTURES / "rocket.jpg").read_bytes()[:20000]))
+    for wrong, error in [
+        (numpy.zeros((4, 4, 3), "f4"), mobilenext.InvalidTypeError),
+        (numpy.zeros((3, 4, 5), "u1"), mobilenext.InvalidInputError),
+        (Image.new("F", (4, 4)), mobilenext.InvalidTypeError),
+        (io.StringIO("text"), mobilenext.InvalidTypeError),
+        (cut, mobilenext.InvalidFileError),
+    ]:
+        with pytest.raises(error, match=r"^pictures\[1\]: (expected|image file is truncated)"):
+            classifier.classify([CAT, wrong])
+
+
+def test_errors_of_the_system_are_those_of_an_os_error(classifier, tmp_path):
+    absent = tmp_path / "a\nb.png"
+    for call, path in [
+        (lambda: classifier.classify([CAT, absent]), absent),
+        (lambda: mobilenext.Model.open(tmp_path / "w.mnx"), tmp_path / "w.mnx"),
+        (lambda: mobilenext.init("mobilenext", tmp_path / "absent" / "w.mnx", width=0.1), tmp_path / "absent" / "w.mnx"),
+    ]:
+        with pytest.raises(FileNotFoundError) as raised:
+            call()
+        error = raised.value
+        assert (error.errno, error.strerror, error.filename) == (errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        assert str(error) == error.args[0] and len(str(error).splitlines()) == 1 and ".mnx-" not in str(error)
+
+
 def test_what_a_path_raises_is_passed_on(classifier):
     class Path:
         def __fspath__(self):
@@ -286,6 +363,11 @@ def test_what_is_closed_is_not_used_again(model):
         for use in (lambda: pickle.dumps(thing), thing.__enter__):
             with pytest.raises(mobilenext.ClosedError, match="expected an open one, found it closed"):
                 use()
+
+
+def test_caches_can_hold_them(classifier, detector, session, model):
+    for each in [classifier, detector, session, model]:
+        assert weakref.ref(each)() is each
 
 
 def test_pickled(classifier, detector):

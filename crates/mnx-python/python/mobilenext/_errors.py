@@ -11,6 +11,9 @@ class Error(Exception):
 
     kind = "invalid_input"
 
+    # An OSError with errno and filename would make a sentence of its own of them.
+    __str__ = Exception.__str__
+
 
 class InvalidInputError(Error, ValueError):
     """An argument has a value that it cannot have."""
@@ -29,13 +32,13 @@ class ClosedError(Error, ValueError):
 
 
 class NotFoundError(Error, FileNotFoundError):
-    """There is no such file."""
+    """There is no such file. ``errno``, ``strerror`` and ``filename`` are as the system has them, where it said so."""
 
     kind = "not_found"
 
 
 class IoError(Error, OSError):
-    """The system could not open, read or write a file, or start a thread."""
+    """The system could not open, read or write a file, or start a thread. ``errno`` and the like as in NotFoundError."""
 
     kind = "io"
 
