@@ -9,7 +9,7 @@ use mnx::{
     Preprocessing, Spec,
 };
 
-use super::{Context, channels, grouped, network, onnx};
+use super::{Context, channels, counted, grouped, network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, shown};
 use crate::output::{OutputFile, check_apart, read_limited, read_text};
@@ -69,7 +69,7 @@ fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::Gr
     let GraphError::Checkpoint(CheckpointError::Problems { problems }) = error else {
         return Error::file(&args.input, format_args!("{taken}{error}{}", hint.unwrap_or_default()));
     };
-    let message = format!("{taken}checkpoint: found {} problems:", problems.len());
+    let message = format!("{taken}checkpoint: found {}:", counted(problems.len(), "problem", "problems"));
     let list = problems.iter().map(ToString::to_string).chain(hint).collect();
     Error::Listed { path: args.input.clone(), message, list }
 }

@@ -81,6 +81,10 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
         _ => false,
     };
     match (error, naming.map(|naming| naming.prefix.as_str())) {
+        (GraphError::Checkpoint(CheckpointError::Problems { problems }), _) if are_folded(problems) => {
+            let wanted = "the weights from before that, or the network as ONNX";
+            Some(format!("(its batch norms seem to be folded into the convolutions: convert takes {wanted})"))
+        }
         _ if args.strip_prefix.is_some() => None,
         (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => {
             Some(" (--strip-prefix P takes one)".into())
@@ -92,6 +96,19 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
         }
         _ => None,
     }
+}
+
+/// Whether convolutions have biases in place of batch norms, and nothing else is wrong.
+fn are_folded(problems: &[Problem]) -> bool {
+    let missing = |suffix: &str| {
+        problems.iter().any(|problem| matches!(problem, Problem::Missing { name, .. } if name.ends_with(suffix)))
+    };
+    missing(".running_var")
+        && problems.iter().all(|problem| match problem {
+            Problem::Missing { expected, .. } => expected.len() == 1,
+            Problem::Unexpected { name, found } => name.ends_with(".bias") && found.len() == 1,
+            _ => false,
+        })
 }
 
 pub(super) fn padding(spec: &Spec) -> String {
@@ -115,4 +132,23 @@ pub(super) fn mean_std(dialect: &Dialect, spec: &Spec) -> String {
 
 pub(super) fn bn_eps(naming: &Naming, spec: &Spec) -> String {
     format!("batch-norm epsilon {:e} (--bn-eps)", naming.bn_eps(spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_in_place_of_norms_are_folded() {
+        let missing = |name: &str| Problem::Missing { name: name.into(), expected: vec![8] };
+        let unexpected = |name: &str, found: &[usize]| Problem::Unexpected { name: name.into(), found: found.into() };
+        let norm =
+            ["weight", "bias", "running_mean", "running_var"].map(|part| missing(&format!("features.0.1.{part}")));
+        let folded = [&norm[..], &[unexpected("features.0.0.bias", &[8])]].concat();
+        assert!(are_folded(&folded));
+        // Another network, or one with something else missing.
+        assert!(!are_folded(&[&folded[..], &[unexpected("head.weight", &[8, 8])]].concat()));
+        assert!(!are_folded(&[missing("classifier.1.bias")]));
+        assert!(!are_folded(&[]));
+    }
 }
