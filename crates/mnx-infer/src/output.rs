@@ -178,6 +178,15 @@ fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
+/// The first bytes of a regular file, by which formats are told. `None` for files that cannot be read, which are reported elsewhere,
+/// and for pipes, which are not touched.
+pub(crate) fn start_of(path: &Path, bytes: usize) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    path.metadata().ok().filter(fs::Metadata::is_file)?;
+    File::open(path).ok()?.take(bytes as u64).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
 /// Whether a path stands for standard input or output.
 pub(crate) fn is_standard(path: &Path) -> bool {
     path == Path::new("-")

@@ -1,7 +1,5 @@
 //! `convert` for ONNX models. Their graph tells almost everything.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use mnx::{BlockKind, Onnx, Spec};
@@ -10,15 +8,13 @@ use super::convert::{note_flushed, with_flags};
 use super::{Context, network};
 use crate::args::Convert;
 use crate::error::{Error, printable, shown, with_causes};
-use crate::output::{OutputFile, check_apart};
+use crate::output::{OutputFile, check_apart, start_of};
 use crate::stdout;
 use crate::values::Arch;
 
 /// Whether a file begins as ONNX models do. Files that cannot be read are reported elsewhere, and pipes are not touched.
 pub(super) fn is_model(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let is_file = path.metadata().is_ok_and(|found| found.is_file());
-    is_file && File::open(path).is_ok_and(|f| f.take(16).read_to_end(&mut start).is_ok()) && Onnx::begins(&start)
+    start_of(path, 16).is_some_and(|start| Onnx::begins(&start))
 }
 
 pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {

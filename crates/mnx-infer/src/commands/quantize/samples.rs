@@ -1,7 +1,5 @@
 //! What a network is calibrated with: pictures of a folder, or rows of an array.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mnx::{GraphError, Model, PictureFormat, Preprocessor, QuantizeError, Tensor, TensorView};
@@ -11,6 +9,7 @@ use crate::commands::Context;
 use crate::error::Error;
 use crate::json_path::Unreadable;
 use crate::npy::NpyInput;
+use crate::output::start_of;
 use crate::pictures::{self, Entry};
 use crate::pipeline::in_order;
 use crate::progress;
@@ -66,7 +65,8 @@ impl Samples {
             let samples = taken.map(|entry| Sample { entry, row: 0 }).collect();
             return Ok(Samples { samples, source: Source::Pictures });
         }
-        if let Some(format) = format_of(&args.calibrate) {
+        let start = start_of(&args.calibrate, PictureFormat::BYTES);
+        if let Some(format) = start.and_then(|start| PictureFormat::of(&start)) {
             let found = format_args!("a {} picture", format.name());
             return Err(Error::expected(&args.calibrate, "a folder of pictures or a .npy file", found));
         }
@@ -170,14 +170,6 @@ impl Samples {
             }
         }
     }
-}
-
-/// What a single picture is.
-fn format_of(path: &Path) -> Option<PictureFormat> {
-    let mut start = Vec::new();
-    let is_file = path.metadata().is_ok_and(|found| found.is_file());
-    is_file.then(|| File::open(path).ok()?.take(PictureFormat::BYTES as u64).read_to_end(&mut start).ok()).flatten()?;
-    PictureFormat::of(&start)
 }
 
 /// At most `most` of `count` indices, evenly spaced, the first included.
