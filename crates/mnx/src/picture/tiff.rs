@@ -83,11 +83,14 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<Prepared<'_>, Refusal> {
 
 /// The file's own, or XMP's where the file has none.
 fn orientation_of(directory: &Directory) -> Orientation {
-    // A number of one byte is none, as in Pillow.
-    let is_number = directory.content(tag::ORIENTATION).is_some_and(|bytes| bytes.len() > 1);
-    match directory.values(tag::ORIENTATION).next().map(|own| if is_number { own } else { 1 }) {
-        Some(own) => u8::try_from(own).ok().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms),
+    match directory.content(tag::ORIENTATION) {
         None => orientation::find(None, directory.content(tag::XMP)),
+        // A number of one byte is none, as in Pillow.
+        Some([_]) => Orientation::NoTransforms,
+        Some(_) => {
+            let own = u8::try_from(directory.value(tag::ORIENTATION, 1)).ok();
+            own.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+        }
     }
 }
 
