@@ -67,7 +67,7 @@ impl Samples {
         }
         let start = start_of(&args.calibrate, PictureFormat::BYTES);
         if let Some(format) = start.and_then(|start| PictureFormat::of(&start)) {
-            let found = format_args!("a {} picture", format.name());
+            let found = format!("a {} picture", format.name());
             return Err(Error::expected(&args.calibrate, "a folder of pictures or a .npy file", found));
         }
         let input = NpyInput::open(&args.calibrate, model.spec().channels, model.limits().arena_bytes)?;
