@@ -61,7 +61,10 @@ pub struct Onnx {
 }
 
 impl Onnx {
-    /// Whether bytes begin as those of ONNX models do, and not as those of a safetensors file; the first 16 suffice.
+    /// How many first bytes of a file [`begins`](Self::begins) looks at.
+    pub const BYTES: usize = 16;
+
+    /// Whether bytes begin as those of ONNX models do, and not as those of a safetensors file.
     ///
     /// ```
     /// assert!(mnx_graph::Onnx::begins(b"\x08\x08\x12\x07pytorch\x1a"));
@@ -124,6 +127,14 @@ impl Onnx {
     /// that the graph leaves open. A network that is no family's is called `custom`.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// [`spec`](Onnx::spec), if it is of this family. Else the family's own, with the classes and the padding of the graph:
+    /// [`convert`](Onnx::convert) then names the first operation that is not the family's. `None` for an unknown family.
+    pub fn spec_as(&self, family: &str) -> Option<Spec> {
+        let named = Spec::family(family)?;
+        let Spec { classes, padding, .. } = self.spec;
+        Some(if named.family == self.spec.family { self.spec.clone() } else { Spec { classes, padding, ..named } })
     }
 
     /// Height and width of the graph's input, where it fixes them. They bind the graph alone, not what is made of it.

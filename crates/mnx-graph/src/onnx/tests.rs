@@ -248,6 +248,18 @@ fn a_spec_that_is_not_the_graphs_is_refused_by_the_first_operation_that_differs(
     assert!(classes.contains("Gemm: the pool and a classifier of 1280 features and 4 classes"), "{classes}");
 }
 
+#[test]
+fn a_family_that_is_asked_for_has_the_graphs_classes_and_padding() {
+    let spec = Spec { padding: Padding::Tf, ..spec("mobilenetv2", 0.1, 1.0, 64) };
+    let onnx = read(&export(&spec, PLAIN).0).unwrap();
+    assert_eq!(onnx.spec_as("mobilenetv2").as_ref(), Some(onnx.spec()));
+    let other = onnx.spec_as("mobilenext").unwrap();
+    assert_eq!(other, Spec { classes: 3, padding: Padding::Tf, ..Spec::family("mobilenext").unwrap() });
+    let error = onnx.convert(&other).unwrap_err();
+    assert!(matches!(error, Error::Onnx(OnnxError::Operation { index: 0, .. })), "{error}");
+    assert_eq!((onnx.spec_as("custom"), onnx.spec_as("alexnet")), (None, None));
+}
+
 fn find<'a>(graph: &'a mut Graph, op: &str) -> &'a mut Node {
     graph.node.iter_mut().find(|node| node.op_type == op).unwrap()
 }
@@ -367,7 +379,7 @@ fn what_is_no_model_is_refused() {
 
 #[test]
 fn models_are_told_by_their_first_bytes() {
-    assert!(Onnx::begins(&bytes(&export(&tables()[0], PLAIN).0)[..16]));
+    assert!(Onnx::begins(&bytes(&export(&tables()[0], PLAIN).0)[..Onnx::BYTES]));
     let safetensors = |length: u64| [&length.to_le_bytes()[..], b"{\"a\": 1}"].concat();
     for length in [8, 0x0708, 0x12_0708, 0x3a_1208] {
         assert!(!Onnx::begins(&safetensors(length)));
