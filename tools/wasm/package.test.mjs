@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 
 const root = new URL("../../", import.meta.url);
 const path = (name) => new URL(name, root).pathname;
@@ -67,7 +68,20 @@ test("types are there", () => {
         assert.match(types, /classify\(rgba: Uint8Array \| Uint8ClampedArray, width: number, height: number, k\?: number \| null\): Prediction\[\];/);
         assert.match(types, /constructor\(model: Model, options\?: DetectOptions/);
         assert.match(types, /export interface MnxError extends Error/);
+        // What `new ImageData` takes, from TypeScript 5.7 on.
+        assert.match(types, /rgba\(\): Uint8ClampedArray<ArrayBuffer>;/);
+        assert.match(types, /logits\(.*\): Float32Array<ArrayBuffer>;/);
     }
+});
+
+test("bundlers find every file", () => {
+    const entry = readFileSync(path("target/web/mobilenext/index.js"), "utf8");
+    for (const build of Object.keys(engines)) {
+        assert.ok(entry.includes(`import("./${build}/mobilenext.js")`));
+        assert.ok(entry.includes(`new URL("./${build}/mobilenext_bg.wasm", import.meta.url)`));
+    }
+    // What they cannot find they must not look for.
+    for (const [, argument] of entry.matchAll(/import\(([^)]*)\)/g)) assert.match(argument, /^"\.\/|webpackIgnore: true.*@vite-ignore/);
 });
 
 test("an engine without simd128 gets the scalar build", async () => {
@@ -190,6 +204,20 @@ test("every malformed file has its one line", () => {
     assert.ok(models > 20 && pictures > 30, `${models} models, ${pictures} pictures`);
 });
 
+/** A copy whose buffer is a worker's now. */
+function sentAway(array) {
+    const copy = array.slice();
+    structuredClone(copy.buffer, { transfer: [copy.buffer] });
+    return copy;
+}
+
+test("arrays of other windows, and Node.js's own", () => {
+    const classifier = new Classifier(Model.fromBytes(readFileSync(path(CIFAR_INT8))));
+    const session = new Session(Model.fromBytes(runInNewContext("Uint8Array.from(bytes)", { bytes: read(CIFAR_INT8) })));
+    assert.equal(classifier.classify(runInNewContext("new Uint8ClampedArray(24)"), 3, 2, 2).length, 2);
+    assert.equal(session.run(runInNewContext("new Float32Array(3)"), [1, 3, 1, 1]).length, 1);
+});
+
 test("wrong arguments", () => {
     const model = Model.fromBytes(read(CIFAR_INT8));
     const [session, classifier] = [new Session(model), new Classifier(model)];
@@ -216,6 +244,11 @@ test("wrong arguments", () => {
         [() => classifier.classify(frame), /^width: .*found NaN$/],
         [() => classifier.classify(frame, 4294967295, 4294967295), /^raw frame: /],
         [() => classifier.classify([1, 2, 3, 4], 1, 1), /found an Array$/],
+        [() => classifier.classify(sentAway(frame), 3, 2), /^raw frame: expected 2 rows of 12 bytes, 12 bytes apart, found 0 bytes$/],
+        [() => classifier.classify(new Proxy(frame, {}), 3, 2), /^frame: expected a Uint8Array/],
+        [() => Picture.decode(sentAway(read(CAT))), /found an empty file$/, "InvalidFile"],
+        [() => session.run(sentAway(new Float32Array(3)), [1, 3, 1, 1]), /expected 3 values, found 0$/],
+        [() => detector.detect(sentAway(frame), 3, 2), /^raw frame/],
         [() => classifier.classify(frame, 3, 2, 0), /^k: expected a whole number from 1/],
         [() => classifier.classify(frame, 3, 2, "many"), /^k: .*found NaN$/],
         [() => detector.detect(frame, 3, 3), /^raw frame/],

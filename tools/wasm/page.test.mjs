@@ -93,6 +93,9 @@ test("boxes around blood cells", async () => {
     })()`);
     assert.ok(drawn > 500, `${drawn} pixels of boxes`);
     console.log((await text("facts")).replaceAll("\n", " "));
+    // Nothing is an answer, too.
+    await tab.choose("#file", CAT);
+    await tab.until(`document.getElementById("list").innerText === "nothing found" && document.getElementById("table").hidden`);
 });
 
 test("a broken file has one clear line, and the next picture works", async () => {
@@ -110,7 +113,7 @@ test("a broken file has one clear line, and the next picture works", async () =>
     const weights = join(folder, "cut.mnx");
     writeFileSync(weights, readFileSync(path("testdata/malformed/cut.mnx")));
     await tab.choose("#file", weights);
-    await tab.until(`document.getElementById("error").textContent.startsWith("weight file: expected 4672 bytes")`);
+    await tab.until(`document.getElementById("error").textContent.startsWith("cut.mnx: weight file: expected 4672 bytes")`);
     await pick("cifar");
     await tab.choose("#file", CAT);
     await tab.until(`document.getElementById("list").innerText.startsWith("cat") && !document.getElementById("error").textContent`);
@@ -267,6 +270,13 @@ test("light, dark, and no motion where none is wanted", async () => {
 test("a phone's screen: nothing is wider than it", async () => {
     await tab.size(360, 740, true);
     assert.ok(await tab.value("document.documentElement.scrollWidth <= 360"));
+    // The answer comes into view.
+    await tab.value("scrollTo(0, 0)");
+    await tab.choose("#file", CAT);
+    await tab.until(`(() => {
+        const row = document.querySelector("#list li"), place = row?.getBoundingClientRect();
+        return document.getElementById("status").textContent.startsWith("chelsea.png, ") && place?.top >= 0 && place.bottom <= innerHeight;
+    })()`);
     await tab.size(1180, 800);
 });
 

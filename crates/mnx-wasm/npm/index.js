@@ -1,6 +1,16 @@
 // Entry of the npm package: chooses the build that this engine can run, and loads it.
 
-const BUILDS = ["simd128", "scalar"];
+// The builds beside this file. Bundlers find them where the paths stand here in full.
+const OWN = {
+    simd128: {
+        script: () => import("./simd128/mobilenext.js"),
+        file: () => new URL("./simd128/mobilenext_bg.wasm", import.meta.url),
+    },
+    scalar: {
+        script: () => import("./scalar/mobilenext.js"),
+        file: () => new URL("./scalar/mobilenext_bg.wasm", import.meta.url),
+    },
+};
 
 // A module with one instruction of simd128, `i8x16.splat`.
 const PROBE = new Uint8Array([
@@ -20,14 +30,13 @@ export function hasSimd128() {
  */
 export async function load({ build, at } = {}) {
     build ??= hasSimd128() ? "simd128" : "scalar";
-    if (!BUILDS.includes(build)) {
-        const error = new Error(`build: expected one of ${BUILDS.join(", ")}, found ${build}`);
+    if (!Object.hasOwn(OWN, build)) {
+        const error = new Error(`build: expected one of ${Object.keys(OWN).join(", ")}, found ${build}`);
         throw Object.assign(error, { name: "MnxError", kind: "InvalidInput" });
     }
-    const script = `${build}/mobilenext.js`;
-    const engine = await (at ? import(at(script)) : build === "simd128" ? import("./simd128/mobilenext.js") : import("./scalar/mobilenext.js"));
-    const file = `${build}/mobilenext_bg.wasm`;
-    await engine.default({ module_or_path: await source(at ? at(file) : new URL(file, import.meta.url)) });
+    const [script, file] = at ? [at(`${build}/mobilenext.js`), at(`${build}/mobilenext_bg.wasm`)] : [];
+    const engine = await (at ? import(/* webpackIgnore: true */ /* @vite-ignore */ script) : OWN[build].script());
+    await engine.default({ module_or_path: await source(file ?? OWN[build].file()) });
     return engine;
 }
 
@@ -35,6 +44,6 @@ export async function load({ build, at } = {}) {
 async function source(url) {
     if (!String(url).startsWith("file:") || typeof process === "undefined") return url;
     const files = "node:fs/promises"; // Bundlers for browsers must not look for it.
-    const { readFile } = await import(files);
+    const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ files);
     return readFile(new URL(url));
 }

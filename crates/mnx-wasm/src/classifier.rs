@@ -56,6 +56,7 @@ impl Classifier {
     ///
     /// # Errors
     /// `InvalidInput` for another type and for sizes that contradict each other; `Memory`.
+    #[wasm_bindgen(unchecked_return_type = "Float32Array<ArrayBuffer>")]
     pub fn logits(
         &mut self,
         #[wasm_bindgen(unchecked_param_type = "Uint8Array | Uint8ClampedArray")] rgba: &JsValue,
@@ -70,6 +71,7 @@ impl Classifier {
     ///
     /// # Errors
     /// As `logits`.
+    #[wasm_bindgen(unchecked_return_type = "Float32Array<ArrayBuffer>")]
     pub fn embedding(
         &mut self,
         #[wasm_bindgen(unchecked_param_type = "Uint8Array | Uint8ClampedArray")] rgba: &JsValue,
@@ -80,7 +82,7 @@ impl Classifier {
         Ok(Float32Array::from(self.inner.embedding(frame).map_err(Failure::from)?))
     }
 
-    /// The same of a picture.
+    /// The `k` most probable classes (5 if it is left out) of a picture.
     ///
     /// # Errors
     /// `InvalidInput` for `k` below 1; `Memory`.

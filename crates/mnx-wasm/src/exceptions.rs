@@ -21,7 +21,8 @@ impl From<Failure> for JsValue {
 }
 
 /// Makes panics throw an exception of the kind `Internal`. Only a picture decoder is expected to panic. After a panic the
-/// module must not be used any more. Engines keep a module for as long as a worker or program lives, so it takes a new one to load it again.
+/// module must not be used any more. An engine keeps a module as long as its worker lives, so only a new worker can
+/// load it anew.
 pub fn panics_are_exceptions() {
     // Elsewhere there is nobody who could catch it.
     #[cfg(target_family = "wasm")]

@@ -1,6 +1,6 @@
 //! Plain objects for JavaScript, and typed arrays from there.
 
-use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint8ClampedArray};
+use js_sys::{Array, ArrayBuffer, Float32Array, Object, Reflect, Symbol, Uint8Array};
 use mnx::TensorView;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -30,16 +30,27 @@ pub(crate) fn tensor_fields(tensor: &TensorView<'_>) -> [(&'static str, JsValue)
 
 /// The bytes of a `Uint8Array` or a `Uint8ClampedArray`.
 pub(crate) fn bytes(what: &str, value: &JsValue, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-    if let Some(array) = value.dyn_ref::<Uint8Array>() {
-        resize(what, buffer, array.length() as usize)?;
-        array.copy_to(buffer);
-    } else if let Some(array) = value.dyn_ref::<Uint8ClampedArray>() {
-        resize(what, buffer, array.length() as usize)?;
-        array.copy_to(buffer);
-    } else {
-        return Err(Failure::input(what, "a Uint8Array or a Uint8ClampedArray", kind_of(value)));
+    match class_of_view(value).as_deref() {
+        // The elements of both are bytes.
+        Some("Uint8Array" | "Uint8ClampedArray") => {
+            let array: &Uint8Array = value.unchecked_ref();
+            resize(what, buffer, array.length() as usize)?;
+            // An array whose buffer went to somebody else is empty, and cannot be copied from.
+            if !buffer.is_empty() {
+                array.copy_to(buffer);
+            }
+            Ok(())
+        }
+        _ => Err(Failure::input(what, "a Uint8Array or a Uint8ClampedArray", kind_of(value))),
     }
-    Ok(())
+}
+
+/// The class of a typed array, also of one that another window or Node.js made: `instanceof` knows only one's own classes.
+fn class_of_view(value: &JsValue) -> Option<String> {
+    if !ArrayBuffer::is_view(value) {
+        return None;
+    }
+    Reflect::get(value, &Symbol::to_string_tag()).ok()?.as_string()
 }
 
 /// A frame of RGBA bytes without gaps, copied to `buffer`.
@@ -56,11 +67,14 @@ pub(crate) fn frame<'b>(
 
 /// The numbers of a `Float32Array`.
 pub(crate) fn floats(what: &str, value: &JsValue, buffer: &mut Vec<f32>) -> Result<(), Failure> {
-    let Some(array) = value.dyn_ref::<Float32Array>() else {
+    if class_of_view(value).as_deref() != Some("Float32Array") {
         return Err(Failure::input(what, "a Float32Array", kind_of(value)));
-    };
+    }
+    let array: &Float32Array = value.unchecked_ref();
     resize(what, buffer, array.length() as usize)?;
-    array.copy_to(buffer);
+    if !buffer.is_empty() {
+        array.copy_to(buffer);
+    }
     Ok(())
 }
 

@@ -55,6 +55,7 @@ impl Picture {
     ///
     /// # Errors
     /// `Memory`.
+    #[wasm_bindgen(unchecked_return_type = "Uint8ClampedArray<ArrayBuffer>")]
     pub fn rgba(&self) -> Result<Uint8ClampedArray, JsValue> {
         let mut rgba: Vec<u8> = Vec::new();
         resize("picture", &mut rgba, self.inner.pixels().len() / 3 * 4)?;

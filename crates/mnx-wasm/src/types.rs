@@ -43,7 +43,7 @@ export interface DetectOptions {
 /** Numbers in the order of `shape`: pictures, channels, rows, columns. */
 export interface Tensor {
     shape: [number, number, number, number];
-    data: Float32Array;
+    data: Float32Array<ArrayBuffer>;
 }
 
 /** An output of a network, by its name: `logits`, or a detector's `scores` and `boxes`. */

@@ -205,6 +205,12 @@ function fail({ kind, message }) {
     $("error").textContent = message;
     clear();
     $("spoken").textContent = "";
+    reveal($("error"));
+}
+
+/** Brings an answer into view: on a phone it is below the picture. */
+function reveal(element) {
+    element?.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
 function clear() {
@@ -228,11 +234,16 @@ async function toggleCamera() {
         }
         if (!mine()) return stream.getTracks().forEach((track) => track.stop());
         camera = stream;
+        for (const track of stream.getTracks()) track.onended = () => lost(stream, "a camera that goes on", "one that has ended");
         $("camera").textContent = "Stop the camera";
         $("camera").setAttribute("aria-pressed", "true");
         const video = $("video");
         video.srcObject = stream;
-        await video.play();
+        try {
+            await video.play();
+        } catch (error) {
+            return lost(stream, "a picture", error.message || error.name);
+        }
         film(video, stream);
     });
 }
@@ -248,6 +259,13 @@ function stopCamera() {
     $("camera").setAttribute("aria-pressed", "false");
     say("The camera is off.");
     $("spoken").textContent = "";
+}
+
+/** The camera has stopped by itself. */
+function lost(stream, expected, found) {
+    if (camera !== stream) return;
+    stopCamera();
+    fail({ message: `camera: expected ${expected}, found ${found}` });
 }
 
 /** One frame after the other, each when the one before has its answer. */
@@ -286,11 +304,12 @@ function draw(image, width, height) {
 function show(seen, picture, name) {
     // The camera may have left the canvas with another size.
     if (!camera && current) draw(current.bitmap, current.bitmap.width, current.bitmap.height);
-    $("table").hidden = !seen.boxes;
+    $("table").hidden = !seen.boxes?.length;
     const summary = seen.boxes ? showBoxes(seen.boxes, picture) : showClasses(seen.classes);
     canvas.setAttribute("aria-label", `${name}: ${summary}`);
     say(camera ? "The camera is on." : `${name}, ${picture.width} × ${picture.height} pixels`);
     speak(summary);
+    if (!camera) reveal($("list").firstElementChild);
     const facts = [["Network", `${chosen.name}: ${milliseconds(seen.runMs)}`]];
     if (seen.decodeMs !== undefined) facts.push(["Decoding", milliseconds(seen.decodeMs)]);
     facts.push(["Engine", begin.engine]);
@@ -310,6 +329,7 @@ function showBoxes(boxes, picture) {
     rows(counted.map(([index, group]) => ({
         what: name(index, group[0].label), how: `${group.length}`, share: group.length / boxes.length, colour: colour(index),
     })));
+    if (boxes.length === 0) $("list").replaceChildren(make("li", { textContent: "nothing found" }));
     const cells = ({ index, label, score, xmin, ymin, xmax, ymax }) =>
         [name(index, label), percent(score), ...[xmin, ymin, xmax, ymax].map((edge) => edge.toFixed(0))];
     $("table").querySelector("tbody").replaceChildren(...boxes.map((box) => {
@@ -388,7 +408,9 @@ $("example").addEventListener("click", async () => {
     const path = chosen.example ?? begin.example;
     const own = inside(path);
     try {
-        const bytes = own ?? (await (await fetch(path)).arrayBuffer());
+        const response = own ? new Response(own) : await fetch(path);
+        if (!response.ok) throw new Error(response.statusText);
+        const bytes = await response.arrayBuffer();
         open(new File([bytes], path.replace(/.*\//, "")));
     } catch {
         fail({ message: `${path}: expected a picture beside this page, found none` });

@@ -77,8 +77,8 @@ function locator(assets) {
 
 async function network(id, file) {
     if (file || !networks.has(id)) {
-        const bytes = file ? await file.arrayBuffer() : await fetched(models.find((model) => model.id === id));
-        const model = engine.Model.fromBytes(new Uint8Array(bytes));
+        const bytes = file ? await contents(file) : await fetched(models.find((model) => model.id === id));
+        const model = opened(bytes, file?.name);
         const runner = model.isDetector ? new engine.Detector(model) : new engine.Classifier(model);
         // The first run lays memory out.
         const side = model.resolution;
@@ -98,9 +98,27 @@ function close(id) {
 }
 
 async function fetched({ file, name }) {
-    const response = await fetch(locate(file));
-    if (!response.ok) throw new Error(`${name}: expected the network at ${file}, found status ${response.status}`);
+    const response = await fetch(locate(file)).catch(({ message }) => ({ statusText: message }));
+    if (!response.ok) throw new Error(`${name}: expected the network at ${file}, found ${response.status ? `status ${response.status}` : response.statusText}`);
     return response.arrayBuffer();
+}
+
+/** What is in a file of the user's, which may be a folder, or gone. */
+async function contents(file) {
+    const bytes = await file.arrayBuffer().catch(({ message }) => {
+        throw new Error(`${file.name}: expected a file that can be read, found: ${message}`);
+    });
+    return new Uint8Array(bytes);
+}
+
+/** A network; messages name its file. */
+function opened(bytes, name) {
+    try {
+        return engine.Model.fromBytes(new Uint8Array(bytes));
+    } catch (error) {
+        if (name) error.message = `${name}: ${error.message}`;
+        throw error;
+    }
 }
 
 function describe(id) {
@@ -111,7 +129,7 @@ function describe(id) {
 
 /** The same pixels as everywhere else the library runs. */
 async function byLibrary(file) {
-    const decoded = engine.Picture.decode(new Uint8Array(await file.arrayBuffer()), file.name);
+    const decoded = engine.Picture.decode(await contents(file), file.name);
     try {
         return { pixels: decoded.rgba(), width: decoded.width, height: decoded.height };
     } finally {
