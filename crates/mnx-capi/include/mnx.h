@@ -374,8 +374,7 @@ uint32_t mnx_abi_version(void);
 const char *mnx_last_error(void);
 
 /**
- * The name of a status without its prefix, e.g. `not found`, and `unknown` for a number that is none. A string that lives as
- * long as the process.
+ * A status in words, e.g. `not found`, and `unknown` for a number that is none. A string that lives as long as the process.
  */
 const char *mnx_status_name(int32_t status);
 
@@ -475,7 +474,8 @@ mnx_status mnx_model_label(const struct mnx_model *model,
  * Makes options with the defaults: a thread for each physical core, and the rest left open.
  *
  * # Safety
- * `options` may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`.
+ * `options` is NULL or may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`. After a
+ * failure it is NULL.
  */
 mnx_status mnx_options_new(struct mnx_options **options);
 

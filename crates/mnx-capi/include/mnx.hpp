@@ -61,6 +61,14 @@ Owned<Handle, Free> make(Make function, Arguments... arguments) {
     return Owned<Handle, Free>(handle);
 }
 
+// What C reads as a string to its end.
+inline const char *text(const std::string &text, const char *what) {
+    if (text.find('\0') != std::string::npos) {
+        throw Error(MNX_INVALID_INPUT, std::string(what) + ": expected text without NUL, found one in it");
+    }
+    return text.c_str();
+}
+
 // Options that somebody gave: those that were moved from are no defaults.
 inline const mnx_options *given(const mnx_options *options) {
     if (options == nullptr) {
@@ -145,13 +153,13 @@ private:
 class Model {
 public:
     /// Reads a weight file.
-    static Model open(const std::string &path) { return Model(make(mnx_model_open, path.c_str())); }
+    static Model open(const std::string &path) { return Model(make(mnx_model_open, detail::text(path, "path"))); }
     /// Reads a weight file from memory, which is copied.
     static Model from_bytes(const std::uint8_t *bytes, std::size_t len) {
         return Model(make(mnx_model_from_bytes, bytes, len));
     }
     /// Opens a network inside the library.
-    static Model embedded(const std::string &name) { return Model(make(mnx_model_embedded, name.c_str())); }
+    static Model embedded(const std::string &name) { return Model(make(mnx_model_embedded, detail::text(name, "name"))); }
 
     bool is_detector() const { return ask<bool>(mnx_model_is_detector); }
     std::size_t classes() const { return ask<std::size_t>(mnx_model_classes); }
@@ -190,10 +198,15 @@ private:
 class Options {
 public:
     Options() : handle_(detail::make<mnx_options, mnx_options_free>(mnx_options_new)) {}
-    Options &threads(std::size_t threads) { return done(mnx_options_set_threads(handle_.get(), threads)); }
-    Options &isa(const std::string &isa) { return done(mnx_options_set_isa(handle_.get(), isa.c_str())); }
-    Options &dot_products(bool on) { return done(mnx_options_set_dot_products(handle_.get(), on)); }
-    Options &amx(bool on) { return done(mnx_options_set_amx(handle_.get(), on)); }
+    Options &threads(std::size_t threads) & { return done(mnx_options_set_threads(handle_.get(), threads)); }
+    Options &isa(const std::string &isa) & { return done(mnx_options_set_isa(handle_.get(), detail::text(isa, "isa"))); }
+    Options &dot_products(bool on) & { return done(mnx_options_set_dot_products(handle_.get(), on)); }
+    Options &amx(bool on) & { return done(mnx_options_set_amx(handle_.get(), on)); }
+    // Of a temporary comes another one, not a reference to what is about to end.
+    Options threads(std::size_t threads) && { return std::move(this->threads(threads)); }
+    Options isa(const std::string &isa) && { return std::move(this->isa(isa)); }
+    Options dot_products(bool on) && { return std::move(this->dot_products(on)); }
+    Options amx(bool on) && { return std::move(this->amx(on)); }
     const mnx_options *get() const noexcept { return handle_.get(); }
 
 private:
@@ -284,7 +297,7 @@ private:
 class Picture {
 public:
     static Picture open(const std::string &path) {
-        return Picture(detail::make<mnx_picture, mnx_picture_free>(mnx_picture_open, path.c_str()));
+        return Picture(detail::make<mnx_picture, mnx_picture_free>(mnx_picture_open, detail::text(path, "path")));
     }
     static Picture decode(const std::uint8_t *bytes, std::size_t len) {
         return Picture(detail::make<mnx_picture, mnx_picture_free>(mnx_picture_decode, bytes, len));
@@ -317,7 +330,7 @@ public:
         return best(k, mnx_classifier_classify, &frame.get());
     }
     std::vector<Prediction> classify_file(const std::string &path, std::size_t k) {
-        return best(k, mnx_classifier_classify_file, path.c_str());
+        return best(k, mnx_classifier_classify_file, detail::text(path, "path"));
     }
     std::vector<Prediction> classify_bytes(const std::uint8_t *bytes, std::size_t len, std::size_t k) {
         return best(k, mnx_classifier_classify_bytes, bytes, len);
@@ -370,7 +383,7 @@ public:
         return boxes(most, mnx_detector_detect, &frame.get());
     }
     std::vector<Detection> detect_file(const std::string &path, std::size_t most = 100) {
-        return boxes(most, mnx_detector_detect_file, path.c_str());
+        return boxes(most, mnx_detector_detect_file, detail::text(path, "path"));
     }
     std::vector<Detection> detect_bytes(const std::uint8_t *bytes, std::size_t len, std::size_t most = 100) {
         return boxes(most, mnx_detector_detect_bytes, bytes, len);
@@ -381,23 +394,24 @@ public:
 private:
     template <typename Function, typename... Arguments>
     std::vector<Detection> boxes(std::size_t most, Function function, Arguments... arguments) {
+        // Of the call's own: another thread's call must find MNX_BUSY and nothing else.
+        std::vector<mnx_detection> room(most < 100 ? most : 100);
         std::size_t count = 0;
-        detail::check(function(get(), arguments..., room_.data(), room_.size(), &count));
-        // Seldom: once there is room for so many, it stays.
-        if (count > room_.size() && most > room_.size()) {
-            room_.resize(count);
-            detail::check(function(get(), arguments..., room_.data(), room_.size(), &count));
+        detail::check(function(get(), arguments..., room.data(), room.size(), &count));
+        // Seldom: so many boxes overlap a little, or have low scores.
+        if (count > room.size() && most > room.size()) {
+            room.resize(count < most ? count : most);
+            detail::check(function(get(), arguments..., room.data(), room.size(), &count));
         }
         std::vector<Detection> detections;
-        for (std::size_t i = 0; i < count && i < most && i < room_.size(); i++) {
-            const mnx_detection &one = room_[i];
+        for (std::size_t i = 0; i < count && i < room.size(); i++) {
+            const mnx_detection &one = room[i];
             const char *label = one.label != nullptr ? one.label : "";
             detections.push_back({one.index, one.score, one.xmin, one.ymin, one.xmax, one.ymax, label});
         }
         return detections;
     }
     detail::Owned<mnx_detector, mnx_detector_free> handle_;
-    std::vector<mnx_detection> room_ = std::vector<mnx_detection>(100);
 };
 
 } // namespace mnx

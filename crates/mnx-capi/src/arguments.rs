@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use crate::status::{Failure, guard, mnx_status};
 
-/// A handle to what only one call at a time may use.
+/// What a handle points to.
 ///
 /// # Safety
 /// `handle` is NULL or a handle of this library that is not released while the result is in use.
@@ -32,11 +32,14 @@ pub(crate) fn enter<'a, T>(mutex: &'a Mutex<T>, what: &str) -> Result<MutexGuard
     })
 }
 
-/// `len` values at `data`.
+/// `len` values at `data`, which may be NULL if that is 0: so C++ hands over empty vectors.
 ///
 /// # Safety
 /// Unless `data` is NULL or misaligned, it points to `len` values that do not change while the result is in use.
 pub(crate) unsafe fn values<'a, T: Copy>(data: *const T, len: usize, what: &str) -> Result<&'a [T], Failure> {
+    if data.is_null() && len == 0 {
+        return Ok(&[]);
+    }
     check(data, len, what, format_args!("a pointer to {len} values"))?;
     // SAFETY: not NULL, aligned, no longer than memory can be; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
@@ -233,11 +236,13 @@ mod tests {
     fn pointers_that_cannot_be() {
         let numbers = [1_u32, 2];
         let odd = numbers.as_ptr().cast::<u8>().wrapping_add(1).cast::<u32>();
-        for (data, len) in [(std::ptr::null(), 0), (odd, 1), (numbers.as_ptr(), usize::MAX / 4)] {
+        for (data, len) in [(std::ptr::null(), 1), (odd, 1), (numbers.as_ptr(), usize::MAX / 4)] {
             // SAFETY: NULL, misaligned, or longer than memory can be: it is not read.
             let failure = unsafe { values(data, len, "numbers") }.unwrap_err();
             assert_eq!(failure.status, mnx_status::MNX_INVALID_INPUT);
         }
+        // SAFETY: NULL: it is not read.
+        assert_eq!(unsafe { values::<u32>(std::ptr::null(), 0, "numbers") }.unwrap(), []);
         // SAFETY: misaligned: it is not read.
         let failure = unsafe { handle(odd, "number") }.unwrap_err();
         assert_eq!(failure.status, mnx_status::MNX_INVALID_INPUT);

@@ -54,7 +54,8 @@ pub(crate) unsafe fn options_or_default(options: *const mnx_options) -> Result<S
 /// Makes options with the defaults: a thread for each physical core, and the rest left open.
 ///
 /// # Safety
-/// `options` may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`.
+/// `options` is NULL or may be written. What it becomes belongs to the caller, who releases it with `mnx_options_free`. After a
+/// failure it is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mnx_options_new(options: *mut *mut mnx_options) -> mnx_status {
     // SAFETY: the caller's promise.

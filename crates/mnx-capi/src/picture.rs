@@ -114,6 +114,9 @@ pub(crate) unsafe fn frame<'a>(frame: *const mnx_frame) -> Result<Frame<'a>, Fai
     // SAFETY: the caller's promise.
     let described = unsafe { description(frame) }?;
     let mnx_frame { format, width, height, pixels, pixels_len, stride, .. } = described;
+    if pixels.is_null() {
+        return Err(Failure::argument("frame's pixels", format_args!("{height} rows of pixels"), "NULL"));
+    }
     // SAFETY: the caller's promise.
     let pixels = unsafe { values(pixels, pixels_len, "frame's pixels") }?;
     let yuv = match FORMATS.iter().find(|known| **known as i32 == format) {
@@ -129,6 +132,10 @@ pub(crate) unsafe fn frame<'a>(frame: *const mnx_frame) -> Result<Frame<'a>, Fai
         None => return Err(Failure::argument("frame's format", "an mnx_format", format)),
     };
     let mnx_frame { chroma, chroma_len, chroma_stride, .. } = described;
+    if chroma.is_null() {
+        let (rows, bytes) = (height.div_ceil(2), width.div_ceil(2).saturating_mul(2));
+        return Err(Failure::argument("frame's chroma", format_args!("{rows} rows of {bytes} bytes"), "NULL"));
+    }
     // SAFETY: the caller's promise.
     let chroma = unsafe { values(chroma, chroma_len, "frame's chroma") }?;
     Ok(Frame::nv12([pixels, chroma], width, height, [stride, chroma_stride], yuv)?)

@@ -286,7 +286,9 @@ pub unsafe extern "C" fn mnx_session_features(
             unsafe { (values(input, input_len, "input")?, Room::new(output, output_len, "output")?) };
         let Running { session, .. } = &mut *enter(&session.inner, "session")?;
         let input = TensorView::new(input_shape, input)?;
-        room.expect(input_shape[0].saturating_mul(features(session.model())?))?;
+        let features = features(session.model())?;
+        session.prepare(input_shape)?;
+        room.expect(input_shape[0].saturating_mul(features))?;
         room.fill(session.features(input)?.data())
     })
 }

@@ -96,7 +96,9 @@ thread_local! {
 
 /// Keeps a failure's sentence for [`mnx_last_error`].
 fn remember(message: String) {
-    let message = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
+    // Paths of strangers are in it: it stays one line, and drives no terminal.
+    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let message = CString::new(message.chars().map(plain).collect::<String>()).unwrap_or_default();
     // A thread that is ending has no last error any more.
     let _ = LAST.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
@@ -131,8 +133,7 @@ pub extern "C" fn mnx_last_error() -> *const c_char {
     message.ok().flatten().unwrap_or(c"".as_ptr())
 }
 
-/// The name of a status without its prefix, e.g. `not found`, and `unknown` for a number that is none. A string that lives as
-/// long as the process.
+/// A status in words, e.g. `not found`, and `unknown` for a number that is none. A string that lives as long as the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn mnx_status_name(status: i32) -> *const c_char {
     use mnx_status::*;
@@ -180,10 +181,11 @@ mod tests {
 
     #[test]
     fn each_thread_has_its_last_error() {
-        guard(|| Err(Failure::argument("a\0b", "c", "d")));
-        assert_eq!(last_error(), "a\u{fffd}b: expected c, found d");
+        guard(|| Err(Failure::argument("a\0b\n\x1b[2J", "c", "d")));
+        let message = "a\\u{0}b\\n\\u{1b}[2J: expected c, found d";
+        assert_eq!(last_error(), message);
         std::thread::spawn(|| assert_eq!(last_error(), "")).join().unwrap();
         assert_eq!(guard(|| Ok(())), mnx_status::MNX_OK);
-        assert_eq!(last_error(), "a\u{fffd}b: expected c, found d");
+        assert_eq!(last_error(), message);
     }
 }

@@ -1,8 +1,10 @@
 // The C++ wrapper: every class and function of mnx.hpp once, what it throws, and that nothing is released twice.
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -10,7 +12,7 @@
 
 namespace {
 
-int checks = 0;
+std::atomic<int> checks{0};
 
 void check(bool right, const char *what, int line) {
     checks++;
@@ -84,6 +86,10 @@ void classifiers() {
     CHECK(thrown([&] { options.threads(1); }) == MNX_INVALID_INPUT);
     options = std::move(taken);
     CHECK(mnx::Session(model, options.threads(1)).threads() == 1);
+    // A chain that begins with a temporary can be kept.
+    const auto kept = mnx::Options().threads(2).isa("scalar");
+    const mnx::Options &held = mnx::Options().threads(2);
+    CHECK(mnx::Session(model, kept).threads() == 2 && mnx::Session(model, held).threads() == 2);
     mnx::Model moved = std::move(model);
     CHECK(moved.classes() == 10);
     CHECK(thrown([&] { model.classes(); }) == MNX_INVALID_INPUT);
@@ -103,6 +109,18 @@ void detectors() {
     detector.iou(1.0f);
     detector.top(1000);
     CHECK(detector.detect_file(cells).size() == 100 && detector.detect_file(cells, SIZE_MAX).size() == 1000);
+    CHECK(detector.detect_file(cells, 0).empty() && detector.detect_file(cells, 150).size() == 150);
+    // A second thread finds it busy, and disturbs nothing.
+    const auto ask = [&] {
+        for (int done = 0; done < 5;) {
+            const auto status = thrown([&] { CHECK(detector.detect_file(cells, SIZE_MAX).size() == 1000); });
+            CHECK(status == MNX_OK || status == MNX_BUSY);
+            done += status == MNX_OK;
+        }
+    };
+    std::thread other(ask);
+    ask();
+    other.join();
     detector.score(0.5f);
     detector.iou(0.5f);
     detector.clip(true);
@@ -118,9 +136,11 @@ int main() {
     CHECK(thrown([] { mnx::Model::open("no/such.mnx"); }) == MNX_NOT_FOUND);
     CHECK(thrown([] { mnx::Model::embedded("no such network"); }) == MNX_UNSUPPORTED);
     CHECK(thrown([] { mnx::Model::from_bytes(nullptr, 3); }) == MNX_INVALID_INPUT);
+    CHECK(thrown([] { mnx::Model::from_bytes(nullptr, 0); }) == MNX_INVALID_FILE);
+    CHECK(thrown([] { mnx::Model::open(std::string("x.mnx\0y", 7)); }) == MNX_INVALID_INPUT);
     CHECK(thrown([] { mnx::Options().threads(0); }) == MNX_INVALID_INPUT);
     CHECK(thrown([] { mnx::Picture::decode(nullptr, 3); }) == MNX_INVALID_INPUT);
     classifiers();
     detectors();
-    std::printf("wrapper: %d checks\n", checks);
+    std::printf("wrapper: %d checks\n", checks.load());
 }
