@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=pathlib.Path, metavar="W.safetensors", help="default: beside the model")
     args = parser.parse_args()
     output = args.output or args.input.with_suffix(".safetensors")
+    where = args.input
     try:
         import keras
         import safetensors.numpy
@@ -74,16 +75,19 @@ def main() -> int:
             raise Refused(f"expected a Keras model, found something else ({' '.join(str(e).split())[:200]})") from None
         kept, epsilons = tensors(model)
         part = output.with_name(f".{output.name}.part")
+        where = output
         try:
             safetensors.numpy.save_file(kept, part)
             part.replace(output)
+        except safetensors.SafetensorError as e:
+            raise Refused(f"cannot be written: {e}") from None
         finally:
             part.unlink(missing_ok=True)
     except ImportError as e:
         print(f"error: Keras and safetensors are needed: pip install tensorflow safetensors ({e})", file=sys.stderr)
         return 1
     except (Refused, OSError) as e:
-        print(f"error: {args.input}: {e}", file=sys.stderr)
+        print(f"error: {where}: {e}", file=sys.stderr)
         return 1
     said = ", ".join(f"{epsilon:g}" for epsilon in sorted(epsilons)) or "none"
     print(f"{output}: {len(kept)} tensors, epsilon of the batch norms: {said}")

@@ -272,6 +272,8 @@ def write(path: pathlib.Path, kept: dict) -> None:
             raise
     except OSError as e:
         raise Refused(f"cannot be written: {e.strerror or e}") from None
+    except safetensors.SafetensorError as e:
+        raise Refused(f"cannot be written: {e}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
