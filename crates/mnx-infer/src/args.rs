@@ -100,7 +100,7 @@ impl Command {
 /// How pictures are read.
 #[derive(Args, Debug)]
 pub(crate) struct Pictures {
-    /// Most pixels of a picture, which gets the memory that it needs [default: as many as decode within 256 MiB on all
+    /// Largest picture in pixels; it then gets the memory it needs [default: as many as decode within 256 MiB on all
     /// threads together, 89 million of a usual PNG or JPEG]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1 << 40))]
     pub(crate) max_pixels: Option<u64>,

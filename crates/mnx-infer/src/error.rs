@@ -55,7 +55,7 @@ impl Error {
     }
 
     /// What the library says, with its causes.
-    pub(crate) fn passed_on(error: impl std::error::Error) -> Error {
+    pub(crate) fn with_causes(error: impl std::error::Error) -> Error {
         Error::Failed(with_causes(&error))
     }
 

@@ -17,6 +17,8 @@ mod progress;
 mod stdout;
 mod temporary;
 mod values;
+mod whole_file;
+mod words;
 
 use std::ffi::OsString;
 
@@ -26,6 +28,8 @@ use clap::error::ErrorKind;
 use args::{Cli, Command};
 use commands::Context;
 use error::Error;
+
+pub use whole_file::WholeFile;
 
 /// Runs the command that `args` name, the program's name first, and returns the exit code.
 ///
@@ -62,7 +66,7 @@ pub fn run_as_guest<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>
     run(args)
 }
 
-/// Names of the networks inside this build, as `--model` takes them. The first is the default.
+/// Names of the networks inside this build, as `--model` takes them. `cifar` is the default where it is there.
 pub fn embedded_models() -> impl Iterator<Item = &'static str> {
     embedded::Embedded::all().iter().map(|embedded| embedded.name)
 }

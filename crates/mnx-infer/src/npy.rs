@@ -139,7 +139,8 @@ struct Header {
     shape: Value,
 }
 
-/// The header, and how many bytes stand before the values. `all` says what there is.
+/// The header, and how many bytes stand before the values. `all` says what there is. (npyz, which writes files here, multiplies the
+/// dimensions of a stranger's header unchecked.)
 fn read_header(file: &mut impl Read, all: &str) -> Result<(Header, u64), Mismatch> {
     let truncated = |_| Mismatch::new("a .npy header", format!("{all} that ends before it does"));
     let mut magic = [0; 8];
@@ -163,7 +164,7 @@ fn read_header(file: &mut impl Read, all: &str) -> Result<(Header, u64), Mismatc
         }
     };
     if length > LONGEST_HEADER {
-        return Err(Mismatch::new("a .npy header of at most 10000 bytes", length));
+        return Err(Mismatch::new(&format!("a .npy header of at most {LONGEST_HEADER} bytes"), length));
     }
     let mut text = vec![0; length];
     file.read_exact(&mut text).map_err(truncated)?;

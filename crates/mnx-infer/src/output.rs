@@ -1,6 +1,6 @@
-//! Writes files that appear whole or not at all, and reads files up to a limit.
+//! Outputs and inputs of a command: files that appear whole or not at all, and files that are read up to a limit.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,29 +8,22 @@ use same_file::Handle;
 
 use crate::error::{Error, shown};
 use crate::stdout;
-use crate::temporary::Temporary;
+use crate::temporary;
+use crate::whole_file::{WholeFile, ends_as_folders_do};
 
-/// A file that is being written: a temporary file beside the target, which [`finish`](OutputFile::finish) renames. If it is
-/// dropped before that, nothing is left.
+/// An output that is being written: a file that appears whole or not at all, or standard output.
 pub(crate) struct OutputFile {
     path: PathBuf,
     sink: Sink,
 }
 
 enum Sink {
-    Renamed {
-        /// `None` while it is [paused](OutputFile::pause).
-        file: Option<BufWriter<File>>,
-        temporary: Temporary,
-        target: PathBuf,
-    },
-    /// A pipe or a device, which a rename would replace.
-    Direct(BufWriter<File>),
+    File(WholeFile),
     Stdout(BufWriter<io::Stdout>),
 }
 
 impl OutputFile {
-    /// Checks that `path` can be written, and opens the temporary file.
+    /// Checks that `path` can be written, and opens it.
     ///
     /// # Errors
     /// [`Error::File`] for a folder, an absent or read-only folder around it, or a read-only file; [`Error::Usage`] for `-`.
@@ -39,30 +32,13 @@ impl OutputFile {
             let file = "./- is a file of that name";
             return Err(Error::Usage(format!("-: expected a file to write, found standard output ({file})")));
         }
-        let cannot = |e: io::Error| Error::file(path, format_args!("cannot be written: {}", reason(&e)));
-        let sink = match fs::metadata(path) {
-            Ok(found) if found.is_dir() => return Err(Error::expected(path, "a file to write", "a folder")),
-            Ok(found) => {
-                // A rename asks the folder for permission, not the file.
-                let direct = OpenOptions::new().write(true).open(path).map_err(cannot)?;
-                if found.is_file() {
-                    // A link stays one: what it points to is replaced.
-                    let target = fs::canonicalize(path).map_err(cannot)?;
-                    let (file, temporary) = Temporary::beside(&target).map_err(cannot)?;
-                    file.set_permissions(found.permissions()).map_err(cannot)?;
-                    Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target }
-                } else {
-                    Sink::Direct(BufWriter::new(direct))
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let target = end_of_links(path).map_err(cannot)?;
-                let (file, temporary) = Temporary::beside(&target).map_err(cannot)?;
-                Sink::Renamed { file: Some(BufWriter::new(file)), temporary, target }
-            }
-            Err(e) => return Err(cannot(e)),
-        };
-        Ok(OutputFile { path: path.into(), sink })
+        let created = temporary::end_with_signals().and_then(|()| WholeFile::create(path));
+        let sink = created.map_err(|e| match e.kind() {
+            io::ErrorKind::IsADirectory if path.is_dir() => Error::expected(path, "a file to write", "a folder"),
+            io::ErrorKind::IsADirectory => Error::expected(path, "a file to write", "the name of a folder"),
+            _ => cannot_write(path, &e),
+        })?;
+        Ok(OutputFile { path: path.into(), sink: Sink::File(sink) })
     }
 
     /// As [`create`](OutputFile::create); `-` is standard output.
@@ -85,24 +61,20 @@ impl OutputFile {
     /// # Errors
     /// [`Error::File`], for instance when the disk is full; [`Error::Closed`] where nobody reads standard output.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let written = match &mut self.sink {
-            Sink::Renamed { file, temporary, .. } => opened(file, temporary).and_then(|file| file.write_all(bytes)),
-            Sink::Direct(file) => file.write_all(bytes),
-            Sink::Stdout(out) => return out.write_all(bytes).map_err(|e| stdout::failed(&e)),
-        };
-        written.map_err(|e| cannot_write(&self.path, &e))
+        match &mut self.sink {
+            Sink::File(file) => file.write(bytes).map_err(|e| cannot_write(&self.path, &e)),
+            Sink::Stdout(out) => out.write_all(bytes).map_err(|e| stdout::failed(&e)),
+        }
     }
 
-    /// Closes the file until the next [`write`](OutputFile::write) or [`finish`](OutputFile::finish), because a program may
-    /// have few files open at once. Pipes, devices and standard output stay open.
+    /// [`WholeFile::pause`]. Standard output stays open.
     ///
     /// # Errors
     /// As [`write`](OutputFile::write).
     pub(crate) fn pause(&mut self) -> Result<(), Error> {
-        let Sink::Renamed { file, .. } = &mut self.sink else { return Ok(()) };
-        match file.take().map(|mut file| file.flush()) {
-            Some(Err(e)) => Err(cannot_write(&self.path, &e)),
-            _ => Ok(()),
+        match &mut self.sink {
+            Sink::File(file) => file.pause().map_err(|e| cannot_write(&self.path, &e)),
+            Sink::Stdout(_) => Ok(()),
         }
     }
 
@@ -111,16 +83,10 @@ impl OutputFile {
     /// # Errors
     /// As [`write`](OutputFile::write); nothing is left then.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        let finished = match self.sink {
-            Sink::Direct(mut file) => file.flush(),
-            Sink::Stdout(mut out) => return out.flush().map_err(|e| stdout::failed(&e)),
-            Sink::Renamed { mut file, temporary, target } => opened(&mut file, &temporary).and_then(|file| {
-                file.flush()?;
-                file.get_ref().sync_all()?;
-                temporary.persist(&target)
-            }),
-        };
-        finished.map_err(|e| cannot_write(&self.path, &e))
+        match self.sink {
+            Sink::File(file) => file.finish().map_err(|e| cannot_write(&self.path, &e)),
+            Sink::Stdout(mut out) => out.flush().map_err(|e| stdout::failed(&e)),
+        }
     }
 }
 
@@ -157,25 +123,16 @@ pub(crate) fn is_one_place(a: &Path, b: &Path) -> bool {
     !is_standard(a) && place(a).is_some_and(|a| place(b) == Some(a))
 }
 
+/// Whether a path is that of a folder, or of one to make: then it ends with a separator.
+pub(crate) fn is_folder(path: &Path) -> bool {
+    path.is_dir() || ends_as_folders_do(path)
+}
+
 /// What all names of a regular file have in common. `None` for other things, and if there is no file.
 fn identity(path: &Path) -> Option<Handle> {
     // Opening a pipe would wait for whoever writes to it.
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Handle::from_path(path).ok()
-}
-
-/// Where a file appears that is written through a link to nothing. A path that is no link stays as it is.
-fn end_of_links(path: &Path) -> io::Result<PathBuf> {
-    // As many as Linux follows.
-    const MOST_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many links"))
 }
 
 /// The first bytes of a regular file, by which formats are told. `None` for files that cannot be read, which are reported elsewhere,
@@ -194,15 +151,6 @@ pub(crate) fn is_standard(path: &Path) -> bool {
 
 fn cannot_write(path: &Path, e: &io::Error) -> Error {
     Error::file(path, format_args!("cannot be written: {}", reason(e)))
-}
-
-/// The file, which is opened again if it was paused.
-fn opened<'a>(file: &'a mut Option<BufWriter<File>>, temporary: &Temporary) -> io::Result<&'a mut BufWriter<File>> {
-    let open = match file.take() {
-        Some(open) => open,
-        None => BufWriter::new(OpenOptions::new().append(true).open(temporary.path())?),
-    };
-    Ok(file.insert(open))
 }
 
 /// The system's words without the name of a temporary file.
@@ -288,58 +236,6 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out");
-        let mut output = OutputFile::create(&path).unwrap();
-        output.write(b"new").unwrap();
-        assert!(!path.exists());
-        drop(output);
-        assert!(names(folder.path()).is_empty());
-
-        fs::write(&path, "old").unwrap();
-        let mut output = OutputFile::create(&path).unwrap();
-        output.write(b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        output.finish().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["out"]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_and_devices_survive() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
-        fs::write(&file, "old").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        for path in [&link, Path::new("/dev/null")] {
-            let mut output = OutputFile::create(path).unwrap();
-            output.write(b"new").unwrap();
-            output.finish().unwrap();
-        }
-        // To a file that is not there yet, by way of another link.
-        let (new, first, second) =
-            (folder.path().join("new"), folder.path().join("first"), folder.path().join("second"));
-        std::os::unix::fs::symlink("new", &first).unwrap();
-        std::os::unix::fs::symlink(&first, &second).unwrap();
-        let mut output = OutputFile::create(&second).unwrap();
-        output.write(b"new").unwrap();
-        output.finish().unwrap();
-        assert!([&first, &second].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
-        assert_eq!(fs::read(&new).unwrap(), b"new");
-        std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
-        assert!(OutputFile::create(&folder.path().join("loop")).is_err());
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read(&file).unwrap(), b"new");
-        assert!(!fs::metadata("/dev/null").unwrap().is_file());
-    }
-
     #[cfg(unix)]
     #[test]
     fn an_output_is_no_input_by_any_name() {
@@ -364,18 +260,6 @@ mod tests {
             check_apart(&output, [&*file, &path("absent"), &path("sub"), Path::new("/dev/null"), Path::new("-")])
                 .unwrap();
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn others_may_read_what_is_written() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, usual) = (folder.path().join("ours"), folder.path().join("usual"));
-        OutputFile::create(&ours).unwrap().finish().unwrap();
-        File::create(&usual).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&usual));
     }
 
     #[test]

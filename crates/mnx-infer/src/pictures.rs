@@ -11,6 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Error, shown, with_causes};
 use crate::output::is_standard;
+use crate::words::counted;
 pub(crate) use passed_over::PassedOver;
 
 /// Suffixes of pictures, in upper or lower case. They include formats that are not decoded, so that an error can say so.
@@ -134,8 +135,8 @@ fn in_folder(folder: &Path, note: &mut impl FnMut(String)) -> Vec<Entry> {
         let error = Error::expected(folder, "pictures", format_args!("a folder without any{others}"));
         entries.push(Entry::troubled(folder, &error));
     } else if passed_over.files() > 0 {
-        let plural = if entries.len() == 1 { "" } else { "s" };
-        note(format!("{}: {} picture{plural}, {passed_over}", shown(folder), entries.len()));
+        let pictures = counted(entries.len(), "picture", "pictures");
+        note(format!("{}: {pictures}, {passed_over}", shown(folder)));
     }
     entries
 }

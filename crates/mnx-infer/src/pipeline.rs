@@ -77,10 +77,10 @@ pub(crate) fn workers<W>(
     make: impl Fn(SessionOptions) -> Result<W, mnx::Error>,
 ) -> Result<Vec<W>, Error> {
     if pictures <= 1 {
-        return Ok(vec![make(context.options()).map_err(Error::passed_on)?]);
+        return Ok(vec![make(context.options()).map_err(Error::with_causes)?]);
     }
     let threads = context.threads().min(pictures);
-    (0..threads).map(|_| make(context.lone_options()).map_err(Error::passed_on)).collect()
+    (0..threads).map(|_| make(context.lone_options()).map_err(Error::with_causes)).collect()
 }
 
 /// Classifies one picture.

@@ -1,5 +1,5 @@
-//! Temporary files beside the files that they are to become. None is left, whether the program ends by itself or by SIGTERM,
-//! SIGINT or SIGHUP. (SIGKILL cannot be caught: `.mnx-` begins the names of what it leaves.)
+//! Temporary files beside the files that they are to become. None is left when the program ends by itself, nor, after
+//! [`end_with_signals`], by SIGTERM, SIGINT or SIGHUP. (SIGKILL cannot be caught: `.mnx-` begins the names of what it leaves.)
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,7 +23,6 @@ pub(crate) struct Temporary(Option<TempPath>);
 impl Temporary {
     /// Makes an empty file in the folder of `target`.
     pub(crate) fn beside(target: &Path) -> io::Result<(File, Temporary)> {
-        signals::watch()?;
         let folder = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -67,29 +66,34 @@ impl Drop for Temporary {
     }
 }
 
-#[cfg(not(unix))]
-mod signals {
-    pub(super) fn watch() -> std::io::Result<()> {
-        Ok(())
-    }
+/// Makes SIGTERM, SIGINT and SIGHUP remove all temporary files before they end the program.
+pub(crate) fn end_with_signals() -> io::Result<()> {
+    #[cfg(unix)]
+    signals::watch()?;
+    Ok(())
 }
 
 #[cfg(unix)]
 mod signals {
     use std::io;
-    use std::sync::Mutex;
+    use std::sync::{Mutex, PoisonError};
     use std::thread;
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
 
-    /// Starts a thread that removes all temporary files when a signal ends the program, unless there is one.
+    /// Starts a thread that waits for signals, unless this process has it.
     pub(super) fn watch() -> io::Result<()> {
-        static WATCHED: Mutex<bool> = Mutex::new(false);
-        let mut watched = WATCHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *watched {
-            return Ok(());
+        // A fork has the memory of its parent, but not its threads.
+        static WATCHED_BY: Mutex<Option<u32>> = Mutex::new(None);
+        let mut watched_by = WATCHED_BY.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        match *watched_by {
+            Some(by) if by == process => return Ok(()),
+            // The parent's files are not this process's to remove.
+            Some(_) => super::all().clear(),
+            None => (),
         }
         // What the program was told to ignore (`nohup`) stays ignored.
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)))?;
@@ -104,7 +108,7 @@ mod signals {
             }
         };
         thread::Builder::new().name("signals".into()).stack_size(1 << 17).spawn(end)?;
-        *watched = true;
+        *watched_by = Some(process);
         Ok(())
     }
 

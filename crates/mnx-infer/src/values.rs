@@ -74,7 +74,11 @@ impl Subject {
     /// Parses `embedded:NAME`, `NAME[:WIDTH]` or `FILE.json[:WIDTH]`. Anything else with a dot or a slash is a weight file.
     pub(crate) fn parse(given: OsString) -> Result<Subject, String> {
         let is_arch = |text: &str| is_json(text) || !text.contains(['.', '/', '\\']);
-        let arch = |text: &str| Arch::parse_named(text).map_err(|e| format!("{e}, or a weight file W.mnx"));
+        let arch = |text: &str| {
+            let hint = Embedded::find(text).map(|meant| format!("; did you mean embedded:{}?", meant.name));
+            let hint = hint.unwrap_or_default();
+            Arch::parse_named(text).map_err(|e| format!("{e}, or a weight file W.mnx{hint}"))
+        };
         let Some(text) = given.to_str() else { return Ok(Subject::Weights(given.into())) };
         if let Some(name) = text.strip_prefix("embedded:") {
             let known: Vec<_> = Embedded::all().iter().map(|embedded| embedded.name).collect();

@@ -118,6 +118,9 @@ fn a_batch_that_no_memory_holds_is_refused() {
     for batch in ["4000000000", "400000000", "1000000"] {
         let line = fail(1, args!["bench", "--weights", weights(), "--batch", batch]);
         assert!(line.contains("--batch") && line.contains("4294967296 bytes"), "{line}");
+        // Before anything is measured.
+        let list = format!("1,{batch}");
+        fail(1, args!["bench", "--weights", weights(), "--batch", list, "--iterations", "1000000"]);
     }
 }
 

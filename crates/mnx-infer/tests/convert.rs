@@ -313,6 +313,29 @@ fn what_networks_with_such_names_have_is_assumed_and_said() {
     assert!(list.contains("\n  classes: expected 1001, found 3 by names and shapes\n"), "{list}");
 }
 
+/// A pipe can be read only once.
+#[cfg(unix)]
+#[test]
+fn labels_may_come_through_a_pipe() {
+    let folder = Folder::new();
+    let (output, pipe) = (folder.path("w.mnx"), folder.path("labels"));
+    let input = model_file("mobilenext_0.35_cifar10.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is `mkfifo`").success());
+    for arch in ["auto", "mobilenext-cifar"] {
+        let writer = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || std::fs::write(pipe, std::fs::read(model_file("labels.txt")).unwrap()))
+        };
+        let flags = ["--width", "0.35", "--labels", pipe.to_str().unwrap()];
+        succeed(
+            [&args!["convert", "--arch", arch, "--input", input, "--output", output][..], &flags.map(Into::into)]
+                .concat(),
+        );
+        writer.join().unwrap().unwrap();
+        assert_eq!(mnx::Model::open(&output).unwrap().spec().labels.as_ref().unwrap()[3], "cat");
+    }
+}
+
 #[test]
 fn labels_must_match_the_classes() {
     let folder = Folder::new();

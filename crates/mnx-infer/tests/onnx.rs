@@ -80,6 +80,8 @@ fn flags_that_contradict_the_graph_are_refused() {
     };
     let line = refused(2, &["--bn-eps", "1e-3"]);
     assert!(line.contains("--bn-eps: expected none for an ONNX model"), "{line}");
+    let line = refused(2, &["--strip-prefix", "model."]);
+    assert!(line.contains("--strip-prefix: expected none for an ONNX model"), "{line}");
     let line = refused(1, &["--padding", "tf"]);
     assert!(line.contains("expected `padding` to be torch, as in the ONNX graph, found tf"), "{line}");
     let line = refused(1, &["--classes", "6"]);

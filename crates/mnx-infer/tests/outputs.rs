@@ -85,6 +85,15 @@ fn a_dash_is_no_file() {
 }
 
 #[test]
+fn a_folder_is_no_file() {
+    let folder = Folder::new();
+    let init = |output: &Path| args!["init", "--arch", "mobilenext-cifar", "--seed", "1", "--output", output];
+    assert!(fail(1, init(&folder.path(""))).contains("expected a file to write, found a folder"));
+    assert!(fail(1, init(&folder.path("new/"))).contains("expected a file to write, found the name of a folder"));
+    assert!(folder.names().is_empty());
+}
+
+#[test]
 fn run_keeps_weights_and_input() {
     let folder = Folder::new();
     let (weights, input) = (folder.path("w.mnx"), folder.path("03.npy"));
@@ -105,6 +114,9 @@ fn run_keeps_weights_and_input() {
     refused(&folder, dump(&blocks));
     assert_eq!(std::fs::read_dir(&blocks).unwrap().count(), 1);
     std::fs::remove_file(blocks.join("05.npy")).unwrap();
+    // Nor does one output replace another.
+    let twice = [run(&blocks.join("../blocks/00.npy")), args!["--dump-blocks", blocks].to_vec()].concat();
+    assert!(fail(2, twice).contains("--output: expected another file than those of --dump-blocks"));
     succeed(dump(&blocks));
 }
 

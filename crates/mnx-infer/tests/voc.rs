@@ -167,9 +167,9 @@ fn what_is_wrong_is_counted_and_listed() {
     }
     assert_eq!(unreadable.len(), 4);
     let kinds: Vec<_> = report["problems"].as_array().unwrap().iter().map(|p| p["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["list", "list", "object", "empty", "inverted", "outside", "size"]);
+    assert_eq!(kinds, ["list", "list", "object", "thin", "inverted", "outside", "size"]);
     assert_eq!(report["unknown_classes"], json!([{"name": "0", "boxes": 1}, {"name": "unicorn", "boxes": 2}]));
-    // Empty and inverted boxes count as missed: four boxes of class 1, two of them found.
+    // An inverted box counts as missed, as does a thin one that nobody finds: four boxes of class 1, two of them found.
     let class = &report["classes"][0];
     assert_eq!((&class["truths"], &class["true_positives"], &class["recall"]), (&json!(4), &json!(2), &json!(0.5)));
 
@@ -177,7 +177,7 @@ fn what_is_wrong_is_counted_and_listed() {
     let answer = succeed(&args);
     for line in [
         "4 pictures are not scored, because a file could not be read",
-        "1 box has no area; it counts as missed",
+        "1 box is one pixel wide or high",
         "1 box is inverted; it counts as missed",
         "1 box reaches out of its picture",
         "1 object could not be understood",

@@ -1,6 +1,6 @@
 //! `mobilenext.convert`: weight files of checkpoints and ONNX models.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 use serde::Serialize;
 
 use crate::errors::Failure;
-use crate::files::{Changes, check_apart, dtype, of_family, read, with_path, write};
+use crate::files::{Changes, check_apart, check_writable, dtype, of_family, read, with_path, write};
 use crate::model::to_python;
 
 /// Far above any network here, and far below what would bring a machine down.
@@ -72,6 +72,7 @@ pub(crate) fn convert<'py>(
     options.classifier_dtype = dtype(classifier_dtype)?;
     let Made { spec, converted, assumed } = py.detach(|| {
         check_apart(&source, &target)?;
+        check_writable(&target)?;
         let made = make(&source, &target, family, &changes, &options)?;
         write(&target, &made.converted.file)?;
         Ok::<_, Failure>(made)
@@ -88,17 +89,15 @@ fn make(
     changes: &Changes,
     options: &ConvertOptions,
 ) -> Result<Made, Failure> {
-    let mut start = [0; 16];
-    let length = File::open(source).and_then(|file| {
-        let (mut file, mut read) = (file.take(start.len() as u64), 0);
-        while let n @ 1.. = file.read(&mut start[read..])? {
-            read += n;
+    let cannot = |e| Failure::file(source, &e);
+    // What is no regular file can be read only once.
+    if fs::metadata(source).map_err(cannot)?.is_file() {
+        let mut start = Vec::new();
+        let file = File::open(source).map_err(cannot)?;
+        file.take(Onnx::BYTES as u64).read_to_end(&mut start).map_err(cannot)?;
+        if Onnx::begins(&start) {
+            return of_onnx(source, target, family, changes, options);
         }
-        Ok(read)
-    });
-    let length = length.map_err(|e| Failure::file(source, &e))?;
-    if Onnx::begins(&start[..length]) {
-        return of_onnx(source, target, family, changes, options);
     }
     of_checkpoint(source, family, changes, options)
 }
@@ -113,9 +112,17 @@ fn of_onnx(
     if options.bn_eps.is_some() {
         return Err(Failure::input("bn_eps: expected None for an ONNX model, whose batch norms have their own"));
     }
+    if options.strip_prefix.is_some() {
+        return Err(Failure::input("strip_prefix: expected None for an ONNX model, whose names do not matter"));
+    }
     let model = Onnx::open(source).map_err(Failure::from)?;
     model.files().try_for_each(|file| check_apart(file, target))?;
-    let spec = changes.apply(family.map_or_else(|| model.spec().clone(), |(_, spec)| spec))?;
+    let spec = match family {
+        None => model.spec().clone(),
+        // The path of a stage table is no family's name.
+        Some((name, table)) => model.spec_as(name).unwrap_or(table),
+    };
+    let spec = changes.apply(spec)?;
     let place = |error: mnx::GraphError| Failure::from(error).at(&source.display().to_string());
     let converted = model.convert_with(&spec, options.classifier_dtype).map_err(place)?;
     let square = matches!(model.input_size(), [Some(height), Some(width)] if height == width);

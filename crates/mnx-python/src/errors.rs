@@ -107,7 +107,7 @@ impl Failure {
             ErrorKind::Unsupported => Class::Unsupported,
             ErrorKind::Limit => Class::Limit,
             ErrorKind::Memory => Class::Memory,
-            // So the library wants a kind to be treated that is new.
+            // The library may grow kinds, and asks for new ones to be treated as this one.
             _ => Class::InvalidInput,
         };
         match system {
@@ -150,9 +150,10 @@ impl From<PyErr> for Failure {
 impl From<mnx::Error> for Failure {
     fn from(error: mnx::Error) -> Failure {
         let path = if let mnx::Error::ReadPicture { path, .. } = &error { Some(path.as_path()) } else { None };
-        // A checkpoint that does not fit has a line for each tensor.
-        let message = error.to_string();
-        let message = if matches!(error, mnx::Error::Graph(_)) { message } else { in_one_line(&message) };
+        let message = match &error {
+            mnx::Error::Graph(error) => lines_of(error),
+            error => in_one_line(&error.to_string()),
+        };
         Failure::new(error.kind(), message, System::of(&error, path))
     }
 }
@@ -160,7 +161,15 @@ impl From<mnx::Error> for Failure {
 impl From<GraphError> for Failure {
     fn from(error: GraphError) -> Failure {
         let path = if let GraphError::InFile(within) = &error { Some(within.path.as_path()) } else { None };
-        Failure::new(error.kind(), error.to_string(), System::of(&error, path))
+        Failure::new(error.kind(), lines_of(&error), System::of(&error, path))
+    }
+}
+
+/// One line, unless a checkpoint does not fit: then it is one more for each tensor.
+fn lines_of(error: &GraphError) -> String {
+    match error {
+        GraphError::Checkpoint(_) => error.to_string(),
+        _ => in_one_line(&error.to_string()),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `mobilenext.init`, and what `convert` and `quantize` share with it: specs that keywords change, and files that are written whole.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mnx::{ClassifierDtype, Spec};
+use mnx_infer::WholeFile;
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -46,6 +47,7 @@ pub(crate) fn init<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let classifier = dtype(classifier_dtype)?;
     let spec = Changes::new(changes)?.apply(of_family(&family)?)?;
+    check_writable(&target)?;
     let file = py.detach(|| {
         let file = mnx::init_with(&spec, seed, classifier)?;
         write(&target, &file)?;
@@ -165,7 +167,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::file(path, &e))?;
     if bytes.len() as u64 > limit {
-        return Err(Failure::input(format!("{}: expected at most {limit} bytes, found more", path.display())));
+        return Err(Failure::limit(format!("{}: expected at most {limit} bytes, found more", path.display())));
     }
     Ok(bytes)
 }
@@ -180,30 +182,17 @@ pub(crate) fn check_apart(source: &Path, target: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file whole or not at all. A link stays one; what is no regular file is written to.
+/// Whether a file could be written now, before the work for it.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
+    // Nothing is kept open: who kills the process in the middle of the work finds nothing left.
+    WholeFile::create(path).map(drop).map_err(|e| Failure::file(path, &e))
+}
+
+/// Writes a file whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::file(path, &e);
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return File::options().write(true).open(&target).and_then(|mut file| file.write_all(bytes)).map_err(failed);
-    }
-    let path = target.as_path();
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mnx-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The usual mode of a new file; the user's umask takes from it.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    fs::metadata(folder).map_err(failed)?;
-    // Its message would name the temporary file.
-    let mut file = builder.tempfile_in(folder).map_err(|e| failed(e.kind().into()))?;
-    file.write_all(bytes).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    let written = WholeFile::create(path).and_then(|mut file| {
+        file.write(bytes)?;
+        file.finish()
+    });
+    written.map_err(|e| Failure::file(path, &e))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::arrays::Input;
 use crate::errors::Failure;
-use crate::files::{check_apart, with_path, write};
+use crate::files::{check_apart, check_writable, with_path, write};
 use crate::model::{Model, to_python};
 use crate::pictures::{Detached, Pictures};
 
@@ -62,6 +62,7 @@ pub(crate) fn quantize<'py>(
     if let Some(path) = model.get().file() {
         check_apart(path, &target)?;
     }
+    check_writable(&target)?;
     options.kept(library.network()).map_err(Failure::from)?;
     let mut calibrator = py.detach(|| Calibrator::new(&library))?;
     // Arrays of pictures are of uint8.

@@ -98,3 +98,32 @@ def test_a_signal_ends_the_program_and_leaves_nothing(tmp_path, name, calls):
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (-name, b"")
     assert {path.name for path in tmp_path.iterdir()} == ({"first.mnx"} if calls == 2 else set())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="SKIPPED: this system does not fork")
+def test_a_signal_ends_a_fork_and_leaves_nothing(tmp_path):
+    """A fork lacks the thread that waited for signals in the process before it."""
+    first = tmp_path / "first.mnx"
+    init = ["init", "--arch", "mobilenext-cifar", "--width", "0.1", "--seed", "1", "--output", str(first)]
+    plot = ["--plot", str(tmp_path / "plot.svg")]
+    bench = ["bench", "--weights", str(WEIGHTS), "--iterations", "100000", "--per-block", *plot]
+    program = f"""
+import os, sys
+from mobilenext.__main__ import main
+main({init!r})
+child = os.fork()
+if child == 0:
+    main({bench!r})
+print("child", child, flush=True)
+sys.exit(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    line = next(line for line in process.stdout if line.startswith("child"))
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob(".mnx-*")) and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(int(line.split()[1]), signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == signal.SIGTERM
+    assert {path.name for path in tmp_path.iterdir()} == {"first.mnx"}

@@ -1,4 +1,5 @@
 import json
+import os
 
 import mobilenext
 import numpy
@@ -59,6 +60,35 @@ def test_an_onnx_model(tmp_path):
     assert numpy.abs(found - expected).max() <= 1e-4 * numpy.abs(expected).max() + 1e-5
     with pytest.raises(mobilenext.InvalidInputError, match="bn_eps"):
         mobilenext.convert(ONNX / "torchscript-20.onnx", tmp_path / "w.mnx", bn_eps=1e-5)
+    with pytest.raises(mobilenext.InvalidInputError, match="strip_prefix"):
+        mobilenext.convert(ONNX / "torchscript-20.onnx", tmp_path / "w.mnx", strip_prefix="model.")
+    # Whoever names the family need not say what the graph says: width and classes.
+    family = report["spec"]["family"]
+    again = mobilenext.convert(ONNX / "torchscript-20.onnx", tmp_path / "again.mnx", family=family)
+    assert again["spec"] == report["spec"] and report["spec"]["width"] != 1
+    with pytest.raises(mobilenext.InvalidFileError, match="torchscript-20.onnx"):
+        mobilenext.convert(ONNX / "torchscript-20.onnx", tmp_path / "w.mnx", family="resnet50")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SKIPPED: permissions and links are POSIX's")
+def test_a_file_that_is_replaced_stays_what_it_was(tmp_path):
+    target, link = tmp_path / "w.mnx", tmp_path / "link.mnx"
+    link.symlink_to(target)
+    mobilenext.init("mobilenext", link, width=0.1)
+    assert link.is_symlink() and target.is_file()
+    target.chmod(0o640)
+    mobilenext.init("mobilenext", link, width=0.1)
+    assert link.is_symlink() and target.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mnx", "w.mnx"]
+
+
+def test_a_target_is_tried_before_the_work(tmp_path):
+    def pictures():
+        raise AssertionError("no picture is asked for")
+        yield
+
+    with pytest.raises(mobilenext.NotFoundError):
+        mobilenext.quantize(WEIGHTS, pictures(), tmp_path / "absent" / "w.mnx")
 
 
 def test_random_weights(tmp_path):

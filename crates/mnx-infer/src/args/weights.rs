@@ -13,8 +13,8 @@ use crate::embedded::Embedded;
 pub(crate) struct Weights {
     /// Weight file [default: the embedded network cifar]
     ///
-    /// The file must not change while the program runs, because it is mapped into memory. `bench` and `eval`, which have
-    /// much to do, make a copy.
+    /// The file must not change while the program runs, because it is mapped into memory. `bench`, `eval` and
+    /// `quantize`, which have much to do, make a copy.
     #[arg(long, value_name = "W.mnx")]
     pub(crate) weights: Option<PathBuf>,
     /// Network inside this program, instead of a weight file; `inspect --models` lists them

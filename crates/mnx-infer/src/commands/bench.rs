@@ -5,10 +5,11 @@ mod profile;
 mod report;
 mod streams;
 
+use mnx::{Model, Session};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, Source};
+use super::{Context, Source, timing};
 use crate::args::Bench;
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
@@ -19,10 +20,12 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
     if let Some(plot) = &args.plot {
         check_apart(plot, source.file())?;
     }
+    // What cannot be done is said before minutes of measuring.
+    let model = source.open()?;
+    check_batches(&model, args, context)?;
     if !args.sessions.is_empty() {
-        return streams(&source, args, context);
+        return streams(&source, &model, args, context);
     }
-    // What cannot be written is said before minutes of measuring.
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
     let threads: Vec<_> = match context.threads[..] {
         [] => vec![None],
@@ -34,7 +37,6 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
             runs.push(measure::measure(&source, threads, batch, args, context)?);
         }
     }
-    let model = source.open()?;
     if let Some(mut plot) = plot {
         plot.write(report::plot(model.spec(), &runs).as_bytes())?;
         plot.finish()?;
@@ -43,6 +45,17 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {
         return stdout::print(&report::text(model.spec(), &runs));
     }
     print_json(&runs)
+}
+
+/// # Errors
+/// [`Error::Failed`] for a batch that does not fit the model's limits or the memory.
+fn check_batches(model: &Model, args: &Bench, context: &Context) -> Result<(), Error> {
+    let mut session = Session::with(model, context.lone_options()).map_err(Error::with_causes)?;
+    for &batch in &args.batch {
+        let shape = timing::shape(model, batch)?;
+        session.prepare(shape).map_err(|e| Error::failed(format_args!("--batch {batch}: {e}")))?;
+    }
+    Ok(())
 }
 
 /// One run as it is, several under `runs`.
@@ -54,7 +67,7 @@ fn print_json(runs: &[impl Serialize]) -> Result<(), Error> {
 }
 
 /// With `--sessions`.
-fn streams(source: &Source, args: &Bench, context: &Context) -> Result<(), Error> {
+fn streams(source: &Source, model: &Model, args: &Bench, context: &Context) -> Result<(), Error> {
     let threads = if context.threads.is_empty() { &[1][..] } else { &context.threads };
     let mut runs = Vec::new();
     for &sessions in &args.sessions {
@@ -65,7 +78,7 @@ fn streams(source: &Source, args: &Bench, context: &Context) -> Result<(), Error
         }
     }
     if !context.is_json() {
-        return stdout::print(&streams::text(&report::network(source.open()?.spec()), &runs));
+        return stdout::print(&streams::text(&report::network(model.spec()), &runs));
     }
     print_json(&runs)
 }

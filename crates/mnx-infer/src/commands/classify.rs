@@ -21,7 +21,7 @@ use crate::stdout;
 
 /// How many classes are listed where `--top` is not given.
 const TOP: usize = 5;
-/// So many pictures are done before anybody wonders.
+/// Up to so many pictures need no progress bar.
 const A_FEW: usize = 10;
 
 /// What is said of one picture.

@@ -9,12 +9,13 @@ use mnx::{
     Preprocessing, Spec,
 };
 
-use super::{Context, channels, counted, grouped, network, onnx};
+use super::{Context, channels, network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
 use crate::error::{Error, shown};
 use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
 use crate::values::Arch;
+use crate::words::{counted, grouped};
 
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     if onnx::is_model(&args.input) {
         return onnx::run(args, context);
     }
+    let labels = labels_text(args)?;
     let mut options = ConvertOptions::new();
     options.strip_prefix.clone_from(&args.strip_prefix);
     // Flags are judged before the checkpoint is read, unless it has to say which network it is of.
@@ -35,13 +37,20 @@ pub(crate) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         let identified = mnx::identify_with(&checkpoint, &options).map_err(|e| refused(args, None, "", &e))?;
         // Sizes that no network can have are the checkpoint's fault here, not a flag's.
         Network::new(&identified.spec()).map_err(|e| Error::file(&args.input, e))?;
-        (with_flags(args, identified.spec())?, checkpoint, identified.naming.clone(), Some(identified))
+        (
+            with_flags(args, identified.spec(), labels.as_deref())?,
+            checkpoint,
+            identified.naming.clone(),
+            Some(identified),
+        )
     } else {
         let base = network::base(&args.network.arch)?;
-        with_flags(args, base.clone())?;
+        // How many labels there must be, the checkpoint may have a say in.
+        with_flags(args, base.clone(), None)?;
         let checkpoint = read_limited(&args.input, LARGEST_CHECKPOINT)?;
         let naming = mnx::naming(&checkpoint, &base, &options).map_err(|e| refused(args, None, "", &e))?;
-        (with_flags(args, names::base_of(&naming, &args.network.arch, base))?, checkpoint, naming, None)
+        let base = names::base_of(&naming, &args.network.arch, base);
+        (with_flags(args, base, labels.as_deref())?, checkpoint, naming, None)
     };
     let output = OutputFile::create(&args.output)?;
     options.bn_eps = args.bn_eps;
@@ -110,12 +119,12 @@ fn read_and_assumed(args: &Convert, identified: &Identified, spec: &Spec) -> (St
     (format!("read off names and shapes: {read}{naming}"), vec![assumed])
 }
 
-/// The network with what the flags change.
-pub(super) fn with_flags(args: &Convert, base: Spec) -> Result<Spec, Error> {
+/// The network with what the flags change. `labels` is what the file of them says.
+pub(super) fn with_flags(args: &Convert, base: Spec, labels: Option<&str>) -> Result<Spec, Error> {
     let mut spec = base;
     network::apply(&args.network, &mut spec)?;
-    if let Some(path) = &args.labels {
-        spec.labels = Some(labels(path, &spec)?);
+    if let Some((path, text)) = args.labels.as_deref().zip(labels) {
+        spec.labels = Some(names_in(path, text, &spec)?);
     }
     preprocessing(args, &mut spec);
     match args.padding {
@@ -172,12 +181,16 @@ fn check_range(args: &Convert, found: &Preprocessing) -> Result<(), Error> {
     )))
 }
 
-/// The names in the file: as many as there are classes.
-fn labels(path: &Path, spec: &Spec) -> Result<Vec<String>, Error> {
-    let text = read_text(path, LARGEST_LABELS)?;
+/// What the file of labels says. It may be a pipe, which can be read only once.
+pub(super) fn labels_text(args: &Convert) -> Result<Option<String>, Error> {
+    args.labels.as_deref().map(|path| read_text(path, LARGEST_LABELS)).transpose()
+}
+
+/// The labels in a file's text: as many as there are classes.
+fn names_in(path: &Path, text: &str, spec: &Spec) -> Result<Vec<String>, Error> {
     let is_detector = spec.detector.is_some();
     let hint = if is_detector { "; a detector's first class is the background" } else { "" };
-    let labels = mnx::parse_labels(&text, spec.classes).map_err(|e| Error::file(path, format_args!("{e}{hint}")))?;
+    let labels = mnx::parse_labels(text, spec.classes).map_err(|e| Error::file(path, format_args!("{e}{hint}")))?;
     let is_background = |label: &String| label.trim_matches('_').eq_ignore_ascii_case("background");
     match labels.iter().position(is_background) {
         Some(place @ 1..) if is_detector && !is_background(&labels[0]) => {
@@ -193,14 +206,9 @@ mod tests {
 
     #[test]
     fn a_detectors_labels_begin_with_the_background() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("labels");
         let mut spec = Spec::family("ssdlite-mobilenext").unwrap();
         spec.classes = 3;
-        let read = |text: &str, spec: &Spec| {
-            std::fs::write(&path, text).unwrap();
-            labels(&path, spec).map_err(|e| e.to_string())
-        };
+        let read = |text, spec: &Spec| names_in(Path::new("labels.txt"), text, spec).map_err(|e| e.to_string());
         assert_eq!(read("__background__\na\nb\n", &spec).unwrap()[1], "a");
         assert!(read("nothing\na\nb\n", &spec).is_ok());
         let error = read("a\nb\n", &spec).unwrap_err();

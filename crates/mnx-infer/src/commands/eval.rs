@@ -12,7 +12,7 @@ mod voc;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mnx::{GraphError, Model};
+use mnx::Model;
 use serde::Serialize;
 
 use super::{Context, Source};
@@ -68,11 +68,8 @@ impl Evaluation {
     /// there was a choice.
     ///
     /// # Errors
-    /// [`Error::Failed`] for a detector; and as [`ClassMap::open`], [`ClassMap::of_sorted`], [`List::open`], [`Dataset::find`] and [`Dataset::listed`].
+    /// As [`ClassMap::open`], [`ClassMap::of_sorted`], [`List::open`], [`Dataset::find`] and [`Dataset::listed`].
     pub(super) fn find(model: &Model, folder: &Path, truth: &Truth) -> Result<Evaluation, Error> {
-        if model.network().classifier().is_none() {
-            return Err(Error::failed(GraphError::Detector { wanted: "classes of pictures" }));
-        }
         let classes = Classes::new(model.spec());
         let map = match &truth.class_map {
             Some(path) => ClassMap::open(path, &classes)?,

@@ -6,10 +6,11 @@ mod models;
 use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
 
-use super::{Context, Kernels, Source, arithmetic, channels, grouped, instructions, plain_table, shape, threads};
+use super::{Context, Kernels, Source, arithmetic, channels, instructions, plain_table, shape};
 use crate::args::Inspect;
 use crate::error::{Error, printable};
 use crate::stdout;
+use crate::words::{first_few, grouped, threads};
 
 pub(crate) fn run(args: &Inspect, context: &Context) -> Result<(), Error> {
     if args.kernels {
@@ -97,7 +98,7 @@ struct Layer {
 impl<'a> Report<'a> {
     fn new(model: &'a Model, batch: usize, context: &Context) -> Result<Report<'a>, Error> {
         let spec = model.spec();
-        let mut session = Session::with(model, context.options()).map_err(Error::passed_on)?;
+        let mut session = Session::with(model, context.options()).map_err(Error::with_causes)?;
         let steps = session.steps([batch, spec.channels, spec.resolution, spec.resolution]).map_err(Error::failed)?;
         let mut layers: Vec<Layer> = Vec::new();
         for (info, block) in steps.iter().flat_map(|step| step.layers.iter().map(|layer| (layer, &step.block))) {
@@ -195,10 +196,7 @@ impl<'a> Shown<'a> {
         const FIRST: usize = 5;
         let labels = match self.labels {
             None => "none".into(),
-            Some(labels) => {
-                let first: Vec<_> = labels.iter().take(FIRST).map(|label| printable(label)).collect();
-                format!("{}{}", first.join(", "), if labels.len() > FIRST { ", …" } else { "" })
-            }
+            Some(labels) => first_few(labels.iter().map(|label| printable(label)), FIRST),
         };
         let padding = match self.padding {
             mnx::Padding::Torch => "as PyTorch's",

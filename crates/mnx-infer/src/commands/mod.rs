@@ -256,7 +256,7 @@ impl Source {
 /// The weights in memory of the program's own.
 fn read(path: &Path) -> Result<Model, Error> {
     check_plain(path, WEIGHT_FILE)?;
-    Model::open(path).map_err(Error::passed_on)
+    Model::open(path).map_err(Error::with_causes)
 }
 
 /// The weights in place.
@@ -265,7 +265,7 @@ fn open(path: &Path) -> Result<Model, Error> {
     // SAFETY: the help of `--weights` tells the user that the file must not change while the program runs.
     let model = unsafe { Model::open_mmap(path) };
     // The message begins with the path.
-    model.map_err(Error::passed_on)
+    model.map_err(Error::with_causes)
 }
 
 /// What a network computes with: `f32`, `int8`, or `mixed`, some layers in each.
@@ -320,32 +320,9 @@ fn channels(values: [f32; 3]) -> String {
     values.map(|value| value.to_string()).join(",")
 }
 
-/// A number of threads in words.
-fn threads(n: usize) -> String {
-    if n == 1 { "1 thread".into() } else { format!("{n} threads") }
-}
-
-/// A number and what it counts.
-fn counted(n: usize, one: &str, several: &str) -> String {
-    format!("{} {}", grouped(n as u64), if n == 1 { one } else { several })
-}
-
-/// 1234567 as 1,234,567.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{BAR, bar, grouped};
+    use super::{BAR, bar};
 
     #[test]
     fn bars_grow_by_eighths() {
@@ -353,11 +330,5 @@ mod tests {
         assert_eq!(bar(0.5 / 30.0), "▌");
         assert_eq!(bar(0.1), "███");
         assert_eq!(bar(1.0).chars().count(), BAR);
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        let shown: Vec<_> = [0, 999, 1000, 3_535_416, u64::MAX].into_iter().map(grouped).collect();
-        assert_eq!(shown, ["0", "999", "1,000", "3,535,416", "18,446,744,073,709,551,615"]);
     }
 }

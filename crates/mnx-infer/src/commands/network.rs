@@ -5,13 +5,14 @@ use std::path::Path;
 use mnx::{ClassifierDtype, Network, Spec};
 use serde::Serialize;
 
-use super::{Context, channels, grouped};
+use super::{Context, channels};
 use crate::args::{self, DtypeChoice};
 use crate::error::{Error, printable, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::output::{OutputFile, read_text};
 use crate::stdout;
 use crate::values::Arch;
+use crate::words::grouped;
 
 /// Largest stage table: a weight file's header must hold it.
 const LARGEST_TABLE: u64 = 1 << 20;

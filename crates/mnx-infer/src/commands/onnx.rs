@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mnx::{BlockKind, Onnx, Spec};
 
-use super::convert::{note_flushed, with_flags};
+use super::convert::{labels_text, note_flushed, with_flags};
 use super::{Context, network};
 use crate::args::Convert;
 use crate::error::{Error, printable, shown, with_causes};
@@ -14,7 +14,7 @@ use crate::values::Arch;
 
 /// Whether a file begins as ONNX models do. Files that cannot be read are reported elsewhere, and pipes are not touched.
 pub(super) fn is_model(path: &Path) -> bool {
-    start_of(path, 16).is_some_and(|start| Onnx::begins(&start))
+    start_of(path, Onnx::BYTES).is_some_and(|start| Onnx::begins(&start))
 }
 
 pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
@@ -22,8 +22,13 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
         let expected = "--bn-eps: expected none for an ONNX model, whose batch norms have their own";
         return Err(Error::Usage(expected.into()));
     }
-    let model = Onnx::open(&args.input).map_err(Error::passed_on)?;
-    let spec = with_flags(args, base(&args.network.arch, &model)?)?;
+    if args.strip_prefix.is_some() {
+        let expected = "--strip-prefix: expected none for an ONNX model, whose names do not matter";
+        return Err(Error::Usage(expected.into()));
+    }
+    let labels = labels_text(args)?;
+    let model = Onnx::open(&args.input).map_err(Error::with_causes)?;
+    let spec = with_flags(args, base(&args.network.arch, &model)?, labels.as_deref())?;
     check_apart(&args.output, model.files())?;
     let output = OutputFile::create(&args.output)?;
     // Operations can have any name.
@@ -38,16 +43,9 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
 
 /// The network before flags change it: that of the graph, except for what `--arch` says.
 fn base(arch: &Arch, model: &Onnx) -> Result<Spec, Error> {
-    let graph = model.spec();
     match arch {
-        Arch::Auto => Ok(graph.clone()),
-        Arch::Family(name) if *name == graph.family => Ok(graph.clone()),
-        // It does not fit; the first operation that does not will be named.
-        Arch::Family(_) => {
-            let mut named = network::base(arch)?;
-            (named.classes, named.padding) = (graph.classes, graph.padding);
-            Ok(named)
-        }
+        Arch::Auto => Ok(model.spec().clone()),
+        Arch::Family(name) => model.spec_as(name).map_or_else(|| network::base(arch), Ok),
         Arch::File(_) => network::base(arch),
     }
 }

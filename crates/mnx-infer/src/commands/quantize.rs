@@ -16,6 +16,7 @@ use crate::error::{Error, printable, shown};
 use crate::json_path::Unreadable;
 use crate::output::{OutputFile, check_apart, is_one_place};
 use crate::stdout;
+use crate::words::{counted, grouped};
 use report::Report;
 use samples::Samples;
 
@@ -125,12 +126,12 @@ fn warnings(calibration: &Calibration, distinct: u64) -> Vec<String> {
     let advice = "ranges depend on chance, some hundred of all classes are better";
     // Some pictures more than once do no harm.
     if 4 * distinct < pictures {
-        let plural = if distinct == 1 { "" } else { "s" };
-        let only = format!("only {distinct} different picture{plural} among {pictures}");
+        let only = counted(distinct as usize, "different picture", "different pictures");
+        let only = format!("only {only} among {}", grouped(pictures));
         warnings.push(format!("warning: {only} to calibrate with: {advice}"));
     } else if pictures < FEW_PICTURES {
-        let plural = if pictures == 1 { "" } else { "s" };
-        warnings.push(format!("warning: only {pictures} picture{plural} to calibrate with: {advice}"));
+        let only = counted(pictures as usize, "picture", "pictures");
+        warnings.push(format!("warning: only {only} to calibrate with: {advice}"));
     }
     if uniform == pictures {
         let all = if pictures == 1 { "the picture is" } else { "all pictures are" };

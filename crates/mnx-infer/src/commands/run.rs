@@ -12,7 +12,7 @@ use crate::args::Run;
 use crate::error::{Error, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::npy::{self, NpyInput};
-use crate::output::{OutputFile, check_apart, is_standard};
+use crate::output::{OutputFile, check_apart, is_folder, is_one_place, is_standard};
 use crate::stdout;
 
 /// What is said in JSON of all outputs in one file.
@@ -46,11 +46,17 @@ pub(crate) fn run(args: &Run, context: &Context) -> Result<(), Error> {
     check_apart(&args.output, inputs())?;
     let model = source.open()?;
     if let Some(folder) = &args.dump_blocks {
-        let files = (0..model.network().blocks.len()).map(|block| dump_file(folder, block));
-        files.into_iter().try_for_each(|file| check_apart(&file, inputs()))?;
+        for block in 0..model.network().blocks.len() {
+            let file = dump_file(folder, block);
+            check_apart(&file, inputs())?;
+            if is_one_place(&file, &args.output) {
+                let expected = "--output: expected another file than those of --dump-blocks";
+                return Err(Error::Usage(format!("{expected}, found {}", shown(&args.output))));
+            }
+        }
     }
     let input = NpyInput::open(&args.input, model.spec().channels, model.limits().arena_bytes)?;
-    let mut session = Session::with(&model, context.options()).map_err(Error::failed)?;
+    let mut session = Session::with(&model, context.options()).map_err(Error::with_causes)?;
     let name = input.path().to_owned();
     session.prepare(input.shape()).map_err(|e| Error::file(&name, e))?;
     let input = input.read()?;
@@ -122,12 +128,6 @@ fn side_by_side(mut outputs: Vec<Named>) -> Named {
         }
     }
     Named { name: String::new(), shape, values }
-}
-
-/// Whether the outputs go to a folder: one that is there, or a path that ends as those of folders do.
-fn is_folder(path: &Path) -> bool {
-    path.is_dir()
-        || path.as_os_str().as_encoded_bytes().last().is_some_and(|&byte| std::path::is_separator(byte.into()))
 }
 
 fn output_file(folder: &Path, name: &str) -> PathBuf {

@@ -15,11 +15,11 @@ use mnx::{Model, Tensor};
 
 use crate::error::Error;
 
-/// Values as a normalised picture has them, by a fixed seed: about normal, none of them special.
+/// The shape of a batch of pictures.
 ///
 /// # Errors
 /// [`Error::Failed`] for a batch that is larger than the model's limit for its arena.
-pub(super) fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
+pub(super) fn shape(model: &Model, batch: usize) -> Result<[usize; 4], Error> {
     let spec = model.spec();
     let shape = [batch, spec.channels, spec.resolution, spec.resolution];
     let bytes = shape.iter().try_fold(4, |n: u64, &d| n.checked_mul(d as u64)).unwrap_or(u64::MAX);
@@ -28,7 +28,15 @@ pub(super) fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
         let what = format!("--batch {batch}: the input: expected at most {limit} bytes, found {bytes}");
         return Err(Error::failed(what));
     }
-    let mut tensor = Tensor::zeros(shape).map_err(Error::failed)?;
+    Ok(shape)
+}
+
+/// Values as a normalised picture has them, by a fixed seed: about normal, none of them special.
+///
+/// # Errors
+/// As [`shape`], and [`Error::Failed`] where there is no memory.
+pub(super) fn input(model: &Model, batch: usize) -> Result<Tensor, Error> {
+    let mut tensor = Tensor::zeros(shape(model, batch)?).map_err(Error::failed)?;
     let mut state = 0_u64;
     for value in tensor.data_mut() {
         // A linear congruential generator (Knuth's constants); the sum of four uniform values is near normal.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use crate::words::{counted, first_few};
+
 /// How many kinds of files a message names.
 const NAMED: usize = 5;
 /// Longest suffix. Longer text after the last dot is hardly a suffix.
@@ -41,11 +43,8 @@ impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut kinds: Vec<_> = self.0.iter().collect();
         kinds.sort_by_key(|&(_, count)| Reverse(count));
-        let named: Vec<_> = kinds.iter().take(NAMED).map(|(kind, count)| format!("{kind} {count}")).collect();
-        let files = self.files();
-        let plural = if files == 1 { "" } else { "s" };
-        let more = if kinds.len() > NAMED { ", …" } else { "" };
-        write!(f, "{files} other file{plural} passed over ({}{more})", named.join(", "))
+        let named = first_few(kinds.iter().map(|(kind, count)| format!("{kind} {count}")), NAMED);
+        write!(f, "{} passed over ({named})", counted(self.files(), "other file", "other files"))
     }
 }
 

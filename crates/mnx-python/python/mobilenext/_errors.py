@@ -6,7 +6,7 @@ class Error(Exception):
 
     ``kind`` says what a program does about it, in a word: ``"invalid_input"``, ``"not_found"``, ``"io"``, ``"invalid_file"``,
     ``"unsupported"``, ``"limit"``, ``"memory"`` or ``"closed"``. The message is one line: what, where, what was expected,
-    what was found.
+    what was found. A checkpoint that does not fit has a line more for each tensor.
     """
 
     kind = "invalid_input"

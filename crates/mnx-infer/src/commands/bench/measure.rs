@@ -56,7 +56,7 @@ pub(super) fn measure(
     context: &Context,
 ) -> Result<Measurement, Error> {
     let input = input(&source.open()?, batch)?;
-    let session_of = |model: &Model| Session::with(model, context.options_of(threads)).map_err(Error::failed);
+    let session_of = |model: &Model| Session::with(model, context.options_of(threads)).map_err(Error::with_causes);
     let first_logits_ms = {
         let start = Instant::now();
         let model = source.open()?;

@@ -7,12 +7,13 @@ use super::measure::Measurement;
 use super::profile::{Limit, Profiled, Row};
 use crate::commands::timing::machine::Bandwidth;
 use crate::commands::timing::statistics::Latency;
-use crate::commands::{plain_table, shape, threads};
+use crate::commands::{plain_table, shape};
 use crate::error::printable;
 use crate::stdout::HEADER;
+use crate::words::threads;
 
-/// The bandwidth is reported for this many working sets, each eight times as large as the one before.
-const TOLD: usize = 3;
+/// One in so many working sets is reported: each is eight times as large as the one before.
+const REPORTED: usize = 3;
 
 pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
     let mut text = String::new();
@@ -137,7 +138,7 @@ fn counts(run: &Measurement) -> String {
 }
 
 fn bandwidths(measured: &[Bandwidth]) -> String {
-    let told = measured.iter().step_by(TOLD).map(|b| {
+    let told = measured.iter().step_by(REPORTED).map(|b| {
         let (size, unit) = if b.bytes < 1 << 20 { (b.bytes >> 10, "KiB") } else { (b.bytes >> 20, "MiB") };
         format!("{:.0} ({size} {unit})", b.gb_per_second)
     });

@@ -56,7 +56,7 @@ pub(super) fn measure(
     let input = input(&model, batch)?;
     let at_once = sessions.min((mnx::default_threads() / threads).max(1));
     let pool =
-        Pool::new(at_once, || Session::with(&model, context.options_of(Some(threads)))).map_err(Error::failed)?;
+        Pool::new(at_once, || Session::with(&model, context.options_of(Some(threads)))).map_err(Error::with_causes)?;
     // Where there is a session for each caller, nobody waits for a turn.
     let workers = (sessions > at_once).then(|| ThreadPool::new(at_once)).transpose().map_err(Error::failed)?;
     let callers = Callers { count: sessions, workers, pool: &pool, input: &input };

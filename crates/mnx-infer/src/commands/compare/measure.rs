@@ -1,5 +1,6 @@
 //! Measures all networks in turn, on each number of threads.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use mnx::{Session, Tensor};
@@ -126,7 +127,7 @@ impl Section {
     fn new(entries: &[Entry], inputs: &[Tensor], threads: usize, context: &Context) -> Result<Section, Error> {
         let stream = |(entry, input): (&Entry, &Tensor)| {
             let options = context.options_of(Some(threads));
-            let mut session = Session::with(&entry.model, options).map_err(Error::passed_on)?;
+            let mut session = Session::with(&entry.model, options).map_err(Error::with_causes)?;
             session.prepare(input.shape()).map_err(Error::failed)?;
             Ok(Stream { session, samples_ms: Vec::new() })
         };
@@ -157,12 +158,7 @@ fn threads(context: &Context) -> Vec<usize> {
         threads.extend([1, context.threads()]);
     }
     // Twice the same would tell nothing new.
-    let mut seen = Vec::new();
-    threads.retain(|n| {
-        !seen.contains(n) && {
-            seen.push(*n);
-            true
-        }
-    });
+    let mut seen = HashSet::new();
+    threads.retain(|n| seen.insert(*n));
     threads
 }

@@ -4,7 +4,7 @@ use mnx::plot::{Chart, Point, Series, scatter};
 
 use super::measure::Run;
 use super::report::{Report, Row};
-use crate::commands::threads;
+use crate::words::threads;
 
 pub(super) fn draw(report: &Report) -> String {
     let first = report.networks.first().map(|row| &row.runs[..]).unwrap_or_default();

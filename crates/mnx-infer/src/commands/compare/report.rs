@@ -11,9 +11,10 @@ use super::subjects::{Entry, Origin};
 use crate::args::Compare;
 use crate::commands::eval::Accuracy;
 use crate::commands::timing::{cpu, macs::Macs};
-use crate::commands::{arithmetic, grouped, plain_table, threads};
+use crate::commands::{arithmetic, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::bytes_unless_utf8;
+use crate::words::{counted, grouped, threads};
 
 /// The fields of the JSON.
 #[derive(Serialize)]
@@ -155,14 +156,14 @@ impl Report {
         }
         for row in &self.networks {
             let Some(accuracy) = &row.accuracy else { continue };
-            text += &format!("{}: {} pictures", row.file_name, grouped(accuracy.pictures));
+            text += &format!("{}: {}", row.file_name, counted(accuracy.pictures as usize, "picture", "pictures"));
             if let Some(first) = accuracy.unreadable.first() {
                 text += &format!("; {} unreadable, the first: {}", accuracy.unreadable.len(), first.error);
             }
             let folders = &accuracy.unknown_folders.unknown_folders;
             if let Some(first) = folders.first() {
-                let count = folders.len();
-                text += &format!("; {count} folders are no class and not scored, the first: {}", printable(first));
+                let count = counted(folders.len(), "folder is", "folders are");
+                text += &format!("; {count} no class and not scored, the first: {}", printable(first));
             }
             let passed_over = [(accuracy.unlisted_pictures, "not in the list"), (accuracy.passed_over, "no pictures")];
             for (count, what) in passed_over.into_iter().filter(|&(count, _)| count > 0) {

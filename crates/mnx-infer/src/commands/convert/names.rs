@@ -5,6 +5,7 @@ use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, 
 use crate::args::Convert;
 use crate::commands::channels;
 use crate::values::Arch;
+use crate::words::{counted, first_few};
 
 /// PyTorch's epsilon. If the network was named, it is not mentioned.
 const OWN_EPS: f64 = 1e-5;
@@ -68,9 +69,9 @@ pub(super) fn found_and_assumed(args: &Convert, naming: &Naming, spec: &Spec) ->
 pub(super) fn left_out(args: &Convert, naming: &Naming) -> Option<String> {
     let count = naming.left_out.len();
     let prefix = args.strip_prefix.as_ref().filter(|_| count > 0)?;
-    let named: Vec<_> = naming.left_out.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
-    let more = if count > NAMED { ", …" } else { "" };
-    Some(format!("left out, as they do not begin with `{prefix}`: {count} tensors, {}{more}", named.join(", ")))
+    let tensors = counted(count, "tensor", "tensors");
+    let named = first_few(naming.left_out.iter().map(|name| format!("`{name}`")), NAMED);
+    Some(format!("left out, as they do not begin with `{prefix}`: {tensors}, {named}"))
 }
 
 /// Which flag helps, if one does.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, shown};
-use crate::output::{OutputFile, check_apart, is_standard};
+use crate::output::{OutputFile, check_apart, is_folder, is_standard};
 use crate::pictures::Entry;
 
 /// Where standard input's copy goes in a folder.
@@ -96,12 +96,6 @@ impl Copies {
 
 fn unfit(path: &Path, expected: &str) -> Error {
     Error::Usage(format!("--annotate: expected {expected}, found {}", shown(path)))
-}
-
-/// Whether a path is that of a folder, or of one to make.
-fn is_folder(path: &Path) -> bool {
-    let text = path.as_os_str().as_encoded_bytes();
-    path.is_dir() || !path.exists() && text.last().is_some_and(|&byte| std::path::is_separator(byte.into()))
 }
 
 /// The picture's name with the suffix `.png`, and with a number if that is taken. Upper and lower case are the same name,

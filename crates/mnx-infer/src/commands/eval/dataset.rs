@@ -9,9 +9,9 @@ use walkdir::DirEntry;
 use super::class_map::ClassMap;
 use super::classes::{Classes, is_wordnet_id};
 use super::list::List;
-use crate::commands::counted;
 use crate::error::{Error, printable};
 use crate::pictures::{self, Entry, PassedOver, is_wanted};
+use crate::words::{counted, first_few};
 
 /// How many unknown folders a message names.
 const NAMED: usize = 5;
@@ -175,11 +175,10 @@ impl Dataset {
     /// The sub-folders that are no class, as they stand in a message.
     fn unknown(&self) -> String {
         let names: Vec<_> = self.unknown_folders.iter().map(|name| name.to_string_lossy()).collect();
-        let named: Vec<_> = names.iter().take(NAMED).map(|name| printable(name)).collect();
-        let more = if names.len() > NAMED { ", …" } else { "" };
+        let named = first_few(names.iter().map(|name| printable(name)), NAMED);
         let kind = if names.iter().all(|name| is_wordnet_id(name)) { ": WordNet ids" } else { "" };
         let folders = counted(names.len(), "sub-folder", "sub-folders");
-        format!("{folders} with the name of no class of the model ({}{more}{kind})", named.join(", "))
+        format!("{folders} with the name of no class of the model ({named}{kind})")
     }
 }
 

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::{Context, arithmetic, grouped, plain_table};
+use crate::commands::{Context, arithmetic, plain_table};
 use crate::embedded::{self, Embedded};
 use crate::error::Error;
 use crate::stdout;
+use crate::words::grouped;
 
 /// A network inside this program.
 #[derive(Serialize)]

@@ -99,8 +99,8 @@ impl Samples {
         mut absorb: impl FnMut(P) -> Result<(), GraphError>,
     ) -> Result<Vec<Unreadable>, Error> {
         let spec = model.spec();
-        let preprocessor = || Preprocessor::new(spec.resolution, &spec.preprocessing).map_err(Error::passed_on);
-        let worker = || Ok((worker().map_err(Error::passed_on)?, preprocessor()?, Vec::new()));
+        let preprocessor = || Preprocessor::new(spec.resolution, &spec.preprocessing).map_err(Error::with_causes);
+        let worker = || Ok((worker().map_err(Error::with_causes)?, preprocessor()?, Vec::new()));
         let threads = context.threads().min(self.samples.len()).max(1);
         let workers = (0..threads).map(|_| worker()).collect::<Result<Vec<_>, Error>>()?;
         let work = |(worker, preprocessor, buffer): &mut (W, Preprocessor, Vec<f32>), sample: &Sample| {
@@ -115,7 +115,7 @@ impl Samples {
         let ran = in_order(&self.samples, workers, work, |sample, done| {
             progress.inc(1);
             match done? {
-                Ok(part) => absorb(part).map_err(Error::passed_on)?,
+                Ok(part) => absorb(part).map_err(Error::with_causes)?,
                 Err(Trouble::Unreadable(e)) => unreadable.push(Unreadable::new(&sample.entry.path, &e.to_string())),
                 Err(Trouble::Fatal(e)) => return Err(self.fatal(sample, e)),
             }

@@ -130,7 +130,7 @@ impl Object {
         if xmax < xmin || ymax < ymin {
             Some(("inverted", format!("expected a box with its lower corner first, found {found}")))
         } else if xmax == xmin || ymax == ymin {
-            Some(("empty", format!("expected a box with an area, found {found}")))
+            Some(("thin", format!("expected a box of more than one pixel each way, found {found}")))
         } else if xmin < 1.0 || ymin < 1.0 || xmax > width as f64 || ymax > height as f64 {
             Some(("outside", format!("expected a box between 1, 1 and {width}, {height}, found {found}")))
         } else {
@@ -258,8 +258,8 @@ mod tests {
             ([0.0, 1.0, 9.0, 9.0], "outside"),
             ([1.0, 1.0, 101.0, 9.0], "outside"),
             ([1.0, 1.0, 9.0, 50.5], "outside"),
-            ([9.0, 1.0, 9.0, 8.0], "empty"),
-            ([504.0, 337.0, 504.0, 337.0], "empty"),
+            ([9.0, 1.0, 9.0, 8.0], "thin"),
+            ([504.0, 337.0, 504.0, 337.0], "thin"),
             ([9.0, 1.0, 8.0, 8.0], "inverted"),
         ];
         for (corners, kind) in kinds {

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, printable};
 use crate::output::read_text;
 use crate::pictures::Entry;
+use crate::words::first_few;
 
 /// What every data set is.
 const EXPECTED: &str = "a data set in VOC's form, with the folders Annotations, JPEGImages and ImageSets/Main";
@@ -103,10 +104,7 @@ fn choose(lists: &Path, split: Option<&str>) -> Result<String, Error> {
     there.sort();
     let names = match &there[..] {
         [] => "no split at all".into(),
-        there => {
-            let more = if there.len() > NAMED { ", …" } else { "" };
-            format!("{}{more}", printable(&there[..there.len().min(NAMED)].join(", ")))
-        }
+        there => first_few(there.iter().map(|name| printable(name)), NAMED),
     };
     if let Some(split) = split {
         return Err(Error::expected(lists, format_args!("the split {}", printable(split)), names));

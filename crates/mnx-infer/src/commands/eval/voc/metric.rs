@@ -275,12 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_inverted_boxes_are_missed() {
-        let truths = [truth(0, square(0.0, 0.0)), truth(0, [5.0; 4]), truth(0, [9.0, 9.0, 1.0, 1.0])];
-        let table = [found(0, square(0.0, 0.0), 0.9), found(0, [5.0; 4], 0.8), found(0, [1.0, 1.0, 9.0, 9.0], 0.7)];
+    fn inverted_boxes_are_missed_and_thin_ones_found() {
+        // One pixel, from 5 to 5 in an annotation.
+        let pixel = [4.0, 4.0, 5.0, 5.0];
+        let truths = [truth(0, square(0.0, 0.0)), truth(0, pixel), truth(0, [9.0, 9.0, 1.0, 1.0])];
+        let table = [found(0, square(0.0, 0.0), 0.9), found(0, pixel, 0.8), found(0, [1.0, 1.0, 9.0, 9.0], 0.7)];
         let curve = Curve::new(&truths, &table, LIMIT);
-        assert_eq!((curve.positives, curve.right()), (3, 1));
-        assert_near(curve.all_point(), 1.0 / 3.0);
+        assert_eq!((curve.positives, curve.right()), (3, 2));
+        assert_near(curve.all_point(), 2.0 / 3.0);
     }
 
     #[test]

@@ -9,9 +9,10 @@ use super::LIMIT;
 use super::metric::{Curve, mean};
 use super::tally::{Problem, Tally};
 use crate::commands::classify::shown_class;
-use crate::commands::{bar, counted, grouped, plain_table};
+use crate::commands::{bar, plain_table};
 use crate::error::{Error, printable, shown};
 use crate::json_path::Unreadable;
+use crate::words::{counted, first_few, grouped};
 
 /// How many problems of each kind the text lists; the JSON has all.
 const LISTED: usize = 10;
@@ -116,9 +117,8 @@ impl<'a> Report<'a> {
         }
         let known: usize = self.classes.iter().map(|class| class.truths + class.difficult).sum();
         if known == 0 && unknown > 0 {
-            let names: Vec<_> = self.unknown_classes.iter().take(NAMED).map(|class| printable(class.name)).collect();
-            let more = if self.unknown_classes.len() > NAMED { ", …" } else { "" };
-            let found = format!("none among {unknown}: {}{more}", names.join(", "));
+            let names = first_few(self.unknown_classes.iter().map(|class| printable(class.name)), NAMED);
+            let found = format!("none among {unknown}: {names}");
             return Some(Error::expected(folder, "objects of the model's classes", found));
         }
         let wrong = self.unreadable.len() + self.problems.len() + unknown;
@@ -185,8 +185,8 @@ impl<'a> Report<'a> {
             text += &listed(self.unreadable.iter().map(|file| &*file.error));
         }
         for (kind, one, several) in [
-            ("empty", "box has no area; it counts as missed", "boxes have no area; they count as missed"),
             ("inverted", "box is inverted; it counts as missed", "boxes are inverted; they count as missed"),
+            ("thin", "box is one pixel wide or high", "boxes are one pixel wide or high"),
             ("outside", "box reaches out of its picture", "boxes reach out of their pictures"),
             ("object", "object could not be understood", "objects could not be understood"),
             ("size", "annotation has no size or a wrong one", "annotations have no size or a wrong one"),
