@@ -8,7 +8,9 @@ mod weights;
 
 use std::path::PathBuf;
 
-use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{
+    NonEmptyStringValueParser, OsStringValueParser, PathBufValueParser, RangedU64ValueParser, TypedValueParser,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::detect::{Detect, Thresholds};
@@ -17,7 +19,7 @@ pub(crate) use self::global::{Amx, DotProducts, Format, Global};
 pub(crate) use self::quantize::{MethodChoice, Quantize, Switch};
 pub(crate) use self::weights::{NeededWeights, Weights};
 use crate::embedded::Embedded;
-use crate::values::{Arch, Channels, Subject, eps, identity, mean, std_dev, width};
+use crate::values::{Arch, Channels, Subject, eps, identity, mean, plot, std_dev, width};
 
 /// Classify pictures, detect objects, convert, quantize and benchmark MobileNeXt, MobileNetV2, ResNet and SSDLite.
 #[derive(Debug, Parser)]
@@ -318,13 +320,12 @@ Examples:
   mnx-infer bench --weights w.mnx --threads 1 --per-block --plot blocks.svg
   mnx-infer bench --weights w.mnx --sessions 1,2,4
 
-Times are per batch. The peak is what the same threads reach with multiply-adds alone, of int8 layers
-with exact dot products of bytes alone. The bandwidth is that of copies in working sets of 16 KiB to
-64 MiB. Both are measured in the same process, in turn with the network. A block's bound is the
-roofline model's: its multiply-adds at the peak, or its bytes (each activation and weight once) at the
-bandwidth of a working set of that size, whichever takes longer. A block's time is the mean over the
-fifth of the inferences whose length is nearest to the
-median.")]
+Times are per batch. The peak is what the same threads reach with multiply-adds alone, of int8 layers \
+with exact dot products of bytes alone. The bandwidth is that of copies in working sets of 16 KiB to \
+64 MiB. Both are measured in the same process, in turn with the network. A block's bound is the \
+roofline model's: its multiply-adds at the peak, or its bytes (each activation and weight once) at the \
+bandwidth of a working set of that size, whichever takes longer. A block's time is the mean over the \
+fifth of the inferences whose length is nearest to the median.")]
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) weights: Weights,
@@ -344,7 +345,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) per_layer: bool,
     /// Draw the latency per block beside the roofline
-    #[arg(long, value_name = "OUT.svg")]
+    #[arg(long, value_name = "OUT.svg", value_parser = PathBufValueParser::new().try_map(plot))]
     pub(crate) plot: Option<PathBuf>,
     /// Ask for so many inferences at once, as a service does, and show pictures a second and how long each takes; several numbers
     /// are measured one after the other. As many sessions as the cores can run take turns, each with one thread unless --threads
@@ -374,7 +375,8 @@ Examples:
 Each number of threads is measured: by default 1, and the number of physical cores. All networks take \
 turns, and each round begins with another one, so that drift in the machine's speed hits all of them. \
 The peak is what the same threads reach with multiply-adds alone, of int8 layers with exact dot products of \
-bytes alone, measured in every round. Times are medians, per batch; x is the ratio to the first network's.")]
+bytes alone, measured in every round. Times are medians, per batch; x is the ratio to \
+the first network's, the median of the rounds, with their quartiles.")]
 pub(crate) struct Compare {
     /// Weight files; networks inside this program, as embedded:NAME; or names of networks or stage tables, possibly with a
     /// width multiplier, which get random weights
@@ -392,7 +394,7 @@ pub(crate) struct Compare {
     pub(crate) pictures: Pictures,
     /// Draw accuracy (with --eval) or else multiply-adds against latency, with a line per family; before it, of several numbers of
     /// threads, latency against threads
-    #[arg(long, value_name = "OUT.svg")]
+    #[arg(long, value_name = "OUT.svg", value_parser = PathBufValueParser::new().try_map(plot))]
     pub(crate) plot: Option<PathBuf>,
     /// Pictures per inference
     #[arg(long, value_name = "N", default_value = "1", value_parser = count())]

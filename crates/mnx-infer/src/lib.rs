@@ -5,6 +5,7 @@
 mod annotate;
 mod args;
 mod commands;
+mod context;
 mod embedded;
 mod error;
 mod json_path;
@@ -14,7 +15,9 @@ mod pictures;
 mod pipeline;
 mod process;
 mod progress;
+mod source;
 mod stdout;
+mod table;
 mod temporary;
 mod values;
 mod whole_file;
@@ -26,7 +29,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
-use commands::Context;
+use context::Context;
 use error::Error;
 
 pub use whole_file::WholeFile;

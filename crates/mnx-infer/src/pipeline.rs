@@ -7,7 +7,7 @@ use std::thread;
 
 use mnx::{Classifier, Model, Picture, PictureReader, SessionOptions};
 
-use crate::commands::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::pictures::Entry;
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::embedded::Embedded;
+use crate::error::printable;
 
 /// `--arch`.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +97,18 @@ impl Subject {
             _ if is_arch(text) => Ok(Subject::Arch(arch(text)?, None)),
             _ => Ok(Subject::Weights(given.into())),
         }
+    }
+}
+
+/// Where a plot goes. It is SVG, whatever the name says, so a name that says something else is refused.
+pub(crate) fn plot(path: PathBuf) -> Result<PathBuf, String> {
+    const OTHERS: [&str; 7] = ["png", "jpg", "jpeg", "gif", "webp", "pdf", "html"];
+    match path.extension() {
+        Some(suffix) if OTHERS.iter().any(|other| suffix.eq_ignore_ascii_case(other)) => Err(format!(
+            "plots are SVG: expected a name like {}",
+            printable(&path.with_extension("svg").to_string_lossy())
+        )),
+        _ => Ok(path),
     }
 }
 

@@ -85,7 +85,7 @@ fn text_is_a_row_per_run() {
     ]);
     let lines: Vec<_> = table.lines().collect();
     assert!(lines[0].starts_with("mobilenext-cifar 0.35, 32 x 32, 21.18 M multiply-adds"), "{table}");
-    assert_eq!(lines.len(), 5, "{table}");
+    assert_eq!(lines[3..].iter().take_while(|line| !line.is_empty()).count(), 2, "{table}");
     assert!(lines[2].contains("median ms") && lines[2].contains("% of peak"), "{table}");
     assert_eq!(lines[2].chars().count(), lines[4].chars().count(), "{table}");
 }
@@ -108,7 +108,8 @@ fn several_sessions_at_once() {
     let table = succeed([&measured[..], &args!["1,2", "--threads", "1,2"]].concat());
     let lines: Vec<_> = table.lines().collect();
     assert!(lines[0].starts_with("mobilenext-cifar 0.35, 32 x 32, 21.18 M multiply-adds"), "{table}");
-    assert_eq!((lines.len(), lines[2].contains("pictures/s")), (7, true), "{table}");
+    assert!(lines[2].contains("pictures/s"), "{table}");
+    assert_eq!(lines[3..].iter().take_while(|line| !line.is_empty()).count(), 4, "{table}");
     let line = fail(2, [&measured[..], &args!["2", "--per-block"]].concat());
     assert!(line.contains("--sessions"), "{line}");
 }

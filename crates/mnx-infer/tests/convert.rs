@@ -326,13 +326,11 @@ fn labels_may_come_through_a_pipe() {
             let pipe = pipe.clone();
             std::thread::spawn(move || std::fs::write(pipe, std::fs::read(model_file("labels.txt")).unwrap()))
         };
-        let flags = ["--width", "0.35", "--labels", pipe.to_str().unwrap()];
-        succeed(
-            [&args!["convert", "--arch", arch, "--input", input, "--output", output][..], &flags.map(Into::into)]
-                .concat(),
-        );
+        let args = args!["convert", "--arch", arch, "--width", "0.35", "--input", input, "--output", output];
+        let output = run([&args[..], &args!["--labels", pipe]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
         writer.join().unwrap().unwrap();
-        assert_eq!(mnx::Model::open(&output).unwrap().spec().labels.as_ref().unwrap()[3], "cat");
+        assert_eq!(mnx::Model::open(folder.path("w.mnx")).unwrap().spec().labels.as_ref().unwrap()[3], "cat");
     }
 }
 

@@ -31,6 +31,10 @@ fn refused_values_are_wrong_usage() {
             assert!(named || line.contains("these flags make no network"), "{flag}={value}: {line}");
         }
     }
+    // A plot is SVG, whatever it is called.
+    let line = fail(2, args!["bench", "--weights", weights(), "--plot", folder.path("blocks.png")]);
+    assert!(line.contains("plots are SVG: expected a name like") && line.contains("blocks.svg"), "{line}");
+    assert!(fail(2, args!["compare", "cifar"]).contains("did you mean embedded:cifar?"));
     assert!(folder.names().is_empty());
 }
 

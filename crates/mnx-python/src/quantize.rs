@@ -32,8 +32,8 @@ struct Layer {
     arithmetic: Option<&'static str>,
     observed: (f32, f32),
     clipped: Option<f64>,
-    weight_snr: Option<f64>,
-    value_snr: Option<f64>,
+    weight_snr_db: Option<f64>,
+    value_snr_db: Option<f64>,
 }
 
 /// Makes an int8 weight file of an f32 model and pictures to calibrate with: some hundred of all classes.
@@ -147,8 +147,8 @@ fn report(calibration: &Calibration, quantized: &Quantized) -> Report {
         arithmetic: layer.arithmetic.map(mnx::Arithmetic::name),
         observed: layer.observed,
         clipped: layer.clipped,
-        weight_snr: layer.weight_snr,
-        value_snr: layer.value_snr,
+        weight_snr_db: layer.weight_snr,
+        value_snr_db: layer.value_snr,
     };
     Report {
         bytes: quantized.file.len(),

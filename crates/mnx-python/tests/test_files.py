@@ -130,7 +130,7 @@ def test_quantize(tmp_path):
     report = mobilenext.quantize(WEIGHTS, pictures, target, keep=["classifier"])
     assert report["pictures"] == len(pictures) and report["f32_layers"] == 1 and report["int8_layers"] > 40
     assert report["bytes"] < 0.5 * WEIGHTS.stat().st_size and report["path"] == str(target)
-    assert {"name", "weight_snr", "observed"} <= set(report["layers"][1])
+    assert {"name", "weight_snr_db", "observed"} <= set(report["layers"][1])
     model = mobilenext.Model.open(target)
     assert model.arithmetic == "mixed" and mobilenext.Classifier(model).classify(CAT)[0].label == "cat"
     # Of prepared arrays: the same file.

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::{Pictures, Thresholds, Weights};
+use crate::values::plot;
 
 /// Where the classes of an evaluation's pictures come from, if not from names of folders.
 #[derive(Args, Debug)]
@@ -81,7 +83,7 @@ pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) thresholds: Thresholds,
     /// Draw precision against recall for each class
-    #[arg(long, value_name = "OUT.svg")]
+    #[arg(long, value_name = "OUT.svg", value_parser = PathBufValueParser::new().try_map(plot))]
     pub(crate) plot: Option<PathBuf>,
     /// Fail if a picture in a class's folder or in the list cannot be read, or with --voc, if anything is wrong with the
     /// data set (answers are still given)

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::{Pictures, Weights, count};
+use crate::values::plot;
 
 /// `quantize`.
 #[derive(Args, Debug)]
@@ -47,7 +48,7 @@ pub(crate) struct Quantize {
     #[arg(long)]
     pub(crate) report: bool,
     /// Draw signal to noise per layer
-    #[arg(long, value_name = "OUT.svg")]
+    #[arg(long, value_name = "OUT.svg", value_parser = PathBufValueParser::new().try_map(plot))]
     pub(crate) plot: Option<PathBuf>,
 }
 

@@ -9,10 +9,12 @@ use mnx::{Model, Session};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, Source, timing};
+use super::timing;
 use crate::args::Bench;
+use crate::context::Context;
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
+use crate::source::Source;
 use crate::stdout;
 
 pub(crate) fn run(args: &Bench, context: &Context) -> Result<(), Error> {

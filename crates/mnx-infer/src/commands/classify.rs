@@ -8,8 +8,8 @@ use indicatif::ProgressBar;
 use mnx::Model;
 use serde::Serialize;
 
-use super::{Context, Source, bar, plain_table};
 use crate::args::Classify;
+use crate::context::Context;
 use crate::error::{Error, line, printable, shown};
 use crate::json_path::FileName;
 use crate::npy;
@@ -17,7 +17,9 @@ use crate::output::{OutputFile, check_apart};
 use crate::pictures::{self, Entry};
 use crate::pipeline::{self, Pipeline};
 use crate::progress;
+use crate::source::Source;
 use crate::stdout;
+use crate::table::{bar, plain_table};
 
 /// How many classes are listed where `--top` is not given.
 const TOP: usize = 5;

@@ -7,8 +7,8 @@ mod report;
 mod schedule;
 mod subjects;
 
-use super::Context;
 use crate::args::{Compare, Format};
+use crate::context::Context;
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
 use crate::stdout;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Compare, context: &Context) -> Result<(), Error> {
         judgements = jury.judge(&entries, &context.with_threads(most))?;
     }
     let rounds = bout.measure(args)?;
-    let report = Report::new(&entries, &bout, judgements, args, context.cpu.isa().name(), rounds);
+    let report = Report::new(&entries, &bout, judgements, args, rounds);
     if let Some(mut plot) = plot {
         plot.write(plot::draw(&report).as_bytes())?;
         plot.finish()?;

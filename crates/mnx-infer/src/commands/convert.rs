@@ -9,11 +9,13 @@ use mnx::{
     Preprocessing, Spec,
 };
 
-use super::{Context, channels, network, onnx};
+use super::{network, onnx};
 use crate::args::{Convert, FitChoice, InterpolationChoice, PaddingChoice};
+use crate::context::Context;
 use crate::error::{Error, shown};
 use crate::output::{OutputFile, check_apart, read_limited, read_text};
 use crate::stdout;
+use crate::table::channels;
 use crate::values::Arch;
 use crate::words::{counted, grouped};
 

@@ -2,22 +2,25 @@
 
 mod copies;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use mnx::{Detector, Model};
 use serde::Serialize;
 
-use self::copies::Copies;
+use self::copies::copies;
 use super::classify::{label, progress_of, shown_class};
-use super::{Context, Source, bar, plain_table};
 use crate::annotate::{Marked, annotate};
 use crate::args::Detect;
+use crate::context::Context;
 use crate::error::{Error, line, shown};
 use crate::json_path::{FileName, bytes_unless_utf8};
+use crate::output::OutputFile;
 use crate::pictures::{self, Entry};
 use crate::pipeline::{in_order, workers};
+use crate::source::Source;
 use crate::stdout;
+use crate::table::{bar, plain_table};
 
 /// What is said of one picture.
 #[derive(Serialize)]
@@ -52,6 +55,18 @@ pub(super) struct Boxed<'a> {
     pub(super) ymax: f32,
 }
 
+/// A picture, and where its copy with boxes goes.
+struct Job {
+    entry: Entry,
+    copy: Option<PathBuf>,
+}
+
+impl AsRef<Entry> for Job {
+    fn as_ref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 /// What the network says about one picture, and a PNG file of it where that was asked for.
 struct Seen<'a> {
     boxes: Vec<Boxed<'a>>,
@@ -63,24 +78,25 @@ pub(crate) fn run(args: &Detect, context: &Context) -> Result<(), Error> {
     let model = source.open()?;
     source.expect_detector(&model)?;
     let entries = pictures::expand(&args.images, stdout::note)?;
-    let mut copies = match &args.annotate {
-        Some(path) => Some(Copies::new(path, &args.images, &entries, args.weights.weights.as_deref())?),
-        None => None,
+    let copies = match &args.annotate {
+        Some(path) => copies(path, &args.images, &entries, args.weights.weights.as_deref())?,
+        None => Vec::new(),
     };
     let detectors = detectors(&model, context, entries.len(), args.thresholds.options())?;
     let progress = progress_of(entries.len());
     let (mut failed, mut answers) = (false, Vec::new());
-    let with_copy = copies.is_some();
-    let work = |detector: &mut Detector, entry: &Entry| seen(&model, detector, entry, context, with_copy);
-    let ran = in_order(&entries, detectors, work, |entry, seen| {
+    let copies = copies.into_iter().map(Some).chain(std::iter::repeat(None));
+    let jobs: Vec<_> = entries.into_iter().zip(copies).map(|(entry, copy)| Job { entry, copy }).collect();
+    let work = |detector: &mut Detector, job: &Job| seen(&model, detector, job, context);
+    let ran = in_order(&jobs, detectors, work, |job, seen| {
         progress.inc(1);
-        let answer = told(entry, seen, copies.as_mut(), &progress)?;
+        let answer = told(job, seen, &progress)?;
         failed |= matches!(answer.outcome, Outcome::Error(_));
         if context.is_json() {
             answers.push(answer);
             return Ok(());
         }
-        stdout::print(&text(&entry.path, &answer))
+        stdout::print(&text(&job.entry.path, &answer))
     });
     progress.finish_and_clear();
     let finished = ran.and_then(|()| if context.is_json() { stdout::print_json(&answers) } else { Ok(()) });
@@ -125,16 +141,13 @@ pub(super) fn boxes_in<'a>(
 }
 
 /// Reads one picture, finds what is in it, and draws the copy.
-fn seen<'a>(
-    model: &'a Model,
-    detector: &mut Detector,
-    entry: &Entry,
-    context: &Context,
-    with_copy: bool,
-) -> Result<Seen<'a>, Error> {
-    let picture = entry.open(context.pictures())?;
-    let boxes = boxes_in(model, detector, &entry.path, &picture)?;
-    let copy = if with_copy { annotate(picture, &boxes.iter().map(marked).collect::<Vec<_>>())? } else { Vec::new() };
+fn seen<'a>(model: &'a Model, detector: &mut Detector, job: &Job, context: &Context) -> Result<Seen<'a>, Error> {
+    let picture = job.entry.open(context.pictures())?;
+    let boxes = boxes_in(model, detector, &job.entry.path, &picture)?;
+    let copy = match job.copy {
+        Some(_) => annotate(picture, &boxes.iter().map(marked).collect::<Vec<_>>())?,
+        None => Vec::new(),
+    };
     Ok(Seen { boxes, copy })
 }
 
@@ -146,17 +159,15 @@ fn marked(boxed: &Boxed) -> Marked {
 }
 
 /// Writes the copy, complains of what is wrong.
-fn told<'a>(
-    entry: &Entry,
-    seen: Result<Seen<'a>, Error>,
-    copies: Option<&mut Copies>,
-    progress: &ProgressBar,
-) -> Result<Answer<'a>, Error> {
+fn told<'a>(job: &Job, seen: Result<Seen<'a>, Error>, progress: &ProgressBar) -> Result<Answer<'a>, Error> {
     let mut annotated = None;
     let outcome = match seen {
         Ok(seen) => {
-            if let Some(copies) = copies {
-                annotated = Some(copies.write(&entry.path, &seen.copy)?);
+            if let Some(path) = &job.copy {
+                let mut output = OutputFile::create(path)?;
+                output.write(&seen.copy)?;
+                output.finish()?;
+                annotated = Some(&**path);
             }
             Outcome::Boxes(seen.boxes)
         }
@@ -168,8 +179,8 @@ fn told<'a>(
         }
     };
     Ok(Answer {
-        file: entry.path.as_path().into(),
-        annotated_bytes: annotated.as_deref().and_then(bytes_unless_utf8),
+        file: job.entry.path.as_path().into(),
+        annotated_bytes: annotated.and_then(bytes_unless_utf8),
         annotated: annotated.map(|path| path.to_string_lossy().into()),
         outcome,
     })

@@ -15,12 +15,13 @@ use std::time::Instant;
 use mnx::Model;
 use serde::Serialize;
 
-use super::{Context, Source};
 use crate::args::{Eval, Truth};
+use crate::context::Context;
 use crate::error::Error;
 use crate::json_path::Unreadable;
 use crate::pipeline::Pipeline;
 use crate::progress;
+use crate::source::Source;
 use crate::stdout;
 use class_map::ClassMap;
 use classes::Classes;

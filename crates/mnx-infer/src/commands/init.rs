@@ -1,7 +1,8 @@
 //! `init`: a weight file with random weights.
 
-use super::{Context, network};
+use super::network;
 use crate::args::Init;
+use crate::context::Context;
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
 

@@ -6,10 +6,12 @@ mod models;
 use mnx::{Arithmetic, LayerInfo, Model, Quantization, Session, Spec};
 use serde::Serialize;
 
-use super::{Context, Kernels, Source, arithmetic, channels, instructions, plain_table, shape};
 use crate::args::Inspect;
+use crate::context::{Context, Kernels, instructions};
 use crate::error::{Error, printable};
+use crate::source::{Source, arithmetic};
 use crate::stdout;
+use crate::table::{channels, plain_table, shape};
 use crate::words::{first_few, grouped, threads};
 
 pub(crate) fn run(args: &Inspect, context: &Context) -> Result<(), Error> {

@@ -5,12 +5,13 @@ use std::path::Path;
 use mnx::{ClassifierDtype, Network, Spec};
 use serde::Serialize;
 
-use super::{Context, channels};
 use crate::args::{self, DtypeChoice};
+use crate::context::Context;
 use crate::error::{Error, printable, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::output::{OutputFile, read_text};
 use crate::stdout;
+use crate::table::channels;
 use crate::values::Arch;
 use crate::words::grouped;
 

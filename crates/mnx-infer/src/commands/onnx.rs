@@ -5,8 +5,9 @@ use std::path::Path;
 use mnx::{BlockKind, Onnx, Spec};
 
 use super::convert::{labels_text, note_flushed, with_flags};
-use super::{Context, network};
+use super::network;
 use crate::args::Convert;
+use crate::context::Context;
 use crate::error::{Error, printable, shown, with_causes};
 use crate::output::{OutputFile, check_apart, start_of};
 use crate::stdout;

@@ -10,11 +10,12 @@ use std::hash::{DefaultHasher, Hasher};
 use mnx::quantize::{Calibration, Comparison, FEW_PICTURES, Method, Options, Quantized, quantize};
 use mnx::{GraphError, Model, Network, QuantizeError, Session};
 
-use super::{Context, Source};
 use crate::args::{MethodChoice, Quantize, Switch};
+use crate::context::Context;
 use crate::error::{Error, printable, shown};
 use crate::json_path::Unreadable;
 use crate::output::{OutputFile, check_apart, is_one_place};
+use crate::source::Source;
 use crate::stdout;
 use crate::words::{counted, grouped};
 use report::Report;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use mnx::{BlockOutput, Model, Outputs, Session, Tensor};
 use serde::Serialize;
 
-use super::{Context, Source};
 use crate::args::Run;
+use crate::context::Context;
 use crate::error::{Error, shown};
 use crate::json_path::bytes_unless_utf8;
 use crate::npy::{self, NpyInput};
 use crate::output::{OutputFile, check_apart, is_folder, is_one_place, is_standard};
+use crate::source::Source;
 use crate::stdout;
 
 /// What is said in JSON of all outputs in one file.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mnx::{Model, Profile, Session, Tensor};
+use mnx::{Model, Profile, Session, Spec, Tensor};
 use serde::Serialize;
 
 use super::profile::Profiled;
@@ -11,16 +11,41 @@ use crate::commands::timing::machine::{Machine, Peaks};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::Latency;
 use crate::commands::timing::{cpu, in_round, input, milliseconds};
-use crate::commands::{Context, Kernels, Source, arithmetic};
+use crate::context::{Context, Kernels};
 use crate::error::Error;
 use crate::progress;
+use crate::source::{Source, arithmetic};
 
 /// The machine is measured this often between the inferences, so that drift in its speed hits both.
 const ROUNDS: usize = 10;
 
+/// What is measured, and by what.
+#[derive(Serialize)]
+pub(super) struct Subject {
+    /// Of this program.
+    version: &'static str,
+    /// The weight file, or `embedded:NAME`.
+    weights: String,
+    family: String,
+    width: f64,
+    identity: f64,
+    resolution: usize,
+}
+
+impl Subject {
+    pub(super) fn new(source: &Source, model: &Model) -> Subject {
+        let Spec { family, width, identity, resolution, .. } = model.spec();
+        let (version, weights) = (env!("CARGO_PKG_VERSION"), source.name());
+        let family = family.clone();
+        Subject { version, weights, family, width: *width, identity: *identity, resolution: *resolution }
+    }
+}
+
 /// One number of threads with one batch. Times are per batch.
 #[derive(Serialize)]
 pub(super) struct Measurement {
+    #[serde(flatten)]
+    subject: Subject,
     pub(super) threads: usize,
     pub(super) batch: usize,
     #[serde(flatten)]
@@ -77,6 +102,7 @@ pub(super) fn measure(
     let peaks = samples.machine.peaks();
     let profiled = samples.profile.map(|profile| Profiled::new(&profile, &samples.machine, latency_ms.median, args));
     Ok(Measurement {
+        subject: Subject::new(source, &model),
         threads: session.threads(),
         batch,
         kernels: Kernels::of(&session),

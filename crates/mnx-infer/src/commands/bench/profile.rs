@@ -10,10 +10,10 @@ use mnx::{LayerInfo, Profile, StepProfile};
 use serde::Serialize;
 
 use crate::args::Bench;
-use crate::commands::instructions;
 use crate::commands::timing::machine::{Bandwidth, Machine, Peaks};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::median;
+use crate::context::instructions;
 
 /// Where the time goes. Times are per batch.
 #[derive(Serialize)]

@@ -7,9 +7,9 @@ use super::measure::Measurement;
 use super::profile::{Limit, Profiled, Row};
 use crate::commands::timing::machine::Bandwidth;
 use crate::commands::timing::statistics::Latency;
-use crate::commands::{plain_table, shape};
 use crate::error::printable;
 use crate::stdout::HEADER;
+use crate::table::{plain_table, shape};
 use crate::words::threads;
 
 /// One in so many working sets is reported: each is eight times as large as the one before.
@@ -23,6 +23,8 @@ pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
         text = format!("{}, {million:.2} M multiply-adds a picture, {kernels} on {cpu}\n\n", network(spec));
     }
     text += &latencies(runs);
+    let doubt = runs.iter().find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+    text.extend(doubt.map(|doubt| format!("\n{doubt}\n")));
     for run in runs {
         if let Some(profiled) = &run.profiled {
             text += &tables(run, profiled);

@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 use mnx::{Pool, Session, Tensor, ThreadPool};
 use serde::Serialize;
 
+use super::measure::Subject;
 use crate::args::Bench;
 use crate::commands::timing::machine::{Machine, Peaks, settle};
 use crate::commands::timing::macs::Macs;
 use crate::commands::timing::statistics::{Latency, median};
 use crate::commands::timing::{at_once, cpu, in_round, input, milliseconds};
-use crate::commands::{Context, Kernels, Source, arithmetic, plain_table};
+use crate::context::{Context, Kernels};
 use crate::error::{Error, printable};
 use crate::progress;
+use crate::source::{Source, arithmetic};
+use crate::table::plain_table;
 
 /// The peak is measured this often between the inferences.
 const ROUNDS: usize = 10;
@@ -21,6 +24,8 @@ const ROUNDS: usize = 10;
 /// the cores can run: with more, the system would stop some of them half way for others.
 #[derive(Serialize)]
 pub(super) struct Streams {
+    #[serde(flatten)]
+    subject: Subject,
     sessions: usize,
     /// Sessions in the pool: so many inferences run, the others wait for their turn.
     at_once: usize,
@@ -88,6 +93,7 @@ pub(super) fn measure(
     let pictures_per_second = median(&rates);
     let ms_per_picture = 1e3 / pictures_per_second;
     Ok(Streams {
+        subject: Subject::new(source, &model),
         sessions,
         at_once,
         threads,
@@ -179,5 +185,8 @@ pub(super) fn text(network: &str, runs: &[Streams]) -> String {
         row.push(format!("{:.2}", run.peak_arena_bytes as f64 / 1e6));
         row
     });
-    text + &plain_table(&"r".repeat(header.len()), &header, rows)
+    text += &plain_table(&"r".repeat(header.len()), &header, rows);
+    let doubt = runs.iter().find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+    text.extend(doubt.map(|doubt| format!("\n{doubt}\n")));
+    text
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::subjects::Entry;
 use crate::args::Truth;
-use crate::commands::Context;
 use crate::commands::eval::{Accuracy, Evaluation, Score};
+use crate::context::Context;
 use crate::error::Error;
 use crate::output::check_apart;
 

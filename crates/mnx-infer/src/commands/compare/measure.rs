@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::schedule::{Turn, rounds};
 use super::subjects::Entry;
 use crate::args::Compare;
-use crate::commands::Context;
 use crate::commands::timing::machine::{Machine, Peaks, settle};
 use crate::commands::timing::macs::Macs;
-use crate::commands::timing::statistics::Latency;
+use crate::commands::timing::statistics::{Latency, median, quartiles};
 use crate::commands::timing::{input, milliseconds};
+use crate::context::{Context, Kernels};
 use crate::error::Error;
 use crate::progress;
 
@@ -22,8 +22,11 @@ use crate::progress;
 pub(super) struct Run {
     pub(super) threads: usize,
     pub(super) latency_ms: Latency,
-    /// The median, as a multiple of the first network's.
-    pub(super) ratio: f64,
+    /// The latency as a multiple of the first network's, in the same round: the median of the rounds, which drift of the
+    /// machine's speed does not touch.
+    ratio: f64,
+    /// The first and the third quartile of the same.
+    ratio_quartiles: [f64; 2],
     /// By the median.
     pub(super) gflops: f64,
     /// Of all the threads together.
@@ -33,6 +36,15 @@ pub(super) struct Run {
     pub(super) percent_of_peak: f64,
     pub(super) peak_arena_bytes: usize,
     samples_ms: Vec<f64>,
+}
+
+impl Run {
+    /// The ratio as a table shows it.
+    pub(super) fn ratio(&self) -> String {
+        let [low, high] = self.ratio_quartiles.map(|quartile| format!("{quartile:.2}"));
+        // Level with itself, the first network has nothing to doubt.
+        if low == high { low } else { format!("{:.2} ({low}–{high})", self.ratio) }
+    }
 }
 
 /// Sessions of all networks, laid out before the first of them runs.
@@ -54,6 +66,8 @@ struct Section {
 struct Stream {
     session: Session,
     samples_ms: Vec<f64>,
+    /// The median of each round.
+    rounds_ms: Vec<f64>,
 }
 
 impl Bout {
@@ -71,6 +85,11 @@ impl Bout {
     /// The numbers of threads, in order.
     pub(super) fn threads(&self) -> Vec<usize> {
         self.sections.iter().map(|section| section.threads).collect()
+    }
+
+    /// Which kernels run. The numbers of threads share them.
+    pub(super) fn kernels(&self) -> Kernels {
+        Kernels::of(&self.sections[0].streams[0].session)
     }
 
     /// Measures everything; returns in how many rounds.
@@ -106,12 +125,14 @@ impl Bout {
         let run = |section: &Section| {
             let stream = &section.streams[network];
             let latency_ms = Latency::of(&stream.samples_ms);
-            let first = Latency::of(&section.streams[0].samples_ms);
+            let pairs = stream.rounds_ms.iter().zip(&section.streams[0].rounds_ms);
+            let ratios: Vec<_> = pairs.map(|(own, first)| own / first).collect();
             let peaks = section.machine.peaks();
             Run {
                 threads: section.threads,
                 latency_ms,
-                ratio: latency_ms.median / first.median,
+                ratio: median(&ratios),
+                ratio_quartiles: quartiles(&ratios),
                 gflops: macs.gflops(batch, latency_ms.median),
                 percent_of_peak: macs.percent_of_peak(batch, latency_ms.median, &peaks),
                 peaks,
@@ -129,7 +150,7 @@ impl Section {
             let options = context.options_of(Some(threads));
             let mut session = Session::with(&entry.model, options).map_err(Error::with_causes)?;
             session.prepare(input.shape()).map_err(Error::failed)?;
-            Ok(Stream { session, samples_ms: Vec::new() })
+            Ok(Stream { session, samples_ms: Vec::new(), rounds_ms: Vec::new() })
         };
         let streams = entries.iter().zip(inputs).map(stream).collect::<Result<_, Error>>()?;
         let with_int8 = entries.iter().any(|entry| Macs::of(&entry.model).int8 > 0);
@@ -147,6 +168,8 @@ impl Stream {
             std::hint::black_box(logits.data());
             self.samples_ms.push(milliseconds(start));
         }
+        let round = self.samples_ms.len() - turn.inferences..;
+        self.rounds_ms.push(median(&self.samples_ms[round]));
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ fn over_threads(report: &Report) -> Chart {
 }
 
 fn subtitle(report: &Report) -> String {
-    format!("{}, {} kernels, batch {}", report.cpu, report.isa, report.batch)
+    format!("{}, {} kernels, batch {}", report.cpu, report.kernels.name(), report.batch)
 }
 
 /// All networks on the `run`th number of threads.

@@ -11,16 +11,19 @@ use super::subjects::{Entry, Origin};
 use crate::args::Compare;
 use crate::commands::eval::Accuracy;
 use crate::commands::timing::{cpu, macs::Macs};
-use crate::commands::{arithmetic, plain_table};
+use crate::context::Kernels;
 use crate::error::{printable, shown};
 use crate::json_path::bytes_unless_utf8;
+use crate::source::arithmetic;
+use crate::table::plain_table;
 use crate::words::{counted, grouped, threads};
 
 /// The fields of the JSON.
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) cpu: String,
-    pub(super) isa: &'static str,
+    #[serde(flatten)]
+    pub(super) kernels: Kernels,
     pub(super) batch: usize,
     iterations: usize,
     rounds: usize,
@@ -72,7 +75,6 @@ impl Report {
         bout: &Bout,
         judgements: Vec<Judgement>,
         args: &Compare,
-        isa: &'static str,
         rounds: usize,
     ) -> Report {
         let mut judgements = judgements.into_iter();
@@ -109,7 +111,8 @@ impl Report {
             });
         }
         number_repeats(&mut networks);
-        Report { cpu: cpu::name(), isa, batch: args.batch, iterations: args.iterations, rounds, networks }
+        let kernels = bout.kernels();
+        Report { cpu: cpu::name(), kernels, batch: args.batch, iterations: args.iterations, rounds, networks }
     }
 
     pub(super) fn text(&self) -> String {
@@ -139,18 +142,22 @@ impl Report {
         let dot = list(&|run| run.peaks.dot_peak_gmacs);
         let dot = if dot.is_empty() { dot } else { format!("; int8 peak in GMAC/s: {dot}") };
         let cpu = printable(&self.cpu);
-        format!("{} on {cpu}, batch {}; FMA peak in GFLOP/s: {fma}{dot}", self.isa, self.batch)
+        format!("{} on {cpu}, batch {}; FMA peak in GFLOP/s: {fma}{dot}", self.kernels.name(), self.batch)
     }
 
     /// How to read the table, and what did not count.
     fn notes(&self) -> String {
         let first = self.networks.first().and_then(|row| row.runs.first()).map_or(1, |run| run.threads);
         let mut text = format!(
-            "ms: the median of {} inferences, all networks in turn in {} rounds; x: the first network's = 1; arena: {}\n",
+            "ms: the median of {} inferences, all networks in turn in {} rounds; x: the first network's = 1, the median of the rounds (and \
+             their quartiles); arena: {}\n",
             grouped(self.iterations as u64),
             self.rounds,
             threads(first),
         );
+        let mut runs = self.networks.iter().flat_map(|row| &row.runs);
+        let doubt = runs.find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+        text.extend(doubt.map(|doubt| doubt + "\n"));
         if self.networks.iter().any(|row| row.agreement.is_some()) {
             text += "same class: share of the pictures for which the most probable class is that of the first network with the same classes\n";
         }
@@ -214,11 +221,7 @@ impl Row {
         cells.extend([self.resolution.to_string(), grouped(self.parameters), millions(self.macs)]);
         cells.push(format!("{:.2}", self.size_bytes as f64 / 1e6));
         for run in &self.runs {
-            cells.extend([
-                format!("{:.3}", run.latency_ms.median),
-                format!("{:.2}", run.ratio),
-                format!("{:.1}", run.percent_of_peak),
-            ]);
+            cells.extend([format!("{:.3}", run.latency_ms.median), run.ratio(), format!("{:.1}", run.percent_of_peak)]);
         }
         cells.push(format!("{:.2}", self.peak_arena_bytes as f64 / 1e6));
         cells.extend(self.accuracy.iter().flat_map(|a| [a.top1.percent(), a.top5.percent()]));

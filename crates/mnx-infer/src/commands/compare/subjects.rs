@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use mnx::{Model, Network, Spec};
 
 use crate::args::Compare;
-use crate::commands::Source;
-use crate::commands::{network, read};
+use crate::commands::network;
 use crate::embedded::Embedded;
 use crate::error::{Error, printable};
+use crate::source::{Source, read};
 use crate::values::{Arch, Subject};
 
 /// One row of the comparison.

@@ -3,7 +3,7 @@
 use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, Spec};
 
 use crate::args::Convert;
-use crate::commands::channels;
+use crate::table::channels;
 use crate::values::Arch;
 use crate::words::{counted, first_few};
 

@@ -12,86 +12,56 @@ use crate::pictures::Entry;
 /// Where standard input's copy goes in a folder.
 const STANDARD_INPUT: &str = "stdin";
 
-/// The files to write.
-pub(super) enum Copies {
-    /// One, begun so that an error comes before the work.
-    File { path: PathBuf, output: Option<OutputFile> },
-    /// Names in a folder, by picture.
-    Folder { names: HashMap<PathBuf, Vec<PathBuf>> },
+/// Where the copy of each of `entries`, which `images` name, goes: to `path` or into that folder. None of them is an input.
+///
+/// # Errors
+/// [`Error::Usage`] for a path that is neither a folder nor, for a single picture, a name that ends in `.png`, and for a copy
+/// that is an input; [`Error::File`] if it cannot be written.
+pub(super) fn copies(
+    path: &Path,
+    images: &[PathBuf],
+    entries: &[Entry],
+    weights: Option<&Path>,
+) -> Result<Vec<PathBuf>, Error> {
+    let inputs = || entries.iter().map(|entry| &*entry.path).chain(weights);
+    if is_folder(path) {
+        return in_folder(path, entries, inputs());
+    }
+    let is_png = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png"));
+    let one = images.len() == 1 && !images[0].is_dir();
+    match (one, is_png) {
+        (true, true) => {
+            check_apart(path, inputs())?;
+            // What cannot be written is said before the work.
+            OutputFile::create(path)?;
+            Ok(vec![path.into()])
+        }
+        (false, false) if !path.exists() => in_folder(path, entries, inputs()),
+        (true, false) => Err(unfit(path, "a name that ends in .png, or a folder")),
+        (false, _) => Err(unfit(path, "a folder for several pictures")),
+    }
 }
 
-impl Copies {
-    /// Checks that the copies of `entries`, which `images` name, can be written to `path`, and that none of them is an input.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a path that is neither a folder nor, for a single picture, a name that ends in `.png`, and for a
-    /// copy that is an input; [`Error::File`] if it cannot be written.
-    pub(super) fn new(
-        path: &Path,
-        images: &[PathBuf],
-        entries: &[Entry],
-        weights: Option<&Path>,
-    ) -> Result<Copies, Error> {
-        let inputs = || entries.iter().map(|entry| &*entry.path).chain(weights);
-        if is_folder(path) {
-            return Copies::in_folder(path, entries, inputs());
+fn in_folder<'a>(
+    folder: &Path,
+    entries: &[Entry],
+    inputs: impl Iterator<Item = &'a Path>,
+) -> Result<Vec<PathBuf>, Error> {
+    let cannot = |e| Error::file(folder, format_args!("cannot be written: {e}"));
+    fs::create_dir_all(folder).map_err(cannot)?;
+    tempfile::tempfile_in(folder).map_err(cannot)?;
+    // A copy is renamed to its name, so that another name of the same file would keep the old content. Only the name itself,
+    // with links followed, must not be an input's.
+    let inputs: HashSet<PathBuf> = inputs.filter_map(|input| fs::canonicalize(input).ok()).collect();
+    let (mut taken, mut next) = (HashSet::new(), HashMap::new());
+    let copy = |entry: &Entry| {
+        let copy = folder.join(name_of(&entry.path, &mut taken, &mut next));
+        match fs::canonicalize(&copy) {
+            Ok(there) if inputs.contains(&there) => Err(unfit(&copy, "an output that is no input")),
+            _ => Ok(copy),
         }
-        let is_png = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png"));
-        let one = images.len() == 1 && !images[0].is_dir();
-        match (one, is_png) {
-            (true, true) => {
-                check_apart(path, inputs())?;
-                Ok(Copies::File { path: path.into(), output: Some(OutputFile::create(path)?) })
-            }
-            (false, false) if !path.exists() => Copies::in_folder(path, entries, inputs()),
-            (true, false) => Err(unfit(path, "a name that ends in .png, or a folder")),
-            (false, _) => Err(unfit(path, "a folder for several pictures")),
-        }
-    }
-
-    fn in_folder<'a>(
-        folder: &Path,
-        entries: &[Entry],
-        inputs: impl Iterator<Item = &'a Path>,
-    ) -> Result<Copies, Error> {
-        let cannot = |e| Error::file(folder, format_args!("cannot be written: {e}"));
-        fs::create_dir_all(folder).map_err(cannot)?;
-        tempfile::tempfile_in(folder).map_err(cannot)?;
-        // A copy is renamed to its name, so that another name of the same file would keep the old content. Only the name
-        // itself, with links followed, must not be an input's.
-        let inputs: HashSet<PathBuf> = inputs.filter_map(|input| fs::canonicalize(input).ok()).collect();
-        let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
-        let (mut taken, mut next) = (HashSet::new(), HashMap::new());
-        for entry in entries {
-            let copy = folder.join(name_of(&entry.path, &mut taken, &mut next));
-            if fs::canonicalize(&copy).is_ok_and(|copy| inputs.contains(&copy)) {
-                return Err(unfit(&copy, "an output that is no input"));
-            }
-            names.entry(entry.path.clone()).or_default().push(copy);
-        }
-        // They are taken from the end.
-        names.values_mut().for_each(|copies| copies.reverse());
-        Ok(Copies::Folder { names })
-    }
-
-    /// Writes the copy of a picture, and says where.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(super) fn write(&mut self, picture: &Path, copy: &[u8]) -> Result<PathBuf, Error> {
-        let lost = || Error::file(picture, "has no annotated copy left");
-        let (path, mut output) = match self {
-            Copies::File { path, output } => (path.clone(), output.take().ok_or_else(lost)?),
-            Copies::Folder { names } => {
-                let path = names.get_mut(picture).and_then(Vec::pop).ok_or_else(lost)?;
-                let output = OutputFile::create(&path)?;
-                (path, output)
-            }
-        };
-        output.write(copy)?;
-        output.finish()?;
-        Ok(path)
-    }
+    };
+    entries.iter().map(copy).collect()
 }
 
 fn unfit(path: &Path, expected: &str) -> Error {

@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::dataset::Dataset;
 use super::tally::Tally;
 use crate::commands::classify::{label, shown_class};
-use crate::commands::{bar, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::{Unreadable, bytes_unless_utf8};
 use crate::pictures::PassedOver;
+use crate::table::{bar, plain_table};
 use crate::words::{counted, grouped};
 
 /// How many confusions the text lists; the JSON has all.

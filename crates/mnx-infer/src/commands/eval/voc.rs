@@ -5,6 +5,7 @@ mod classes;
 mod dataset;
 mod metric;
 mod plot;
+mod problem;
 mod report;
 mod tally;
 
@@ -20,10 +21,11 @@ use self::report::Report;
 use self::tally::Tally;
 use crate::args::Eval;
 use crate::commands::detect::{Boxed, boxes_in, detectors};
-use crate::commands::{Context, Source};
+use crate::context::Context;
 use crate::error::Error;
 use crate::output::{OutputFile, check_apart};
 use crate::pipeline::in_order;
+use crate::source::Source;
 use crate::{progress, stdout};
 
 /// What counts where `--score` is not given, whatever the network's own threshold is: average precision needs unsure boxes, too.
@@ -78,7 +80,7 @@ fn judged<'a>(
     let progress = progress::pictures(dataset.candidates.len());
     let mut tally = Tally::new(Classes::new(model.spec()));
     for line in &dataset.lines {
-        tally.add_problem(&dataset.list, "list", line);
+        tally.add_problem(&dataset.list, problem::Kind::List, line);
     }
     let work = |detector: &mut Detector, candidate: &Candidate| seen(model, detector, candidate, context);
     in_order(&dataset.candidates, detectors, work, |candidate, seen| {

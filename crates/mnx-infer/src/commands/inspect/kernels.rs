@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::tile;
-use crate::commands::{Context, instructions, plain_table};
+use crate::context::{Context, instructions};
 use crate::error::Error;
 use crate::stdout;
+use crate::table::plain_table;
 
 /// The kernel table of this build.
 pub(super) fn show(context: &Context) -> Result<(), Error> {
@@ -98,8 +99,7 @@ fn legend(columns: &[&KernelInfo]) -> String {
     let found = TunedFor::detect();
     format!(
         "tiles in pixels (rows of linear) x output channels; dot: with the CPU's dot products of bytes; amx: with AMX, too{lacking}\n\
-         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without, and one without AMX as\n\
-         in dot;\n\
-         an int8 kernel that an ISA lacks runs as in scalar\n"
+         this CPU is tuned for {found}: a kernel without a column of that name runs as in the one without;\n\
+         a kernel without a column amx runs as in dot; an int8 kernel that an ISA lacks runs as in scalar\n"
     )
 }

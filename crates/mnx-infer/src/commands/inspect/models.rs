@@ -3,10 +3,12 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::{Context, arithmetic, plain_table};
+use crate::context::Context;
 use crate::embedded::{self, Embedded};
 use crate::error::Error;
+use crate::source::arithmetic;
 use crate::stdout;
+use crate::table::plain_table;
 use crate::words::grouped;
 
 /// A network inside this program.

@@ -5,9 +5,9 @@ use mnx::quantize::{Calibration, Comparison, LayerReport, Options, Quantized};
 use serde::Serialize;
 
 use crate::args::Quantize;
-use crate::commands::{bar, plain_table};
 use crate::error::{printable, shown};
 use crate::json_path::{Unreadable, bytes_unless_utf8};
+use crate::table::{bar, plain_table};
 use crate::words::{counted, grouped};
 
 /// What the columns are.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mnx::{GraphError, Model, PictureFormat, Preprocessor, QuantizeError, Tensor, TensorView};
 
 use crate::args::Quantize;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::json_path::Unreadable;
 use crate::npy::NpyInput;

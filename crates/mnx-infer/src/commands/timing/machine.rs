@@ -13,6 +13,8 @@ use crate::error::Error;
 const PEAK_TIME: Duration = Duration::from_millis(15);
 /// How long a measurement of the bandwidth takes, per size.
 const COPY_TIME: Duration = Duration::from_millis(1);
+/// From this ratio on, the rounds of one peak, or a share of it, are not of a machine at rest.
+const BUSY: f64 = 1.1;
 /// Working sets are powers of two: 16 KiB, half of the smallest first cache, to 64 MiB, beyond most last ones.
 const SIZES: RangeInclusive<u32> = 14..=26;
 /// After an inference the session's threads look out for another one for a moment.
@@ -24,13 +26,29 @@ pub(crate) fn settle() {
 }
 
 /// How many multiply-adds the machine could do, of all threads together; medians of the rounds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Peaks {
     /// In f32; a multiply-add is two operations.
     pub(crate) fma_peak_gflops: f64,
+    /// The least and the most of a round: far apart where others had the cores meanwhile.
+    pub(crate) fma_peak_range_gflops: [f64; 2],
     /// In int8, in 10⁹ multiply-adds a second. None where no network needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dot_peak_gmacs: Option<f64>,
+}
+
+impl Peaks {
+    /// A line for people where others had the cores meanwhile. `shares` are those of the peak that were measured, in percent.
+    pub(crate) fn doubt(&self, shares: impl IntoIterator<Item = f64>) -> Option<String> {
+        let [least, most] = self.fma_peak_range_gflops;
+        let above = shares.into_iter().fold(0.0, f64::max);
+        if most > BUSY * least {
+            let more = 100.0 * (most / least - 1.0);
+            return Some(format!("The machine was busy: its peak rose and fell by {more:.0} %. Better measure again."));
+        }
+        let found = format!("{above:.1} % of the peak");
+        (above > 100.0 * BUSY).then(|| format!("The machine was busy: it cannot do {found}. Better measure again."))
+    }
 }
 
 /// Measurements that come in turn with inferences.
@@ -80,7 +98,9 @@ impl Machine {
     /// Rates of multiply-adds alone.
     pub(crate) fn peaks(&self) -> Peaks {
         let dot_peak_gmacs = self.with_int8.then(|| median(&self.dot_peaks));
-        Peaks { fma_peak_gflops: median(&self.fma_peaks), dot_peak_gmacs }
+        let least = self.fma_peaks.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.fma_peaks.iter().copied().fold(0.0, f64::max);
+        Peaks { fma_peak_gflops: median(&self.fma_peaks), fma_peak_range_gflops: [least, most], dot_peak_gmacs }
     }
 
     /// Medians of what was measured; none without a measurement.
@@ -106,4 +126,19 @@ fn together(threads: usize, rate: impl Fn() -> f64 + Sync) -> Result<f64, Error>
     }
     let failed = |error| Error::failed(format_args!("the machine's peak: cannot start a thread: {error}"));
     Ok(at_once(threads, rate).map_err(failed)?.into_iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_machine_is_doubted() {
+        let doubt = |range, share| Peaks { fma_peak_range_gflops: range, ..Peaks::default() }.doubt([90.0, share]);
+        assert_eq!(doubt([100.0, 109.0], 105.0), None);
+        let said = doubt([60.0, 94.0], 50.0).unwrap();
+        assert!(said.contains("rose and fell by 57 %"), "{said}");
+        let said = doubt([94.0, 94.0], 589.5).unwrap();
+        assert!(said.contains("589.5 % of the peak"), "{said}");
+    }
 }

@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn each_kind_counts_by_its_own_peak() {
-        let peaks = Peaks { fma_peak_gflops: 100.0, dot_peak_gmacs: Some(200.0) };
+        let peaks = Peaks { fma_peak_gflops: 100.0, dot_peak_gmacs: Some(200.0), ..Peaks::default() };
         let macs = Macs { f32: 50_000_000, int8: 0 };
         assert_eq!((macs.milliseconds_at(&peaks), macs.gflops(2, 4.0)), (1.0, 50.0));
         assert_eq!(macs.percent_of_peak(2, 4.0, &peaks), 50.0);
         let mixed = Macs { int8: 200_000_000, ..macs };
         assert_eq!((mixed.total(), mixed.milliseconds_at(&peaks)), (250_000_000, 2.0));
-        assert_eq!(Macs::default().milliseconds_at(&Peaks { fma_peak_gflops: 1.0, dot_peak_gmacs: None }), 0.0);
+        assert_eq!(Macs::default().milliseconds_at(&Peaks { fma_peak_gflops: 1.0, ..Peaks::default() }), 0.0);
     }
 }

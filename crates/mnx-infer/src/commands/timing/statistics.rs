@@ -29,6 +29,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
+/// Of at least one value: a quarter is this or less, a quarter this or more.
+pub(crate) fn quartiles(values: &[f64]) -> [f64; 2] {
+    let sorted = sorted(values);
+    let quarter = (sorted.len() - 1) / 4;
+    [sorted[quarter], sorted[sorted.len() - 1 - quarter]]
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -43,6 +50,8 @@ mod tests {
     fn percentiles_are_samples() {
         let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!(Latency::of(&samples), Latency { min: 1.0, median: 50.5, p90: 90.0, p99: 99.0 });
+        let quarters = [&samples[..], &samples[..20], &samples[..3], &samples[..1]].map(quartiles);
+        assert_eq!(quarters, [[25.0, 76.0], [85.0, 96.0], [98.0, 100.0], [100.0, 100.0]]);
         assert_eq!(Latency::of(&[3.0]), Latency { min: 3.0, median: 3.0, p90: 3.0, p99: 3.0 });
         assert_eq!(Latency::of(&[3.0, 1.0, 2.0]), Latency { min: 1.0, median: 2.0, p90: 3.0, p99: 3.0 });
     }

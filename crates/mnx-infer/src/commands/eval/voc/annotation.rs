@@ -4,6 +4,7 @@ use std::path::Path;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::problem::Kind;
 use crate::error::{Error, printable};
 use crate::output::read_text;
 
@@ -124,15 +125,15 @@ impl Object {
     }
 
     /// What is odd about the box in a picture of this size.
-    pub(super) fn oddity(&self, (width, height): (usize, usize)) -> Option<(&'static str, String)> {
+    pub(super) fn oddity(&self, (width, height): (usize, usize)) -> Option<(Kind, String)> {
         let [xmin, ymin, xmax, ymax] = self.corners;
         let found = format!("{} from {xmin}, {ymin} to {xmax}, {ymax}", printable(&cut(&self.name)));
         if xmax < xmin || ymax < ymin {
-            Some(("inverted", format!("expected a box with its lower corner first, found {found}")))
+            Some((Kind::Inverted, format!("expected a box with its lower corner first, found {found}")))
         } else if xmax == xmin || ymax == ymin {
-            Some(("thin", format!("expected a box of more than one pixel each way, found {found}")))
+            Some((Kind::Thin, format!("expected a box of more than one pixel each way, found {found}")))
         } else if xmin < 1.0 || ymin < 1.0 || xmax > width as f64 || ymax > height as f64 {
-            Some(("outside", format!("expected a box between 1, 1 and {width}, {height}, found {found}")))
+            Some((Kind::Outside, format!("expected a box between 1, 1 and {width}, {height}, found {found}")))
         } else {
             None
         }
@@ -255,12 +256,12 @@ mod tests {
         let oddity = |corners| Object { name: "cat".into(), difficult: false, corners }.oddity((100, 50));
         assert_eq!(oddity([1.0, 1.0, 100.0, 50.0]), None);
         let kinds = [
-            ([0.0, 1.0, 9.0, 9.0], "outside"),
-            ([1.0, 1.0, 101.0, 9.0], "outside"),
-            ([1.0, 1.0, 9.0, 50.5], "outside"),
-            ([9.0, 1.0, 9.0, 8.0], "thin"),
-            ([504.0, 337.0, 504.0, 337.0], "thin"),
-            ([9.0, 1.0, 8.0, 8.0], "inverted"),
+            ([0.0, 1.0, 9.0, 9.0], Kind::Outside),
+            ([1.0, 1.0, 101.0, 9.0], Kind::Outside),
+            ([1.0, 1.0, 9.0, 50.5], Kind::Outside),
+            ([9.0, 1.0, 9.0, 8.0], Kind::Thin),
+            ([504.0, 337.0, 504.0, 337.0], Kind::Thin),
+            ([9.0, 1.0, 8.0, 8.0], Kind::Inverted),
         ];
         for (corners, kind) in kinds {
             assert_eq!(oddity(corners).unwrap().0, kind, "{corners:?}");

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::LIMIT;
 use super::metric::{Curve, mean};
-use super::tally::{Problem, Tally};
+use super::problem::{Kind, Problem};
+use super::tally::Tally;
 use crate::commands::classify::shown_class;
-use crate::commands::{bar, plain_table};
 use crate::error::{Error, printable, shown};
 use crate::json_path::Unreadable;
+use crate::table::{bar, plain_table};
 use crate::words::{counted, first_few, grouped};
 
 /// How many problems of each kind the text lists; the JSON has all.
@@ -184,14 +185,8 @@ impl<'a> Report<'a> {
             text += &format!("\n{pictures} not scored, because a file could not be read\n");
             text += &listed(self.unreadable.iter().map(|file| &*file.error));
         }
-        for (kind, one, several) in [
-            ("inverted", "box is inverted; it counts as missed", "boxes are inverted; they count as missed"),
-            ("thin", "box is one pixel wide or high", "boxes are one pixel wide or high"),
-            ("outside", "box reaches out of its picture", "boxes reach out of their pictures"),
-            ("object", "object could not be understood", "objects could not be understood"),
-            ("size", "annotation has no size or a wrong one", "annotations have no size or a wrong one"),
-            ("list", "line of the split was not used", "lines of the split were not used"),
-        ] {
+        for kind in Kind::ALL {
+            let (one, several) = kind.sentences();
             let these = || self.problems.iter().filter(|problem| problem.kind == kind).map(|problem| &*problem.error);
             if these().next().is_some() {
                 text += &format!("\n{}\n{}", counted(these().count(), one, several), listed(these()));

@@ -3,23 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::annotation::Annotation;
 use super::classes::Classes;
 use super::metric::{Found, Truth};
+use super::problem::{Kind, Problem};
 use crate::commands::detect::Boxed;
-use crate::error::{Error, line};
-use crate::json_path::{FileName, Unreadable};
-
-/// Something about a data set that is not as it should be.
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
-    #[serde(flatten)]
-    file: FileName,
-    pub(super) kind: &'static str,
-    pub(super) error: String,
-}
+use crate::error::Error;
+use crate::json_path::Unreadable;
 
 /// Boxes and detections of one class.
 #[derive(Debug, Default)]
@@ -62,16 +52,16 @@ impl<'a> Tally<'a> {
         let picture = self.pictures;
         self.pictures += 1;
         match annotation.size {
-            None => self.add_problem(path, "size", "expected a size, found none"),
+            None => self.add_problem(path, Kind::Size, "expected a size, found none"),
             Some(told) if told != size => {
                 let shown = |(width, height)| format!("{width} x {height}");
                 let (told, size) = (shown(told), shown(size));
-                self.add_problem(path, "size", &format!("expected a size of {size}, the picture's, found {told}"));
+                self.add_problem(path, Kind::Size, &format!("expected a size of {size}, the picture's, found {told}"));
             }
             Some(_) => (),
         }
         for message in &annotation.broken {
-            self.add_problem(path, "object", message);
+            self.add_problem(path, Kind::Object, message);
         }
         for object in &annotation.objects {
             if let Some((kind, message)) = object.oddity(size) {
@@ -102,7 +92,7 @@ impl<'a> Tally<'a> {
         self.unreadable.push(Unreadable::new(path, &error.to_string()));
     }
 
-    pub(super) fn add_problem(&mut self, path: &Path, kind: &'static str, message: &str) {
-        self.problems.push(Problem { file: path.into(), kind, error: line(&Error::file(path, message).to_string()) });
+    pub(super) fn add_problem(&mut self, path: &Path, kind: Kind, message: &str) {
+        self.problems.push(Problem::new(path, kind, message));
     }
 }
