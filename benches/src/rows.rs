@@ -1,0 +1,43 @@
+//! Rows of the kernel table.
+
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{Cpu, TunedFor};
+
+/// A CPU that selects this row; none where this machine cannot run it.
+pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
+    let selects = |cpu: &Cpu| {
+        table::select(row.operation, row.arithmetic, row.weights, *cpu)
+            .is_ok_and(|selected| std::ptr::eq(selected, row))
+    };
+    Cpu::available().into_iter().find(selects)
+}
+
+/// What tells a row from others of its name: `avx2`, `avx512-wide`; `avx2-dot` with dot products of bytes, `avx512-amx`.
+pub fn instructions(row: &Kernel) -> String {
+    let of_core = if row.tuned_for == TunedFor::Any { String::new() } else { format!("-{}", row.tuned_for) };
+    let more = match (row.amx, row.dot_products) {
+        (true, _) => "-amx",
+        (false, true) => "-dot",
+        (false, false) => "",
+    };
+    format!("{}{of_core}{more}", row.isa)
+}
+
+#[cfg(test)]
+mod tests {
+    use mnx_tensor::Isa;
+
+    use super::*;
+
+    #[test]
+    fn every_row_that_can_run_has_a_cpu_and_a_name_of_its_own() {
+        let mut names: Vec<String> = table::rows().map(|row| format!("{}/{}", row.name, instructions(row))).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for row in table::rows().filter(|row| row.isa == Isa::Scalar) {
+            assert_eq!(cpu_of(row).map(Cpu::isa), Some(Isa::Scalar), "{row:?}");
+        }
+    }
+}
