@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Turns, cpu_of, instructions, peak, shapes};
+use mnx_benches::{SIDE, Turns, cpu_of, instructions, peak, shapes};
 use mnx_tensor::{Arithmetic, Isa, table};
 
 const ROUNDS: usize = 9;
@@ -41,10 +41,10 @@ fn main() {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["kernel/isa/layer", "µs", "GMAC/s", "% of int8 peak", "f32 µs", "x f32"]);
-    let shapes = shapes(&[width]);
+    let shapes = shapes(&[width], SIDE);
     for row in table::rows().filter(|row| row.arithmetic == Arithmetic::Int8 && row.isa != Isa::Scalar) {
         let Some(cpu) = cpu_of(row) else { continue };
-        for shape in shapes.iter().filter(|shape| shape.is_for(row)) {
+        for shape in shapes.iter().filter(|shape| shape.kernel() == row.name) {
             let name = format!("{}/{}/{shape}", row.name, instructions(row));
             if !name.contains(&filter) {
                 continue;

@@ -5,39 +5,32 @@
 //! part of a name is a filter. Kernels of int8 end in `-int8`, ISAs with dot products of bytes in `-dot`:
 //!
 //! ```sh
-//! cargo bench -p mnx-benches --bench kernels -- dw3x3s1       # one kernel
-//! cargo bench -p mnx-benches --bench kernels -- pw/avx2       # on one ISA
-//! cargo bench -p mnx-benches --bench kernels -- pw-int8       # in int8
-//! cargo bench -p mnx-benches --bench kernels -- '@7$'         # small planes, by regular expression
-//! cargo bench -p mnx-benches --bench kernels                  # all of them: some eight minutes
+//! cargo bench -p mnx-benches --bench kernels -- dw3x3s1/           # one kernel, in f32
+//! cargo bench -p mnx-benches --bench kernels -- '^pw/avx2/'        # on one ISA
+//! cargo bench -p mnx-benches --bench kernels -- pw-int8/           # in int8
+//! cargo bench -p mnx-benches --bench kernels -- '@7(\+relu6)?$'    # small planes, by regular expression
+//! cargo bench -p mnx-benches --bench kernels                       # all of them: some eight minutes
 //! ```
+//!
+//! The flags are Criterion's: `-- --list` prints the names. `roofline` and `tiles` measure layers of any width, and your own.
 //!
 //! `Gelem/s` reads as GFLOP/s, of int8 kernels as GMAC/s. The classifier reads each weight once: twice its GFLOP/s are GB/s, and
 //! its GMAC/s.
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{cpu_of, instructions, shapes, short, widths};
-use mnx_tensor::table;
+use mnx_benches::{Run, SIDE, instructions, runs, shapes, short, widths};
 
 fn kernels(c: &mut Criterion) {
-    let shapes = shapes(widths());
-    // Every row that this CPU can run, among the rows of the same name.
-    let rows: Vec<_> = table::rows().filter_map(|row| Some((row, cpu_of(row)?))).collect();
-    let mut names: Vec<_> = rows.iter().map(|(row, _)| row.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        let mut group = c.benchmark_group(name);
-        for &(row, cpu) in rows.iter().filter(|(row, _)| row.name == name) {
-            for shape in shapes.iter().filter(|shape| shape.kernel(cpu).name == name) {
-                short(&mut group, row.isa, shape.operations());
-                group.throughput(Throughput::Elements(shape.operations()));
-                group.bench_function(format!("{}/{shape}", instructions(row)), |b| {
-                    let weights = shape.weights();
-                    b.iter(shape.runner(cpu, &weights))
-                });
-            }
+    for of_kernel in runs(&shapes(widths(), SIDE)).chunk_by(|a, b| a.row.name == b.row.name) {
+        let mut group = c.benchmark_group(of_kernel[0].row.name);
+        for &Run { row, cpu, shape } in of_kernel {
+            short(&mut group, row.isa, shape.operations());
+            group.throughput(Throughput::Elements(shape.operations()));
+            group.bench_function(format!("{}/{shape}", instructions(row)), |b| {
+                let weights = shape.weights();
+                b.iter(shape.runner(cpu, &weights))
+            });
         }
     }
 }

@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, Turns, cpu_of, instructions, median, peak, shapes};
+use mnx_benches::{SIDE, Shape, Turns, cpu_of, instructions, median, peak, shapes};
 use mnx_tensor::peak::copy_bandwidth;
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Arithmetic, Cpu, Isa};
@@ -77,14 +77,14 @@ fn main() {
     // Every row that this CPU can run, those of a name together.
     let mut kernels: Vec<(&Kernel, Cpu)> = table::rows().filter_map(|row| Some((row, cpu_of(row)?))).collect();
     kernels.sort_by_key(|(row, _)| kernels_of_scalar().position(|name| name == row.name));
-    let shapes = shapes(&[width]);
+    let shapes = shapes(&[width], SIDE);
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["kernel/isa/layer", "µs", "GFLOP/s, GMAC/s", "% of peak", "% of bound", "bound by"]);
     for (row, cpu) in kernels {
         let kernel = format!("{}/{}", row.name, instructions(row));
         let mut all = (0, Times::default(), 0.0, 0);
-        for shape in shapes.iter().filter(|shape| shape.kernel(cpu).name == row.name) {
+        for shape in shapes.iter().filter(|shape| shape.kernel() == row.name) {
             let name = format!("{kernel}/{shape}");
             if !name.contains(&filter) {
                 continue;

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Shape, Turns, cpu_of, instructions, median, peak, shapes};
+use mnx_benches::{SIDE, Shape, Turns, cpu_of, instructions, median, peak, shapes};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Arithmetic, Cpu, Isa, TunedFor};
 
@@ -54,7 +54,7 @@ fn main() {
     println!("Peaks of one thread: FMA {fma:.1} GFLOP/s ({isa}), int8 dot products {dot:.1} GMAC/s ({of_dot})");
     println!("This CPU is tuned for: {}", TunedFor::detect());
     println!("GFLOP/s of each row, of int8 GMAC/s, medians of {rounds} turns; * is the fastest\n");
-    let shapes = shapes(&[width]);
+    let shapes = shapes(&[width], SIDE);
     let names = table::rows().filter(|row| row.isa == Isa::Scalar).map(|row| row.name);
     for kernel in names.filter(|name| name.starts_with(&filter)) {
         let candidates: Vec<Candidate> = table::rows()
@@ -67,17 +67,19 @@ fn main() {
 
 /// Prints the table of one kernel.
 fn compare(kernel: &str, shapes: &[Shape], candidates: &[Candidate], rounds: usize, turn: Duration) {
-    let Some((_, cpu)) = candidates.last() else { return };
+    if candidates.is_empty() {
+        return;
+    }
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([kernel.to_owned()].into_iter().chain(candidates.iter().map(name)));
     let mut all = vec![0.0; candidates.len()];
-    for shape in shapes.iter().filter(|shape| shape.kernel(*cpu).name == kernel) {
+    for shape in shapes.iter().filter(|shape| shape.kernel() == kernel) {
         let seconds = measure(shape, candidates, rounds, turn);
         all.iter_mut().zip(&seconds).for_each(|(all, seconds)| *all += seconds);
         let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
         let cell = |&seconds: &f64| {
-            let star = if seconds == best { " *" } else { "" };
+            let star = if candidates.len() > 1 && seconds == best { " *" } else { "" };
             format!("{:.1}{star}", shape.operations() as f64 / seconds / 1e9)
         };
         table.add_row([shape.to_string()].into_iter().chain(seconds.iter().map(cell)));

@@ -4,8 +4,9 @@
 //! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s. In int8 it counts
 //! multiply-adds: GMAC/s.
 
-mod rows;
+mod grammar;
 mod runner;
+mod runs;
 mod shape;
 mod shapes;
 mod turns;
@@ -17,8 +18,9 @@ use criterion::{BenchmarkGroup, SamplingMode};
 use mnx_graph::{Model, Spec, init};
 use mnx_tensor::{AlignedBuf, Isa, Tensor};
 
-pub use rows::{cpu_of, instructions};
+pub use grammar::{ShapeError, kernels};
 pub use runner::Weights;
+pub use runs::{Run, cpu_of, instructions, runs};
 pub use shape::Shape;
 pub use shapes::shapes;
 pub use turns::{Turns, median, peak};

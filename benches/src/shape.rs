@@ -1,11 +1,9 @@
 //! What the time of a kernel depends on, and what follows from it alone.
 
-use std::fmt;
-
 use mnx_graph::{Activation, LayerKind, PlacedLayer};
 use mnx_tensor::part::{Geometry, Span};
-use mnx_tensor::table::Kernel;
-use mnx_tensor::{Arithmetic, Element, Operation, PANEL, Tuning};
+use mnx_tensor::table::{self, Kernel};
+use mnx_tensor::{Arithmetic, BLOCK, Element, Operation, PANEL, Tuning};
 
 /// What the time of a kernel depends on: what it computes, size of the square input, channels, whether it clamps (in int8 all do).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +42,23 @@ impl Shape {
         (self.operation != Operation::Quantize).then_some(Shape { arithmetic, weights, ..*self })
     }
 
-    /// Whether a kernel is for such layers.
-    pub fn is_for(&self, row: &Kernel) -> bool {
-        (self.operation, self.arithmetic, self.weights) == (row.operation, row.arithmetic, row.weights)
+    /// The same in int8.
+    pub fn in_int8(&self) -> Shape {
+        Shape { arithmetic: Arithmetic::Int8, weights: Element::I8, clamps: false, ..*self }
+    }
+
+    /// The name of the kernel that computes it, which is the same for every ISA.
+    ///
+    /// # Panics
+    /// For what the kernel table does not have.
+    pub fn kernel(&self) -> &'static str {
+        // As a layer of few channels chooses it.
+        let is_half = self.operation == Operation::Pointwise && self.cout <= BLOCK;
+        let half = is_half && self.arithmetic == Arithmetic::F32;
+        let operation = if half { Operation::PointwiseHalf } else { self.operation };
+        let is_for =
+            |row: &&Kernel| (row.operation, row.arithmetic, row.weights) == (operation, self.arithmetic, self.weights);
+        table::rows().find(is_for).expect("a layer of the kernel table").name
     }
 
     /// Rows and columns of the output.
@@ -79,6 +91,16 @@ impl Shape {
     /// Whether its operations are multiply-adds.
     pub fn multiplies(&self) -> bool {
         self.weight_count() > 0
+    }
+
+    /// The most of the peak that it can have: kernels of depthwise layers leave out what they would multiply with the zeros of the
+    /// padding, which are counted as is usual.
+    pub fn most_of_peak(&self) -> f64 {
+        let Operation::Depthwise { kernel, stride } = self.operation else { return 1.0 };
+        let read =
+            |at: usize| (at * stride..at * stride + kernel).filter(|i| (1..=self.size).contains(&(i + 1 - kernel / 2)));
+        let inside: usize = (0..self.side()).map(|at| read(at).count()).sum();
+        ((self.side() * kernel) as f64 / inside as f64).powi(2)
     }
 
     /// Bytes of a value, of its input and of its output.
@@ -116,21 +138,13 @@ impl Shape {
     /// channels in the cache, as in a plan; nothing for other layers.
     pub(crate) fn strips(&self) -> impl Iterator<Item = Span> + use<> {
         let strided = matches!(self.operation, Operation::Depthwise { stride: 2, .. });
-        let (rows, parts) = (self.side(), (self.size * self.row_bytes()).div_ceil(Tuning::DEFAULT.rows_bytes));
+        let (rows, bytes) = (self.side(), self.size * self.row_bytes());
+        let parts = bytes.div_ceil(Tuning::DEFAULT.rows_bytes).min(rows);
         (0..if strided { parts } else { 0 }).map(move |i| (rows * i / parts..rows * (i + 1) / parts).into())
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
         let (size, side, pad) = (self.size, self.side(), self.operation.kernel() / 2);
         Geometry { height: size, width: size, out_height: side, out_width: side, pad_top: pad, pad_left: pad }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of these layers there are both kinds.
-        let either = matches!(self.operation, Operation::Depthwise { .. } | Operation::Pointwise);
-        let suffix = if either && self.clamps { "+relu6" } else { "" };
-        write!(f, "{}-{}@{}{suffix}", self.cin, self.cout, self.size)
     }
 }

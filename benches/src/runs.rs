@@ -1,7 +1,39 @@
-//! Rows of the kernel table.
+//! What can be measured: rows of the kernel table on layers.
+
+use std::fmt;
 
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Cpu, TunedFor};
+
+use crate::{Shape, kernels};
+
+/// A row of the kernel table, a CPU that selects it, and a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The row.
+    pub row: &'static Kernel,
+    /// The CPU.
+    pub cpu: Cpu,
+    /// The layer.
+    pub shape: Shape,
+}
+
+/// Each row that this CPU can run, on each of the layers that it is for: those of a name together, in the order of the table.
+pub fn runs(shapes: &[Shape]) -> Vec<Run> {
+    let mut rows: Vec<(&Kernel, Cpu)> = table::rows().filter_map(|row| Some((row, cpu_of(row)?))).collect();
+    rows.sort_by_key(|(row, _)| kernels().position(|name| name == row.name));
+    let on_all = |(row, cpu): (&'static Kernel, Cpu)| {
+        let of_kernel = shapes.iter().filter(|shape| shape.kernel() == row.name);
+        of_kernel.map(move |&shape| Run { row, cpu, shape })
+    };
+    rows.into_iter().flat_map(on_all).collect()
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.row.name, instructions(self.row), self.shape)
+    }
+}
 
 /// A CPU that selects this row; none where this machine cannot run it.
 pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
