@@ -4,6 +4,10 @@
 //! Throughput counts floating-point operations, two per multiply-add: `Gelem/s` reads as GFLOP/s. In int8 it counts
 //! multiply-adds: GMAC/s.
 
+mod arguments;
+// The command line has it, and no other program needs it.
+#[path = "../../crates/mnx-infer/src/commands/timing/cpu.rs"]
+mod cpu;
 mod grammar;
 mod runner;
 mod runs;
@@ -18,22 +22,30 @@ use criterion::{BenchmarkGroup, SamplingMode};
 use mnx_graph::{Model, Spec, init};
 use mnx_tensor::{AlignedBuf, Isa, Tensor};
 
+pub use arguments::{Common, Layers, arguments, refuse};
 pub use grammar::{ShapeError, kernels};
 pub use runner::Weights;
-pub use runs::{Run, cpu_of, instructions, runs};
+pub use runs::{Run, cpu_of, instructions, parts_of_names, runs};
 pub use shape::Shape;
 pub use shapes::shapes;
-pub use turns::{Turns, median, peak};
+pub use turns::{Peaks, Spread, Turns, median, peak, progress, time};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
 
-/// Width multipliers that are benched; only the smallest when the benches run as tests, once each.
+/// Width multipliers that are benched.
+pub const WIDTHS: [f64; 3] = [0.35, 1.0, 1.4];
+
+/// All of them; only the smallest when the benches run as tests, once each.
 pub fn widths() -> &'static [f64] {
-    const ALL: [f64; 3] = [0.35, 1.0, 1.4];
     // `cargo bench` says `--bench`, `cargo test` does not.
     let said = |word: &str| std::env::args().any(|arg| arg == word);
-    if said("--bench") && !said("--test") { &ALL } else { &ALL[..1] }
+    if said("--bench") && !said("--test") { &WIDTHS } else { &WIDTHS[..1] }
+}
+
+/// The model's name of this machine's CPU.
+pub fn cpu_name() -> String {
+    cpu::name()
 }
 
 /// Short runs, for there are many of them, but long enough for ten iterations of so many floating-point operations.

@@ -29,6 +29,17 @@ pub fn runs(shapes: &[Shape]) -> Vec<Run> {
     rows.into_iter().flat_map(on_all).collect()
 }
 
+/// What names of runs are made of, for those who looked for another.
+pub fn parts_of_names(runs: &[Run]) -> String {
+    let mut kernels: Vec<&str> = runs.iter().map(|run| run.row.name).collect();
+    kernels.dedup();
+    let mut isas: Vec<String> = runs.iter().map(|run| instructions(run.row)).collect();
+    isas.sort();
+    isas.dedup();
+    let example = runs.first().map(|run| format!(", such as {run}")).unwrap_or_default();
+    format!("names are kernel/isa/layer{example}; kernels: {}; ISAs: {}", kernels.join(" "), isas.join(" "))
+}
+
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.row.name, instructions(self.row), self.shape)
