@@ -1,74 +1,94 @@
 //! Prints how fast each int8 kernel computes the layers of MobileNeXt and ResNet-50, beside the f32 kernel that the same CPU takes.
 //!
-//! ```text
-//! cargo bench -p mnx-benches --bench int8 -- [--width W] [FILTER]      e.g. avx2, or pw-int8/avx512-dot
+//! ```sh
+//! cargo bench -p mnx-benches --bench int8 -- avx2                  # what has this in kernel/isa/Cin-Cout@size
+//! cargo bench -p mnx-benches --bench int8 -- --width 0.35          # layers of this MobileNeXt; 1.0 where not said
+//! cargo bench -p mnx-benches --bench int8 -- --shape pw:80-240@40  # a layer of your own
 //! ```
 //!
-//! Whole planes, one thread, in turns; medians. `-dot` marks rows with instructions for dot products of bytes.
+//! Whole planes, one thread, in turns with the int8 peak; medians. `-dot` marks rows with instructions for dot products of bytes.
 #![allow(missing_docs)]
 
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{SIDE, Turns, cpu_of, instructions, peak, shapes};
-use mnx_tensor::{Arithmetic, Isa, table};
+use mnx_benches::{
+    Layers, Peaks, Run, Shape, Spread, arguments, cpu_name, median, parts_of_names, progress, runs, time,
+};
+use mnx_tensor::Isa;
 
 const ROUNDS: usize = 9;
 const TURN: Duration = Duration::from_millis(3);
 
-/// Seconds of one call of each, the medians of turns.
-fn seconds(runs: [&mut dyn FnMut(); 2], rounds: usize, turn: Duration) -> [f64; 2] {
-    runs.map(|run| {
-        run();
-        let mut times: Vec<f64> = (0..rounds)
-            .map(|_| {
-                let (start, mut calls) = (Instant::now(), 0.0);
-                while calls == 0.0 || start.elapsed() < turn {
-                    run();
-                    calls += 1.0;
-                }
-                start.elapsed().as_secs_f64() / calls
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    })
+/// A row of the table: int8, its peak, and f32 take turns.
+fn figures(run: &Run, peaks: &mut Peaks, rounds: usize, turn: Duration) -> Vec<String> {
+    let &Run { row, cpu, shape } = run;
+    // A picture's bytes have no counterpart in f32.
+    let other = shape.in_f32();
+    let (weights, of_other) = (shape.weights(), other.unwrap_or(shape).weights());
+    let mut int8 = shape.runner(cpu, &weights);
+    let mut f32 = other.map(|other| other.runner(cpu, &of_other));
+    int8();
+    f32.iter_mut().for_each(|f32| f32());
+    let [mut rates, mut of_int8, mut of_f32] = [(); 3].map(|()| Vec::new());
+    for _ in 0..rounds {
+        if shape.multiplies() {
+            rates.push(peaks.measure(shape.arithmetic, turn));
+        }
+        of_int8.push(time(turn, &mut int8));
+        of_f32.extend(f32.as_mut().map(|f32| time(turn, f32)));
+    }
+    let seconds = median(of_int8.clone());
+    let (mut macs, mut share, mut beside) = ("-".to_owned(), "-".to_owned(), ["-".to_owned(), "-".to_owned()]);
+    if shape.multiplies() {
+        let rate = shape.operations() as f64 / seconds / 1e9;
+        let of_peak = rate / median(rates.clone());
+        // AMX multiplies faster than the vectors whose peak it is.
+        peaks.judge(&rates, of_peak, if row.amx { f64::INFINITY } else { shape.most_of_peak() });
+        (macs, share) = (format!("{rate:.1}"), format!("{:.0}", 100.0 * of_peak));
+    }
+    if other.is_some() {
+        let ratio = Spread::of_ratios(&of_int8, &of_f32).median;
+        beside = [format!("{:.1}", 1e6 * median(of_f32)), format!("{ratio:.2}")];
+    }
+    let [f32, ratio] = beside;
+    vec![run.to_string(), format!("{:.1}", 1e6 * seconds), macs, share, f32, ratio]
 }
 
-fn main() {
-    let Turns { rounds, turn, width, filter } = Turns::from_args(ROUNDS, TURN);
-    let (peak, isa) = peak(Arithmetic::Int8, Duration::from_millis(20));
+fn main() -> ExitCode {
+    let layers: Layers = arguments("int8", "Kernels in int8 beside those in f32, in turn.");
+    let mut shapes = Vec::new();
+    for shape in layers.shapes().iter().map(Shape::in_int8) {
+        // Of two layers in f32, with a ReLU6 and without, the same becomes.
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    }
+    let mut all = runs(&shapes);
+    all.retain(|run| run.row.isa != Isa::Scalar);
+    let parts = parts_of_names(&all);
+    let runs = match layers.common.select(all, |name, filter| name.contains(filter), || parts) {
+        Ok(runs) => runs,
+        Err(code) => return code,
+    };
+    let (rounds, turn) = layers.common.turns(ROUNDS, TURN);
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["kernel/isa/layer", "µs", "GMAC/s", "% of int8 peak", "f32 µs", "x f32"]);
-    let shapes = shapes(&[width], SIDE);
-    for row in table::rows().filter(|row| row.arithmetic == Arithmetic::Int8 && row.isa != Isa::Scalar) {
-        let Some(cpu) = cpu_of(row) else { continue };
-        for shape in shapes.iter().filter(|shape| shape.kernel() == row.name) {
-            let name = format!("{}/{}/{shape}", row.name, instructions(row));
-            if !name.contains(&filter) {
-                continue;
-            }
-            eprint!("\r\x1b[K{name}");
-            // A picture's bytes have no counterpart in f32.
-            let other = shape.in_f32();
-            let (weights, of_other) = (shape.weights(), other.unwrap_or(*shape).weights());
-            let mut run = shape.runner(cpu, &weights);
-            let mut run_other = other.unwrap_or(*shape).runner(cpu, &of_other);
-            let [int8, f32] = seconds([&mut run, &mut run_other], rounds, turn);
-            let (mut macs, mut share) = ("-".into(), "-".into());
-            if shape.multiplies() {
-                let rate = shape.operations() as f64 / int8 / 1e9;
-                (macs, share) = (format!("{rate:.1}"), format!("{:.0}", 100.0 * rate / peak));
-            }
-            let beside = |text: String| if other.is_some() { text } else { "-".into() };
-            let (f32, ratio) = (beside(format!("{:.1}", 1e6 * f32)), beside(format!("{:.2}", f32 / int8)));
-            table.add_row([name, format!("{:.1}", 1e6 * int8), macs, share, f32, ratio]);
-        }
+    let (mut peaks, bar) = (Peaks::default(), progress(runs.len()));
+    for run in &runs {
+        bar.set_message(run.to_string());
+        table.add_row(figures(run, &mut peaks, rounds, turn));
+        bar.inc(1);
     }
-    eprint!("\r\x1b[K");
+    bar.finish_and_clear();
     (1..6).for_each(|column| {
         table.column_mut(column).expect("a column of the header").set_cell_alignment(CellAlignment::Right);
     });
-    println!("int8 peak of one thread {peak:.1} GMAC/s ({isa}); medians of {rounds} turns\n\n{table}");
+    println!("{}\n{peaks}\nMedians of {rounds} turns; x f32: how often as fast\n\n{table}", cpu_name());
+    if let Some(warning) = peaks.warning() {
+        println!("\n{warning}");
+    }
+    ExitCode::SUCCESS
 }
