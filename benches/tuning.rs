@@ -1,7 +1,7 @@
 //! Which sizes suit this CPU's caches: MobileNeXt with its work cut in several ways, in turn, beside how it is cut today.
 //!
 //! ```sh
-//! cargo bench -p mnx-benches --bench tuning                   # one thread and all, a minute
+//! cargo bench -p mnx-benches --bench tuning                   # one thread and one per physical core, a minute
 //! cargo bench -p mnx-benches --bench tuning -- rows_bytes     # sizes whose name begins so
 //! cargo bench -p mnx-benches --bench tuning -- --width 1.4    # this MobileNeXt; 1.0 where not said
 //! ```
@@ -10,12 +10,14 @@
 //! none belongs in the CPU's `Tuning` (`crates/mnx-tensor/src/tuning.rs`).
 #![allow(missing_docs)]
 
-use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use mnx_benches::{Turns, median, model, pictures};
-use mnx_graph::{Model, Session, SessionOptions, unstable};
+use indicatif::ProgressBar;
+use mnx_benches::{Common, Spread, arguments, cpu_name, median, model, pictures, progress, refuse, time};
+use mnx_graph::{Model, Session, SessionOptions, default_threads, unstable};
 use mnx_tensor::peak::fma_peak;
 use mnx_tensor::{Cpu, Tensor, Tuning};
 
@@ -27,6 +29,12 @@ const KIB: usize = 1 << 10;
 struct Change {
     name: String,
     apply: Box<dyn Fn(&mut Tuning)>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// Every size by itself, and those that only gain together.
@@ -60,73 +68,92 @@ fn changes() -> Vec<Change> {
     all
 }
 
-/// A session that is warm.
-fn session(model: &Model, threads: usize, tuning: Tuning, input: &Tensor) -> Session {
-    let options = unstable::tuned(SessionOptions::new().threads(threads), tuning);
-    let mut session = Session::with(model, options).expect("a session of the default kernels");
-    session.run(input.view()).expect("a picture of the network's size");
-    session
+/// How everything is measured.
+struct Setup {
+    model: Model,
+    input: Tensor,
+    today: Tuning,
+    rounds: usize,
+    turn: Duration,
+    bar: ProgressBar,
 }
 
-/// Seconds of an inference, in a turn of some.
-fn turn(session: &mut Session, input: &Tensor, turn: Duration) -> f64 {
-    let (start, mut runs) = (Instant::now(), 0);
-    while runs == 0 || start.elapsed() < turn {
-        session.run(input.view()).expect("as the first");
-        runs += 1;
+impl Setup {
+    /// A session that is warm.
+    fn session(&self, threads: usize, tuning: Tuning) -> Session {
+        let options = unstable::tuned(SessionOptions::new().threads(threads), tuning);
+        let mut session = Session::with(&self.model, options).expect("a session of the default kernels");
+        session.run(self.input.view()).expect("a picture of the network's size");
+        session
     }
-    start.elapsed().as_secs_f64() / f64::from(runs)
-}
 
-/// A column of the table: of each change the median of its inferences in ms, and its ratio.
-fn column(model: &Model, threads: usize, changes: &[Change], turns: &Turns) -> (f64, Vec<[String; 2]>) {
-    let (input, today) = (pictures(1), Cpu::choose(None, None).expect("a CPU").tuning());
-    let mut base = session(model, threads, today.clone(), &input);
-    let mut bases = Vec::new();
-    let rows = changes.iter().map(|change| {
-        let mut tuning = today.clone();
-        (change.apply)(&mut tuning);
-        let mut changed = session(model, threads, tuning, &input);
-        let (mut seconds, mut ratios) = (Vec::new(), Vec::new());
-        for round in 0..turns.rounds {
-            // Each is the first as often as the other.
-            let mut pair = [0.0; 2];
-            for index in [round % 2, 1 - round % 2] {
-                pair[index] = turn(if index == 0 { &mut base } else { &mut changed }, &input, turns.turn);
+    /// Seconds of an inference, in a turn of some.
+    fn time(&self, session: &mut Session) -> f64 {
+        time(self.turn, || {
+            session.run(self.input.view()).expect("as the first");
+        })
+    }
+
+    /// A column of the table: milliseconds today, and of each change the median of its inferences in ms, and its ratio.
+    fn column(&self, threads: usize, changes: &[Change]) -> (f64, Vec<[String; 2]>) {
+        let mut base = self.session(threads, self.today.clone());
+        let mut bases = Vec::new();
+        let rows = changes.iter().map(|change| {
+            self.bar.set_message(format!("{threads} threads: {change}"));
+            let mut tuning = self.today.clone();
+            (change.apply)(&mut tuning);
+            let mut changed = self.session(threads, tuning);
+            let [mut of_base, mut of_changed] = [Vec::new(), Vec::new()];
+            for round in 0..self.rounds {
+                // Each is the first as often as the other.
+                if round % 2 == 0 {
+                    of_base.push(self.time(&mut base));
+                    of_changed.push(self.time(&mut changed));
+                } else {
+                    of_changed.push(self.time(&mut changed));
+                    of_base.push(self.time(&mut base));
+                }
             }
-            bases.push(pair[0]);
-            seconds.push(pair[1]);
-            ratios.push(pair[0] / pair[1]);
-        }
-        [format!("{:.3}", median(seconds) * 1e3), format!("{:.3}", median(ratios))]
-    });
-    let rows = rows.collect();
-    (median(bases) * 1e3, rows)
+            let ratio = Spread::of_ratios(&of_changed, &of_base).median;
+            bases.extend(of_base);
+            self.bar.inc(1);
+            [format!("{:.3}", median(of_changed) * 1e3), format!("{ratio:.3}")]
+        });
+        let rows = rows.collect();
+        (median(bases) * 1e3, rows)
+    }
 }
 
-fn main() {
-    let turns = Turns::from_args(ROUNDS, TURN);
-    let cpu = Cpu::choose(None, None).expect("a CPU");
-    let (peak, isa) = fma_peak(Duration::from_millis(20));
-    let cores = available_parallelism().map_or(1, usize::from);
+fn main() -> ExitCode {
+    let common: Common = arguments("tuning", "MobileNeXt with its work cut in other ways, in turn.");
+    let cpu = Cpu::choose(None, None).unwrap_or_else(|error| refuse(error));
+    let all = changes();
+    let there_are = format!("expected the beginning of a change, such as {:?}; --list prints all", all[0].name);
+    let mut changes = match common.select(all, |name, filter| name.starts_with(filter), || there_are) {
+        Ok(changes) => changes,
+        Err(code) => return code,
+    };
+    if common.is_test() {
+        changes.truncate(2);
+    }
+    let mut threads = vec![1, default_threads()];
+    threads.dedup();
+    let (rounds, turn) = common.turns(ROUNDS, TURN);
+    let bar = progress(threads.len() * changes.len());
+    let (peak, isa) = fma_peak(turn);
     println!(
-        "FMA peak of one thread {peak:.1} GFLOP/s ({isa}); kernels for {}, tuned for {}",
+        "{}: FMA peak of one thread {peak:.1} GFLOP/s ({isa}); kernels for {}, tuned for {}",
+        cpu_name(),
         cpu.isa(),
         cpu.tuned_for()
     );
     println!("Today: {:?}\n", cpu.tuning());
-    let mut changes: Vec<_> = changes().into_iter().filter(|change| change.name.starts_with(&turns.filter)).collect();
-    if turns.rounds == 1 {
-        changes.truncate(2);
-    }
-    if changes.is_empty() {
-        return println!("No change begins with {:?}.", turns.filter);
-    }
-    let model = model(turns.width);
+    let setup =
+        Setup { model: model(common.width()), input: pictures(1), today: cpu.tuning().clone(), rounds, turn, bar };
+    let columns: Vec<_> = threads.iter().map(|&threads| setup.column(threads, &changes)).collect();
+    setup.bar.finish_and_clear();
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let threads = if cores == 1 { vec![1] } else { vec![1, cores] };
-    let columns: Vec<_> = threads.iter().map(|&threads| column(&model, threads, &changes, &turns)).collect();
     let titles = threads
         .iter()
         .flat_map(|threads| [format!("{threads} thread{}, ms", if *threads == 1 { "" } else { "s" }), "ratio".into()]);
@@ -141,4 +168,5 @@ fn main() {
         table.column_mut(column).expect("a column of the header").set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");
+    ExitCode::SUCCESS
 }

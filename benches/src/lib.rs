@@ -28,7 +28,7 @@ pub use runner::Weights;
 pub use runs::{Run, cpu_of, instructions, parts_of_names, runs};
 pub use shape::Shape;
 pub use shapes::shapes;
-pub use turns::{Peaks, Spread, Turns, median, peak, progress, time};
+pub use turns::{Peaks, Spread, median, progress, time};
 
 /// Height and width of every input.
 pub const SIDE: usize = 224;
