@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{SIDE, model, pictures, short, widths};
+use mnx_benches::{SIDE, found, model, nothing_found, pictures, short, widths};
 use mnx_graph::{Session, SessionOptions, StepInfo};
 use mnx_tensor::{Isa, Tensor};
 
@@ -34,6 +34,7 @@ fn blocks(c: &mut Criterion) {
                 let name = &block[0].block;
                 group.throughput(Throughput::Elements(operations(block)));
                 group.bench_function(format!("{isa}/{width:?}/{name}"), |b| {
+                    found();
                     b.iter_custom(|iterations| time(&mut session, &input, name, iterations));
                 });
             }
@@ -55,5 +56,5 @@ fn operations(block: &[StepInfo]) -> u64 {
     }
 }
 
-criterion_group!(benches, blocks);
+criterion_group!(benches, blocks, nothing_found);
 criterion_main!(benches);

@@ -10,6 +10,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mnx::{DetectorSpec, PostProcessor};
+use mnx_benches::{found, nothing_found};
 
 const CLASSES: usize = 21;
 const SIDE: usize = 320;
@@ -58,10 +59,11 @@ fn post_processing(c: &mut Criterion) {
     for (name, scores) in [("sure", &sure), ("unsure", &unsure)] {
         let mut post = PostProcessor::new(&spec, CLASSES, priors.clone(), SIDE).expect("a detector");
         group.bench_function(name, |b| {
+            found();
             b.iter(|| post.process(scores, &boxes, 640, 480).map(<[_]>::len));
         });
     }
 }
 
-criterion_group!(benches, post_processing);
+criterion_group!(benches, post_processing, nothing_found);
 criterion_main!(benches);

@@ -19,7 +19,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{Run, SIDE, instructions, runs, shapes, short, widths};
+use mnx_benches::{Run, SIDE, found, instructions, nothing_found, runs, shapes, short, widths};
 
 fn kernels(c: &mut Criterion) {
     for of_kernel in runs(&shapes(widths(), SIDE)).chunk_by(|a, b| a.row.name == b.row.name) {
@@ -28,6 +28,7 @@ fn kernels(c: &mut Criterion) {
             short(&mut group, row.isa, shape.operations());
             group.throughput(Throughput::Elements(shape.operations()));
             group.bench_function(format!("{}/{shape}", instructions(row)), |b| {
+                found();
                 let weights = shape.weights();
                 b.iter(shape.runner(cpu, &weights))
             });
@@ -35,5 +36,5 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, kernels);
+criterion_group!(benches, kernels, nothing_found);
 criterion_main!(benches);

@@ -13,8 +13,8 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mnx_benches::{SIDE, model, pictures, short, widths};
-use mnx_graph::{Session, SessionOptions};
+use mnx_benches::{SIDE, found, model, nothing_found, pictures, short, widths};
+use mnx_graph::{Session, SessionOptions, default_threads};
 use mnx_tensor::Isa;
 
 fn models(c: &mut Criterion) {
@@ -22,7 +22,7 @@ fn models(c: &mut Criterion) {
     for &width in widths() {
         let model = model(width);
         let operations = 2 * model.network().macs(SIDE, SIDE);
-        let cores = Session::new(&model).expect("default options").threads();
+        let cores = default_threads();
         for isa in Isa::available() {
             let mut threads = vec![1, cores];
             threads.dedup();
@@ -33,6 +33,7 @@ fn models(c: &mut Criterion) {
                 short(&mut group, isa, operations);
                 group.throughput(Throughput::Elements(operations));
                 group.bench_function(format!("{isa}/{width:?}/t{threads}/b{batch}"), |b| {
+                    found();
                     let mut session = Session::with(&model, options.clone()).expect("an ISA that is there");
                     b.iter(|| session.run(input.view()).map(|logits| logits.data()[0]));
                 });
@@ -41,5 +42,5 @@ fn models(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, models);
+criterion_group!(benches, models, nothing_found);
 criterion_main!(benches);

@@ -15,10 +15,11 @@ mod shape;
 mod shapes;
 mod turns;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, SamplingMode};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use mnx_graph::{Model, Spec, init};
 use mnx_tensor::{AlignedBuf, Isa, Tensor};
 
@@ -46,6 +47,23 @@ pub fn widths() -> &'static [f64] {
 /// The model's name of this machine's CPU.
 pub fn cpu_name() -> String {
     cpu::name()
+}
+
+static FOUND: AtomicBool = AtomicBool::new(false);
+
+/// A bench of Criterion's runs: the filter has let it through.
+pub fn found() {
+    FOUND.store(true, Ordering::Relaxed);
+}
+
+/// The last of a bench's groups: Criterion says nothing where no name matches.
+pub fn nothing_found(_: &mut Criterion) {
+    // Then nothing is to run.
+    let runs_nothing = std::env::args().any(|arg| arg == "--list" || arg.starts_with("--load-baseline"));
+    if !runs_nothing && !FOUND.load(Ordering::Relaxed) {
+        eprintln!("error: nothing to measure: no name matches the filter (--list prints the names)");
+        std::process::exit(1);
+    }
 }
 
 /// Short runs, for there are many of them, but long enough for ten iterations of so many floating-point operations.
