@@ -53,14 +53,13 @@ impl Spread {
         Spread { median: median(values.to_vec()), least, most }
     }
 
-    /// How often as fast `a` is as `b`, by the seconds of each in the same rounds.
+    /// How often as fast `a` is as `b`, by the seconds of each in the same rounds; of five rounds or more without the least and
+    /// the most, which one interruption makes.
     pub fn of_ratios(a: &[f64], b: &[f64]) -> Spread {
-        Spread::of(&a.iter().zip(b).map(|(a, b)| b / a).collect::<Vec<_>>())
-    }
-
-    /// Of a ratio: whether it is the same side of 1 in all rounds.
-    pub fn is_clear(&self) -> bool {
-        self.least > 1.0 || self.most < 1.0
+        let mut ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a).collect();
+        ratios.sort_by(f64::total_cmp);
+        let rest = if ratios.len() < 5 { &ratios[..] } else { &ratios[1..ratios.len() - 1] };
+        Spread::of(rest)
     }
 }
 
@@ -139,12 +138,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_clear_if_all_rounds_agree() {
-        let (slow, fast, other) = ([4.0, 4.0, 5.0], [2.0, 3.0, 3.0], [3.0, 4.0, 6.0]);
-        let ratio = Spread::of_ratios(&fast, &slow);
-        assert_eq!((ratio.median, ratio.most, ratio.is_clear()), (5.0 / 3.0, 2.0, true));
-        assert!(Spread::of_ratios(&slow, &fast).is_clear());
-        assert!(!Spread::of_ratios(&slow, &other).is_clear());
+    fn a_ratio_has_the_range_of_its_rounds_without_an_interruption() {
+        let ratio = Spread::of_ratios(&[2.0, 3.0, 3.0], &[4.0, 4.0, 6.0]);
+        assert_eq!(ratio, Spread { median: 2.0, least: 4.0 / 3.0, most: 2.0 });
+        let interrupted = Spread::of_ratios(&[1.0, 1.0, 1.0, 9.0, 1.0], &[2.0; 5]);
+        assert_eq!(interrupted, Spread { median: 2.0, least: 2.0, most: 2.0 });
     }
 
     #[test]
