@@ -1,6 +1,7 @@
 //! The command line of the benches that measure in turns. Criterion's have its own.
 
 use std::fmt;
+use std::io::{Write, stdout};
 use std::process::{ExitCode, exit};
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ impl Common {
             return Err(ExitCode::FAILURE);
         }
         if self.list {
-            all.iter().for_each(|item| println!("{item}"));
+            // A reader such as `head` may have enough before the end.
+            let _ = all.iter().try_for_each(|item| writeln!(stdout(), "{item}"));
             return Err(ExitCode::SUCCESS);
         }
         Ok(all)
