@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mnx_tensor::ops::{self, Margins};
 use mnx_tensor::{Clamp, Cpu, Layer, Operation, Tensor, TensorView, memory, pack};
 
-use crate::{BatchNorm, Error, Folded, fold};
+use crate::{BatchNorm, Error, Folded, Parameter, fold};
 
 /// A layer that owns its packed weights, or borrows them from a weight file.
 ///
@@ -51,17 +51,21 @@ impl<'w> FusedLayer<'w> {
     /// Folds a batch norm into weights as they were trained (`[Cout][…]`, see [`fold`](fold())), and packs them.
     ///
     /// # Errors
-    /// As [`fold`](fold()) and [`FusedLayer::new`].
+    /// As [`fold`](fold()) and [`FusedLayer::new`]; [`Error::Length`] where bias or batch norm is not of as many output channels.
     pub fn fold(
         operation: Operation,
-        channels: [usize; 2],
+        channels @ [_, cout]: [usize; 2],
         weight: &[f64],
         bias: Option<&[f64]>,
         norm: Option<&BatchNorm<'_>>,
         clamp: Clamp,
     ) -> Result<FusedLayer<'static>, Error> {
         let Folded { weight, bias, .. } = fold(weight, bias, norm)?;
-        let (weights, [_, cout]) = (operation.pack(&weight, channels)?, channels);
+        if bias.len() != cout {
+            let parameter = if norm.is_some() { Parameter::Gamma } else { Parameter::Bias };
+            return Err(Error::Length { parameter, expected: format!("{cout} values"), found: bias.len() });
+        }
+        let weights = operation.pack(&weight, channels)?;
         FusedLayer::new(operation, channels, memory::copy(&weights)?, memory::copy(&pack::bias(&bias, cout)?)?, clamp)
     }
 
@@ -118,6 +122,20 @@ mod tests {
                 assert!(layer.forward(Tensor::zeros([1, 8, 5, 5]).unwrap().view(), padding, None).is_err());
             }
         }
+    }
+
+    /// Two outputs of two inputs; weights that would do for one or for four outputs, too.
+    #[test]
+    fn bias_and_batch_norm_have_a_value_for_each_output() {
+        let folded = |bias: Option<&[f64]>, norm: Option<&BatchNorm<'_>>| {
+            FusedLayer::fold(Operation::Pointwise, [2, 2], &[1.0; 4], bias, norm, Clamp::NONE)
+        };
+        assert!(folded(Some(&[0.0; 2]), None).is_ok());
+        let error = folded(Some(&[0.0; 4]), None).unwrap_err();
+        assert_eq!(error.to_string(), "bias: expected 2 values, found 4 values");
+        let one = BatchNorm { gamma: &[2.0], beta: &[0.0], mean: &[0.0], var: &[1.0], eps: 0.0 };
+        let error = folded(None, Some(&one)).unwrap_err();
+        assert_eq!(error.to_string(), "batch norm's weight: expected 2 values, found 1 values");
     }
 
     #[test]
