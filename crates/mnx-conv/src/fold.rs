@@ -160,14 +160,25 @@ mod tests {
         }
     }
 
-    /// In f32 steps the product below would round twice and differ.
+    /// With these values f32 steps give other bits, and so does a scale alone that is rounded to f32.
     #[test]
     fn rounds_once() {
-        let (weight, gamma, var) = (1.0 + f64::from(f32::EPSILON), 1.0 + f64::from(f32::EPSILON), 3.0);
-        let folded = fold(&[weight], None, Some(&norm(&[gamma], &[0.1], &[0.7], &[var], 1e-5))).unwrap();
-        let scale = gamma / (var + 1e-5).sqrt();
-        assert_eq!(folded.weight, [(weight * scale) as f32]);
-        assert_eq!(folded.bias, [(0.1 - 0.7 * scale) as f32]);
+        let (weight, gamma, beta, mean, var, eps) = (0.1_f64, 0.9_f64, 0.3_f64, 0.9_f64, 3.0_f64, 1e-5_f64);
+        let folded = fold(&[weight], None, Some(&norm(&[gamma], &[beta], &[mean], &[var], eps))).unwrap();
+        let scale = gamma / (var + eps).sqrt();
+        let expected = [(weight * scale) as f32, (beta - mean * scale) as f32];
+        assert_eq!([folded.weight[0], folded.bias[0]], expected);
+
+        let in_f32_steps = {
+            let [weight, gamma, beta, mean, var, eps] = [weight, gamma, beta, mean, var, eps].map(|v| v as f32);
+            let scale = gamma / (var + eps).sqrt();
+            [weight * scale, beta - mean * scale]
+        };
+        let rounded = f64::from(scale as f32);
+        let with_f32_scale = [(weight * rounded) as f32, (beta - mean * rounded) as f32];
+        for other in [in_f32_steps, with_f32_scale] {
+            assert!(other[0] != expected[0] && other[1] != expected[1], "{other:?} {expected:?}");
+        }
     }
 
     #[test]
