@@ -51,7 +51,7 @@ impl Shape {
             return Weights::Half(self.weights, bytes, bias);
         }
         let mut bytes = AlignedBytes::try_zeroed(operation.int8_weights_len(cin, cout)).expect("memory for weights");
-        bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 7919 % 255) as u8);
+        bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = ((i * 7919 % 255) as i16 - 127) as u8);
         // Factors that bring sums to the range of a byte.
         let factor = 1.0 / (1000.0 * (cin as f32 * operation.kernel() as f32).sqrt());
         Weights::Int8(bytes, vec![99; cout], vec![factor; cout])

@@ -4,7 +4,7 @@ use crate::{Arithmetic, Element, Isa, Operation, TunedFor};
 
 /// What a caller, in any language, does about an error: every error of mnx has one.
 ///
-/// A kind may come with any release; treat one that is unknown as [`InvalidInput`](ErrorKind::InvalidInput).
+/// Any release may add kinds; treat one that you do not know as [`InvalidInput`](ErrorKind::InvalidInput).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -108,6 +108,28 @@ pub enum Error {
         /// Both bounds.
         found: String,
     },
+    /// A weight of an int8 layer that is -128: kernels count on products of two of a pair that fit into an i16.
+    #[error("packed weights: expected numbers from -127 to 127, found -128 at index {index}")]
+    LeastWeight {
+        /// Where the first is.
+        index: usize,
+    },
+    /// A factor of an int8 layer that could make outputs infinite or NaN.
+    #[error("{what}: expected a number between -2^64 and 2^64, found {found}")]
+    Factor {
+        /// Which factor.
+        what: &'static str,
+        /// The factor.
+        found: String,
+    },
+    /// A sum of an int8 layer that some input would bring past an i32.
+    #[error("sum of output channel {channel}: expected at most 2147483647, found up to {found}")]
+    Sum {
+        /// The output channel.
+        channel: usize,
+        /// The magnitude that it could have.
+        found: u64,
+    },
     /// An operation for which there is no kernel.
     #[error(
         "kernel: expected an operation of the kernel table, found {operation:?} in {arithmetic} with {weights} weights on {isa}"
@@ -171,6 +193,9 @@ impl Error {
             | Error::Value { .. }
             | Error::Channels { .. }
             | Error::Bounds { .. }
+            | Error::LeastWeight { .. }
+            | Error::Factor { .. }
+            | Error::Sum { .. }
             | Error::Layer { .. }
             | Error::TunedForUnknown { .. }
             | Error::DotProductsUnknown { .. }

@@ -1,6 +1,7 @@
 //! int8 layers: what turns sums into outputs, and weights in the form that a kernel reads.
 //!
-//! Activations are u8 numbers `q` that stand for `scale · (q − zero)`, weights are i8. A sum is exact:
+//! Activations are u8 numbers `q` that stand for `scale · (q − zero)`, weights are i8 from −127 to 127. A sum is exact: one that
+//! could exceed an i32 is refused.
 //!
 //! ```text
 //! sum = bias + Σ weight · (q − zero_in)
@@ -48,6 +49,11 @@ impl Requantize {
     /// The factor of a global average pool over so many pixels: `s_in / (s_out · pixels)` in f64, rounded once.
     pub fn pool_factor(&self, pixels: usize) -> f32 {
         (f64::from(self.scales.0) / (f64::from(self.scales.1) * pixels as f64)) as f32
+    }
+
+    /// The farthest that an input can be from the zero point.
+    pub(crate) fn reach(&self) -> u8 {
+        self.zero_in.max(255 - self.zero_in)
     }
 
     /// Both bounds within what a u8 can hold.
@@ -166,7 +172,9 @@ impl<'w> PreparedInt8<'w> {
     /// # Errors
     /// [`Error::Length`] for a slice of the wrong length; [`Error::Channels`] where a layer that works channel by channel has
     /// not as many outputs as inputs; [`Error::Value`] for weights without input channels; [`Error::Kernel`] where there is no
-    /// kernel for the operation; [`Error::Bounds`] for bounds outside of what a u8 can hold; [`Error::Memory`].
+    /// kernel for the operation; [`Error::Bounds`] for bounds outside of what a u8 can hold; [`Error::LeastWeight`] for a weight of
+    /// −128; [`Error::Sum`] where a sum could exceed an i32; [`Error::Factor`] for a factor that is not between −2⁶⁴ and 2⁶⁴;
+    /// [`Error::Memory`].
     pub fn new(
         cpu: Cpu,
         operation: Operation,
@@ -182,6 +190,12 @@ impl<'w> PreparedInt8<'w> {
         let expected = operation.int8_weights_len(cin, cout);
         if expected != weights.len() {
             return Err(Error::Length { what: "packed weights", expected, found: weights.len() });
+        }
+        // Groups without a branch: every weight goes through this at every start.
+        let has_least = |group: &[i8]| group.iter().fold(false, |found, &weight| found | (weight == i8::MIN));
+        if weights.chunks(16 * PANEL).any(has_least) {
+            let index = weights.iter().position(|&weight| weight == i8::MIN).unwrap_or(0);
+            return Err(Error::LeastWeight { index });
         }
         if !requantize.bounds_are_good() {
             let Requantize { lo, hi, zero_out, .. } = requantize;
@@ -212,6 +226,9 @@ impl<'w> PreparedInt8<'w> {
             }
         }
         let (bias, factors) = (&bias[..cout], &factors[..cout]);
+        check_factor("factor", factors)?;
+        check_factor("factor of a shortcut", requantize.shortcut.as_ref().map(|(_, factor)| factor))?;
+        check_sums(operation, weights, bias, requantize.reach())?;
         made.fits = fits(weights.len() / cout.next_multiple_of(PANEL), bias, factors, &requantize);
         (made.bias, made.factors) = made.lanes(weights, bias, factors)?;
         made.rearranged = rearrange(operation, weights, &kernel.form())?;
@@ -268,10 +285,39 @@ impl<'w> PreparedInt8<'w> {
     }
 }
 
+/// Refuses factors that could make an output infinite or NaN, of which each ISA makes another byte.
+pub(crate) fn check_factor<'a>(what: &'static str, factors: impl IntoIterator<Item = &'a f32>) -> Result<(), Error> {
+    const MOST: f32 = 18_446_744_073_709_551_616.0;
+    let bad = factors.into_iter().find(|factor| !(-MOST..=MOST).contains(*factor));
+    bad.map_or(Ok(()), |found| Err(Error::Factor { what, found: found.to_string() }))
+}
+
+/// Refuses a channel whose sum could exceed an i32 with inputs that are `reach` from the zero point.
+fn check_sums(operation: Operation, weights: &[i8], bias: &[i32], reach: u8) -> Result<(), Error> {
+    const MOST: u64 = i32::MAX as u64;
+    let depth = weights.len() / bias.len().next_multiple_of(PANEL);
+    let sum =
+        |magnitudes: u64, bias: i32| (magnitudes * u64::from(reach)).saturating_add(u64::from(bias.unsigned_abs()));
+    // As if every weight were -127: those of a usual layer need not be looked at.
+    if bias.iter().all(|&bias| sum(127 * depth as u64, bias) <= MOST) {
+        return Ok(());
+    }
+    let group = if operation.is_per_channel() { 1 } else { GROUP };
+    for (channel, &bias) in bias.iter().enumerate() {
+        let panel = &weights[channel / PANEL * PANEL * depth..][..PANEL * depth];
+        let of_channel = panel.chunks_exact(group).skip(channel % PANEL).step_by(PANEL).flatten();
+        let found = sum(of_channel.map(|weight| u64::from(weight.unsigned_abs())).sum(), bias);
+        if found > MOST {
+            return Err(Error::Sum { channel, found });
+        }
+    }
+    Ok(())
+}
+
 /// Whether every number that a layer rounds is well below 2³¹, so that roundings do not matter. `depth` is the number of
 /// weights of an output channel. Not true of NaN.
 fn fits(depth: usize, bias: &[i32], factors: &[f32], requantize: &Requantize) -> bool {
-    let span = f64::from(requantize.zero_in.max(255 - requantize.zero_in));
+    let span = f64::from(requantize.reach());
     let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
     // As if every weight were -128: of a usual layer that is far from the bound, too.
     let products = depth as f64 * 128.0 * span;

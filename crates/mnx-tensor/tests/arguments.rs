@@ -116,6 +116,84 @@ fn numbers_of_int8_values_do_not_wrap() {
     assert_eq!(ops::int8::forward(&pointwise.layer(), &[], [1, 4, usize::MAX, 0], Margins::ZERO, None), Ok(Vec::new()));
 }
 
+/// NEON without dot products adds up two products in 16 bits.
+#[test]
+fn int8_weights_of_the_least_i8_are_errors() {
+    let (bias, factors) = ([0; 16], [1.0; 16]);
+    for operation in [Operation::Linear, Operation::Pointwise, Operation::Depthwise { kernel: 3, stride: 1 }] {
+        let cin = if operation.is_per_channel() { 16 } else { 4 };
+        let mut weights = vec![-127; operation.int8_weights_len(cin, 16)];
+        let made = |weights: &[i8]| {
+            PreparedInt8::new(cpu(), operation, [cin, 16], weights, &bias, &factors, Requantize::PLAIN).map(drop)
+        };
+        assert_eq!(made(&weights), Ok(()));
+        weights[41] = -128;
+        assert_eq!(made(&weights), Err(Error::LeastWeight { index: 41 }));
+    }
+}
+
+#[test]
+fn int8_sums_of_more_than_32_bits_are_errors() {
+    let cin = 1 << 17;
+    let made = |channels: [usize; 2], weights: &[i8], bias: &[i32], zero_in| {
+        let requantize = Requantize { zero_in, ..Requantize::PLAIN };
+        PreparedInt8::new(cpu(), Operation::Pointwise, channels, weights, bias, &[1e-9; 17], requantize).map(drop)
+    };
+    let most = [i32::MAX - 4 * 127 * 255; 17];
+    assert_eq!(made([4, 17], &[-127; 128], &most, 0), Ok(()));
+    let mut more = most;
+    more[16] += 1;
+    let found = i32::MAX as u64 + 1;
+    assert_eq!(made([4, 17], &[-127; 128], &more, 0), Err(Error::Sum { channel: 16, found }));
+    assert_eq!(made([4, 17], &[-127; 128], &more, 128), Ok(()));
+    assert_eq!(made([4, 17], &[-126; 128], &more, 0), Ok(()));
+    more[16] = i32::MIN;
+    assert_eq!(made([4, 17], &[0; 128], &more, 0), Err(Error::Sum { channel: 16, found }));
+    // Every weight of one output; of the others all are 0.
+    let mut weights = vec![0; 32 * cin];
+    weights.chunks_exact_mut(4).skip(16 * cin / 4).step_by(16).for_each(|group| group.fill(127));
+    assert_eq!(made([cin, 17], &weights, &[0; 17], 0), Err(Error::Sum { channel: 16, found: (127 * 255) << 17 }));
+    weights.iter_mut().for_each(|weight| *weight = *weight / 127 * 64);
+    assert_eq!(made([cin, 17], &weights, &[0; 17], 0), Ok(()));
+}
+
+#[test]
+fn int8_factors_that_could_make_outputs_infinite_are_errors() {
+    let made = |operation: Operation, factor, shortcut| {
+        let requantize = Requantize { shortcut: Some((0, shortcut)), ..Requantize::PLAIN };
+        PreparedInt8::new(cpu(), operation, [4, 1], &[1; 64], &[0], &[factor], requantize).map(drop)
+    };
+    for operation in [Operation::Pointwise, Operation::Linear] {
+        assert_eq!(made(operation, -2_f32.powi(64), 1.0), Ok(()));
+        for (factor, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-1e20, "-100000000000000000000")] {
+            let text = |what: &str| format!("{what}: expected a number between -2^64 and 2^64, found {found}");
+            assert_eq!(made(operation, factor, 1.0).unwrap_err().to_string(), text("factor"));
+            assert_eq!(made(operation, 1.0, factor).unwrap_err().to_string(), text("factor of a shortcut"));
+        }
+    }
+}
+
+#[test]
+fn int8_pools_whose_sums_or_factors_are_not_exact_are_errors() {
+    let pool = |zero_in, scales, pixels| {
+        let requantize = Requantize { zero_in, scales, ..Requantize::PLAIN };
+        let own = PreparedInt8::new(cpu(), Operation::Pool, [1, 1], &[], &[], &[], requantize).unwrap();
+        ops::int8::forward(&own.layer(), &[], [1, 1, 1, pixels], Margins::ZERO, None).unwrap_err().to_string()
+    };
+    // The next thing that is wrong: there is no input.
+    for (zero_in, most) in [(0, 8_421_504), (255, 8_421_504), (128, 16_777_215)] {
+        assert_eq!(pool(zero_in, (1.0, 1.0), most), format!("input: expected {most} values, found 0"));
+        let found = most + 1;
+        let expected = "so few that their sum fits an i32";
+        let text = format!("pixels of a picture to pool: expected {expected}, found {found}");
+        assert_eq!(pool(zero_in, (1.0, 1.0), found), text);
+    }
+    for (scales, found) in [((1.0, 0.0), "inf"), ((f32::NAN, 1.0), "NaN")] {
+        let text = format!("factor of an average pool: expected a number between -2^64 and 2^64, found {found}");
+        assert_eq!(pool(0, scales, 4), text);
+    }
+}
+
 #[test]
 fn int8_weights_need_an_input_channel() {
     let dense = Operation::Dense { kernel: 3, stride: 1 };

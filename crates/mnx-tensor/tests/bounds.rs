@@ -149,7 +149,7 @@ impl Row {
     fn int8(&self, side: Side, case: &Case, and_then: impl Fn(&Layer<'_>)) {
         let &Case { cin, cout, residual, .. } = case;
         let operation = self.operation();
-        let packed = Guarded::new(operation.int8_weights_len(cin, cout), side);
+        let packed = Guarded::of(&vec![3; operation.int8_weights_len(cin, cout)], side);
         // SAFETY: the guarded bytes, which live to the end.
         let w: &[i8] = unsafe { packed.bytes() };
         let (bias, factors) = if w.is_empty() { (vec![], vec![]) } else { (vec![-3; cout], vec![0.01; cout]) };

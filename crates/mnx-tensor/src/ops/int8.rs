@@ -1,7 +1,7 @@
 //! Single int8 layers on plain NCHW bytes.
 
 use crate::blocked::{block_bytes, unblock_bytes};
-use crate::int8::feature_bytes;
+use crate::int8::{Requantize, check_factor, feature_bytes};
 use crate::ops::{Margins, check_residual, expect, geometry, length};
 use crate::part::{Planes, PlanesMut, Residual};
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
 /// shape, is added to its first channels with the layer's shortcut factor. Not for linear layers: see [`linear`].
 ///
 /// # Errors
-/// Lengths that do not fit the shape, a layer of another kind, padding out of range, no memory.
+/// Lengths that do not fit the shape, a layer of another kind, padding out of range, an average pool of so many pixels that its
+/// sum could exceed an i32 or of scales that make its factor infinite or NaN, no memory.
 pub fn forward(
     layer: &Layer<'_>,
     input: &[u8],
@@ -27,6 +28,9 @@ pub fn forward(
         return Err(Error::Channels { expected: layer.cin(), found: cin });
     }
     let geometry = geometry(operation, padding, height, width)?;
+    if operation == Operation::Pool {
+        check_pool(&layer.int8.requantize, height.saturating_mul(width))?;
+    }
     let from = BlockedShape::of(layer.input(), cin, height, width)?;
     let to = BlockedShape::of(layer.output(), layer.cout(), geometry.out_height, geometry.out_width)?;
     let (of_input, of_output) = (cin * height * width, layer.cout() * geometry.out_height * geometry.out_width);
@@ -134,6 +138,16 @@ pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Err
     let mut bytes = memory::zeros(channels * height * width)?;
     unblock_bytes(&to, &dst, &mut bytes);
     Ok(bytes)
+}
+
+/// That the sum over so many pixels is exact, and its factor a number.
+fn check_pool(requantize: &Requantize, pixels: usize) -> Result<(), Error> {
+    let most = i32::MAX as usize / usize::from(requantize.reach());
+    if pixels > most {
+        let expected = "so few that their sum fits an i32";
+        return Err(Error::Value { what: "pixels of a picture to pool", expected, found: pixels });
+    }
+    check_factor("factor of an average pool", &[requantize.pool_factor(pixels)])
 }
 
 fn is_int8(layer: &Layer<'_>) -> bool {
