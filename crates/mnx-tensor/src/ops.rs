@@ -276,7 +276,7 @@ fn geometry(operation: Operation, padding: Margins, height: usize, width: usize)
     let (kernel, stride) = (operation.kernel(), operation.stride());
     match operation {
         Operation::Pointwise | Operation::PointwiseHalf | Operation::Quantize => return Ok(same),
-        Operation::Pool if height * width == 0 => {
+        Operation::Pool if height == 0 || width == 0 => {
             return Err(Error::Value { what: "pixels of a picture to pool", expected: "at least 1", found: 0 });
         }
         Operation::Pool => return Ok(Geometry { out_height: 1, out_width: 1, ..same }),

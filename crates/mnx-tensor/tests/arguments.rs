@@ -106,6 +106,10 @@ fn numbers_of_int8_values_do_not_wrap() {
     };
     let most = 1 << (usize::BITS - 2);
     let (linear, pointwise) = (own(Operation::Linear, [4, 16]), own(Operation::Pointwise, [4, 16]));
+    let pool = PreparedInt8::new(cpu(), Operation::Pool, [4, 4], &[], &[], &[], Requantize::PLAIN).unwrap();
+    let side = 1 << (usize::BITS / 2);
+    let error = ops::int8::forward(&pool.layer(), &[], [1, 4, side, side], Margins::ZERO, None).unwrap_err();
+    assert!(matches!(error, Error::Value { found: usize::MAX, .. }), "{error}");
     for rows in [most, usize::MAX] {
         assert!(ops::int8::linear(&linear.layer(), &[], rows).is_err());
         assert!(ops::int8::forward(&pointwise.layer(), &[], [rows, 4, 1, 1], Margins::ZERO, None).is_err());
