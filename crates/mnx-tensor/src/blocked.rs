@@ -97,6 +97,7 @@ impl BlockedShape {
     /// # Panics
     /// When a slice is shorter than the shape asks for.
     pub fn block(&self, nchw: &[f32], blocked: &mut [f32]) {
+        assert!(blocked.len() >= self.len(), "room for blocks: {} values, expected {}", blocked.len(), self.len());
         let pixels = self.height * self.width;
         for (b, plane) in blocked.chunks_mut((self.plane / 4).max(1)).take(self.blocks()).enumerate() {
             for lane in 0..BLOCK {
@@ -129,6 +130,7 @@ impl BlockedShape {
 /// # Panics
 /// When a slice is shorter than the shape asks for.
 pub fn block_bytes(shape: &BlockedShape, nchw: &[u8], filler: u8, blocked: &mut [u8]) {
+    assert!(blocked.len() >= shape.len(), "room for blocks: {} values, expected {}", blocked.len(), shape.len());
     let (pixels, lanes) = (shape.height * shape.width, shape.blocking.lanes);
     for (b, plane) in blocked.chunks_mut(shape.plane.max(1)).take(shape.blocks()).enumerate() {
         for (p, pixel) in plane.chunks_exact_mut(lanes).take(pixels).enumerate() {
@@ -185,6 +187,12 @@ mod tests {
             shape.unblock(&blocked, &mut back);
             assert_eq!(back, values);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "room for blocks: 8 values, expected 16")]
+    fn nothing_is_left_out() {
+        BlockedShape::new(2, 1, 1).unwrap().block(&[1.0, 2.0], &mut [0.0; 8]);
     }
 
     #[test]
