@@ -116,11 +116,11 @@ pub(crate) const NATURAL: [u8; PANEL] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1
 impl Operation {
     /// Bytes of an int8 layer's packed weights, as weight files have them; `usize::MAX` if they cannot be counted.
     pub fn int8_weights_len(self, cin: usize, cout: usize) -> usize {
-        let taps = self.kernel() * self.kernel();
+        let taps = self.kernel().saturating_mul(self.kernel());
         let depth = match self {
             Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize => 0,
             Operation::Depthwise { .. } => taps,
-            _ => cin.div_ceil(GROUP).saturating_mul(GROUP * taps),
+            _ => cin.div_ceil(GROUP).saturating_mul(GROUP).saturating_mul(taps),
         };
         cout.div_ceil(PANEL).saturating_mul(PANEL).saturating_mul(depth)
     }
@@ -131,15 +131,15 @@ impl Operation {
     /// # Errors
     /// [`Error::Length`] for another number of weights; [`Error::Memory`] when there is no memory for the packed ones.
     pub fn pack_int8(self, weights: &[i8], [cin, cout]: [usize; 2]) -> Result<Vec<i8>, Error> {
-        let taps = self.kernel() * self.kernel();
+        let taps = self.kernel().saturating_mul(self.kernel());
         let (depth, group) = if self.is_per_channel() { (1, 1) } else { (cin, GROUP) };
         let len = self.int8_weights_len(cin, cout);
-        let expected = if len == 0 { 0 } else { cout * depth * taps };
+        let expected = if len == 0 { 0 } else { cout.saturating_mul(depth).saturating_mul(taps) };
         if weights.len() != expected {
             return Err(Error::Length { what: "weights", expected, found: weights.len() });
         }
         let mut packed = memory::zeros(len)?;
-        let per_panel = depth.div_ceil(group) * taps * PANEL * group;
+        let per_panel = len / cout.div_ceil(PANEL).max(1);
         for (i, &weight) in weights.iter().enumerate() {
             let (output, input, tap) = (i / (depth * taps), i / taps % depth, i % taps);
             let row = (input / group * taps + tap) * PANEL + output % PANEL;

@@ -116,7 +116,7 @@ impl Operation {
 
     /// Weights of each output channel of a layer with `cin` input channels.
     fn depth(self, cin: usize) -> usize {
-        let filter = self.kernel() * self.kernel();
+        let filter = self.kernel().saturating_mul(self.kernel());
         match self {
             Operation::MaxPool { .. } | Operation::Pool | Operation::Quantize => 0,
             Operation::Depthwise { .. } => filter,

@@ -51,6 +51,16 @@ fn wrong_lengths_are_errors() {
         let cpu = Cpu::choose(None, None).unwrap();
         assert!(Layer::new(cpu, operation, [wide.shape()[1], 1 << 24], &[], &[], Clamp::NONE).is_err());
     }
+    for kernel in [usize::MAX, 1 << (usize::BITS / 2)] {
+        let operation = Operation::Dense { kernel, stride: 1 };
+        assert_eq!(operation.weights_len(1, 1), usize::MAX);
+        assert_eq!(operation.int8_weights_len(1, 1), usize::MAX);
+        let (expected, found) = (usize::MAX, 0);
+        let length = Error::Length { what: "weights", expected, found };
+        assert_eq!(operation.pack(&[], [1, 1]).unwrap_err(), length);
+        assert_eq!(operation.pack_int8(&[], [1, 1]).unwrap_err(), length);
+    }
+    assert_eq!(Operation::Pointwise.pack_int8(&[], [usize::MAX, 0]), Ok(Vec::new()));
     let side = 1 << (usize::BITS / 4 + 4);
     let empty = TensorView::new([0, 8, side, side], &[]).unwrap();
     assert_eq!(ops::pointwise(empty, &[0.0; 8], None, &conv).unwrap().data(), []);
