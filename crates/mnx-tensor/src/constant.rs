@@ -15,6 +15,7 @@ macro_rules! unrolled {
         })+
     }};
     ($i:ident in $($value:literal)+ of $n:expr => $body:expr) => {{
+        // At run time, and gone where it holds: a `const` would refuse instances, too, that `sized!` names and never calls.
         assert!($n <= [$($value),+].len());
         $(if const { $value < $n } {
             let $i: usize = $value;
@@ -27,7 +28,8 @@ macro_rules! unrolled {
 }
 
 /// Calls the instance of a function whose last parameter is `$count`, from `$least` to `$most` (at most 16), both constants; any other count
-/// calls that of `$most`: `sized!(count in 1 to MAX, tile::<S, STRIDE>(s, part))`. Each instance exists once, and only those.
+/// calls that of `$most`: `sized!(count in 1 to MAX, tile::<S, STRIDE>(s, part))`. Each instance exists once, and only those. A caller
+/// whose `$least` is not 1 makes sure that no smaller count comes: the tile would write behind its pixels.
 macro_rules! sized {
     ($count:tt in $least:tt to $most:tt, $tile:ident::<$($parameter:tt),+>$arguments:tt) => {
         sized!(@ $count, $least, $most, $tile, [$($parameter),+], $arguments, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)

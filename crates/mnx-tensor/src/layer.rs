@@ -361,6 +361,7 @@ impl<'w> Layer<'w> {
     /// Computes a part of the layer.
     ///
     /// # Safety
+    /// - The part [fits](Part::fits) the layer.
     /// - The memory of [`Part::extents`] is there: what is read is readable and what is written writable, aligned as the layer's elements are.
     /// - What is written overlaps neither what is read nor what another thread touches meanwhile; the residual may be what is written.
     /// - Input of a dense layer on blocked channels has its zeros around it.

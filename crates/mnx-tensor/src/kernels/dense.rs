@@ -9,12 +9,13 @@
 use super::balanced;
 use super::epilogue::Panels;
 use crate::constant::{sized, unrolled};
+use crate::layer::MOST_DENSE_PIXELS;
 use crate::part::Geometry;
 use crate::simd::Simd;
 use crate::{Layer, Part};
 
 /// Kernels `dense3x3s1`, `dense3x3s2` and `dense7x7s2`, of size `K`: tiles of up to `MAX` pixels (at most
-/// [`MOST_DENSE_PIXELS`](crate::layer::MOST_DENSE_PIXELS)) times `PANELS` panels, or one panel where fewer are left.
+/// [`MOST_DENSE_PIXELS`]) times `PANELS` panels, or one panel where fewer are left.
 ///
 /// # Safety
 /// As [`Layer::run`].
@@ -24,6 +25,7 @@ pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const M
     layer: &Layer<'_>,
     part: &Part,
 ) {
+    const { assert!(MAX <= MOST_DENSE_PIXELS) };
     let (rows, width) = (part.rows(), part.geometry.out_width);
     for y in rows.start..rows.end {
         for (x, count) in balanced::<MAX>((0..width).into()) {

@@ -84,6 +84,7 @@ pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s
                 rows = (rows.end..all_rows.end.min(rows.end + at_once)).into();
                 for (columns, size) in runs {
                     // With three tiles or more, none has less than two thirds of the largest.
+                    debug_assert!(columns.is_empty() || (2 * MAX / 3..=MAX).contains(&size));
                     sized!(size in (2 * MAX / 3) to MAX, across::<S, STRIDE>(s, geometry, &block, rows, columns));
                 }
             }

@@ -74,6 +74,7 @@ unsafe fn tiles<S: Simd, const MAX: usize, const PANELS: usize>(
 ) {
     for (turn, (pixel, count)) in balanced::<MAX>(pixels).enumerate() {
         let at = TileStart { pixel, panel, turn };
+        debug_assert!((FEWEST..=MAX).contains(&count));
         // SAFETY: the caller's promise.
         unsafe { sized!(count in FEWEST to MAX, tile::<S, PANELS>(s, layer, part, at)) }
     }
