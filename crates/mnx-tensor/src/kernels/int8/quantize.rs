@@ -1,11 +1,8 @@
 //! The picture that an int8 network reads, from the caller's f32.
 
 use crate::int8::GROUP;
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, MAGIC};
 use crate::{Layer, Part};
-
-/// `x + MAGIC − MAGIC` is `x` rounded half to even, for every x between −2²² and 2²².
-const MAGIC: f32 = 12_582_912.0;
 
 /// Pixels that are computed together: the compiler turns loops over so many into vectors.
 const STRIP: usize = 64;

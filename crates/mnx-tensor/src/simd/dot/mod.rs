@@ -29,6 +29,10 @@ pub use neon::NeonDot;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 
+/// `x + MAGIC − MAGIC` is `x` rounded half to even, for every x between −2²² and 2²²: 1.5 · 2²³, beside which f32 has nothing behind
+/// the point. The low bits of `x + MAGIC` are that integer's.
+pub(crate) const MAGIC: f32 = 12_582_912.0;
+
 /// Sixteen sums or channels at a time. As with [`Simd`](super::Simd), an instance proves that the CPU has the instructions,
 /// and the trait is sealed: unsafe code relies on what its methods do.
 pub trait Dot: Copy + Sealed {

@@ -4,7 +4,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Bounds, Columns, Dot};
+use super::{Bounds, Columns, Dot, MAGIC};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
@@ -28,9 +28,6 @@ impl<const DOT_PRODUCTS: bool> NeonDot<DOT_PRODUCTS> {
         NeonDot(())
     }
 }
-
-/// `x + MAGIC` has the bits `MAGIC_BITS + round_half_even(x)`, for every x between −2²² and 2²².
-const MAGIC: f32 = 12_582_912.0;
 
 /// `q − 128` of sixteen bytes `q`.
 #[inline(always)]
@@ -217,7 +214,7 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
         w: *const i8,
         sums: &mut [[int32x4_t; 4]; PIXELS],
     ) {
-        // SAFETY: readable by the trait's contract; `self` proves dot products.
+        // SAFETY: readable by the trait's contract; `self` proves dot products where they are used.
         unsafe {
             let w = load_row(w);
             unrolled!(p in PIXELS => sums[p] = if DOT_PRODUCTS {
@@ -304,7 +301,7 @@ impl<const DOT_PRODUCTS: bool> Columns for NeonDot<DOT_PRODUCTS> {
 
     #[inline(always)]
     unsafe fn dot_column(self, x: [int8x16_t; 4], w: *const i8, sums: [int32x4_t; 4]) -> [int32x4_t; 4] {
-        // SAFETY: readable by the trait's contract; `self` proves dot products.
+        // SAFETY: readable by the trait's contract; `self` proves dot products where they are used.
         unsafe {
             let w = load_row(w);
             if DOT_PRODUCTS { dot_lanes(sums, w, x) } else { pairs(sums, w, x) }

@@ -1,12 +1,9 @@
 //! No instructions but those that every CPU has.
 
-use super::{Bounds, Columns, Dot};
+use super::{Bounds, Columns, Dot, MAGIC};
 use crate::Isa;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Scalar;
-
-/// `x + MAGIC − MAGIC` is `x` rounded half to even, for every x between −2²² and 2²².
-const MAGIC: f32 = 12_582_912.0;
 
 impl Dot for Scalar {
     const ISA: Isa = Isa::Scalar;

@@ -2,14 +2,13 @@
 
 use std::arch::wasm32::*;
 
-use super::{Bounds, Columns, Dot};
+use super::{Bounds, Columns, Dot, MAGIC};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Simd128;
 
-/// `x + MAGIC` has the bits `MAGIC_BITS + round_half_even(x)`, for every x between −2²² and 2²².
-const MAGIC: f32 = 12_582_912.0;
+/// `x + MAGIC` has the bits `MAGIC_BITS + round_half_even(x)`.
 const MAGIC_BITS: i32 = MAGIC.to_bits() as i32;
 
 /// Adds in each of sixteen lanes two pairs of products: vectors 0 to 3 hold the first pair of every lane, 4 to 7 the second.
