@@ -156,14 +156,13 @@ pub fn unblock_bytes(shape: &BlockedShape, blocked: &[u8], nchw: &mut [u8]) {
     }
 }
 
-/// `bytes` rounded up to cache lines; where that comes within one line of a whole number of quarter
-/// pages, one odd line more.
+/// `bytes` rounded up to cache lines, and one line more where that is a whole number of quarter pages.
 fn padded_plane(bytes: usize) -> Option<usize> {
     const LINE: usize = 64;
     const QUARTER_PAGE: usize = 1024;
-    let lines = bytes.checked_next_multiple_of(LINE)?;
+    let plane = bytes.checked_next_multiple_of(LINE)?;
     // Small planes don't alias: eight blocks of one cover less than a page.
-    if lines > QUARTER_PAGE && lines % QUARTER_PAGE < LINE { lines.checked_add(LINE) } else { Some(lines) }
+    if plane > QUARTER_PAGE && plane.is_multiple_of(QUARTER_PAGE) { plane.checked_add(LINE) } else { Some(plane) }
 }
 
 #[cfg(test)]
