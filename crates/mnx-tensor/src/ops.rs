@@ -288,7 +288,7 @@ fn geometry(operation: Operation, padding: Margins, height: usize, width: usize)
     }
     let Margins { top, bottom, left, right } = padding;
     if let Some(&found) = [top, bottom, left, right].iter().find(|&&p| p > kernel / 2) {
-        let expected = if kernel == 3 { "0 or 1" } else { "0 to 3" };
+        let expected = ["0", "0 or 1", "0 to 2", "0 to 3"][(kernel / 2).min(3)];
         return Err(Error::Value { what: "padding", expected, found });
     }
     let size = |n: usize, padding: usize| n.saturating_add(padding).checked_sub(kernel).map_or(0, |n| n / stride + 1);
