@@ -97,9 +97,9 @@ fn ask() -> bool {
 mod tests {
     use super::*;
 
-    /// Also seen from the kernel's side: what `/proc/cpuinfo` lists is what this CPU and this kernel can do.
+    /// What Linux lists in `/proc/cpuinfo` is what this CPU and Linux can do.
     #[test]
-    fn it_is_there_where_the_system_lists_it() {
+    fn what_is_permitted_is_listed() {
         let Ok(listed) = std::fs::read_to_string("/proc/cpuinfo") else { return };
         let has = |flag: &str| listed.split_whitespace().any(|word| word == flag);
         assert!(!is_permitted() || (has("amx_tile") && has("amx_int8")));

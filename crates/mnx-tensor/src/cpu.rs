@@ -19,7 +19,7 @@ pub enum TunedFor {
     /// Any core that has the instructions.
     #[default]
     Any,
-    /// Cores with two multiply-add units of 512 bits: Intel's Xeons with AVX-512, AMD's from Zen 5 on.
+    /// Cores with two multiply-add units of 512 bits: most of Intel's Xeons with AVX-512, and most of AMD's cores from Zen 5 on.
     Wide,
 }
 
@@ -188,7 +188,8 @@ fn forbids(variable: &str, unknown: impl Fn(String) -> Error) -> Result<bool, Er
     }
 }
 
-/// Whether both multiply-add units are 512 bits wide. No flag says so: it follows from who made the core.
+/// Whether both multiply-add units are 512 bits wide. No flag says so; maker and name are a good guess, and a wrong one costs only
+/// speed.
 #[cfg(target_arch = "x86_64")]
 fn has_two_wide_units() -> bool {
     use std::arch::x86_64::__cpuid;

@@ -11,8 +11,8 @@
 //!
 //! Every output element of a convolution or linear layer is one chain of fused multiply-adds that starts
 //! at the bias and runs in a fixed order (input channel, row, column), then the clamp, then the
-//! residual. So every FMA ISA gives the same bits, whatever the tile, strip or thread. The `scalar` ISA
-//! multiplies and adds separately and is compared by tolerance.
+//! residual. So every FMA ISA gives the same bits, whatever the tile, strip or thread; +0 and −0 count as equal. The `scalar`
+//! and `simd128` ISAs multiply and add separately, and have bits of their own.
 //!
 //! # Naming grammar of kernels
 //!
@@ -20,7 +20,7 @@
 //! panel where that is half empty. `conv3x3s1`, `conv3x3s2`: dense 3x3. `dense3x3s1`, `dense3x3s2`, `dense7x7s2`: dense
 //! 3x3 or 7x7 on a planar (NCHW) input, a network's stem. `maxpool3x3s2`: max pool. `pool`: global average. `linear`:
 //! classifier; `linear-bf16`, `linear-f16`: with weights of 16 bits. `quantize`: a picture in f32 to u8. With `-int8` at the
-//! end: inputs in u8 times weights in i8.
+//! end: inputs in u8, and weights, if there are any, in i8.
 //! A table entry adds the ISA and the tile, in pixels x output channels.
 
 #[cfg(not(target_endian = "little"))]

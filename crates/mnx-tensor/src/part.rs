@@ -143,7 +143,8 @@ impl Part {
         Span { start: self.pixels.start / width, end: self.pixels.end.div_ceil(width) }
     }
 
-    /// What is read and written when this part of `layer` is computed; nothing else is touched.
+    /// What is read and written when this part of `layer` is computed. Nothing else is touched but the layer itself: of an int8 layer
+    /// the factors are read, too.
     pub fn extents(&self, layer: &Layer<'_>) -> Extents {
         let Layer { operation, cin, cout, .. } = *layer;
         let (pixels, channels, lanes) = (self.pixels, self.channels, layer.lanes());

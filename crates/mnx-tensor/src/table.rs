@@ -265,8 +265,8 @@ macro_rules! rows {
 
 // Tiles are register budgets. Sixteen registers: 6 pixels x 2 sums + 2 weights + 1 broadcast = 15;
 // of half a panel 5 pixels, since with more of them the compiler puts sums on the stack (tools/check_kernels);
-// conv two rows of 3 pixels, the same 15; depthwise 8 sums + 3 weights + 1 input = 12, at
-// stride 2, which needs more loads, 7: the rows of MobileNeXt's strided layers divide by it.
+// conv two rows of 3 pixels, the same 15; depthwise 8 sums + 3 weights + 1 input = 12; at stride 2, which needs more loads, 7 sums:
+// the rows of MobileNeXt's strided layers divide by 7.
 #[cfg(target_arch = "x86_64")]
 rows! {
     [#[target_feature(enable = "avx2,fma")]] AVX2: crate::simd::Avx2, peak: 6,
@@ -409,7 +409,6 @@ mod tests {
             let found = Cpu::available()
                 .into_iter()
                 .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, row.weights, cpu).unwrap(), row));
-            // Cpus that are available are all pairs of an available ISA and a microarchitecture.
             assert!(found, "{row:?}");
         }
     }
