@@ -26,26 +26,51 @@ fn only_linear_layers_have_weights_of_16_bits() {
 }
 
 #[test]
-fn wrong_lengths_are_errors() {
+fn wrong_arguments_are_errors() {
     let x = Tensor::zeros([1, 3, 4, 4]).unwrap();
     let conv = Conv::default();
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 26], None, &conv).is_err());
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], Some(&[0.0; 2]), &conv).is_err());
-    assert!(ops::pointwise(x.view(), &[0.0; 7], None, &conv).is_err());
-    assert!(ops::dense3x3(x.view(), &[0.0; 28], None, &conv).is_err());
-    assert!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }).is_err());
     let padding = Margins { top: 2, ..Margins::ONE };
-    assert!(ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
-    assert!(ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }).is_err());
-    assert!(ops::linear(x.view(), &[0.0; 3], None, None).is_err());
-    assert!(ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None).is_err());
-    assert!(ops::conv3x3(x.view(), &[0.0; 28], None, &conv).is_err());
-    assert!(ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }).is_err());
-    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &conv).is_err());
-    let (stride, padding) = (2, Margins { left: 4, ..Margins::THREE });
-    assert!(ops::dense7x7(x.view(), &[0.0; 147], None, &Conv { stride, padding, ..conv }).is_err());
-    assert!(ops::max_pool3x3(x.view(), Margins::THREE, None).is_err());
-    // Lengths that cannot be counted do not wrap to ones that fit.
+    let wrong = [
+        (ops::depthwise3x3(x.view(), &[0.0; 26], None, &conv), "weights: expected 27 values, found 26"),
+        (ops::depthwise3x3(x.view(), &[0.0; 27], Some(&[0.0; 2]), &conv), "bias: expected 3 values, found 2"),
+        (ops::pointwise(x.view(), &[0.0; 7], None, &conv), "weights: expected 6 values, found 7"),
+        (ops::dense3x3(x.view(), &[0.0; 28], None, &conv), "weights: expected 27 values, found 28"),
+        (ops::conv3x3(x.view(), &[0.0; 28], None, &conv), "weights: expected 27 values, found 28"),
+        (
+            ops::depthwise3x3(x.view(), &[0.0; 27], None, &Conv { stride: 3, ..conv }),
+            "stride: expected 1 or 2, found 3",
+        ),
+        (ops::dense7x7(x.view(), &[0.0; 147], None, &conv), "stride: expected 2, found 1"),
+        (ops::dense3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }), "padding: expected 0 or 1, found 2"),
+        (ops::conv3x3(x.view(), &[0.0; 27], None, &Conv { padding, ..conv }), "padding: expected 0 or 1, found 2"),
+        (
+            ops::dense7x7(
+                x.view(),
+                &[0.0; 147],
+                None,
+                &Conv { stride: 2, padding: Margins { left: 4, ..Margins::THREE }, ..conv },
+            ),
+            "padding: expected 0 to 3, found 4",
+        ),
+        (ops::max_pool3x3(x.view(), Margins::THREE, None), "padding: expected 0 or 1, found 3"),
+        (
+            ops::pointwise(x.view(), &[0.0; 9], None, &Conv { residual: Some((x.view(), 4)), ..conv }),
+            "residual channels: expected at most the output's, found 4",
+        ),
+        (ops::linear(x.view(), &[0.0; 3], None, None), "pixels of a picture's features: expected 1, found 16"),
+        (
+            ops::global_average_pool(Tensor::zeros([1, 2, 0, 3]).unwrap().view(), None),
+            "pixels of a picture to pool: expected at least 1, found 0",
+        ),
+    ];
+    for (result, expected) in wrong {
+        assert_eq!(result.unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn numbers_of_values_do_not_wrap() {
+    let conv = Conv::default();
     let wide = TensorView::new([0, 1 << (usize::BITS - 24), 1, 1], &[]).unwrap();
     for operation in [Operation::Linear, Operation::Pointwise] {
         let cpu = Cpu::choose(None, None).unwrap();
@@ -68,19 +93,24 @@ fn wrong_lengths_are_errors() {
     assert_eq!(ops::conv3x3(empty, &[0.0; 72], None, &conv).unwrap().data(), []);
     assert_eq!(ops::max_pool3x3(empty, Margins::ONE, None).unwrap().data(), []);
     assert_eq!(ops::global_average_pool(empty, None).unwrap().shape(), [0, 8, 1, 1]);
-    // Nothing to do is fine.
-    assert_eq!(ops::depthwise3x3(x.view(), &[0.0; 27], None, &conv).unwrap().shape(), [1, 3, 2, 2]);
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
     let empty = Tensor::zeros([0, 3, 4, 4]).unwrap();
+    let (conv, padding) = (Conv::default(), Margins::ONE);
     assert_eq!(ops::pointwise(empty.view(), &[0.0; 9], None, &conv).unwrap().shape(), [0, 3, 4, 4]);
+    assert_eq!(ops::depthwise3x3(empty.view(), &[0.0; 27], None, &conv).unwrap().shape(), [0, 3, 2, 2]);
+    assert_eq!(ops::max_pool3x3(empty.view(), padding, None).unwrap().shape(), [0, 3, 2, 2]);
 }
 
 #[test]
 fn residuals_that_are_not_added_are_errors() {
     let x = Tensor::zeros([1, 8, 3, 3]).unwrap();
     let pools = [Operation::Pool, Operation::MaxPool { kernel: 3, stride: 2 }];
-    for (operation, size) in pools.into_iter().zip([[1, 8, 1, 1], [1, 8, 1, 1]]) {
+    let residual = Tensor::zeros([1, 8, 1, 1]).unwrap();
+    for operation in pools {
         let layer = Layer::new(cpu(), operation, [8, 8], &[], &[], Clamp::NONE).unwrap();
-        let residual = Tensor::zeros(size).unwrap();
         assert!(ops::forward(&layer, x.view(), Margins::ZERO, None).is_ok());
         let error = ops::forward(&layer, x.view(), Margins::ZERO, Some((residual.view(), 8))).unwrap_err();
         assert_eq!(error.to_string(), "residual channels: expected none: this layer adds no residual, found 8");
