@@ -351,16 +351,17 @@ fn a_picture_in_bytes_stays_inside() {
 /// Strips that a plan makes for dense and strided pointwise layers.
 #[test]
 fn copies_stay_inside() {
-    let operation = Operation::Conv { kernel: 3, stride: 2 };
     for side in [Side::Before, Side::Behind] {
         for (h, w) in SIZES {
+            let plane = h * w * 32;
+            let src = Guarded::new(2 * plane, side);
+            let from = Planes { ptr: src.start, stride: plane };
+            let geometry = |stride: usize, padding| {
+                let (out_height, out_width) = (h.div_ceil(stride), w.div_ceil(stride));
+                Geometry { height: h, width: w, out_height, out_width, pad_top: padding, pad_left: padding }
+            };
             for stride in [1, 2] {
-                let operation = if stride == 1 { Operation::Conv { kernel: 3, stride } } else { operation };
-                let (out_height, out_width) = ((h - 1) / stride + 1, (w - 1) / stride + 1);
-                let g = Geometry { height: h, width: w, out_height, out_width, pad_top: 1, pad_left: 1 };
-                let plane = h * w * 32;
-                let src = Guarded::new(2 * plane, side);
-                let from = Planes { ptr: src.start, stride: plane };
+                let (operation, g) = (Operation::Conv { kernel: 3, stride }, geometry(stride, 1));
                 for start in 0..g.out_height {
                     let rows = Span::from(start..g.out_height.min(start + 2));
                     let padded = ((rows.len() - 1) * stride + 3) * g.padded_row(operation) * 32;
@@ -369,15 +370,13 @@ fn copies_stay_inside() {
                     // SAFETY: all extents are those of the buffers.
                     unsafe { strip::pad_rows(from, &g, operation, rows, (2, Blocking::F32), to) };
                 }
-                let sampled = Geometry { out_height: h.div_ceil(2), out_width: w.div_ceil(2), ..g };
-                let pixels = sampled.out_height * sampled.out_width * 32;
-                let strip = Guarded::new(2 * pixels, side);
-                let to = PlanesMut { ptr: strip.start, stride: pixels };
-                // SAFETY: as above.
-                unsafe {
-                    strip::sample_rows(from, &sampled, 2, (0..sampled.out_height).into(), (2, Blocking::F32), to)
-                };
             }
+            let g = geometry(2, 0);
+            let pixels = g.out_height * g.out_width * 32;
+            let strip = Guarded::new(2 * pixels, side);
+            let to = PlanesMut { ptr: strip.start, stride: pixels };
+            // SAFETY: as above.
+            unsafe { strip::sample_rows(from, &g, 2, (0..g.out_height).into(), (2, Blocking::F32), to) };
         }
     }
 }

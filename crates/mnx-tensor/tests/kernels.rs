@@ -1,31 +1,16 @@
 //! Every kernel of every ISA that this machine has against the naive loops: exactly, in the rounding that the ISA
 //! has. By a table of awkward sizes and by proptest.
 
+mod common;
+
+use common::{assert_same, values};
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Conv, Margins};
 use mnx_tensor::{Clamp, Cpu, Element, Isa, Layer, Operation, PackedWeights, Tensor, half, pack};
 use proptest::prelude::*;
 
-/// Deterministic values in −2…2 that are no round numbers.
-fn values(len: usize, seed: usize) -> Vec<f32> {
-    let mut state = seed as u32 ^ 0x9e37_79b9;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 fn rounding(isa: Isa) -> Rounding {
     if isa.fuses() { Rounding::Fused } else { Rounding::Separate }
-}
-
-/// Same bits, but any NaN equals any NaN and +0 equals −0.
-fn assert_same(found: &[f32], expected: &[f32], what: &dyn std::fmt::Debug) {
-    assert_eq!(found.len(), expected.len(), "{what:?}");
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!(f == e || (f.is_nan() && e.is_nan()), "{what:?}: element {i}: expected {e}, found {f}");
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -153,9 +138,8 @@ fn depthwise_of_every_row_width_and_padding() {
     }
 }
 
-/// Strips end somewhere in a plane that does not fit into the L1 cache.
 #[test]
-fn depthwise_of_planes_of_several_strips() {
+fn depthwise_of_planes_larger_than_the_l1_cache() {
     for (h, w) in [(57, 112), (112, 113), (31, 300)] {
         for stride in [1, 2] {
             let residual = Some(7);

@@ -1,22 +1,15 @@
 //! Every row of the kernel table against the naive loops, whatever rows there are: a new kernel is tested here as soon as it
-//! has one. [`kernels`](../kernels.rs) tries more sizes of those that networks use most.
+//! has one. `tests/kernels.rs` tries more sizes of those that networks use most.
 
+mod common;
+
+use common::{assert_same, values};
 use mnx_tensor::naive::{self, Rounding, Shape};
 use mnx_tensor::ops::{self, Margins};
 use mnx_tensor::{
     AlignedBytes, Arithmetic, Clamp, Cpu, Element, Layer, Operation, PackedWeights, Tensor, TensorView, half, pack,
     table,
 };
-
-/// Deterministic values in −2…2 that are no round numbers.
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed ^ 0x9e37_79b9;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// Pairs of channel counts: less than a block, blocks and panels that are full or not, several panels.
 const CHANNELS: [(usize, usize); 9] =
@@ -79,10 +72,7 @@ fn check(
         let rounding = if cpu.isa().fuses() { Rounding::Fused } else { Rounding::Separate };
         let mut expected = naive::layer(operation, &shape, &x, &weights, &bias, rounding);
         naive::epilogue(&mut expected, cout, clamp, has_residual.then_some((&*shortcut, covered)));
-        assert_eq!(found.data().len(), expected.len());
-        for (i, (f, e)) in found.data().iter().zip(&expected).enumerate() {
-            assert!(f == e, "{cpu:?} {operation:?} {element} {shape:?}: element {i}: expected {e}, found {f}");
-        }
+        assert_same(found.data(), &expected, &(cpu, operation, element, &shape));
     }
 }
 

@@ -1,20 +1,14 @@
 //! Layers in parts, as a plan runs them: strips of rows that were copied into a form of their own, some panels at a time,
 //! with a clamp after the shortcut. Parts give the bits of the whole.
 
+mod common;
+
+use common::{assert_same, values};
 use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::{
-    BlockedShape, Blocking, Clamp, Cpu, Layer, Operation, Part, Tensor, TensorView, naive, ops, pack, strip,
+    AlignedBytes, BlockedShape, Blocking, Clamp, Cpu, Layer, Operation, Part, TensorView, naive, ops, pack, strip,
 };
 use proptest::prelude::*;
-
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed ^ 0x9e37_79b9;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 22) as f32 - 2.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 fn blocked(shape: BlockedShape, nchw: &[f32]) -> Vec<f32> {
     let mut buffer = vec![0.0; shape.len()];
@@ -33,13 +27,6 @@ fn epilogue(plain: &[f32], channels: usize, clamp: Clamp, shortcut: &[f32], cove
     let touched = out.len() / channels * covered;
     out[..touched].iter_mut().for_each(|value| *value = after.apply(*value));
     out
-}
-
-fn assert_same(found: &[f32], expected: &[f32], what: &dyn std::fmt::Debug) {
-    assert_eq!(found.len(), expected.len());
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!(f == e || (f.is_nan() && e.is_nan()), "{what:?}: element {i}: expected {e}, found {f}");
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -136,50 +123,60 @@ proptest! {
 /// The other kernels with a shortcut.
 #[test]
 fn the_clamp_after_the_shortcut_is_every_kernels() {
-    let (h, w) = (5, 9);
-    let geometry = Geometry { height: h, width: w, out_height: h, out_width: w, pad_top: 1, pad_left: 1 };
-    for (channels, covered) in [(8, 8), (19, 19), (19, 11), (24, 3), (40, 0)] {
-        let shape = BlockedShape::new(channels, h, w).unwrap();
-        let (x, shortcut) = (values(channels * h * w, 1), values(channels * h * w, 2));
-        let (src, residual) = (blocked(shape, &x), blocked(shape, &shortcut));
-        let (dense, depthwise) = (values(channels * channels, 3), values(channels * 9, 4));
-        let bias = values(channels, 5);
-        let packed_bias = pack::bias(&bias, channels).unwrap();
-        let view = TensorView::new([1, channels, h, w], &x).unwrap();
-        for cpu in Cpu::available() {
+    let (depthwise, dense) = ([1, 2], [(3, 1), (3, 2), (7, 2)]);
+    let depthwise = depthwise.map(|stride| Operation::Depthwise { kernel: 3, stride });
+    let dense = dense.map(|(kernel, stride)| Operation::Dense { kernel, stride });
+    for operation in [Operation::Pointwise].into_iter().chain(depthwise).chain(dense) {
+        for (channels, covered) in [(8, 8), (19, 19), (19, 11), (24, 3), (40, 0)] {
             for after in [Clamp::NONE, Clamp::RELU, Clamp { lo: -0.5, hi: 0.25 }] {
-                let mut out = vec![0.0; shape.len()];
-                let dst = PlanesMut { ptr: out.as_mut_ptr().cast(), stride: shape.plane };
-                let residual = Some(Residual { planes: planes(&residual, shape), channels: covered, clamp: after });
-                let check = |plain: Tensor| {
-                    let mut found = vec![0.0; x.len()];
-                    // SAFETY: the kernel has written and is done.
-                    shape
-                        .unblock(unsafe { std::slice::from_raw_parts(dst.ptr.cast::<f32>(), shape.len()) }, &mut found);
-                    let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
-                    assert_same(&found, &expected, &(cpu, channels, covered, after));
-                };
-                let options = ops::Conv { padding: ops::Margins::ONE, cpu: Some(cpu), ..Default::default() };
-                let part = |channels: usize| Part {
-                    src: planes(&src, shape),
-                    dst,
-                    residual,
-                    geometry,
-                    scratch: std::ptr::null_mut(),
-                    pixels: (0..h * w).into(),
-                    channels: (0..channels).into(),
-                };
-                let run = |operation, weights: &[f32]| {
-                    let layer = Layer::new(cpu, operation, [channels; 2], weights, &packed_bias, Clamp::RELU6).unwrap();
-                    // SAFETY: all extents are those of the buffers.
-                    unsafe { layer.run(&part(layer.groups())) }
-                };
-                run(Operation::Pointwise, &pack::panels(&dense, channels, channels).unwrap());
-                check(ops::pointwise(view, &dense, Some(&bias), &options).unwrap());
-                run(Operation::Depthwise { kernel: 3, stride: 1 }, &pack::blocks(&depthwise, channels, 9).unwrap());
-                check(ops::depthwise3x3(view, &depthwise, Some(&bias), &options).unwrap());
+                clamps_after(operation, channels, covered, after);
             }
         }
+    }
+}
+
+fn clamps_after(operation: Operation, channels: usize, covered: usize, after: Clamp) {
+    let (height, width, pad) = (5, 9, operation.kernel() / 2);
+    let size = |n: usize| (n + 2 * pad - operation.kernel()) / operation.stride() + 1;
+    let (out_height, out_width) = (size(height), size(width));
+    let geometry = Geometry { height, width, out_height, out_width, pad_top: pad, pad_left: pad };
+    let (from, to) = (
+        BlockedShape::new(channels, height, width).unwrap(),
+        BlockedShape::new(channels, out_height, out_width).unwrap(),
+    );
+    let (x, shortcut) = (values(channels * height * width, 1), values(channels * out_height * out_width, 2));
+    let (blocks, residual) = (blocked(from, &x), blocked(to, &shortcut));
+    let depth = operation.kernel().pow(2) * if operation.is_per_channel() { 1 } else { channels };
+    let weights = operation.pack(&values(channels * depth, 3), [channels; 2]).unwrap();
+    let bias = pack::bias(&values(channels, 5), channels).unwrap();
+    for cpu in Cpu::available() {
+        let layer = |clamp| Layer::new(cpu, operation, [channels; 2], &weights, &bias, clamp).unwrap();
+        let view = TensorView::new([1, channels, height, width], &x).unwrap();
+        let padding = ops::Margins { top: pad, bottom: pad, left: pad, right: pad };
+        let plain = ops::forward(&layer(Clamp::NONE), view, padding, None).unwrap();
+        let layer = layer(Clamp::RELU6);
+        let is_planar = layer.input() == Blocking::PLANAR;
+        let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry)).unwrap();
+        let mut out = vec![0.0; to.len()];
+        let part = Part {
+            src: if is_planar {
+                Planes { ptr: x.as_ptr().cast(), stride: height * width * 4 }
+            } else {
+                planes(&blocks, from)
+            },
+            dst: PlanesMut { ptr: out.as_mut_ptr().cast(), stride: to.plane },
+            residual: Some(Residual { planes: planes(&residual, to), channels: covered, clamp: after }),
+            geometry,
+            scratch: scratch.as_mut_ptr(),
+            pixels: (0..out_height * out_width).into(),
+            channels: (0..layer.groups()).into(),
+        };
+        // SAFETY: all extents are those of the buffers.
+        unsafe { layer.run(&part) };
+        let mut found = vec![0.0; shortcut.len()];
+        to.unblock(&out, &mut found);
+        let expected = epilogue(plain.data(), channels, Clamp::RELU6, &shortcut, covered, after);
+        assert_same(&found, &expected, &(cpu, operation, channels, covered, after));
     }
 }
 
