@@ -13,8 +13,6 @@
 
 mod sums;
 
-use std::borrow::Cow;
-
 pub use sums::weight_sums;
 
 use crate::table::{self, Kernel};
@@ -155,8 +153,8 @@ pub struct PreparedInt8<'w> {
     kernel: &'static Kernel,
     channels: [usize; 2],
     chunk_bytes: usize,
-    weights: Cow<'w, [u8]>,
-    /// Owns the weights if they had to be rearranged: they start on a cache line, which `weights` would not.
+    weights: &'w [u8],
+    /// What is read in their place if they had to be rearranged. It starts on a cache line.
     rearranged: Option<AlignedBytes>,
     bias: AlignedBytes,
     factors: AlignedBytes,
@@ -207,7 +205,7 @@ impl<'w> PreparedInt8<'w> {
             kernel,
             channels: [cin, cout],
             chunk_bytes: cpu.tuning().pointwise_chunk_bytes,
-            weights: Cow::Borrowed(bytemuck::cast_slice(weights)),
+            weights: bytemuck::cast_slice(weights),
             rearranged: None,
             bias: AlignedBytes::try_zeroed(0)?,
             factors: AlignedBytes::try_zeroed(0)?,
@@ -232,9 +230,6 @@ impl<'w> PreparedInt8<'w> {
         made.fits = fits(weights.len() / cout.next_multiple_of(PANEL), bias, factors, &requantize);
         (made.bias, made.factors) = made.lanes(weights, bias, factors)?;
         made.rearranged = rearrange(operation, weights, &kernel.form())?;
-        if made.rearranged.is_some() {
-            made.weights = Cow::Borrowed(&[]);
-        }
         Ok(made)
     }
 
@@ -277,7 +272,7 @@ impl<'w> PreparedInt8<'w> {
             assert_eq!(copy.len(), bytes.len(), "bytes of a layer");
             copy
         };
-        let weights = of_same_length(self.rearranged.as_deref().unwrap_or(&self.weights));
+        let weights = of_same_length(self.rearranged.as_deref().unwrap_or(self.weights));
         let bias = of_same_length(&self.bias);
         let factors = bytemuck::cast_slice(of_same_length(&self.factors));
         let int8 = Constants { factors, requantize: self.requantize, fits: self.fits };
