@@ -304,7 +304,7 @@ impl<'w> Layer<'w> {
         }
     }
 
-    /// Bytes of scratch that its kernel needs for planes of this geometry, in whole cache lines.
+    /// Bytes of scratch that its kernel needs for planes of this geometry.
     pub fn scratch_bytes(&self, geometry: &Geometry) -> usize {
         match self.arithmetic {
             Arithmetic::F32 => self.operation.scratch_bytes(self.cin),

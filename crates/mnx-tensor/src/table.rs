@@ -140,7 +140,9 @@ type DotProbe = unsafe fn(u64) -> (u64, f32);
 /// Dot products alone, by the fastest instructions on vectors that this CPU has, and whose ISA that is.
 pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     let fastest = int8_instances().iter().rfind(|instance| !instance.amx && (instance.runs)());
-    fastest.map_or_else(|| (Isa::Scalar, int8_instances()[0].probes), |instance| (instance.isa, instance.probes))
+    // The first runs everywhere.
+    let instance = fastest.unwrap_or(&int8_instances()[0]);
+    (instance.isa, instance.probes)
 }
 
 /// The kernel of an operation in an arithmetic, for weights of this type: the row for the CPU's microarchitecture, else the one for
@@ -385,17 +387,6 @@ rows! {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_row_is_of_the_isa_that_was_asked_for() {
-        for cpu in Cpu::available() {
-            for row in rows().filter(|row| row.isa == cpu.isa()) {
-                let selected = select(row.operation, row.arithmetic, row.weights, cpu).unwrap();
-                assert_eq!((selected.isa, selected.operation), (cpu.isa(), row.operation));
-                assert!([TunedFor::Any, cpu.tuned_for()].contains(&selected.tuned_for));
-            }
-        }
-    }
 
     /// A row that no CPU selects would never be tested.
     #[test]

@@ -45,7 +45,7 @@ pub fn forward(
         return Ok(output);
     }
     let mut src = AlignedBytes::try_zeroed(from.bytes())?;
-    let mut dst = AlignedBytes::try_zeroed(to.bytes().max(to.blocks() * Blocking::U8.pixel_bytes()))?;
+    let mut dst = AlignedBytes::try_zeroed(to.bytes())?;
     let mut added = AlignedBytes::try_zeroed(to.bytes())?;
     let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
     for picture in 0..n {

@@ -35,8 +35,9 @@ impl super::sealed::Sealed for Avx512 {}
 
 /// Declares functions that return what they get, which the compiler does not know.
 macro_rules! changed {
-    ($($name:ident: $vector:ty),*) => {$(
+    ($($(#[$why:meta])* $name:ident: $vector:ty),*) => {$(
         /// The same vector.
+        $(#[$why])*
         ///
         /// # Safety
         /// The CPU has AVX-512 F.
@@ -49,6 +50,8 @@ macro_rules! changed {
         }
     )*};
 }
+
+pub(super) use changed;
 
 changed! { changed8: __m256, changed16: __m512 }
 

@@ -8,6 +8,7 @@ use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Avx512;
+use crate::simd::avx512::changed;
 
 impl Dot for Avx512 {
     const ISA: Isa = Isa::Avx512;
@@ -118,14 +119,7 @@ impl Interleaved for Avx512 {
     }
 }
 
-/// Passes a sum through. Without it the compiler would add up products before it adds them to sums, which takes registers.
-///
-/// # Safety
-/// The CPU has AVX-512F.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn keep(mut sum: __m512i) -> __m512i {
-    // SAFETY: no instruction at all.
-    unsafe { asm!("/* {} */", inout(zmm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
-    sum
+changed! {
+    /// Without it the compiler would add up products before it adds them to sums, which takes registers.
+    keep: __m512i
 }

@@ -15,10 +15,7 @@ pub struct Avx512Vnni(());
 impl Avx512Vnni {
     /// If the CPU has them.
     pub fn new() -> Option<Self> {
-        (crate::simd::Avx512::new().is_some()
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni"))
-        .then_some(Avx512Vnni(()))
+        (crate::simd::Avx512::new().is_some() && is_x86_feature_detected!("avx512vnni")).then_some(Avx512Vnni(()))
     }
 
     /// Without asking the CPU.
