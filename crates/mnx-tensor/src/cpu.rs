@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::isa::setting;
 use crate::{Error, Isa, Tuning, table};
 
 /// The environment variable that forces a microarchitecture.
@@ -41,12 +42,8 @@ impl TunedFor {
     }
 
     fn from_env() -> Result<Option<TunedFor>, Error> {
-        let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
-        let text = value.to_string_lossy();
-        if text.is_empty() || text == "auto" {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(|_| Error::TunedForUnknown { found: text.into_owned(), from_env: true })
+        let Some(found) = setting(VARIABLE) else { return Ok(None) };
+        found.parse().map(Some).map_err(|_| Error::TunedForUnknown { found, from_env: true })
     }
 }
 
@@ -180,11 +177,10 @@ impl Cpu {
 
 /// Whether an environment variable says `off`.
 fn forbids(variable: &str, unknown: impl Fn(String) -> Error) -> Result<bool, Error> {
-    let Some(value) = std::env::var_os(variable) else { return Ok(false) };
-    match &*value.to_string_lossy() {
-        "" | "auto" => Ok(false),
-        "off" => Ok(true),
-        text => Err(unknown(text.to_owned())),
+    match setting(variable) {
+        None => Ok(false),
+        Some(text) if text == "off" => Ok(true),
+        Some(text) => Err(unknown(text)),
     }
 }
 

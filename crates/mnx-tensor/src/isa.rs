@@ -73,15 +73,15 @@ impl Isa {
     }
 
     fn from_env() -> Result<Option<Isa>, Error> {
-        let Some(value) = std::env::var_os(VARIABLE) else {
-            return Ok(None);
-        };
-        let text = value.to_string_lossy();
-        if text.is_empty() || text == "auto" {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(|_| Error::IsaUnknown { found: text.into_owned(), from_env: true })
+        let Some(found) = setting(VARIABLE) else { return Ok(None) };
+        found.parse().map(Some).map_err(|_| Error::IsaUnknown { found, from_env: true })
     }
+}
+
+/// What an environment variable says: nothing where it is not set, empty or `auto`.
+pub(crate) fn setting(variable: &str) -> Option<String> {
+    let value = std::env::var_os(variable)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty() && value != "auto")
 }
 
 impl fmt::Display for Isa {
