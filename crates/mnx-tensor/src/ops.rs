@@ -72,7 +72,7 @@ impl Default for Conv<'_> {
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
     let operation = Operation::Depthwise { kernel: 3, stride: stride(options)? };
-    convolve(operation, input, input.shape()[1], weights, bias, options)
+    run_unpacked(operation, input, input.shape()[1], weights, bias, options)
 }
 
 /// Pointwise (1x1) convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin]` to `[N, Cout, H, W]`; Cout
@@ -81,7 +81,7 @@ pub fn depthwise3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, op
 /// # Errors
 /// Slices of the wrong length, an ISA that the CPU lacks.
 pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
-    convolve(Operation::Pointwise, input, outputs(input, 1, weights), weights, bias, options)
+    run_unpacked(Operation::Pointwise, input, outputs(input, 1, weights), weights, bias, options)
 }
 
 /// Dense 3x3 convolution: `[N, Cin, H, W]` and `weights` `[Cout][Cin][3][3]` to `[N, Cout, H', W']`; Cout
@@ -92,7 +92,7 @@ pub fn pointwise(input: TensorView, weights: &[f32], bias: Option<&[f32]>, optio
 /// Slices of the wrong length, stride or padding out of range, an ISA that the CPU lacks.
 pub fn conv3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
     let operation = Operation::Conv { kernel: 3, stride: stride(options)? };
-    convolve(operation, input, outputs(input, 3, weights), weights, bias, options)
+    run_unpacked(operation, input, outputs(input, 3, weights), weights, bias, options)
 }
 
 /// Dense 3x3 convolution by the kernels for planar input, the fast ones for a network's first layer; otherwise as
@@ -102,7 +102,7 @@ pub fn conv3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options
 /// As [`conv3x3`].
 pub fn dense3x3(input: TensorView, weights: &[f32], bias: Option<&[f32]>, options: &Conv) -> Result<Tensor, Error> {
     let operation = Operation::Dense { kernel: 3, stride: stride(options)? };
-    convolve(operation, input, outputs(input, 3, weights), weights, bias, options)
+    run_unpacked(operation, input, outputs(input, 3, weights), weights, bias, options)
 }
 
 /// Dense 7x7 convolution of stride 2: `[N, Cin, H, W]` and `weights` `[Cout][Cin][7][7]` to `[N, Cout, H', W']`; Cout
@@ -115,7 +115,7 @@ pub fn dense7x7(input: TensorView, weights: &[f32], bias: Option<&[f32]>, option
         return Err(Error::Value { what: "stride", expected: "2", found: options.stride });
     }
     let operation = Operation::Dense { kernel: 7, stride: 2 };
-    convolve(operation, input, outputs(input, 7, weights), weights, bias, options)
+    run_unpacked(operation, input, outputs(input, 7, weights), weights, bias, options)
 }
 
 /// Max pool 3x3 of stride 2: `[N, C, H, W]` to `[N, C, H', W']`. The padding, 0 or 1 per side, takes no part. Where a
@@ -145,7 +145,7 @@ pub fn global_average_pool(input: TensorView, cpu: Option<Cpu>) -> Result<Tensor
 /// Slices of the wrong length, an ISA that the CPU lacks.
 pub fn linear(features: TensorView, weights: &[f32], bias: Option<&[f32]>, cpu: Option<Cpu>) -> Result<Tensor, Error> {
     let options = Conv { cpu, ..Conv::default() };
-    convolve(Operation::Linear, features, outputs(features, 1, weights), weights, bias, &options)
+    run_unpacked(Operation::Linear, features, outputs(features, 1, weights), weights, bias, &options)
 }
 
 /// A layer on a plain tensor `[N, Cin, H, W]`, all of it: to `[N, Cout, H', W']`. `padding` is for layers with filters of 3 or 7 rows and
@@ -253,7 +253,7 @@ fn copied(
 }
 
 /// Packs weights and bias, and runs the layer that they make.
-fn convolve(
+fn run_unpacked(
     operation: Operation,
     input: TensorView,
     cout: usize,
