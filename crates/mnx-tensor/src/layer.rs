@@ -340,6 +340,12 @@ impl<'w> Layer<'w> {
         self.bias
     }
 
+    /// Pixels that a pointwise kernel in f32 goes over once per panel, so that their inputs stay in the cache: whole tiles of `tile`.
+    #[inline(always)]
+    pub(crate) fn chunk_pixels(&self, tile: usize) -> usize {
+        (self.chunk_bytes / (size_of::<f32>() * self.cin.max(1))).max(1).next_multiple_of(tile)
+    }
+
     /// Panel or block `group` of weights, of `len` elements each, as the kernel's elements.
     #[inline(always)]
     pub(crate) fn weights_of<T>(&self, group: usize, len: usize) -> *const T {

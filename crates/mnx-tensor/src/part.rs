@@ -255,6 +255,15 @@ impl Geometry {
         Span { start: (rows.start * stride).saturating_sub(self.pad_top).min(end), end }
     }
 
+    /// What a row of the padded input consists of: pixels of padding, of the plane's row, of padding.
+    #[inline(always)]
+    pub(crate) fn across(&self, operation: Operation) -> [usize; 3] {
+        let columns = self.padded_row(operation);
+        let before = self.pad_left.min(columns);
+        let inside = self.width.min(columns - before);
+        [before, inside, columns - before - inside]
+    }
+
     /// Pixels of a row of the padded input that a [`Conv`](Operation::Conv) reads.
     #[inline(always)]
     pub fn padded_row(&self, operation: Operation) -> usize {

@@ -19,13 +19,12 @@ pub unsafe fn pad_rows(
     to: PlanesMut,
 ) {
     let pixel_bytes = blocking.pixel_bytes();
-    let &Geometry { height, width, out_width, pad_top, pad_left, .. } = geometry;
+    let &Geometry { height, width, out_width, pad_top, .. } = geometry;
     if rows.is_empty() || out_width == 0 {
         return;
     }
     let (kernel, stride, columns) = (operation.kernel(), operation.stride(), geometry.padded_row(operation));
-    let before = pad_left.min(columns);
-    let inside = width.min(columns - before);
+    let [before, inside, after] = geometry.across(operation);
     for b in 0..blocks {
         let (from, to) = (src.block::<u8>(b), to.block::<u8>(b));
         for i in 0..(rows.len() - 1) * stride + kernel {
@@ -40,7 +39,7 @@ pub unsafe fn pad_rows(
                 to.write_bytes(0, before * pixel_bytes);
                 let (to, from) = (to.add(before * pixel_bytes), from.wrapping_add(row * width * pixel_bytes));
                 to.copy_from_nonoverlapping(from, inside * pixel_bytes);
-                to.add(inside * pixel_bytes).write_bytes(0, (columns - before - inside) * pixel_bytes);
+                to.add(inside * pixel_bytes).write_bytes(0, after * pixel_bytes);
             }
         }
     }

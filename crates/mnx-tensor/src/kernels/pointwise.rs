@@ -46,8 +46,7 @@ pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, par
 /// As [`Layer::run`].
 #[inline(always)]
 unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
-    // A chunk is read once per panel, so it should stay in the cache.
-    let chunk = (layer.chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(MAX);
+    let chunk = layer.chunk_pixels(MAX);
     let mut start = part.pixels.start;
     while start < part.pixels.end {
         let pixels: Span = (start..part.pixels.end.min(start + chunk)).into();

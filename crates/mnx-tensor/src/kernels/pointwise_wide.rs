@@ -37,9 +37,8 @@ pub(crate) unsafe fn pw_wide<S: Simd, const OF_THREE: usize, const OF_TWO: usize
         // SAFETY: the caller's promise.
         return unsafe { pw::<S, OF_ONE>(s, layer, part) };
     }
-    let chunk = (layer.chunk_bytes / (4 * layer.cin.max(1))).max(1).next_multiple_of(OF_THREE);
     // Chunks of the same size, so that none is too small for a tile.
-    let chunks = part.pixels.len().div_ceil(chunk);
+    let chunks = part.pixels.len().div_ceil(layer.chunk_pixels(OF_THREE));
     let end_of = |index: usize| part.pixels.start + part.pixels.len() * index / chunks;
     for index in 0..chunks {
         let pixels: Span = (end_of(index)..end_of(index + 1)).into();

@@ -81,8 +81,7 @@ unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Layer<'_>, part: &Part
     let (kernel, stride, columns) = (operation.kernel(), operation.stride(), g.padded_row(operation));
     let words = S::FORM.products == Products::Words;
     let zero = layer.int8.requantize.zero_in;
-    let before = g.pad_left.min(columns);
-    let inside = g.width.min(columns - before);
+    let [before, inside, after] = g.across(operation);
     for b in 0..layer.cin.div_ceil(LANES) {
         for k in 0..kernel {
             let row = (y * stride + k).wrapping_sub(g.pad_top);
@@ -110,7 +109,7 @@ unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Layer<'_>, part: &Part
                     for i in bytes / 16 * 16..bytes {
                         to.add(i).write(i16::from(from.add(i).read()));
                     }
-                    outside(to.add(bytes), columns - before - inside);
+                    outside(to.add(bytes), after);
                 } else {
                     let to = part.scratch.add(at);
                     if row >= g.height {
@@ -120,7 +119,7 @@ unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Layer<'_>, part: &Part
                     to.write_bytes(zero, before * LANES);
                     let to = to.add(before * LANES);
                     to.copy_from_nonoverlapping(from, inside * LANES);
-                    to.add(inside * LANES).write_bytes(zero, (columns - before - inside) * LANES);
+                    to.add(inside * LANES).write_bytes(zero, after * LANES);
                 }
             }
         }

@@ -177,8 +177,7 @@ unsafe fn padded_rows<const STRIDE: usize>(
 ) {
     let (g, zero) = (&part.geometry, layer.int8.requantize.zero_in);
     let columns = g.padded_row(layer.operation);
-    let before = g.pad_left.min(columns);
-    let inside = g.width.min(columns - before);
+    let [before, inside, after] = g.across(layer.operation);
     let chunk = Chunk::new(layer, part, chunk);
     for k in 0..(height - 1) * STRIDE + KERNEL {
         let row = (top * STRIDE + k).wrapping_sub(g.pad_top);
@@ -191,7 +190,7 @@ unsafe fn padded_rows<const STRIDE: usize>(
             }
             chunk.fill(zero, before, to);
             chunk.copy(Span { start: row * g.width, end: row * g.width + inside }, to.add(before * ROW));
-            chunk.fill(zero, columns - before - inside, to.add((before + inside) * ROW));
+            chunk.fill(zero, after, to.add((before + inside) * ROW));
         }
     }
 }
