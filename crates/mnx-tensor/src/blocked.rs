@@ -92,18 +92,18 @@ impl BlockedShape {
         self.channels * self.height * self.width == 0
     }
 
-    /// NCHW values of one picture into this layout, of f32; lanes past the last channel become zero.
+    /// NCHW values of one picture into this layout, `T` its element; lanes past the last channel become `filler`.
     ///
     /// # Panics
     /// When a slice is shorter than the shape asks for.
-    pub fn block(&self, nchw: &[f32], blocked: &mut [f32]) {
+    pub fn block<T: Copy>(&self, nchw: &[T], filler: T, blocked: &mut [T]) {
         assert!(blocked.len() >= self.len(), "room for blocks: {} values, expected {}", blocked.len(), self.len());
-        let pixels = self.height * self.width;
-        for (b, plane) in blocked.chunks_mut((self.plane / 4).max(1)).take(self.blocks()).enumerate() {
-            for lane in 0..BLOCK {
-                let channel = b * BLOCK + lane;
-                for (p, pixel) in plane.chunks_exact_mut(BLOCK).take(pixels).enumerate() {
-                    pixel[lane] = if channel < self.channels { nchw[channel * pixels + p] } else { 0.0 };
+        let (pixels, lanes) = (self.height * self.width, self.blocking.lanes);
+        for (b, plane) in blocked.chunks_mut(self.plane_len().max(1)).take(self.blocks()).enumerate() {
+            for lane in 0..lanes {
+                let channel = b * lanes + lane;
+                for (p, pixel) in plane.chunks_exact_mut(lanes).take(pixels).enumerate() {
+                    pixel[lane] = if channel < self.channels { nchw[channel * pixels + p] } else { filler };
                 }
             }
         }
@@ -113,46 +113,19 @@ impl BlockedShape {
     ///
     /// # Panics
     /// When a slice is shorter than the shape asks for.
-    pub fn unblock(&self, blocked: &[f32], nchw: &mut [f32]) {
-        let pixels = self.height * self.width;
+    pub fn unblock<T: Copy>(&self, blocked: &[T], nchw: &mut [T]) {
+        let (pixels, lanes) = (self.height * self.width, self.blocking.lanes);
         for channel in 0..self.channels {
-            let plane = &blocked[channel / BLOCK * self.plane / 4..];
+            let plane = &blocked[channel / lanes * self.plane_len()..];
             for p in 0..pixels {
-                nchw[channel * pixels + p] = plane[p * BLOCK + channel % BLOCK];
+                nchw[channel * pixels + p] = plane[p * lanes + channel % lanes];
             }
         }
     }
-}
 
-/// NCHW bytes of one picture in blocks of [`Blocking::U8`] or [`Blocking::STEM8`]; lanes past the last channel become
-/// `filler`.
-///
-/// # Panics
-/// When a slice is shorter than the shape asks for.
-pub fn block_bytes(shape: &BlockedShape, nchw: &[u8], filler: u8, blocked: &mut [u8]) {
-    assert!(blocked.len() >= shape.len(), "room for blocks: {} values, expected {}", blocked.len(), shape.len());
-    let (pixels, lanes) = (shape.height * shape.width, shape.blocking.lanes);
-    for (b, plane) in blocked.chunks_mut(shape.plane.max(1)).take(shape.blocks()).enumerate() {
-        for (p, pixel) in plane.chunks_exact_mut(lanes).take(pixels).enumerate() {
-            for (lane, byte) in pixel.iter_mut().enumerate() {
-                let channel = b * lanes + lane;
-                *byte = if channel < shape.channels { nchw[channel * pixels + p] } else { filler };
-            }
-        }
-    }
-}
-
-/// The reverse of [`block_bytes`].
-///
-/// # Panics
-/// When a slice is shorter than the shape asks for.
-pub fn unblock_bytes(shape: &BlockedShape, blocked: &[u8], nchw: &mut [u8]) {
-    let (pixels, lanes) = (shape.height * shape.width, shape.blocking.lanes);
-    for channel in 0..shape.channels {
-        let plane = &blocked[channel / lanes * shape.plane..];
-        for p in 0..pixels {
-            nchw[channel * pixels + p] = plane[p * lanes + channel % lanes];
-        }
+    /// Elements from one block of channels to the next.
+    fn plane_len(&self) -> usize {
+        self.plane / self.blocking.element.size()
     }
 }
 
@@ -175,7 +148,7 @@ mod tests {
             let shape = BlockedShape::new(c, h, w).unwrap();
             let values: Vec<f32> = (0..c * h * w).map(|v| v as f32 + 1.0).collect();
             let mut blocked = vec![f32::NAN; shape.len()];
-            shape.block(&values, &mut blocked);
+            shape.block(&values, 0.0, &mut blocked);
             let last = (shape.blocks() - 1) * shape.plane / 4;
             for p in 0..h * w {
                 for lane in c - (shape.blocks() - 1) * BLOCK..BLOCK {
@@ -191,7 +164,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "room for blocks: 8 values, expected 16")]
     fn nothing_is_left_out() {
-        BlockedShape::new(2, 1, 1).unwrap().block(&[1.0, 2.0], &mut [0.0; 8]);
+        BlockedShape::new(2, 1, 1).unwrap().block(&[1.0, 2.0], 0.0, &mut [0.0; 8]);
     }
 
     #[test]

@@ -342,7 +342,7 @@ fn padded(
 
 fn blocked(shape: BlockedShape, picture: &[f32]) -> Result<AlignedBuf, Error> {
     let mut buffer = AlignedBuf::try_zeroed(shape.len())?;
-    shape.block(picture, &mut buffer);
+    shape.block(picture, 0.0, &mut buffer);
     Ok(buffer)
 }
 

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 fn blocked(shape: BlockedShape, nchw: &[f32]) -> Vec<f32> {
     let mut buffer = vec![0.0; shape.len()];
-    shape.block(nchw, &mut buffer);
+    shape.block(nchw, 0.0, &mut buffer);
     buffer
 }
 

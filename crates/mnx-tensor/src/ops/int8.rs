@@ -1,6 +1,5 @@
 //! Single int8 layers on plain NCHW bytes.
 
-use crate::blocked::{block_bytes, unblock_bytes};
 use crate::int8::{Requantize, check_factor, feature_bytes};
 use crate::ops::{Margins, check_residual, expect, geometry, length};
 use crate::part::{Planes, PlanesMut, Residual};
@@ -50,9 +49,9 @@ pub fn forward(
     let mut scratch = AlignedBytes::try_zeroed(layer.scratch_bytes(&geometry))?;
     for picture in 0..n {
         // What fills up a block may be anything.
-        block_bytes(&from, &input[picture * of_input..][..of_input], 201, &mut src);
+        from.block(&input[picture * of_input..][..of_input], 201, &mut src);
         if let Some((values, _)) = residual {
-            block_bytes(&to, &values[picture * of_output..][..of_output], 3, &mut added);
+            to.block(&values[picture * of_output..][..of_output], 3, &mut added);
         }
         let part = Part {
             src: Planes { ptr: src.as_ptr(), stride: from.plane },
@@ -76,7 +75,7 @@ pub fn forward(
         if operation == Operation::Pool {
             output.copy_from_slice(&dst[..layer.cout()]);
         } else {
-            unblock_bytes(&to, &dst, output);
+            to.unblock(&dst, output);
         }
     }
     Ok(output)
@@ -136,7 +135,7 @@ pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Err
     // SAFETY: the picture and the blocks are whole.
     unsafe { layer.run(&part) }
     let mut bytes = memory::zeros(channels * height * width)?;
-    unblock_bytes(&to, &dst, &mut bytes);
+    to.unblock(&dst, &mut bytes);
     Ok(bytes)
 }
 
