@@ -69,11 +69,12 @@ pub(crate) struct Constants<'w> {
     pub(crate) factors: &'w [f32],
     pub(crate) requantize: Requantize,
     /// Whether every number that is rounded fits into an i32: then outputs may be clamped after the conversion.
-    pub(crate) fits: bool,
+    pub(crate) fits_i32: bool,
 }
 
 impl Constants<'_> {
-    pub(crate) const NONE: Constants<'static> = Constants { factors: &[], requantize: Requantize::PLAIN, fits: false };
+    pub(crate) const NONE: Constants<'static> =
+        Constants { factors: &[], requantize: Requantize::PLAIN, fits_i32: false };
 }
 
 /// The form in which a kernel reads weights and inputs.
@@ -159,7 +160,7 @@ pub struct PreparedInt8<'w> {
     bias: AlignedBytes,
     factors: AlignedBytes,
     requantize: Requantize,
-    fits: bool,
+    fits_i32: bool,
 }
 
 impl<'w> PreparedInt8<'w> {
@@ -210,7 +211,7 @@ impl<'w> PreparedInt8<'w> {
             bias: AlignedBytes::try_zeroed(0)?,
             factors: AlignedBytes::try_zeroed(0)?,
             requantize,
-            fits: false,
+            fits_i32: false,
         };
         if operation.int8_weights_len(1, 1) == 0 || cout == 0 {
             return Ok(made);
@@ -227,7 +228,7 @@ impl<'w> PreparedInt8<'w> {
         check_factor("factor", factors)?;
         check_factor("factor of a shortcut", requantize.shortcut.as_ref().map(|(_, factor)| factor))?;
         check_sums(operation, weights, bias, requantize.reach())?;
-        made.fits = fits(weights.len() / cout.next_multiple_of(PANEL), bias, factors, &requantize);
+        made.fits_i32 = fits_i32(weights.len() / cout.next_multiple_of(PANEL), bias, factors, &requantize);
         (made.bias, made.factors) = made.lanes(weights, bias, factors)?;
         made.rearranged = rearrange(operation, weights, &kernel.form())?;
         Ok(made)
@@ -275,7 +276,7 @@ impl<'w> PreparedInt8<'w> {
         let weights = of_same_length(self.rearranged.as_deref().unwrap_or(self.weights));
         let bias = of_same_length(&self.bias);
         let factors = bytemuck::cast_slice(of_same_length(&self.factors));
-        let int8 = Constants { factors, requantize: self.requantize, fits: self.fits };
+        let int8 = Constants { factors, requantize: self.requantize, fits_i32: self.fits_i32 };
         Layer::int8(self.kernel, self.channels, [weights, bias], int8, self.chunk_bytes)
     }
 }
@@ -311,7 +312,7 @@ fn check_sums(operation: Operation, weights: &[i8], bias: &[i32], reach: u8) -> 
 
 /// Whether every number that a layer rounds is well below 2³¹, so that roundings do not matter. `depth` is the number of
 /// weights of an output channel. Not true of NaN.
-fn fits(depth: usize, bias: &[i32], factors: &[f32], requantize: &Requantize) -> bool {
+fn fits_i32(depth: usize, bias: &[i32], factors: &[f32], requantize: &Requantize) -> bool {
     let span = f64::from(requantize.reach());
     let shortcut = requantize.shortcut.map_or(0.0, |(_, factor)| 255.0 * f64::from(factor.abs()));
     // As if every weight were -128: of a usual layer that is far from the bound, too.

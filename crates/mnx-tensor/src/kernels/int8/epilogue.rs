@@ -32,7 +32,7 @@ impl<S: Dot> Epilogue<S> {
     /// The layer has such a block.
     #[inline(always)]
     pub(super) unsafe fn new(s: S, layer: &Layer<'_>, part: &Part, block: usize) -> Self {
-        let Constants { factors, requantize, fits } = layer.int8;
+        let Constants { factors, requantize, fits_i32 } = layer.int8;
         let PlanesMut { ptr, stride } = part.dst;
         let covered = part.residual.map_or(0, |r| r.channels.saturating_sub(block * PANEL).min(PANEL));
         let shortcut = match (part.residual, requantize.shortcut) {
@@ -47,7 +47,7 @@ impl<S: Dot> Epilogue<S> {
             }
             _ => None,
         };
-        let bounds = Bounds::new(&requantize, fits);
+        let bounds = Bounds::new(&requantize, fits_i32);
         let factors = factors.as_ptr().wrapping_add(block * PANEL);
         Epilogue { factors, bounds, shortcut, dst: ptr.wrapping_add(block * stride) }
     }

@@ -165,7 +165,7 @@ pub struct Bounds {
     /// The output's zero point.
     pub zero: u8,
     /// Whether every number that is rounded fits into an i32, so that bytes may be clamped in place of numbers.
-    pub fits: bool,
+    pub fits_i32: bool,
     /// The least u8 that can come out: what a kernel that clamps bytes clamps to.
     pub least: u8,
     /// The largest u8 that can come out.
@@ -177,10 +177,10 @@ pub struct Bounds {
 impl Bounds {
     /// The bounds of a layer, whose numbers all fit an i32 or may not.
     #[inline(always)]
-    pub fn new(requantize: &Requantize, fits: bool) -> Self {
+    pub fn new(requantize: &Requantize, fits_i32: bool) -> Self {
         let &Requantize { lo, hi, zero_out: zero, .. } = requantize;
         let byte = |bound: f32| (bound as i32 + i32::from(zero)) as u8;
         let (least, most) = (byte(lo), byte(hi));
-        Bounds { lo, hi, zero, fits, least, most, saturate: (zero, least, most) == (0, 0, 255) }
+        Bounds { lo, hi, zero, fits_i32, least, most, saturate: (zero, least, most) == (0, 0, 255) }
     }
 }

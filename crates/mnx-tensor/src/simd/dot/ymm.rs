@@ -147,7 +147,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(
         let zero = _mm256_set1_epi16(i16::from(bounds.zero));
         let (least, most) = (_mm256_set1_epi8(bounds.least as i8), _mm256_set1_epi8(bounds.most as i8));
         let mut reals = *reals;
-        if !bounds.fits {
+        if !bounds.fits_i32 {
             // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
             let hi = _mm256_set1_ps(bounds.hi);
             unrolled!(p in PIXELS => reals[p] = [_mm256_min_ps(reals[p][0], hi), _mm256_min_ps(reals[p][1], hi)]);

@@ -38,7 +38,7 @@ pub(super) unsafe fn store_pixels<const PIXELS: usize>(reals: &[__m512; PIXELS],
         let (least, most) = (_mm512_set1_epi8(bounds.least as i8), _mm512_set1_epi8(bounds.most as i8));
         let pixels = _mm512_loadu_si512(QUARTERS.as_ptr().cast());
         let mut reals = *reals;
-        if !bounds.fits {
+        if !bounds.fits_i32 {
             // Numbers above 2³¹ have no i32. Far below there is i32::MIN, which saturates.
             unrolled!(p in PIXELS => reals[p] = _mm512_min_ps(reals[p], _mm512_set1_ps(bounds.hi)));
         }
