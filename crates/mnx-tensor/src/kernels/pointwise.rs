@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A tile's clamps and stores wait for its last multiply-adds. While they wait they fill the CPU's queue, and the next tile
-//! starts late. So a large tile may end in two halves (`Simd::ENDS_IN_HALVES`): the last four input channels are added to
-//! the first half, which is stored, and then to the second.
+//! starts late. So a large tile may end in two pieces (`Simd::ENDS_IN_PIECES`): the last four input channels are added to
+//! the first, which is stored, and then to the second.
 
 use super::balanced;
 use super::epilogue::Panels;
@@ -19,8 +19,8 @@ use crate::part::Span;
 use crate::simd::Simd;
 use crate::{Layer, Part};
 
-/// Pixels of the first half of a tile that ends in two.
-const HALF: usize = 6;
+/// Pixels of the first piece of a tile that ends in two.
+const FIRST: usize = 6;
 
 /// Kernel `pw`: tiles of up to `MAX` pixels (at most 12) times one panel.
 ///
@@ -91,19 +91,19 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
         let mut x = part.src.block::<f32>(0).wrapping_add(at.pixel * 8);
         let mut ahead = at.ahead;
         let to = Panels::new(layer, part);
-        let in_halves = const { S::ENDS_IN_HALVES && PIXELS > HALF } && cin.is_multiple_of(8) && cin > 0;
-        for _ in 0..cin / 8 - usize::from(in_halves) {
+        let in_pieces = const { S::ENDS_IN_PIECES && PIXELS > FIRST } && cin.is_multiple_of(8) && cin > 0;
+        for _ in 0..cin / 8 - usize::from(in_pieces) {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
             quad::<S, L, PIXELS>(s, x, w, &mut sums);
             quad::<S, L, PIXELS>(s, x.add(4), w.add(64), &mut sums);
             (x, w, ahead) = (x.wrapping_byte_add(part.src.stride), w.wrapping_add(128), ahead.wrapping_add(32));
         }
-        if const { S::ENDS_IN_HALVES && PIXELS > HALF } && in_halves {
+        if const { S::ENDS_IN_PIECES && PIXELS > FIRST } && in_pieces {
             s.prefetch(ahead);
             s.prefetch(ahead.wrapping_add(16));
             quad::<S, L, PIXELS>(s, x, w, &mut sums);
-            return halves::<S, L, PIXELS>(s, x.add(4), w.add(64), &to, at, &sums);
+            return pieces::<S, L, PIXELS>(s, x.add(4), w.add(64), &to, at, &sums);
         }
         for k in 0..cin % 8 {
             let weights = L::load(s, w.add(k * 16));
@@ -113,12 +113,12 @@ unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_
     }
 }
 
-/// The end of a tile in two halves: adds the last four input channels to each, and stores it.
+/// The end of a tile in two pieces: adds the last four input channels to each, and stores it.
 ///
 /// # Safety
 /// As [`tile`], of which this is the end: four input channels are left, at `x` and `w`.
 #[inline(always)]
-unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
+unsafe fn pieces<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
     x: *const f32,
     w: *const f32,
@@ -128,25 +128,18 @@ unsafe fn halves<S: Simd, L: Lanes<S>, const PIXELS: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        half::<S, L, HALF>(s, x, w, to, at, sums);
-        let (x, at, sums) = (x.add(HALF * 8), TileStart { pixel: at.pixel + HALF, ..at }, &sums[HALF.min(PIXELS)..]);
-        match const { PIXELS.saturating_sub(HALF) } {
-            1 => half::<S, L, 1>(s, x, w, to, at, sums),
-            2 => half::<S, L, 2>(s, x, w, to, at, sums),
-            3 => half::<S, L, 3>(s, x, w, to, at, sums),
-            4 => half::<S, L, 4>(s, x, w, to, at, sums),
-            5 => half::<S, L, 5>(s, x, w, to, at, sums),
-            _ => half::<S, L, HALF>(s, x, w, to, at, sums),
-        }
+        piece::<S, L, FIRST>(s, x, w, to, at, sums);
+        let (x, at, sums) = (x.add(FIRST * 8), TileStart { pixel: at.pixel + FIRST, ..at }, &sums[FIRST.min(PIXELS)..]);
+        sized!({ const { PIXELS.saturating_sub(FIRST) } } in 1 to FIRST, piece::<S, L>(s, x, w, to, at, sums));
     }
 }
 
 /// The first `PIXELS` of these sums.
 ///
 /// # Safety
-/// As [`halves`], for `PIXELS` pixels.
+/// As [`pieces`], for `PIXELS` pixels.
 #[inline(always)]
-unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
+unsafe fn piece<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     s: S,
     x: *const f32,
     w: *const f32,
@@ -154,12 +147,12 @@ unsafe fn half<S: Simd, L: Lanes<S>, const PIXELS: usize>(
     at: TileStart,
     sums: &[L::Vector],
 ) {
-    let mut half = [sums[0]; PIXELS];
-    unrolled!(p in PIXELS => half[p] = sums[p]);
+    let mut piece = [sums[0]; PIXELS];
+    unrolled!(p in PIXELS => piece[p] = sums[p]);
     // SAFETY: the caller's promise.
     unsafe {
-        quad::<S, L, PIXELS>(s, x, w, &mut half);
-        L::store(s, to, at.pixel, at.panel, &half);
+        quad::<S, L, PIXELS>(s, x, w, &mut piece);
+        L::store(s, to, at.pixel, at.panel, &piece);
     }
 }
 

@@ -57,8 +57,8 @@ changed! { changed8: __m256, changed16: __m512 }
 
 impl Simd for Avx512 {
     const ISA: Isa = Isa::Avx512;
-    /// Half a tile is six chains; four keep the units busy, which together begin one of sixteen lanes a cycle.
-    const ENDS_IN_HALVES: bool = true;
+    /// A piece is up to six chains; four keep the units busy, which together begin one of sixteen lanes a cycle.
+    const ENDS_IN_PIECES: bool = true;
     type C8 = __m256;
     type P16 = __m512;
     /// Broadcasts come from memory for free.

@@ -48,9 +48,9 @@ pub trait Simd: Copy + sealed::Sealed {
     /// instructions, but hardware prefetchers help less in this order.
     const KEEPS_FILTER: bool = false;
 
-    /// Whether large pointwise tiles end in two halves, so that the first is clamped and stored while the second still adds
-    /// up. Half a tile must have enough independent sums to keep the multiply-add units busy.
-    const ENDS_IN_HALVES: bool = false;
+    /// Whether large pointwise tiles end in two pieces, so that the first is clamped and stored while the second still adds
+    /// up. A piece must have enough independent sums to keep the multiply-add units busy.
+    const ENDS_IN_PIECES: bool = false;
 
     /// Eight lanes: one block of channels of one pixel.
     type C8: Copy;
