@@ -21,7 +21,7 @@ impl Blocking {
     /// Sixteen channels of u8: as many as a panel has output channels, so that a kernel stores whole blocks.
     pub const U8: Blocking = Blocking { element: Element::U8, lanes: 16 };
     /// Four channels of u8, what one dot product takes together: the picture that an int8 network's first layer reads.
-    pub const STEM8: Blocking = Blocking { element: Element::U8, lanes: 4 };
+    pub const U8_STEM: Blocking = Blocking { element: Element::U8, lanes: 4 };
     /// Planes of one f32 channel, as in NCHW.
     pub const PLANAR: Blocking = Blocking { element: Element::F32, lanes: 1 };
 

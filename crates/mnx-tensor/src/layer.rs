@@ -280,7 +280,7 @@ impl<'w> Layer<'w> {
     pub fn lanes(&self) -> usize {
         match self.arithmetic {
             Arithmetic::F32 => self.operation.lanes(),
-            Arithmetic::Int8 if self.operation == Operation::Quantize => Blocking::STEM8.lanes,
+            Arithmetic::Int8 if self.operation == Operation::Quantize => Blocking::U8_STEM.lanes,
             Arithmetic::Int8 => Blocking::U8.lanes,
         }
     }
@@ -290,7 +290,7 @@ impl<'w> Layer<'w> {
         match (self.arithmetic, self.operation) {
             (Arithmetic::F32, Operation::Dense { .. }) | (_, Operation::Quantize) => Blocking::PLANAR,
             (Arithmetic::F32, _) => Blocking::F32,
-            (Arithmetic::Int8, Operation::Dense { .. }) => Blocking::STEM8,
+            (Arithmetic::Int8, Operation::Dense { .. }) => Blocking::U8_STEM,
             (Arithmetic::Int8, _) => Blocking::U8,
         }
     }
@@ -299,7 +299,7 @@ impl<'w> Layer<'w> {
     pub fn output(&self) -> Blocking {
         match (self.arithmetic, self.operation) {
             (Arithmetic::F32, _) | (_, Operation::Linear) => Blocking::F32,
-            (Arithmetic::Int8, Operation::Quantize) => Blocking::STEM8,
+            (Arithmetic::Int8, Operation::Quantize) => Blocking::U8_STEM,
             (Arithmetic::Int8, _) => Blocking::U8,
         }
     }

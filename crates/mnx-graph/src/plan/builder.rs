@@ -374,7 +374,7 @@ impl<'a> PlanBuilder<'a> {
     /// The picture as u8.
     fn quantize_input(&mut self, node: &Node<'_>) -> Result<(), Error> {
         let [channels, height, width] = self.graph[node.dst].shape;
-        let shape = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
+        let shape = BlockedShape::of(Blocking::U8_STEM, channels, height, width)?;
         let split = self.task_of((height, width), shape.blocks(), shape.len()).by_rows(1);
         let dst = self.workspace(shape)?;
         self.push(StepKind::QuantizeInput, split, node, node.src, dst);

@@ -121,7 +121,7 @@ pub fn quantize(layer: &Layer<'_>, input: TensorView<'_>) -> Result<Vec<u8>, Err
     if (n, channels) != (1, layer.cin()) {
         return Err(Error::Shape { what: "input", expected: [1, layer.cin(), height, width], found: input.shape() });
     }
-    let to = BlockedShape::of(Blocking::STEM8, channels, height, width)?;
+    let to = BlockedShape::of(Blocking::U8_STEM, channels, height, width)?;
     let mut dst = AlignedBytes::try_zeroed(to.bytes())?;
     let part = Part {
         src: Planes { ptr: input.data().as_ptr().cast(), stride: height * width * size_of::<f32>() },
