@@ -155,10 +155,8 @@ impl Input {
     /// It is readable.
     #[inline(always)]
     unsafe fn column<S: Columns>(&self, s: S, x: usize) -> S::Column {
-        let [a, b, c, d] = self.from;
-        let at = x * PANEL;
         // SAFETY: the caller's promise.
-        unsafe { s.column([a.wrapping_add(at), b.wrapping_add(at), c.wrapping_add(at), d.wrapping_add(at)]) }
+        unsafe { column_at(s, self.from, x) }
     }
 
     /// The last column, number `x`.
@@ -167,9 +165,18 @@ impl Input {
     /// As [`column`](Input::column).
     #[inline(always)]
     unsafe fn last<S: Columns>(&self, s: S, x: usize) -> S::Column {
-        let [a, b, c, d] = self.right;
-        let at = x * PANEL;
         // SAFETY: the caller's promise; a line of zero points is as long.
-        unsafe { s.column([a.wrapping_add(at), b.wrapping_add(at), c.wrapping_add(at), d.wrapping_add(at)]) }
+        unsafe { column_at(s, self.right, x) }
     }
+}
+
+/// Column `x` of rows whose column 0 is at `from`.
+///
+/// # Safety
+/// It is readable.
+#[inline(always)]
+unsafe fn column_at<S: Columns>(s: S, [a, b, c, d]: [*const u8; 4], x: usize) -> S::Column {
+    let at = x * PANEL;
+    // SAFETY: the caller's promise.
+    unsafe { s.column([a.wrapping_add(at), b.wrapping_add(at), c.wrapping_add(at), d.wrapping_add(at)]) }
 }
