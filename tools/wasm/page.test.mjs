@@ -144,7 +144,7 @@ test("a network of one's own", async () => {
     assert.match(await text("list"), /^cat/);
     // A broken one leaves it.
     await tab.choose("#file", join(folder, "cut.mnx"));
-    await tab.until(`document.getElementById("error").textContent.startsWith("weight file: expected 4672 bytes")`);
+    await tab.until(`document.getElementById("error").textContent.startsWith("cut.mnx: weight file: expected 4672 bytes")`);
     await tab.choose("#file", CAT);
     await tab.until(`document.getElementById("facts").innerText.includes("mobilenext-0.35-cifar10.mnx")`);
     assert.equal(await text("error"), "");
@@ -209,6 +209,7 @@ test("after the camera the picture before comes back in its own size", async () 
 
 test("everything can be reached by keyboard, and has a name", async () => {
     await pick("bccd");
+    await tab.choose("#file", CELLS);
     await tab.until(`!document.getElementById("table").hidden`);
     await rested();
     await tab.value(`(document.activeElement.blur(), document.querySelector("details").open = true, scrollTo(0, 0))`);
