@@ -244,3 +244,123 @@ fn converting_says_so() {
     let checkpoint = serialize(views, None).unwrap();
     with_less("convert", || convert(&checkpoint, &spec, 1e-5).map(|converted| converted.file.len()));
 }
+
+/// ONNX models, field by field.
+#[cfg(feature = "onnx")]
+mod onnx {
+    use prost::encoding::{bytes, int64};
+
+    pub(crate) fn field(tag: u32, content: &[Vec<u8>]) -> Vec<u8> {
+        let mut field = Vec::new();
+        bytes::encode(tag, &content.concat(), &mut field);
+        field
+    }
+
+    fn number(tag: u32, value: i64) -> Vec<u8> {
+        let mut field = Vec::new();
+        int64::encode(tag, &value, &mut field);
+        field
+    }
+
+    fn text(tag: u32, text: &str) -> Vec<u8> {
+        field(tag, &[text.into()])
+    }
+
+    fn tensor(name: &str, data_type: i64, dims: &[i64], raw: Vec<u8>) -> Vec<u8> {
+        let dims = dims.iter().map(|&dim| number(1, dim)).collect::<Vec<_>>().concat();
+        field(5, &[dims, number(2, data_type), text(8, name), field(9, &[raw])])
+    }
+
+    /// A weight: zeros.
+    pub(crate) fn weight(name: &str, dims: &[i64]) -> Vec<u8> {
+        tensor(name, 1, dims, vec![0; 4 * dims.iter().product::<i64>() as usize])
+    }
+
+    pub(crate) fn shape(name: &str, dims: &[i64]) -> Vec<u8> {
+        let raw = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+        tensor(name, 7, &[dims.len() as i64], raw)
+    }
+
+    /// An operation. Attributes are integers, or lists of them.
+    pub(crate) fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) -> Vec<u8> {
+        let inputs = inputs.iter().map(|input| text(1, input)).collect::<Vec<_>>().concat();
+        let attribute = |(name, values): &(&str, &[i64])| {
+            let value = match values {
+                [one] => number(3, *one),
+                values => values.iter().map(|&value| number(8, value)).collect::<Vec<_>>().concat(),
+            };
+            field(5, &[text(1, name), value])
+        };
+        let attributes = attributes.iter().map(attribute).collect::<Vec<_>>().concat();
+        field(1, &[inputs, text(2, output), text(4, op), attributes])
+    }
+
+    /// From pictures `x` to what pooled features `y` and the weight `classifier` make.
+    pub(crate) fn model(parts: &[Vec<u8>]) -> Vec<u8> {
+        let dim = |size: &[Vec<u8>]| field(1, size);
+        let sizes = [dim(&[]), dim(&[number(1, 3)]), dim(&[]), dim(&[])].concat();
+        let pictures = field(11, &[text(1, "x"), field(2, &[field(1, &[number(1, 1), field(2, &[sizes])])])]);
+        let head = [
+            node("GlobalAveragePool", &["y"], "pooled", &[]),
+            node("Flatten", &["pooled"], "flat", &[]),
+            node("Gemm", &["flat", "classifier"], "logits", &[("transB", &[1])]),
+            field(12, &[text(1, "logits")]),
+        ];
+        let graph = field(7, &[parts.concat(), pictures, head.concat()]);
+        [number(1, 8), graph, field(8, &[number(2, 17)])].concat()
+    }
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn converting_onnx_says_so() {
+    use mnx_graph::Onnx;
+    use onnx::{model, node, weight};
+
+    let _one = one();
+    let pads: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
+    let file = model(&[
+        weight("stem", &[16, 3, 3, 3]),
+        weight("expand", &[256, 16, 1, 1]),
+        weight("depthwise", &[256, 1, 3, 3]),
+        weight("reduce", &[128, 256, 1, 1]),
+        weight("classifier", &[1000, 128]),
+        node("Conv", &["x", "stem"], "0", &[pads, ("strides", &[2, 2])]),
+        node("Relu", &["0"], "1", &[]),
+        node("Conv", &["1", "expand"], "2", &[]),
+        node("Relu", &["2"], "3", &[]),
+        node("Conv", &["3", "depthwise"], "4", &[pads, ("group", &[256])]),
+        node("Relu", &["4"], "5", &[]),
+        node("Conv", &["5", "reduce"], "y", &[]),
+    ]);
+    with_less("an ONNX model", || {
+        let model = Onnx::from_bytes(mnx_tensor::memory::copy(&file)?)?;
+        model.convert(model.spec()).map(|converted| converted.file.len())
+    });
+}
+
+/// However many operations take a constant, it is there once.
+#[cfg(feature = "onnx")]
+#[test]
+fn constants_of_onnx_models_are_not_copied() {
+    use mnx_graph::Onnx;
+    use onnx::{model, node, shape, weight};
+
+    let _one = one();
+    let mut parts = vec![
+        shape("shape", &[1024, 1024, 1, 1]),
+        weight("stem", &[1024, 3, 1, 1]),
+        weight("classifier", &[10, 1024]),
+        // 16 MiB, which 1,000 operations take.
+        node("ConstantOfShape", &["shape"], "weight", &[]),
+        node("Conv", &["x", "stem"], "0", &[]),
+    ];
+    let name = |index: usize| if index == 1000 { "y".into() } else { index.to_string() };
+    parts.extend((0..1000).map(|i| node("Conv", &[&name(i), "weight"], &name(i + 1), &[])));
+    let file = model(&parts);
+    LIMIT.store(LARGE.load(Ordering::Relaxed) + (64 << 20), Ordering::Relaxed);
+    let error = Onnx::from_bytes(file);
+    LIMIT.store(usize::MAX, Ordering::Relaxed);
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Onnx(_)), "{error}");
+}

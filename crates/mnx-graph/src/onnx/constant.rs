@@ -1,9 +1,11 @@
 //! Tensors that are known before the graph runs. Weights stay where they lie in the file. Small tensors, with which exporters
 //! compute shapes, are evaluated here.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use mnx_tensor::{half, memory};
 use prost::bytes::{Buf, Bytes};
@@ -55,8 +57,9 @@ enum Values {
     Varints(i32, Bytes),
     /// Little-endian numbers of this type in another file.
     File { data_type: i32, path: PathBuf, offset: u64 },
-    /// Evaluated.
-    Small(Vec<Scalar>),
+    /// Evaluated. Any number of operations may take a value, so a clone costs nothing. (Making an `Arc<[Scalar]>` of the vector
+    /// would take memory without asking for it.)
+    Small(Arc<Vec<Scalar>>),
 }
 
 /// Elements of a tensor of these dimensions. `None` if they are too many to count, if there are too many dimensions, or if a tensor
@@ -65,6 +68,12 @@ pub(crate) fn elements(dims: &[usize]) -> Option<usize> {
     let count = dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim))?;
     let countable = count > 0 || dims.iter().all(|&dim| dim <= LARGEST_SMALL);
     (dims.len() <= MOST_DIMENSIONS && countable).then_some(count)
+}
+
+/// Whether values of a type are floating-point numbers that are taken.
+pub(crate) fn is_float(data_type: i64) -> bool {
+    let types = [data_type::FLOAT, data_type::FLOAT16, data_type::DOUBLE, data_type::BFLOAT16];
+    types.iter().any(|&float| i64::from(float) == data_type)
 }
 
 fn size_of_element(data_type: i32) -> Option<usize> {
@@ -117,26 +126,22 @@ impl Constant {
 
     /// A vector.
     pub(crate) fn vector(values: Vec<Scalar>) -> Constant {
-        Constant { dims: vec![values.len()], values: Values::Small(values) }
+        Constant::small(vec![values.len()], values)
     }
 
     pub(crate) fn scalar(value: Scalar) -> Constant {
-        Constant { dims: Vec::new(), values: Values::Small(vec![value]) }
+        Constant::small(Vec::new(), vec![value])
     }
 
     /// `values` in row-major order.
     pub(crate) fn small(dims: Vec<usize>, values: Vec<Scalar>) -> Constant {
-        Constant { dims, values: Values::Small(values) }
+        Constant { dims, values: Values::Small(Arc::new(values)) }
     }
 
     /// The same values in other dimensions.
     pub(crate) fn reshaped(&self, dims: Vec<usize>) -> Option<Constant> {
         elements(&dims).filter(|&count| Some(count) == self.len())?;
-        let values = match &self.values {
-            Values::Small(scalars) => Values::Small(memory::copy(scalars).ok()?),
-            stored => stored.clone(),
-        };
-        Some(Constant { dims, values })
+        Some(Constant { dims, values: self.values.clone() })
     }
 
     pub(crate) fn len(&self) -> Option<usize> {
@@ -148,27 +153,24 @@ impl Constant {
     /// # Errors
     /// Where they are not there, or are no floating-point numbers, or too many for the memory.
     pub(crate) fn floats(&self) -> Result<Vec<f64>, Unread> {
-        let known = |scalars: Vec<Scalar>| -> Option<Vec<f64>> {
-            let float = |scalar| if let Scalar::Float(v) = scalar { Some(v) } else { None };
-            scalars.into_iter().map(float).collect()
-        };
+        let float = |scalar| if let Scalar::Float(v) = scalar { Some(v) } else { None };
         let values = match &self.values {
-            Values::Small(scalars) => known(scalars.clone()),
+            Values::Small(scalars) => all(scalars, float).transpose()?,
             Values::Raw(data_type, raw) => raw_floats(*data_type, raw).transpose()?,
             Values::File { data_type, path, offset } => {
                 let size = size_of_element(*data_type).unwrap_or(0);
                 raw_floats(*data_type, &read(path, *offset, self.len().unwrap_or(0) * size)?).transpose()?
             }
-            Values::Varints(..) => self.scalars().and_then(known),
+            Values::Varints(..) => self.scalars().and_then(|scalars| all(&scalars, float)).transpose()?,
         };
         values.map_or_else(|| Ok(misfit("floating-point values", "others")?), Ok)
     }
 
     /// The values of a small tensor.
-    pub(crate) fn scalars(&self) -> Option<Vec<Scalar>> {
+    pub(crate) fn scalars(&self) -> Option<Cow<'_, [Scalar]>> {
         self.len().filter(|&n| n <= LARGEST_SMALL)?;
-        match &self.values {
-            Values::Small(scalars) => memory::copy(scalars).ok(),
+        let scalars = match &self.values {
+            Values::Small(scalars) => return Some(Cow::Borrowed(scalars)),
             Values::Varints(data_type, bytes) => {
                 let mut bytes = &bytes[..];
                 let mut scalars = Vec::new();
@@ -187,13 +189,14 @@ impl Constant {
             Values::File { data_type, path, offset } => {
                 raw_scalars(*data_type, &read(path, *offset, self.len()? * size_of_element(*data_type)?).ok()?)
             }
-        }
+        };
+        scalars.map(Cow::Owned)
     }
 
     /// The values of a tensor of integers.
     pub(crate) fn ints(&self) -> Option<Vec<i64>> {
         let int = |scalar| if let Scalar::Int(v) = scalar { Some(v) } else { None };
-        self.scalars()?.into_iter().map(int).collect()
+        all(&self.scalars()?, int)?.ok()
     }
 
     /// The only value.
@@ -203,6 +206,18 @@ impl Constant {
         }
         self.floats().ok().map(|values| values[0])
     }
+}
+
+/// What `one` makes of each, if it makes something of all.
+fn all<T>(scalars: &[Scalar], one: impl Fn(Scalar) -> Option<T>) -> Option<Result<Vec<T>, mnx_tensor::Error>> {
+    let mut values = match memory::room(scalars.len()) {
+        Ok(values) => values,
+        Err(error) => return Some(Err(error)),
+    };
+    for &scalar in scalars {
+        values.push(one(scalar)?);
+    }
+    Some(Ok(values))
 }
 
 /// Why the values of a constant are not there.

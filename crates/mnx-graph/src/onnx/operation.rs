@@ -1,11 +1,12 @@
 //! Operations of the graph. Those whose inputs are all known are evaluated.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::path::Path;
 
 use mnx_tensor::memory;
 
-use super::constant::{Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, misfit};
+use super::constant::{Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, is_float, misfit};
 use super::message::{Attribute, Node, data_type};
 use crate::{Error, OnnxError};
 
@@ -177,14 +178,18 @@ impl<'a> Evaluator<'a> {
                 let mut all = Vec::new();
                 all.try_reserve_exact(Some(length).filter(|&n| n <= self.budget.get())?).ok()?;
                 for part in inputs {
-                    all.extend(vector(part.as_ref()?)?);
+                    all.extend_from_slice(&vector(part.as_ref()?)?);
                 }
                 Constant::vector(all)
             }
             "Gather" => {
                 let (from, at) = (vector(input(0)?)?, input(1)?);
                 let pick = |&i: &i64| from.get(place(i, from.len())?).copied();
-                let picked = at.ints()?.iter().map(pick).collect::<Option<_>>()?;
+                let indices = at.ints()?;
+                let mut picked = memory::room(indices.len()).ok()?;
+                for index in &indices {
+                    picked.push(pick(index)?);
+                }
                 Constant::small(at.dims.clone(), picked)
             }
             "Slice" => {
@@ -210,7 +215,7 @@ impl<'a> Evaluator<'a> {
         let to: Vec<usize> = to.iter().map(|&dim| dim.try_into().ok()).collect::<Option<_>>()?;
         let values = from.scalars()?;
         let count = elements(&to).filter(|&n| n <= self.budget.get())?;
-        match values[..] {
+        match *values {
             [value] if to.len() >= from.dims.len() => Some(Constant::small(to, memory::filled(value, count).ok()?)),
             // One dimension of those of length 1 wherever else.
             _ if Some(count) == from.len() => from.reshaped(to),
@@ -246,12 +251,6 @@ fn literal(op: Operation) -> Option<Constant> {
     })
 }
 
-/// Whether values of a type are floating-point numbers that are taken.
-pub(crate) fn is_float(data_type: i64) -> bool {
-    let types = [data_type::FLOAT, data_type::FLOAT16, data_type::DOUBLE, data_type::BFLOAT16];
-    types.iter().any(|&float| i64::from(float) == data_type)
-}
-
 fn cast(from: &Constant, to: i64) -> Option<Constant> {
     let to_int = [data_type::INT64, data_type::INT32].iter().any(|&int| i64::from(int) == to);
     if !(to_int || is_float(to)) {
@@ -265,7 +264,9 @@ fn cast(from: &Constant, to: i64) -> Option<Constant> {
         Scalar::Float(v) if to_int => Scalar::Int(v as i64),
         other => other,
     };
-    Some(Constant::small(from.dims.clone(), from.scalars()?.into_iter().map(converted).collect()))
+    let values = from.scalars()?;
+    let converted = memory::collect(values.iter().map(|&scalar| converted(scalar)), values.len()).ok()?;
+    Some(Constant::small(from.dims.clone(), converted))
 }
 
 /// The part of a shape that a `Shape` asks for.
@@ -275,7 +276,7 @@ pub(crate) fn shape(op: Operation, dims: &[Scalar]) -> Constant {
 }
 
 /// The values of a tensor of one dimension.
-fn vector(constant: &Constant) -> Option<Vec<Scalar>> {
+fn vector(constant: &Constant) -> Option<Cow<'_, [Scalar]>> {
     if constant.dims.len() != 1 { None } else { constant.scalars() }
 }
 
@@ -283,19 +284,22 @@ fn vector(constant: &Constant) -> Option<Vec<Scalar>> {
 fn rows(from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
     let (&count, rest) = from.dims.split_first()?;
     let (values, row) = (from.scalars()?, elements(rest)?);
-    let picked: Vec<usize> = match step {
+    let picked = match step {
         1 => {
             let (start, end) = bounds(start, end, count);
-            (start..end).collect()
+            start..end
         }
         -1 => {
             let length = i64::try_from(count).ok()?;
             let at = |i: i64| if i < 0 { i.saturating_add(length).max(-1) } else { i.min(length - 1) };
-            (at(end) + 1..=at(start)).rev().map(|i| i as usize).collect()
+            let (start, end) = (at(end) + 1, at(start) + 1);
+            start as usize..end.max(start) as usize
         }
         _ => return None,
     };
-    let sliced = picked.iter().flat_map(|&i| &values[i * row..][..row]).copied().collect();
+    let at = |i: usize| if step < 0 { picked.end - 1 - i } else { picked.start + i };
+    let mut sliced = memory::room(picked.len() * row).ok()?;
+    (0..picked.len()).for_each(|i| sliced.extend_from_slice(&values[at(i) * row..][..row]));
     Some(Constant::small([&[picked.len()], rest].concat(), sliced))
 }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
-use super::constant::{Constant, Misfit, Scalar, misfit};
+use super::constant::{Constant, Misfit, Scalar, is_float, misfit};
 use super::message::{Graph, Tensor, ValueInfo};
 use super::operation::{self, Evaluator, Operation};
 use super::step::{Bounds, Classifier, Step, What};
@@ -178,7 +178,7 @@ impl<'a> Tracer<'a> {
         };
         let what = format!("input `{}` of N x 3 x H x W or N x H x W x 3", input.name);
         let element = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(0, |t| t.elem_type);
-        if !operation::is_float(element.into()) {
+        if !is_float(element.into()) {
             return Err(graph_error(what + " floating-point numbers", format!("ONNX's data type {element}")));
         }
         let (batch, size, axes) = match dims(input).as_deref() {
@@ -351,7 +351,7 @@ impl<'a> Tracer<'a> {
 
     /// Dropout does nothing when a network is used; another type of floating-point number stands for the same value.
     fn same(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        if op.kind() == "Cast" && !operation::is_float(op.int("to", 0)) {
+        if op.kind() == "Cast" && !is_float(op.int("to", 0)) {
             return misfit("a floating-point type", format!("ONNX's data type {}", op.int("to", 0)));
         }
         if op.kind() == "Dropout" && self.constant(op, 2)?.and_then(Constant::ints).is_some_and(|on| on != [0]) {
