@@ -144,6 +144,21 @@ impl Constant {
         Some(Constant { dims, values: self.values.clone() })
     }
 
+    /// Elements that were made for it: none of a tensor that is stored.
+    pub(crate) fn made(&self) -> usize {
+        if let Values::Small(scalars) = &self.values { scalars.len() } else { 0 }
+    }
+
+    /// Whether its values are floating-point numbers.
+    pub(crate) fn is_float(&self) -> bool {
+        match &self.values {
+            Values::Raw(data_type, _) | Values::Varints(data_type, _) | Values::File { data_type, .. } => {
+                is_float(i64::from(*data_type))
+            }
+            Values::Small(scalars) => scalars.iter().all(|scalar| matches!(scalar, Scalar::Float(_))),
+        }
+    }
+
     pub(crate) fn len(&self) -> Option<usize> {
         elements(&self.dims)
     }
@@ -195,8 +210,7 @@ impl Constant {
 
     /// The values of a tensor of integers.
     pub(crate) fn ints(&self) -> Option<Vec<i64>> {
-        let int = |scalar| if let Scalar::Int(v) = scalar { Some(v) } else { None };
-        all(&self.scalars()?, int)?.ok()
+        ints(&self.scalars()?)
     }
 
     /// The only value.
@@ -206,6 +220,11 @@ impl Constant {
         }
         self.floats().ok().map(|values| values[0])
     }
+}
+
+/// Integers, if all are some that are known.
+pub(crate) fn ints(scalars: &[Scalar]) -> Option<Vec<i64>> {
+    all(scalars, |scalar| if let Scalar::Int(v) = scalar { Some(v) } else { None })?.ok()
 }
 
 /// What `one` makes of each, if it makes something of all.

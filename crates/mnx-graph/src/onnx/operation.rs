@@ -6,7 +6,9 @@ use std::path::Path;
 
 use mnx_tensor::memory;
 
-use super::constant::{Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, is_float, misfit};
+use super::constant::{
+    Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, ints, is_float, misfit,
+};
 use super::message::{Attribute, Node, data_type};
 use crate::{Error, OnnxError};
 
@@ -104,24 +106,29 @@ impl<'a> Evaluator<'a> {
         {
             return Constant::stored(tensor, self.folder);
         }
-        let value = self.charge(op, inputs).and_then(|()| self.small(op, inputs));
-        let value = value.filter(|value| value.len().is_some_and(|n| n <= self.budget.get()));
+        let value = self.small(op, inputs).filter(|value| value.made() <= self.budget.get());
         let Some(value) = value else {
             return misfit("constants that are stored, or shapes that follow from them", "a computation");
         };
-        self.budget.set(self.budget.get() - value.len().unwrap_or(0));
+        self.budget.set(self.budget.get() - value.made());
         Ok(value)
     }
 
-    /// Takes the elements that an operation reads one by one off those that may be read.
-    fn charge(&self, op: Operation, inputs: &[Option<&Constant>]) -> Option<()> {
-        if matches!(op.kind(), "Identity" | "Shape" | "Reshape" | "Squeeze" | "Unsqueeze") {
-            return Some(());
-        }
-        let lengths = inputs.iter().flatten().filter_map(|input| input.len().filter(|&n| n <= LARGEST_SMALL));
-        let reads = lengths.fold(0_usize, usize::saturating_add);
-        self.reads.set(self.reads.get().checked_sub(reads)?);
-        Some(())
+    /// A tensor's values, which are taken off those that may be read.
+    fn read<'c>(&self, constant: &'c Constant) -> Option<Cow<'c, [Scalar]>> {
+        let length = constant.len().filter(|&n| n <= LARGEST_SMALL)?;
+        self.reads.set(self.reads.get().checked_sub(length)?);
+        constant.scalars()
+    }
+
+    /// Those of a tensor of integers.
+    fn ints(&self, constant: &Constant) -> Option<Vec<i64>> {
+        ints(&self.read(constant)?)
+    }
+
+    /// Those of a tensor of one dimension.
+    fn vector<'c>(&self, constant: &'c Constant) -> Option<Cow<'c, [Scalar]>> {
+        if constant.dims.len() != 1 { None } else { self.read(constant) }
     }
 
     fn small(&self, op: Operation, inputs: &[Option<&Constant>]) -> Option<Constant> {
@@ -129,22 +136,22 @@ impl<'a> Evaluator<'a> {
         // Before opset 13 the axes of some operations are attributes.
         let axes = || match op.ints("axes") {
             Some(axes) => Some(axes.to_vec()),
-            None => input(1)?.ints(),
+            None => self.ints(input(1)?),
         };
         Some(match op.kind() {
             "Constant" => literal(op)?,
             "Identity" => input(0)?.reshaped(input(0)?.dims.clone())?,
-            "Cast" => cast(input(0)?, op.int("to", 0))?,
-            "CastLike" => match input(1) {
-                Some(like) if like.ints().is_some() => cast(input(0)?, data_type::INT64.into())?,
-                _ => cast(input(0)?, data_type::FLOAT.into())?,
-            },
+            "Cast" => self.cast(input(0)?, op.int("to", 0))?,
+            "CastLike" => {
+                let to = if input(1)?.is_float() { data_type::FLOAT } else { data_type::INT64 };
+                self.cast(input(0)?, to.into())?
+            }
             "Shape" => {
                 let dims = input(0)?.dims.iter().map(|&dim| Some(Scalar::Int(dim.try_into().ok()?)));
                 shape(op, &dims.collect::<Option<Vec<_>>>()?)
             }
             "Reshape" => {
-                let dims = target(&input(1)?.ints()?, &input(0)?.dims)?;
+                let dims = target(&self.ints(input(1)?)?, &input(0)?.dims)?;
                 input(0)?.reshaped(dims)?
             }
             "Squeeze" => {
@@ -164,13 +171,13 @@ impl<'a> Evaluator<'a> {
                 let dims = (0..rank).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
                 input(0)?.reshaped(dims.collect::<Option<_>>()?)?
             }
-            "Expand" => self.expand(input(0)?, &input(1)?.ints()?)?,
+            "Expand" => self.expand(input(0)?, &self.ints(input(1)?)?)?,
             "ConstantOfShape" => {
                 let value = match op.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
                     Some(tensor) => *Constant::stored(tensor, self.folder).ok()?.scalars()?.first()?,
                     None => Scalar::Float(0.0),
                 };
-                self.expand(&Constant::scalar(value), &input(0)?.ints()?)?
+                self.expand(&Constant::scalar(value), &self.ints(input(0)?)?)?
             }
             "Concat" => {
                 let lengths = inputs.iter().map(|part| part.as_ref()?.len()).collect::<Option<Vec<_>>>()?;
@@ -178,14 +185,14 @@ impl<'a> Evaluator<'a> {
                 let mut all = Vec::new();
                 all.try_reserve_exact(Some(length).filter(|&n| n <= self.budget.get())?).ok()?;
                 for part in inputs {
-                    all.extend_from_slice(&vector(part.as_ref()?)?);
+                    all.extend_from_slice(&self.vector((*part)?)?);
                 }
                 Constant::vector(all)
             }
             "Gather" => {
-                let (from, at) = (vector(input(0)?)?, input(1)?);
+                let (from, at) = (self.vector(input(0)?)?, input(1)?);
                 let pick = |&i: &i64| from.get(place(i, from.len())?).copied();
-                let indices = at.ints()?;
+                let indices = self.ints(at)?;
                 let mut picked = memory::room(indices.len()).ok()?;
                 for index in &indices {
                     picked.push(pick(index)?);
@@ -197,14 +204,14 @@ impl<'a> Evaluator<'a> {
                 // Before opset 10 all of them are attributes.
                 let number = |index: usize, name: &str| match op.ints(name) {
                     Some(ints) => one(ints),
-                    None => one(&input(index)?.ints()?),
+                    None => one(&self.ints(input(index)?)?),
                 };
                 let along_first = match op.ints("axes") {
                     Some(axes) => axes == [0],
-                    None => input(3).is_none_or(|axes| axes.ints().as_deref() == Some(&[0])),
+                    None => input(3).is_none_or(|axes| self.ints(axes).as_deref() == Some(&[0])),
                 };
-                let step = input(4).map_or(Some(1), |steps| one(&steps.ints()?));
-                rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)?
+                let step = input(4).map_or(Some(1), |steps| one(&self.ints(steps)?));
+                self.rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)?
             }
             "Transpose" => self.transpose(input(0)?, op.ints("perm"))?,
             _ => return None,
@@ -213,7 +220,7 @@ impl<'a> Evaluator<'a> {
 
     fn expand(&self, from: &Constant, to: &[i64]) -> Option<Constant> {
         let to: Vec<usize> = to.iter().map(|&dim| dim.try_into().ok()).collect::<Option<_>>()?;
-        let values = from.scalars()?;
+        let values = self.read(from)?;
         let count = elements(&to).filter(|&n| n <= self.budget.get())?;
         match *values {
             [value] if to.len() >= from.dims.len() => Some(Constant::small(to, memory::filled(value, count).ok()?)),
@@ -232,10 +239,52 @@ impl<'a> Evaluator<'a> {
             _ => return None,
         }
         from.len().filter(|&n| n <= self.budget.get())?;
-        let values = from.scalars()?;
+        let values = self.read(from)?;
         let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
         let turned = memory::collect(turned.map(|i| values[i]), values.len()).ok()?;
         Some(Constant::small(vec![columns, rows], turned))
+    }
+
+    /// Other types of floating-point numbers stand for the same values, which need not be read.
+    fn cast(&self, from: &Constant, to: i64) -> Option<Constant> {
+        let to_int = [data_type::INT64, data_type::INT32].iter().any(|&int| i64::from(int) == to);
+        if !(to_int || is_float(to)) {
+            return None;
+        }
+        if !to_int && from.is_float() {
+            return Some(from.clone());
+        }
+        let converted = |scalar| match scalar {
+            Scalar::Int(v) if !to_int => Scalar::Float(v as f64),
+            Scalar::Float(v) if to_int => Scalar::Int(v as i64),
+            other => other,
+        };
+        let values = self.read(from)?;
+        let converted = memory::collect(values.iter().map(|&scalar| converted(scalar)), values.len()).ok()?;
+        Some(Constant::small(from.dims.clone(), converted))
+    }
+
+    /// A slice along the first dimension: forwards, or backwards as exporters turn PyTorch's pads round.
+    fn rows(&self, from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
+        let (&count, rest) = from.dims.split_first()?;
+        let (values, row) = (self.read(from)?, elements(rest)?);
+        let picked = match step {
+            1 => {
+                let (start, end) = bounds(start, end, count);
+                start..end
+            }
+            -1 => {
+                let length = i64::try_from(count).ok()?;
+                let at = |i: i64| if i < 0 { i.saturating_add(length).max(-1) } else { i.min(length - 1) };
+                let (start, end) = (at(end) + 1, at(start) + 1);
+                start as usize..end.max(start) as usize
+            }
+            _ => return None,
+        };
+        let at = |i: usize| if step < 0 { picked.end - 1 - i } else { picked.start + i };
+        let mut sliced = memory::room(picked.len() * row).ok()?;
+        (0..picked.len()).for_each(|i| sliced.extend_from_slice(&values[at(i) * row..][..row]));
+        Some(Constant::small([&[picked.len()], rest].concat(), sliced))
     }
 }
 
@@ -251,56 +300,10 @@ fn literal(op: Operation) -> Option<Constant> {
     })
 }
 
-fn cast(from: &Constant, to: i64) -> Option<Constant> {
-    let to_int = [data_type::INT64, data_type::INT32].iter().any(|&int| i64::from(int) == to);
-    if !(to_int || is_float(to)) {
-        return None;
-    }
-    if !to_int && from.ints().is_none() {
-        return Some(from.clone());
-    }
-    let converted = |scalar| match scalar {
-        Scalar::Int(v) if !to_int => Scalar::Float(v as f64),
-        Scalar::Float(v) if to_int => Scalar::Int(v as i64),
-        other => other,
-    };
-    let values = from.scalars()?;
-    let converted = memory::collect(values.iter().map(|&scalar| converted(scalar)), values.len()).ok()?;
-    Some(Constant::small(from.dims.clone(), converted))
-}
-
 /// The part of a shape that a `Shape` asks for.
 pub(crate) fn shape(op: Operation, dims: &[Scalar]) -> Constant {
     let (start, end) = bounds(op.int("start", 0), op.int("end", i64::MAX), dims.len());
     Constant::vector(dims[start..end].to_vec())
-}
-
-/// The values of a tensor of one dimension.
-fn vector(constant: &Constant) -> Option<Cow<'_, [Scalar]>> {
-    if constant.dims.len() != 1 { None } else { constant.scalars() }
-}
-
-/// A slice along the first dimension: forwards, or backwards as exporters turn PyTorch's pads round.
-fn rows(from: &Constant, start: i64, end: i64, step: i64) -> Option<Constant> {
-    let (&count, rest) = from.dims.split_first()?;
-    let (values, row) = (from.scalars()?, elements(rest)?);
-    let picked = match step {
-        1 => {
-            let (start, end) = bounds(start, end, count);
-            start..end
-        }
-        -1 => {
-            let length = i64::try_from(count).ok()?;
-            let at = |i: i64| if i < 0 { i.saturating_add(length).max(-1) } else { i.min(length - 1) };
-            let (start, end) = (at(end) + 1, at(start) + 1);
-            start as usize..end.max(start) as usize
-        }
-        _ => return None,
-    };
-    let at = |i: usize| if step < 0 { picked.end - 1 - i } else { picked.start + i };
-    let mut sliced = memory::room(picked.len() * row).ok()?;
-    (0..picked.len()).for_each(|i| sliced.extend_from_slice(&values[at(i) * row..][..row]));
-    Some(Constant::small([&[picked.len()], rest].concat(), sliced))
 }
 
 /// What a `Reshape` makes of dimensions: 0 keeps one, -1 stands for the rest.
