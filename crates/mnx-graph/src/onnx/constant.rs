@@ -265,25 +265,33 @@ pub(super) fn files(graph: &message::Graph, folder: Option<&Path>) -> Vec<PathBu
     let nodes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
     let tensors = graph.initializer.iter().chain(nodes).filter(|tensor| tensor.data_location == 1);
     let entries = tensors.flat_map(|tensor| &tensor.external_data).filter(|entry| entry.key == "location");
-    let mut files: Vec<_> = folder.into_iter().flat_map(|f| entries.clone().map(|e| f.join(&e.value))).collect();
+    let inside = entries.filter_map(|entry| inside(&entry.value));
+    let mut files: Vec<_> =
+        folder.into_iter().flat_map(|folder| inside.clone().map(|file| folder.join(file))).collect();
     files.sort_unstable();
     files.dedup();
     files
+}
+
+/// Where a file lies in the model's folder, if it lies there.
+fn inside(location: &str) -> Option<&Path> {
+    let path = Path::new(location);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && !location.is_empty()).then_some(path)
 }
 
 /// Where a tensor lies in another file, as the keys of its entry say.
 fn external(tensor: &message::Tensor, bytes: u64, folder: Option<&Path>) -> Result<Values, Misfit> {
     let key = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
     let name = &tensor.name;
-    let location = Path::new(key("location").unwrap_or_default());
-    let found = format!("it in another file, `{}`", location.display());
+    let location = key("location").unwrap_or_default();
+    let found = format!("it in another file, `{location}`");
     let Some(folder) = folder else {
         return misfit(format!("tensor `{name}` in the model's own bytes"), found);
     };
-    let plain = location.components().all(|part| matches!(part, Component::Normal(_)));
-    if !plain || location.as_os_str().is_empty() {
+    let Some(location) = inside(location) else {
         return misfit(format!("tensor `{name}` in a file of the model's folder"), found);
-    }
+    };
     let number = |name| key(name).map_or(Some(0), |text| text.parse::<u64>().ok());
     let (Some(offset), Some(length)) = (number("offset"), number("length")) else {
         return misfit(format!("numbers as offset and length of tensor `{name}`"), "something else");

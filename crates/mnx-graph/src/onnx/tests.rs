@@ -345,6 +345,15 @@ fn tensors_in_other_files_are_read_from_the_models_folder_alone() {
     let onnx = Onnx::open(&path).unwrap();
     assert!(onnx.convert(onnx.spec()).unwrap().file == expected);
     assert_eq!(onnx.files().collect::<Vec<_>>(), [&*beside]);
+    // Nor are other files named for tensors that no operation takes.
+    let mut unused = file.clone();
+    for location in ["/etc/passwd", "../secret", "a/../../b", ""] {
+        let entry = Entry { key: "location".into(), value: location.into() };
+        let tensor = Tensor { name: location.into(), data_location: 1, external_data: vec![entry], ..integers(&[1]) };
+        unused.graph.as_mut().unwrap().initializer.push(tensor);
+    }
+    std::fs::write(&path, bytes(&unused)).unwrap();
+    assert_eq!(Onnx::open(&path).unwrap().files().collect::<Vec<_>>(), [&*beside]);
     let alone = read(&file).unwrap_err().to_string();
     assert!(alone.contains("in the model's own bytes, found it in another file, `model.onnx.data`"), "{alone}");
 
