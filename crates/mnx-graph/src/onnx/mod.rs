@@ -24,7 +24,7 @@ use prost::bytes::Bytes;
 
 use crate::converted::{Converted, write};
 use crate::model::in_file;
-use crate::{ClassifierDtype, Error, Limits, Network, OnnxError, Padding, Spec};
+use crate::{ClassifierDtype, Error, FileKind, Limits, Network, OnnxError, Padding, Spec};
 
 use constant::Misfit;
 use message::Graph;
@@ -64,15 +64,13 @@ impl Onnx {
     /// How many first bytes of a file [`begins`](Self::begins) looks at.
     pub const BYTES: usize = 16;
 
-    /// Whether bytes begin as those of ONNX models do, and not as those of a safetensors file.
+    /// Whether bytes begin as those of an ONNX model: whether they are of that [`FileKind`].
     ///
     /// ```
     /// assert!(mnx_graph::Onnx::begins(b"\x08\x08\x12\x07pytorch\x1a"));
     /// ```
     pub fn begins(bytes: &[u8]) -> bool {
-        // The version of the format, then one of the fields after it; a safetensors file has a brace at byte 8.
-        let next = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
-        matches!(bytes, [0x08, 1..=0x7f, tag, ..] if next.contains(tag)) && bytes.get(8) != Some(&b'{')
+        FileKind::of(bytes) == Some(FileKind::Onnx)
     }
 
     /// Reads a model, and later its tensors where they lie in other files of its folder.

@@ -393,6 +393,8 @@ fn models_are_told_by_their_first_bytes() {
     for length in [8, 0x0708, 0x12_0708, 0x3a_1208] {
         assert!(!Onnx::begins(&safetensors(length)));
     }
+    // A TensorFlow graph, and a version that nobody has written.
+    assert!(!Onnx::begins(b"\x08\x01\x12\xff\x01") && !Onnx::begins(b"\x08\x20\x12\x07pytorch"));
     assert!(!Onnx::begins(b"") && !Onnx::begins(b"\x08") && !Onnx::begins(b"MNXW\x01\0\0\0"));
 }
 
