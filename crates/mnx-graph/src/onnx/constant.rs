@@ -15,14 +15,20 @@ use super::message::{self, data_type};
 use crate::float::Float;
 
 /// What is wrong with a constant or an operation, for which the caller knows the place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Misfit {
     pub(crate) expected: String,
     pub(crate) found: String,
 }
 
+impl Misfit {
+    pub(crate) fn new(expected: impl Into<String>, found: impl Into<String>) -> Misfit {
+        Misfit { expected: expected.into(), found: found.into() }
+    }
+}
+
 pub(crate) fn misfit<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T, Misfit> {
-    Err(Misfit { expected: expected.into(), found: found.into() })
+    Err(Misfit::new(expected, found))
 }
 
 /// Elements of the largest tensor whose values are taken one by one: a classifier's weight of 4,096 by 1,024.

@@ -105,10 +105,7 @@ impl Onnx {
         }
         let trace = trace::trace(&graph, opset, folder)?;
         let events = sequence(&graph, &trace)?;
-        let mut spec = recognise::recognise(&trace, &events).map_err(|mismatch| {
-            let misfit = Misfit { expected: mismatch.expected, found: mismatch.found };
-            operation(&graph, mismatch.at).error(misfit)
-        })?;
+        let mut spec = recognise::recognise(&trace, &events).map_err(|mismatch| mismatch.error(&graph))?;
         let paddings = paddings(&graph, &trace, spec.stem.max_pool)?;
         spec.padding = if paddings.torch { Padding::Torch } else { Padding::Tf };
         if let [Some(height), Some(width)] = trace.steps[0].size
@@ -167,19 +164,16 @@ impl Onnx {
     pub fn convert_with(&self, spec: &Spec, dtype: ClassifierDtype) -> Result<Converted, Error> {
         let limits = Limits::default();
         let network = Network::new_with(spec, &limits)?;
-        let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| {
-            let misfit = Misfit { expected: mismatch.expected, found: mismatch.found };
-            operation(&self.graph, mismatch.at).error(misfit)
-        })?;
+        let steps = fit(&self.trace, &self.events, &network, 0).map_err(|mismatch| mismatch.error(&self.graph))?;
         self.check_padding(spec, &network)?;
         let mut folded = Vec::with_capacity(steps.len() + 1);
         for step in steps {
             let step = &self.trace.steps[step];
             let What::Convolution(convolution) = &step.what else { continue };
-            folded.push(weights::convolution(operation(&self.graph, step.at), convolution, step.channels)?);
+            folded.push(weights::convolution(Operation::at(&self.graph, step.at), convolution, step.channels)?);
         }
         let classifier = &self.trace.classifier;
-        folded.push(weights::classifier(operation(&self.graph, classifier.at), classifier)?);
+        folded.push(weights::classifier(Operation::at(&self.graph, classifier.at), classifier)?);
         write(spec, &limits, dtype, folded)
     }
 
@@ -228,10 +222,6 @@ fn all_of(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn operation(graph: &Graph, index: usize) -> Operation<'_> {
-    Operation { index, node: &graph.node[index] }
-}
-
 /// The padding of all convolutions together.
 fn paddings(graph: &Graph, trace: &Trace, max_pool: bool) -> Result<Paddings, Error> {
     // TensorFlow's is not there for networks with a max pool.
@@ -247,8 +237,7 @@ fn paddings(graph: &Graph, trace: &Trace, max_pool: bool) -> Result<Paddings, Er
                 _ => "zeros as TensorFlow's SAME puts them",
             };
             let found = format!("{} along height, {} along width", convolution.pads[0], convolution.pads[1]);
-            let misfit = Misfit { expected: expected.into(), found };
-            return Err(operation(graph, step.at).error(misfit));
+            return Err(Operation::at(graph, step.at).error(Misfit::new(expected, found)));
         }
         all = both;
     }

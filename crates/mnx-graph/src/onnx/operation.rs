@@ -9,7 +9,7 @@ use mnx_tensor::memory;
 use super::constant::{
     Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, ints, is_float, misfit,
 };
-use super::message::{Attribute, Node, data_type};
+use super::message::{Attribute, Graph, Node, data_type};
 use crate::{Error, OnnxError};
 
 /// An operation at its place in the file.
@@ -20,6 +20,10 @@ pub(crate) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    pub(crate) fn at(graph: &'a Graph, index: usize) -> Operation<'a> {
+        Operation { index, node: &graph.node[index] }
+    }
+
     /// What it is, e.g. `Conv`.
     pub(crate) fn kind(self) -> &'a str {
         &self.node.op_type

@@ -1,5 +1,6 @@
 //! Finds the spec of a graph: a named network at some width, or else a stage table of its own.
 
+use super::constant::Misfit;
 use super::own;
 use super::sequence::{Event, Mismatch, fit};
 use super::step::What;
@@ -27,8 +28,10 @@ pub(crate) fn recognise(trace: &Trace, events: &[Event]) -> Result<Spec, Mismatc
     Err(nearest.unwrap_or_else(|| Mismatch {
         fitting: 0,
         at: trace.classifier.at,
-        expected: "one of the known networks".into(),
-        found: format!("{} features and {} classes", trace.classifier.features, trace.classifier.classes),
+        misfit: Misfit::new(
+            "one of the known networks",
+            format!("{} features and {} classes", trace.classifier.features, trace.classifier.classes),
+        ),
     }))
 }
 

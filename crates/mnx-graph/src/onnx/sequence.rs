@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::constant::misfit;
+use super::constant::Misfit;
 use super::message::Graph;
 use super::operation::Operation;
 use super::step::{Convolution, Step, What};
@@ -69,8 +69,8 @@ pub(crate) fn sequence(graph: &Graph, trace: &Trace) -> Result<Vec<Event>, Error
     let is_aside = |(step, seen): (&Step, &bool)| !seen && !matches!(step.what, What::Classifier);
     if let Some(aside) = trace.steps.iter().zip(&seen).position(is_aside) {
         let at = trace.steps[aside].at;
-        let aside = misfit::<()>("each operation on the way from the input to the classifier", "one aside");
-        return Err(aside.map_err(|misfit| Operation { index: at, node: &graph.node[at] }.error(misfit)).unwrap_err());
+        let misfit = Misfit::new("each operation on the way from the input to the classifier", "one aside");
+        return Err(Operation::at(graph, at).error(misfit));
     }
     events.reverse();
     Ok(events)
@@ -83,8 +83,13 @@ pub(crate) struct Mismatch {
     pub(crate) fitting: usize,
     /// Index of the operation in the file.
     pub(crate) at: usize,
-    pub(crate) expected: String,
-    pub(crate) found: String,
+    pub(crate) misfit: Misfit,
+}
+
+impl Mismatch {
+    pub(crate) fn error(self, graph: &Graph) -> Error {
+        Operation::at(graph, self.at).error(self.misfit)
+    }
 }
 
 /// What a network has next.
@@ -107,15 +112,15 @@ pub(crate) fn fit(trace: &Trace, events: &[Event], network: &Network, least: usi
     let mismatch = |at: Option<(usize, Event)>, wanted: &Wanted| {
         let fitting = at.map_or(events.len(), |(i, _)| i);
         let operation = at.map_or(trace.classifier.at, |(_, event)| trace.steps[event.step()].at);
-        let (mut expected, mut text) = (String::new(), String::new());
+        let mut misfit = Misfit::new("", "");
         if fitting >= least {
-            expected = wanted.to_string();
-            text = match at {
+            misfit.expected = wanted.to_string();
+            misfit.found = match at {
                 Some((_, event)) => described(trace, event),
                 None => classifier(trace.classifier.features, trace.classifier.classes),
             };
         }
-        Mismatch { fitting, at: operation, expected, found: text }
+        Mismatch { fitting, at: operation, misfit }
     };
     for block in &network.blocks {
         for layer in &block.layers {
