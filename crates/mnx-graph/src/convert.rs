@@ -13,6 +13,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::converted::{Converted, write};
 use crate::float::Float;
 use crate::kind::{FileKind, Wanted};
+use crate::text::{SENTENCE, shown};
 use crate::{CheckpointError, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
 pub use assumption::Assumption;
@@ -110,14 +111,8 @@ fn twice([first, second]: &[String; 2]) -> String {
 
 /// One line per problem, each after a line break.
 pub(crate) fn lines(problems: &[Problem]) -> String {
-    problems.iter().fold(String::new(), |mut text, problem| {
-        // Tensors can have any name, so line breaks and the like are escaped.
-        let line = problem.to_string();
-        let shown = line.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
-        text.push_str("\n  ");
-        text.extend(shown);
-        text
-    })
+    // Tensors can have any name.
+    problems.iter().map(|problem| format!("\n  {}", shown(&problem.to_string(), SENTENCE))).collect()
 }
 
 /// How a checkpoint is read.
@@ -219,7 +214,9 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
 
 fn parse(checkpoint: &[u8]) -> Result<SafeTensors<'_>, Error> {
     let tensors = SafeTensors::deserialize(checkpoint).map_err(|e| match FileKind::of(checkpoint) {
-        None | Some(FileKind::Safetensors) => Error::Checkpoint(CheckpointError::Format { message: e.to_string() }),
+        None | Some(FileKind::Safetensors) => {
+            Error::Checkpoint(CheckpointError::Format { message: shown(&e.to_string(), SENTENCE) })
+        }
         Some(found) => Error::WrongKind { expected: Wanted::Checkpoint, found },
     })?;
     let (limit, found) = (MOST_TENSORS as u64, tensors.len() as u64);

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::text::{NAME, SENTENCE, shown};
 use crate::{
     Activation, BlockKind, DetectorSpec, Error, Fit, Interpolation, Padding, Preprocessing, Spec, Stage, Stem,
 };
@@ -390,7 +391,10 @@ impl Spec {
     pub fn from_json(text: &str) -> Result<Spec, Error> {
         match serde_json::from_str::<Table>(text) {
             Ok(table) => Ok(table.into()),
-            Err(e) => Err(Error::StageTable { field: unnamed_field(text, &e), message: e.to_string() }),
+            Err(e) => {
+                let field = unnamed_field(text, &e).map(|key| shown(&key, NAME));
+                Err(Error::StageTable { field, message: shown(&e.to_string(), SENTENCE) })
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ mod session;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod text;
 mod threads;
 mod wiring;
 
@@ -92,6 +93,7 @@ pub use threads::{ThreadPool, default_threads};
 /// What is not promised: any release may change it.
 pub mod unstable {
     pub use crate::session::tuned;
+    pub use crate::text::{is_treacherous, shown};
     #[cfg(feature = "rayon")]
     pub use crate::threads::thread_pool;
 }

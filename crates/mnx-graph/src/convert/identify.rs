@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::naming::{Found, Modules, Names, Naming};
 use super::{ConvertOptions, Problem, parse};
+use crate::text::{SENTENCE, shown};
 use crate::{CheckpointError, Error, Layer, Network, Spec};
 
 /// A family's name, and widths.
@@ -210,6 +211,8 @@ impl Shapes {
                     _ => format!("{} and {}", of(bias), of(weight)),
                 };
                 let expected = format!("`{layer}.bias` [{classes}] or `{layer}.weight` [{classes}, features{rest}]");
+                // Layers have the checkpoint's prefix, and the others any name.
+                let [expected, found] = [expected, found].map(|text| shown(&text, SENTENCE));
                 Err(Error::Checkpoint(CheckpointError::Unknown { expected, found }))
             }
         }

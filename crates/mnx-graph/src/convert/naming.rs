@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
 use super::{ConvertOptions, Problem, parse};
+use crate::text::shown;
 use crate::{CheckpointError, Error, Layer, Network, Spec};
 
 /// A prefix has at most this many parts.
@@ -100,7 +101,7 @@ impl<'a> Names<'a> {
         };
         let under: Vec<_> = all.iter().filter(|name| name.starts_with(&stripped)).collect();
         if !stripped.is_empty() && under.is_empty() {
-            let expected = format!("names that begin with {}", shown(&stripped));
+            let expected = format!("names that begin with {}", name_shown(&stripped));
             return Err(Error::Checkpoint(CheckpointError::Unknown { expected, found: listed(all.iter().copied()) }));
         }
         let mut counts = BTreeMap::<&str, usize>::new();
@@ -267,7 +268,7 @@ impl Naming {
 /// The number of names, and the first few of them.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let count = names.len();
-    let first: Vec<_> = names.take(SHOWN_NAMES).map(shown).collect();
+    let first: Vec<_> = names.take(SHOWN_NAMES).map(name_shown).collect();
     let more = if count > first.len() { ", …" } else { "" };
     match count {
         0 => "none".into(),
@@ -276,12 +277,8 @@ fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
 }
 
 /// A stranger's name: short, and on one line.
-fn shown(name: &str) -> String {
-    let mut text = name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_default().to_string();
-    if name.chars().nth(SHOWN_CHARACTERS).is_some() {
-        text.push('…');
-    }
-    format!("`{text}`")
+fn name_shown(name: &str) -> String {
+    format!("`{}`", shown(name, SHOWN_CHARACTERS))
 }
 
 #[cfg(test)]

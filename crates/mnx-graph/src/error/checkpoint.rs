@@ -2,6 +2,8 @@
 
 use mnx_tensor::ErrorKind;
 
+use crate::text::{NAME, shown};
+
 /// One sentence per variant: what, where, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +54,9 @@ impl CheckpointError {
 }
 
 fn behind(prefixes: &[String]) -> String {
-    let named = |prefix: &String| if prefix.is_empty() { "no prefix".into() } else { format!("`{prefix}`") };
+    let named = |prefix: &String| match prefix.as_str() {
+        "" => "no prefix".into(),
+        prefix => format!("`{}`", shown(prefix, NAME)),
+    };
     prefixes.iter().map(named).collect::<Vec<_>>().join(" and ")
 }

@@ -71,7 +71,7 @@ pub enum FileError {
     },
     /// An arithmetic that this program does not know.
     #[error(
-        "weight file: layer {layer}: expected an arithmetic that this program runs, {}, found {found:?}",
+        "weight file: layer {layer}: expected an arithmetic that this program runs, {}, found \"{found}\"",
         one_of(understood)
     )]
     Arithmetic {
@@ -114,7 +114,7 @@ pub enum FileError {
     },
     /// An element type that this program does not know.
     #[error(
-        "weight file: tensor {index}, {tensor}: expected an element type that this program understands, {}, found {found:?}",
+        "weight file: tensor {index}, {tensor}: expected an element type that this program understands, {}, found \"{found}\"",
         one_of(understood)
     )]
     Element {

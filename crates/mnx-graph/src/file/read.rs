@@ -6,6 +6,7 @@ use mnx_tensor::{Arithmetic, Element};
 use super::layout::Role;
 use super::{ALIGNMENT, Entry, Header, Layout, MAGIC, PREFIX_LEN, Tensor, VERSION_1, VERSIONS};
 use crate::kind::{FileKind, Wanted};
+use crate::text::{NAME, SENTENCE, shown};
 use crate::{ClassifierDtype, Error, FileError, Limits, Network, Spec};
 
 /// What precedes the payload, after it was checked.
@@ -39,8 +40,9 @@ pub(crate) fn front<B: AsRef<[u8]>>(
     check_crc("header", prefix.crc32, header)?;
     check_zero("the header", padding, header_end)?;
 
-    let header: Header =
-        serde_json::from_slice(header).map_err(|e| Error::File(FileError::Header { message: e.to_string() }))?;
+    // The message quotes keys.
+    let refuse = |e: serde_json::Error| FileError::Header { message: shown(&e.to_string(), SENTENCE) };
+    let header: Header = serde_json::from_slice(header).map_err(refuse)?;
     if prefix.version == VERSION_1 && header.spec.detector.is_some() {
         let message = "unknown field `spec.detector`, which version 1 lacks".into();
         return Err(Error::File(FileError::Header { message }));
@@ -113,10 +115,11 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
         return Err(Error::File(FileError::LayerCount { expected: count, found: names.len() }));
     }
     let parsed = network.layers().zip(names).map(|(layer, name)| {
-        let unknown = |found| {
-            Error::File(FileError::Arithmetic { layer: layer.name.clone(), understood: Arithmetic::ALL, found })
+        let unknown = || {
+            let (layer, found) = (layer.name.clone(), shown(&name, NAME));
+            Error::File(FileError::Arithmetic { layer, understood: Arithmetic::ALL, found })
         };
-        Arithmetic::parse(&name).ok_or_else(|| unknown(name))
+        Arithmetic::parse(&name).ok_or_else(unknown)
     });
     parsed.collect()
 }
@@ -139,10 +142,11 @@ fn check_table(version: u32, tensors: &mut [Tensor], entries: &[Entry]) -> Resul
         if &expected != found {
             let tensor = tensor.name.clone();
             if version > VERSION_1 && Element::parse(&found.dtype).is_none() {
-                let found = found.dtype.clone();
+                let found = shown(&found.dtype, NAME);
                 return Err(Error::File(FileError::Element { index, tensor, understood: Element::ALL, found }));
             }
             let (field, expected, found) = difference(&expected, found);
+            let found = shown(&found, NAME);
             return Err(Error::File(FileError::TensorEntry { index, tensor, field, expected, found }));
         }
     }

@@ -10,6 +10,7 @@ use super::constant::{
     Constant, LARGEST_SMALL, MOST_DIMENSIONS, Misfit, Scalar, Unread, elements, ints, is_float, misfit,
 };
 use super::message::{Attribute, Graph, Node, data_type};
+use crate::text::{SENTENCE, shown};
 use crate::{Error, OnnxError};
 
 /// An operation at its place in the file.
@@ -75,17 +76,10 @@ impl<'a> Operation<'a> {
 
     pub(crate) fn error(self, Misfit { expected, found }: Misfit) -> Error {
         let Operation { index, node } = self;
-        let [operation, name, expected, found] = [&node.op_type, &node.name, &expected, &found].map(|text| shown(text));
+        let texts = [&node.op_type, &node.name, &expected, &found];
+        let [operation, name, expected, found] = texts.map(|text| shown(text, SENTENCE));
         Error::Onnx(OnnxError::Operation { index, operation, name, expected, found })
     }
-}
-
-/// Text that has a stranger's names in it: of some length, and on one line.
-fn shown(text: &str) -> String {
-    const MOST: usize = 300;
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let rest = if text.chars().nth(MOST).is_some() { "…" } else { "" };
-    text.chars().take(MOST).map(escaped).collect::<String>() + rest
 }
 
 /// Evaluates operations on known tensors.

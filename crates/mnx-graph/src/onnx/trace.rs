@@ -12,6 +12,7 @@ use super::constant::{Constant, Misfit, Scalar, is_float, misfit};
 use super::message::{Graph, Tensor, ValueInfo};
 use super::operation::{self, Evaluator, Operation};
 use super::step::{Bounds, Classifier, Step, What};
+use crate::text::{SENTENCE, shown};
 use crate::{Error, Limits, OnnxError};
 
 /// Operations of the largest graph; ResNet-152 with nothing folded has some 4,000.
@@ -135,7 +136,8 @@ pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<
 }
 
 fn graph_error(expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Onnx(OnnxError::Graph { expected: expected.into(), found: found.into() })
+    let [expected, found] = [expected.into(), found.into()].map(|text: String| shown(&text, SENTENCE));
+    Error::Onnx(OnnxError::Graph { expected, found })
 }
 
 fn operations(graph: &Graph) -> impl Iterator<Item = Operation<'_>> {

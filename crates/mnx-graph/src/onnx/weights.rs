@@ -7,6 +7,7 @@ use super::constant::{Constant, Unread, misfit};
 use super::operation::Operation;
 use super::step::{Classifier, Convolution, Norm};
 use crate::Error;
+use crate::text::{NAME, shown};
 
 /// A convolution's weight and bias, with all that follows taken in.
 pub(super) fn convolution(op: Operation, convolution: &Convolution, channels: usize) -> Result<Folded, Error> {
@@ -89,5 +90,6 @@ fn refused(op: Operation, error: mnx_conv::Error) -> Error {
     if let mnx_conv::Error::Tensor(error) = error {
         return error.into();
     }
-    Error::Conv { tensor: format!("of ONNX operation {}, {} `{}`", op.index, op.kind(), op.node.name), error }
+    let [kind, name] = [op.kind(), &op.node.name].map(|text| shown(text, NAME));
+    Error::Conv { tensor: format!("of ONNX operation {}, {kind} `{name}`", op.index), error }
 }

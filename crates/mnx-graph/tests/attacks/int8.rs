@@ -47,7 +47,7 @@ fn arithmetic() {
     assert_refused! {
         int8(|p| p.header["arithmetic"] = json!([])) => Error::File(FileError::LayerCount { expected: 6, found: 0 }),
         int8(|p| p.header["arithmetic"].as_array_mut().unwrap().push(json!("int8"))) => Error::File(FileError::LayerCount { found: 7, .. }),
-        arithmetic(4, json!("bf16\n")) => Error::File(FileError::Arithmetic { layer, found, .. }) if layer == "features.1.conv.8" && found == "bf16\n",
+        arithmetic(4, json!("bf16\n")) => Error::File(FileError::Arithmetic { layer, found, .. }) if layer == "features.1.conv.8" && found == "bf16\\n",
         arithmetic(4, json!(8)) => Error::File(FileError::Header { .. }),
         int8(|p| p.header["arithmetic"] = json!("int8")) => Error::File(FileError::Header { .. }),
         arithmetic(0, json!("int4")) => Error::File(FileError::Arithmetic { found, .. }) if found == "int4",

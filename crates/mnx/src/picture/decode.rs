@@ -9,6 +9,7 @@ use std::sync::Once;
 
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use mnx_graph::unstable::shown;
 
 use super::memory::{Door, Turn, decoded_bytes, zeros};
 use super::orientation::swaps_sides;
@@ -318,10 +319,7 @@ fn reason(error: ImageError) -> Refusal {
 
 pub(super) fn one_line(error: impl std::fmt::Display) -> String {
     let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST_REASON) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
+    shown(&line, LONGEST_REASON)
 }
 
 /// Replicates grey, drops alpha, and keeps the high byte of 16 bits. (The conversions of `image` round 16 bits, which gives a

@@ -3,7 +3,7 @@
 use super::write::{PLAIN, Style, export, floats, int, integers, ints, model, pictures};
 use super::{find, node, read, set, tables};
 use crate::onnx::constant::{Constant, Scalar};
-use crate::onnx::message::{Attribute, Graph, Node, Tensor, data_type};
+use crate::onnx::message::{Attribute, Graph, Node, Tensor, ValueInfo, data_type};
 use crate::onnx::operation::{Evaluator, Operation};
 use crate::{Error, OnnxError};
 
@@ -153,8 +153,24 @@ fn messages_stay_short_and_on_their_line() {
         graph.node[3].name = "a\nb".repeat(1000);
         graph.node[3].op_type = "LSTM".into();
     });
-    assert!(message.starts_with("operation 3, LSTM `a\\nba\\nb") && message.len() < 1000, "{message}");
-    assert_eq!(message.lines().count(), 1);
+    assert!(message.starts_with("operation 3, LSTM `a\\nba\\nb"), "{message}");
+    let long = || "a\nb".repeat(1000);
+    let messages = [
+        message,
+        changed(|graph| graph.output.push(ValueInfo { name: long(), r#type: None })),
+        changed(|graph| graph.input.push(pictures(&long(), [None; 4]))),
+        changed(|graph| graph.input[0] = pictures(&long(), [None, Some(1), None, None])),
+    ];
+    let (mut file, _) = export(&tables()[0], PLAIN);
+    let graph = file.graph.as_mut().unwrap();
+    graph.node[0].name = long();
+    graph.initializer[0].raw_data = graph.initializer[0].raw_data.iter().map(|_| 0xff).collect::<Vec<_>>().into();
+    let onnx = read(&file).unwrap();
+    let message = onnx.convert(onnx.spec()).unwrap_err().to_string();
+    assert!(message.starts_with("tensor of ONNX operation 0, Conv `a\\nba\\nb"), "{message}");
+    for message in messages.into_iter().chain([message]) {
+        assert!(!message.contains('\n') && message.chars().count() < 1000, "{message}");
+    }
 }
 
 /// Small files that would take much memory.
