@@ -156,8 +156,10 @@ impl Preprocessor {
         let order = frame.format().order();
         if x.is_unchanged() && y.is_unchanged() {
             let bytes = frame.format().bytes();
-            let columns = x.offset * bytes..(x.offset + resolution) * bytes;
-            let rows = (y.offset..y.offset + resolution).map(|row| &frame.row(row)[columns.clone()]);
+            // Offsets are within the picture.
+            let (left, top) = (x.offset as usize, y.offset as usize);
+            let columns = left * bytes..(left + resolution) * bytes;
+            let rows = (top..top + resolution).map(|row| &frame.row(row)[columns.clone()]);
             normalise(&self.values, rows, bytes, order, output);
         } else {
             let square = self.resizer.resize(frame, &x, &y)?;
@@ -179,9 +181,9 @@ impl Preprocessor {
         let short = width.min(height) as u64;
         [width, height].map(|size| {
             let resized = match self.fit {
-                Fit::Squash => self.resize,
-                // Sides are below 2³² and `resize` is below 2¹⁵: no overflow.
-                _ => (self.resize as u64 * size as u64 / short) as usize,
+                Fit::Squash => self.resize as u64,
+                // Sides are below 2³² and `resize` is below 2¹⁵: no overflow of 64 bits, where 32 may overflow.
+                _ => self.resize as u64 * size as u64 / short,
             };
             Axis::new(size, resized, self.resolution, self.interpolation)
         })

@@ -36,10 +36,11 @@ const CHANNELS: usize = 3;
 /// One axis of a picture: which resized pixels the crop keeps, and which source pixels they are made of.
 pub(crate) struct Axis {
     /// The first resized pixel that the crop keeps.
-    pub(crate) offset: usize,
+    pub(crate) offset: u64,
     /// Pixels of the source.
     size: usize,
-    resized: usize,
+    /// Of a picture that is thin there may be more than 32 bits count, though few are computed.
+    pub(crate) resized: u64,
     /// Source pixels per resized pixel.
     pub(crate) scale: f64,
     kept: usize,
@@ -48,14 +49,14 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// An axis of `size` pixels that is resized to `resized` pixels. The crop keeps the `kept` pixels in the middle.
-    pub(crate) fn new(size: usize, resized: usize, kept: usize, interpolation: Interpolation) -> Self {
+    pub(crate) fn new(size: usize, resized: u64, kept: usize, interpolation: Interpolation) -> Self {
         let scale = size as f64 / resized as f64;
-        Axis { offset: half_to_even(resized - kept), size, resized, scale, kept, interpolation }
+        Axis { offset: half_to_even(resized - kept as u64), size, resized, scale, kept, interpolation }
     }
 
     /// Whether the axis is neither resized nor cropped, so that there is nothing to compute.
     pub(crate) fn is_unchanged(&self) -> bool {
-        self.size == self.resized
+        self.size as u64 == self.resized
     }
 
     /// How many pixels the axis loses.
@@ -68,7 +69,7 @@ impl Axis {
     fn reach(&self, index: usize) -> (Range<usize>, f64, f64) {
         let scale = self.scale.max(1.0);
         let radius = radius(self.interpolation) * scale;
-        let centre = ((self.offset + index) as f64 + 0.5) * self.scale;
+        let centre = ((self.offset + index as u64) as f64 + 0.5) * self.scale;
         // The casts truncate, and negative numbers become 0. The range is never empty: the centre lies inside.
         let start = (centre - radius + 0.5) as usize;
         let end = ((centre + radius + 0.5) as usize).min(self.size);
@@ -82,7 +83,7 @@ impl Axis {
 }
 
 /// Python's `round(n / 2.0)`, with which torchvision centres a crop. It rounds halves to even: 0.5 to 0, 1.5 to 2, 2.5 to 2.
-fn half_to_even(n: usize) -> usize {
+fn half_to_even(n: u64) -> u64 {
     let half = n / 2;
     half + (n & half & 1)
 }
@@ -297,7 +298,7 @@ mod tests {
     fn centre_is_half_to_even() {
         let python = [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6, 6];
         for (n, expected) in python.into_iter().enumerate() {
-            assert_eq!(half_to_even(n), expected, "{n}");
+            assert_eq!(half_to_even(n as u64), expected, "{n}");
         }
     }
 
@@ -314,7 +315,7 @@ mod tests {
                 for (resize, kept) in [(1, 1), (4, 3), (8, 8), (11, 6), (23, 20)] {
                     // With the same scale on both axes, and squashed.
                     for [w, h] in [[width, height].map(|size| resize * size / short), [resize; 2]] {
-                        let axis = |size, resized| Axis::new(size, resized, kept, interpolation);
+                        let axis = |size, resized: usize| Axis::new(size, resized as u64, kept, interpolation);
                         let (x, y) = (axis(width, w), axis(height, h));
                         let expected = exact(frame, &x, &y);
                         let found = resizer.resize(frame, &x, &y).unwrap();

@@ -47,6 +47,17 @@ fn planes_and_normalisation() {
     }
 }
 
+/// What a side would be resized to need not fit 32 bits.
+#[test]
+fn resized_sides_are_counted_in_64_bits() {
+    let preprocessor = Preprocessor::new(224, &spec(256)).unwrap();
+    for height in [1 << 24, (1 << 24) + 1] {
+        let [across, down] = preprocessor.axes(1, height);
+        assert_eq!((across.resized, down.resized), (256, 256 * height as u64));
+        assert_eq!(down.offset, (256 * height as u64 - 224) / 2);
+    }
+}
+
 /// Only what the crop keeps is computed: the whole would be 256 x 15 million pixels.
 #[test]
 fn the_thinnest_pictures() {

@@ -27,7 +27,7 @@ pub(super) struct Nearest {
 impl Axis {
     /// The neighbours of kept pixel `index`.
     fn pair(&self, index: usize) -> Pair {
-        let centre = ((self.offset + index) as f64 + 0.5) * self.scale - 0.5;
+        let centre = ((self.offset + index as u64) as f64 + 0.5) * self.scale - 0.5;
         let last = self.size - 1;
         let place = centre.clamp(0.0, last as f64);
         let first = place as usize;
@@ -80,7 +80,7 @@ mod tests {
     use crate::resize::Resizer;
 
     fn axis(size: usize, resized: usize, kept: usize) -> Axis {
-        Axis::new(size, resized, kept, Interpolation::Bilinear)
+        Axis::new(size, resized as u64, kept, Interpolation::Bilinear)
     }
 
     fn resized(frame: Frame<'_>, width: usize, height: usize) -> Vec<u8> {
@@ -114,7 +114,7 @@ mod tests {
     /// The mean over both axes at once in f64, with weights that fall from 1 to 0 within a pixel.
     fn exact(frame: Frame<'_>, x: &Axis, y: &Axis) -> Vec<f64> {
         let weigh = |axis: &Axis, index: usize| -> Vec<f64> {
-            let centre = ((axis.offset + index) as f64 + 0.5) * axis.scale;
+            let centre = ((axis.offset + index as u64) as f64 + 0.5) * axis.scale;
             let centre = centre.clamp(0.5, axis.size as f64 - 0.5);
             (0..axis.size).map(|i| (1.0 - (i as f64 + 0.5 - centre).abs()).max(0.0)).collect()
         };
