@@ -99,7 +99,13 @@ struct Weights {
 }
 
 impl Weights {
-    fn compute(&mut self, axis: &Axis) {
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for them: of a squashed picture there are some for each of its pixels.
+    fn compute(&mut self, axis: &Axis) -> Result<(), Error> {
+        let reaches = || (0..axis.kept).map(|index| axis.reach(index).0.len());
+        make_room(&mut self.spans, axis.kept)?;
+        make_room(&mut self.values, reaches().sum())?;
+        make_room(&mut self.exact, reaches().max().unwrap_or(0))?;
         self.spans.clear();
         self.values.clear();
         for index in 0..axis.kept {
@@ -116,6 +122,7 @@ impl Weights {
                 .extend(self.exact.iter().map(|weight| (0.5_f64.copysign(*weight) + weight / sum * unit) as i32));
             self.spans.push((reach.start, start..self.values.len()));
         }
+        Ok(())
     }
 
     /// For each kept pixel, its first source pixel and its weights.
@@ -174,7 +181,7 @@ impl Resizer {
     pub(crate) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<&[u8], Error> {
         make_room(&mut self.square, y.kept * x.kept * CHANNELS)?;
         if x.interpolation == Interpolation::Bilinear {
-            self.nearest.resize(frame, x, y, &mut self.square);
+            self.nearest.resize(frame, x, y, &mut self.square)?;
         } else if y.loss() > 0 && y.loss() > 2 * x.loss() {
             self.columns_first(frame, x, y)?;
         } else {
@@ -185,28 +192,28 @@ impl Resizer {
 
     fn rows_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<(), Error> {
         let Resizer { weights, narrow, square, sums, .. } = self;
-        weights.compute(x);
+        weights.compute(x)?;
         let (rows, row_bytes) = (y.source(), x.kept * CHANNELS);
         make_room(narrow, rows.len() * row_bytes)?;
         narrow.resize(rows.len() * row_bytes, 0);
         for (row, target) in rows.clone().zip(narrow.chunks_exact_mut(row_bytes)) {
             along_row(frame.format(), frame.row(row), 0, weights, target);
         }
-        weights.compute(y);
+        weights.compute(y)?;
         let row = |row: usize| &narrow[(row - rows.start) * row_bytes..][..row_bytes];
-        along_columns(row, row_bytes, weights, sums, square);
+        along_columns(row, row_bytes, weights, sums, square)?;
         Ok(())
     }
 
     fn columns_first(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis) -> Result<(), Error> {
         let Resizer { weights, narrow, square, sums, .. } = self;
-        weights.compute(y);
+        weights.compute(y)?;
         let (pixels, bytes) = (x.source(), frame.format().bytes());
         let row_bytes = pixels.len() * bytes;
         let row = |row: usize| &frame.row(row)[pixels.start * bytes..][..row_bytes];
         make_room(narrow, y.kept * row_bytes)?;
-        along_columns(row, row_bytes, weights, sums, narrow);
-        weights.compute(x);
+        along_columns(row, row_bytes, weights, sums, narrow)?;
+        weights.compute(x)?;
         square.resize(y.kept * x.kept * CHANNELS, 0);
         for (row, target) in narrow.chunks_exact(row_bytes).zip(square.chunks_exact_mut(x.kept * CHANNELS)) {
             along_row(frame.format(), row, pixels.start, weights, target);
@@ -215,11 +222,10 @@ impl Resizer {
     }
 }
 
-/// Lets a buffer become as long as this without asking for more memory. Buffers of one row or column are not asked for: they
-/// are no longer than the picture's.
-fn make_room(buffer: &mut Vec<u8>, len: usize) -> Result<(), Error> {
+/// Lets a buffer become as long as this without asking for more memory.
+fn make_room<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), Error> {
     let more = len.saturating_sub(buffer.len());
-    buffer.try_reserve_exact(more).map_err(|_| Error::Memory { bytes: len })
+    buffer.try_reserve_exact(more).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
 /// The pass along columns: from rows of `row_bytes` bytes to `target`, whose rows have no gaps.
@@ -229,7 +235,8 @@ fn along_columns<'a>(
     weights: &Weights,
     sums: &mut Vec<i32>,
     target: &mut Vec<u8>,
-) {
+) -> Result<(), Error> {
+    make_room(sums, row_bytes)?;
     target.clear();
     for (first, weights) in weights.iter() {
         sums.clear();
@@ -241,6 +248,7 @@ fn along_columns<'a>(
         }
         target.extend(sums.iter().map(|&sum| round(sum)));
     }
+    Ok(())
 }
 
 /// The pass along one row, to kept pixels of three bytes. The row's first pixel is pixel `start` of the axis.

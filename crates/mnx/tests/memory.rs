@@ -5,7 +5,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mnx::{Classifier, Detector, Error, ErrorKind, Frame, Model, OpenOptions, SessionOptions, Spec};
+use mnx::{
+    Classifier, Detector, Error, ErrorKind, Fit, Frame, Interpolation, Model, OpenOptions, Preprocessing, Preprocessor,
+    SessionOptions, Spec,
+};
 
 /// The system's allocator, which refuses requests of more than a limit.
 struct Limited;
@@ -127,5 +130,28 @@ fn small_files_of_huge_pictures_are_refused() {
         let error = Classifier::with(&model, SessionOptions::new().threads(1)).unwrap_err();
         LIMIT.store(usize::MAX, Ordering::Relaxed);
         assert_eq!(error.kind(), ErrorKind::Limit, "{side}: {error}");
+    }
+}
+
+/// Each pixel of a picture that is squashed has weights, which take more memory than the picture.
+#[test]
+fn no_memory_for_the_weights_of_a_thin_picture_is_an_error() {
+    let _one = one();
+    let grey = vec![128; 4_000_000];
+    for interpolation in [Interpolation::BilinearAntialiased, Interpolation::Bicubic] {
+        let mut preprocessing = Preprocessing::new(24, [0.5; 3], [0.5; 3]);
+        (preprocessing.fit, preprocessing.interpolation) = (Fit::Squash, interpolation);
+        let mut preprocessor = Preprocessor::new(24, &preprocessing).unwrap();
+        let mut input = vec![0.0; preprocessor.elements()];
+        for (width, height) in [(1, grey.len()), (grey.len(), 1)] {
+            let picture = Frame::grey8(&grey, width, height, width).unwrap();
+            LIMIT.store(16 << 20, Ordering::Relaxed);
+            let result = preprocessor.process_into(picture, &mut input);
+            LIMIT.store(usize::MAX, Ordering::Relaxed);
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Memory, "{width} x {height}");
+            preprocessor.process_into(picture, &mut input).unwrap();
+            // What was taken is kept.
+            preprocessor = Preprocessor::new(24, &preprocessing).unwrap();
+        }
     }
 }

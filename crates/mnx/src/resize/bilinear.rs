@@ -5,7 +5,9 @@
 //! Pixels are squares: the centre of resized pixel x is at (x + 1/2) · size / resized. Beyond the centres of the outermost
 //! pixels, those are repeated.
 
-use super::{Axis, CHANNELS};
+use mnx_tensor::Error;
+
+use super::{Axis, CHANNELS, make_room};
 use crate::Frame;
 use crate::picture::PixelFormat;
 
@@ -37,7 +39,11 @@ impl Axis {
 
 impl Nearest {
     /// Resizes and crops a frame. `square` becomes three bytes per pixel, in rows without gaps.
-    pub(super) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis, square: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no memory for the columns.
+    pub(super) fn resize(&mut self, frame: Frame<'_>, x: &Axis, y: &Axis, square: &mut Vec<u8>) -> Result<(), Error> {
+        make_room(&mut self.columns, x.kept)?;
         self.columns.clear();
         self.columns.extend((0..x.kept).map(|index| x.pair(index)));
         square.resize(x.kept * y.kept * CHANNELS, 0);
@@ -50,6 +56,7 @@ impl Nearest {
                 PixelFormat::Grey8 | PixelFormat::Nv12 => self.row::<1>(rows, pair.share, target),
             }
         }
+        Ok(())
     }
 
     /// A resized row between two rows of pixels of `BYTES` bytes. A fourth byte is ignored, and one is all three.
