@@ -257,6 +257,25 @@ fn jpegs_of_every_kind_stay_below_what_they_claim() {
     assert!(decoded > 80, "{decoded}");
 }
 
+/// After each interval between restarts the decoder gets more bytes than the file has.
+#[test]
+fn restarts_are_part_of_what_is_claimed() {
+    let _turn = TURNS.lock();
+    let mut file = jpeg(4000, 4000, &[(1, 1)], false, false);
+    let scan = file.windows(2).position(|bytes| bytes == [0xFF, 0xDA]).unwrap();
+    let header = file.split_off(scan)[..10].to_vec();
+    file.extend([0xFF, 0xDD, 0, 4, 0, 1]);
+    file.extend(header);
+    for unit in 0..500 * 500_u32 {
+        if unit > 0 {
+            file.extend([0xFF, 0xD0 + ((unit - 1) % 8) as u8]);
+        }
+        file.push(0x3F);
+    }
+    file.extend([0xFF, 0xD9]);
+    check("a restart after each unit", &file);
+}
+
 /// A TIFF of one strip, which is this JPEG of YCbCr.
 fn tiff(width: u32, height: u32, jpeg: &[u8]) -> Vec<u8> {
     let entries =

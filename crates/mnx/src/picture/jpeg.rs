@@ -42,7 +42,7 @@ impl Structure {
 
     /// What decoding takes. Afterwards, `turning` the picture takes so many bytes besides it.
     pub(super) fn memory(&self, turning: u64) -> u64 {
-        self.frame.memory(self.plain, turning)
+        self.frame.memory(self.plain, turning) + self.fences
     }
 
     /// How many threads decoding starts. The general decoder starts none for narrow pictures.

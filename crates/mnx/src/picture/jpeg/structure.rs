@@ -47,6 +47,8 @@ pub(in crate::picture) struct Structure {
     pub(super) plain: bool,
     /// The picture alone, without metadata, thumbnails and garbage; see [`FENCE`].
     pub(super) stream: Vec<u8>,
+    /// Bytes of the fences in it.
+    pub(super) fences: u64,
 }
 
 impl Structure {
@@ -103,12 +105,14 @@ struct Reader<'a> {
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
     stream: Vec<u8>,
+    fences: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8], door: Door<'a>, around: Option<Around>) -> Result<Self, Refusal> {
         let mut stream = Vec::new();
-        make_room(&mut stream, bytes.len() + 64)?;
+        // A fence after each scan, and the signs of how to understand the colours.
+        make_room(&mut stream, bytes.len() + MOST_SCANS * FENCE.len() + 64)?;
         stream.extend([0xFF, 0xD8]);
         Ok(Reader {
             bytes,
@@ -126,6 +130,7 @@ impl<'a> Reader<'a> {
             exif: None,
             xmp: None,
             stream,
+            fences: 0,
         })
     }
 
@@ -213,7 +218,8 @@ impl<'a> Reader<'a> {
         }
         self.stream.extend([0xFF, 0xD9]);
         let orientation = orientation::find(self.exif, self.xmp);
-        Ok(Structure { frame, colours, orientation, plain, stream: self.stream })
+        let fences = self.fences as u64;
+        Ok(Structure { frame, colours, orientation, plain, stream: self.stream, fences })
     }
 
     /// The next marker: the byte after a 0xFF that is neither filling nor an escape.
@@ -279,6 +285,9 @@ impl<'a> Reader<'a> {
         if self.intervals > MOST_INTERVALS {
             return Err(format!("more than {MOST_INTERVALS} restart intervals").into());
         }
+        let fences = fence.len() * if plain { intervals } else { 1 };
+        self.fences += fences;
+        make_room(&mut self.stream, self.bytes.len() - self.at + fences)?;
         for index in 0..intervals {
             let start = self.at;
             let marker = self.marker()?;
@@ -286,7 +295,6 @@ impl<'a> Reader<'a> {
             if let Some(walk) = &walk {
                 walk.check(data, interval.min(units - index * interval))?;
             }
-            make_room(&mut self.stream, data.len() + FENCE.len() + 2)?;
             self.stream.extend(data);
             let last = (index + 1) * interval >= units;
             if plain || last {
@@ -306,7 +314,7 @@ impl<'a> Reader<'a> {
 }
 
 fn make_room(stream: &mut Vec<u8>, more: usize) -> Result<(), Refusal> {
-    stream.try_reserve(more).map_err(|_| Refusal::Memory { bytes: more as u64 })
+    stream.try_reserve_exact(more).map_err(|_| Refusal::Memory { bytes: more as u64 })
 }
 
 /// The index of the first byte of 0xFF. It searches in words, because such bytes are rare.
