@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mnx::{
-    Classifier, Detector, Error, ErrorKind, Fit, Frame, Interpolation, Model, OpenOptions, Preprocessing, Preprocessor,
-    SessionOptions, Spec,
+    Classifier, DetectOptions, Detector, DetectorSpec, Error, ErrorKind, Fit, Frame, Interpolation, Model, OpenOptions,
+    PostProcessor, Preprocessing, Preprocessor, SessionOptions, Spec,
 };
 
 /// The system's allocator, which refuses requests of more than a limit.
@@ -131,6 +131,25 @@ fn small_files_of_huge_pictures_are_refused() {
         LIMIT.store(usize::MAX, Ordering::Relaxed);
         assert_eq!(error.kind(), ErrorKind::Limit, "{side}: {error}");
     }
+}
+
+/// Where there is no memory for the boxes that new options ask for, the options are as before.
+#[test]
+fn options_of_a_detector_stay_where_there_is_no_memory() {
+    let _one = one();
+    let spec: DetectorSpec = serde_json::from_str(
+        r#"{"taps": [{"block": 1}], "extras": [], "priors": [{"scales": [[0.01, 1.0]]}], "scores": "softmax",
+            "coder": {"centre": 0.1, "size": 0.2}, "score": 0.1, "iou": 0.5, "top": 10}"#,
+    )
+    .unwrap();
+    let priors = spec.priors(&[(50, 50)], 320).unwrap();
+    let (scores, boxes) = (vec![0.0; 2 * priors.len()], vec![0.0; 4 * priors.len()]);
+    let mut post = PostProcessor::new(&spec, 2, priors, 320).unwrap();
+    LIMIT.store(16 << 10, Ordering::Relaxed);
+    let error = post.set_options(DetectOptions::new().score(0.9).top(2500)).unwrap_err();
+    LIMIT.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+    assert_eq!(post.process(&scores, &boxes, 640, 480).unwrap().len(), 10);
 }
 
 /// Each pixel of a picture that is squashed has weights, which take more memory than the picture.

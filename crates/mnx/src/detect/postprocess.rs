@@ -146,11 +146,11 @@ impl PostProcessor {
             clip: clip.or(self.defaults.clip).unwrap_or_default(),
         };
         DetectOptions::new().score(score).iou(iou).top(top).check()?;
-        self.settings = Settings { score, iou, top, clip };
         self.forget();
         let most = top.min(self.priors.len() * (self.classes - 1)).min(RESERVED);
         reserve(&mut self.found, most)?;
         reserve(&mut self.kept, most)?;
+        self.settings = Settings { score, iou, top, clip };
         Ok(())
     }
 
