@@ -82,7 +82,7 @@ pub struct PostProcessor {
     classes: usize,
     /// Of the network's input, in pixels.
     side: f32,
-    defaults: DetectOptions,
+    defaults: Settings,
     settings: Settings,
     scorer: Scorer,
     candidates: Vec<Candidate>,
@@ -114,14 +114,13 @@ impl PostProcessor {
             let expected = "priors and at least 2 classes, and at most 4294967295 scores".into();
             return Err(Error::Heads { expected, found: format!("{} priors, {classes} classes", priors.len()) });
         }
-        let defaults = DetectOptions::new().score(spec.score).iou(spec.iou).top(spec.top).clip(spec.clip_boxes);
-        let settings = Settings { score: spec.score, iou: spec.iou, top: spec.top, clip: spec.clip_boxes };
+        let defaults = Settings { score: spec.score, iou: spec.iou, top: spec.top, clip: spec.clip_boxes };
         let mut post = PostProcessor {
             coder: spec.coder,
             classes,
             side: resolution as f32,
             defaults,
-            settings,
+            settings: defaults,
             scorer: Scorer::new(spec.scores, classes)?,
             candidates: memory::room((priors.len() * (classes - 1)).min(RESERVED))?,
             last_of_class: memory::filled(NONE, classes)?,
@@ -140,10 +139,10 @@ impl PostProcessor {
     pub fn set_options(&mut self, options: DetectOptions) -> Result<(), Error> {
         let DetectOptions { score, iou, top, clip } = options;
         let Settings { score, iou, top, clip } = Settings {
-            score: score.or(self.defaults.score).unwrap_or_default(),
-            iou: iou.or(self.defaults.iou).unwrap_or_default(),
-            top: top.or(self.defaults.top).unwrap_or_default(),
-            clip: clip.or(self.defaults.clip).unwrap_or_default(),
+            score: score.unwrap_or(self.defaults.score),
+            iou: iou.unwrap_or(self.defaults.iou),
+            top: top.unwrap_or(self.defaults.top),
+            clip: clip.unwrap_or(self.defaults.clip),
         };
         DetectOptions::new().score(score).iou(iou).top(top).check()?;
         self.forget();
