@@ -231,9 +231,8 @@ impl<'n> Graph<'n> {
         dst
     }
 
-    /// The name that weight files have for a value: `input`, or the name of what makes it and `.output`. `None` for outputs
-    /// and heads' planes, which are outputs in another form, and for the value of that name in another form: before it was
-    /// quantised, or after it was dequantised.
+    /// A value's name in weight files: `input`, or its maker's name and `.output`. `None` for the network's outputs, for a
+    /// head's planes, and for the f32 twin of a quantised value.
     pub(crate) fn file_name(&self, value: ValueId) -> Option<String> {
         let is_head = |node: &Node<'_>| matches!(node.work, Work::Rows { .. }) && node.src == value;
         if self.outputs.iter().any(|output| output.1 == value) || self.nodes.iter().any(is_head) {

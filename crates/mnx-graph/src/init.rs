@@ -79,7 +79,7 @@ fn input_scales(network: &Network) -> Vec<f64> {
             square = activated(block.activation, square);
         }
         if block.max_pool {
-            // The mean square of the largest of nine normal values is 1.49² + 0.36. It is hardly ever negative.
+            // The mean square of the largest of nine normal values is 1.485² + 0.357. It is hardly ever negative.
             square = 2.56 * linear;
         }
         outputs.push((square, of_layers));

@@ -111,7 +111,7 @@ impl Session {
     /// # Errors
     /// [`Error::Input`] for a shape that the network does not take; [`Error::Limit`] when an activation or
     /// the arena would be larger than the model's limits allow; [`Error::Average`] when the average pool in int8 would not be
-    /// exact; [`Error::Tensor`] when there is no memory for it.
+    /// exact; [`Error::Tensor`] and [`Error::Memory`] when there is no memory for it.
     pub fn prepare(&mut self, shape: [usize; 4]) -> Result<(), Error> {
         self.prepare_for(shape, Observed::Nothing)
     }

@@ -82,7 +82,7 @@
 //!
 //! The result has the same bits for every number of threads, every batch and every FMA instruction set: each output
 //! element is one chain of fused multiply-adds in a fixed order. Only [`Isa::Scalar`], and simd128 on WebAssembly, round twice.
-//! That holds for a network's outputs; probabilities and boxes are made from them with the system's `exp`.
+//! That holds for a network's outputs and for detectors' scores; [`softmax`] and the sizes of boxes use the system's `exp`.
 //!
 //! # int8
 //!
@@ -116,8 +116,8 @@
 //! # Memory
 //!
 //! A session lays its memory out when an input's shape first comes ([`Session::prepare`] does it beforehand,
-//! [`Session::arena_bytes`] says how much) and keeps it for the last four shapes. A warm run on one thread allocates nothing; on several, only
-//! rayon does. Weights are used in place: mapped, embedded or read once.
+//! [`Session::arena_bytes`] says how much) and keeps it for the last four shapes. A warm run on one thread allocates nothing; on
+//! several, only rayon does. Weights are used in place: mapped, embedded or read once.
 //!
 //! # Errors
 //!
@@ -128,8 +128,8 @@
 //! # Where the time goes
 //!
 //! [`Session::steps`] tells what a session does for an input's shape: layers, kernels, multiply-adds, bytes.
-//! [`Session::profile`] times it, beside [`fma_peak`], [`dot_peak`] (of int8) and [`copy_bandwidth`], the machine's limits; [`kernels`] lists all
-//! kernels. `mnx-infer bench --per-block` prints the same as a table.
+//! [`Session::profile`] times it, beside [`fma_peak`], [`dot_peak`] (of int8) and [`copy_bandwidth`], the machine's limits;
+//! [`kernels`] lists all kernels. `mnx-infer bench --per-block` prints the same as a table.
 //!
 //! # Source
 //!

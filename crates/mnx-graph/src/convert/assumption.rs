@@ -75,8 +75,8 @@ impl Identified {
         Ok(self.spec_of(cifar))
     }
 
-    /// What `spec`, which [`spec`](Identified::spec) or [`spec_as`](Identified::spec_as) made, has that names and shapes do not tell. Worth showing to whoever knows
-    /// how the network was trained.
+    /// What `spec`, which [`spec`](Identified::spec) or [`spec_as`](Identified::spec_as) made, has that names and shapes do not
+    /// tell. Worth showing to whoever knows how the network was trained.
     pub fn assumptions(&self, spec: &Spec) -> Vec<Assumption> {
         // Another family was named for its strides.
         let named = spec.family != self.family;

@@ -51,8 +51,8 @@ pub struct Quantization {
     pub zero_point: u8,
 }
 
-/// Writes the weight file of an f32 network, in version 1 of the format; detectors are of version 2. `source` is called for each layer's weights, in
-/// order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
+/// Writes the weight file of an f32 network, in version 1 of the format; detectors are of version 2. `source` is called for each
+/// layer's weights, in order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
 ///
 /// ```
 /// use mnx_graph::{Layer, LayerWeights, Limits, Model, Spec, write_model};

@@ -170,7 +170,8 @@ fn sum(numbers: &[f32]) -> f32 {
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }
 
-/// Scores of a row that is softmaxed, of classes with `least_score` or nearly so much. As in PyTorch, all are NaN, and so above nothing, if a logit is NaN or +Inf.
+/// Scores of a row that is softmaxed, of classes with `least_score` or nearly so much. As in PyTorch, all are NaN, and so above
+/// nothing, if a logit is NaN or +Inf.
 #[inline(always)]
 fn softmax(row: &[f32], powers: &mut [f32], least: f32, least_score: f32, mut found: impl FnMut(u32, f32)) {
     let Some((&background, others)) = row.split_first() else { return };
