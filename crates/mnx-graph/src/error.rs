@@ -55,7 +55,7 @@ pub enum Error {
         found: usize,
     },
     /// The system starts no more threads.
-    #[error("threads: cannot start {helpers} helpers")]
+    #[error("threads: expected the system to start {helpers} helpers, found: {source}")]
     Pool {
         /// Threads besides the calling one.
         helpers: usize,
@@ -63,7 +63,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A detector where a classifier belongs.
-    #[error("{wanted}: expected a classifier, found a detector: `detect` finds its boxes")]
+    #[error("{wanted}: expected a classifier, found a detector, which has boxes, not classes")]
     Detector {
         /// What was to be made of it.
         wanted: &'static str,

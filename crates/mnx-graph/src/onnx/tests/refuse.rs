@@ -142,7 +142,7 @@ fn inputs_and_outputs_of_other_networks_are_refused() {
         graph.initializer.push(Tensor { name: "by".into(), ..floats(&[], &[1.0 / 255.0]) });
         graph.node.insert(0, node("Mul", &["x", "by"], "scaled"));
     });
-    let expected = "a convolution first: pixels are scaled before the network, as --mean and --std say";
+    let expected = "a convolution first: pixels are scaled before the network, as the spec's preprocessing says";
     assert_eq!(scaled, format!("operation 0, Mul `new Mul`: expected {expected}, found a change of the input"));
 }
 

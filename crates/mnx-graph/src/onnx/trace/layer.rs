@@ -228,7 +228,7 @@ impl<'a> Tracer<'a> {
             What::Convolution(convolution) if step.bounds == Bounds::NONE => convolution.norms.push(norm),
             What::Input => {
                 return misfit(
-                    "a convolution first: pixels are scaled before the network, as --mean and --std say",
+                    "a convolution first: pixels are scaled before the network, as the spec's preprocessing says",
                     "a change of the input",
                 );
             }

@@ -344,6 +344,12 @@ mod tests {
         assert_eq!(pool.run(|| 7), 7);
     }
 
+    #[test]
+    fn why_threads_do_not_start_is_said() {
+        let error = Error::Pool { helpers: 7, source: "no more threads".into() };
+        assert_eq!(error.to_string(), "threads: expected the system to start 7 helpers, found: no more threads");
+    }
+
     /// Every picture that is not computed whole by one thread has phases of its own, with a share for each thread.
     #[test]
     #[cfg_attr(feature = "guarded", ignore = "the pages between regions count, and are too many")]
