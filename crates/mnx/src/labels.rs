@@ -25,11 +25,12 @@ pub fn parse_labels(text: &str, classes: impl Into<Option<usize>>) -> Result<Vec
         let found = format!("a blank line, line {}", blank + 1);
         return Err(Error::Labels { expected: "a name on every line".into(), found });
     }
+    let lines = |count: usize| format!("{count} line{}", if count == 1 { "" } else { "s" });
     match classes.into() {
-        Some(classes) if classes != labels.len() => Err(Error::Labels {
-            expected: format!("one name per class, {classes} lines"),
-            found: format!("{} lines", labels.len()),
-        }),
+        Some(classes) if classes != labels.len() => {
+            let expected = format!("one name per class, {}", lines(classes));
+            Err(Error::Labels { expected, found: lines(labels.len()) })
+        }
         _ => Ok(labels),
     }
 }
@@ -52,6 +53,6 @@ mod tests {
         assert_eq!(message("a\nb\n", 3), "labels: expected one name per class, 3 lines, found 2 lines");
         assert_eq!(message("a\nb\nc\nd\n", 3), "labels: expected one name per class, 3 lines, found 4 lines");
         assert_eq!(message("a\n\nc\n", 3), "labels: expected a name on every line, found a blank line, line 2");
-        assert_eq!(message("", 1), "labels: expected one name per class, 1 lines, found 0 lines");
+        assert_eq!(message("", 1), "labels: expected one name per class, 1 line, found 0 lines");
     }
 }
