@@ -146,10 +146,10 @@ fn huge_grids() {
 proptest! {
     /// Whatever a changed byte of the header makes, opening says so or gives a detector that runs.
     #[test]
-    fn a_changed_byte_never_panics(at in 0_usize..1400, byte: u8) {
+    fn a_changed_byte_never_panics(at in any::<prop::sample::Index>(), byte: u8) {
         let parts = Parts::of(&small_file());
         let mut header = serde_json::to_vec(&parts.header).unwrap();
-        let at = at % header.len();
+        let at = at.index(header.len());
         header[at] = byte;
         if let Ok(model) = Model::from_bytes(parts.build_with(&header)) {
             let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
