@@ -36,7 +36,15 @@ impl Cut {
     }
 
     fn part(self, index: usize) -> Span {
-        (self.total * index / self.parts..self.total * (index + 1) / self.parts).into()
+        (self.start(index)..self.start(index + 1)).into()
+    }
+
+    /// `total * index / parts`, where the product need not fit: a plane of 1.8 million rows has thousands of parts, and addresses
+    /// may have 32 bits.
+    fn start(self, index: usize) -> usize {
+        let (each, rest) = (self.total / self.parts, self.total % self.parts);
+        // There are fewer than 2³² parts.
+        each * index + (rest as u64 * index as u64 / self.parts as u64) as usize
     }
 
     /// At least `parts` parts, but no empty one.
@@ -159,5 +167,23 @@ impl Split {
     /// All units.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Span, Span)> {
         (0..self.units()).map(|unit| self.unit(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_exact_where_products_do_not_fit() {
+        for (total, parts) in [(0, 1), (7, 7), (1_800_000, 2350), (usize::MAX, 3), (usize::MAX - 1, (1 << 24) - 3)] {
+            let cut = Cut { total, parts };
+            let expected = |index: usize| (total as u128 * index as u128 / parts as u128) as usize;
+            for index in (0..parts.min(3000)).chain(parts.saturating_sub(3000)..parts) {
+                let Span { start, end } = cut.part(index);
+                assert_eq!((start, end), (expected(index), expected(index + 1)), "part {index} of {parts} of {total}");
+            }
+            assert_eq!(cut.part(parts - 1).end, total);
+        }
     }
 }

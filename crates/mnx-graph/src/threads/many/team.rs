@@ -49,8 +49,9 @@ impl Phase {
     pub(crate) fn reset(&mut self, units: usize) {
         let workers = self.shares.len();
         for (worker, share) in self.shares.iter_mut().enumerate() {
-            let next = AtomicUsize::new(units * worker / workers);
-            *share = Share { next, end: units * (worker + 1) / workers };
+            // Products of 2²⁴ units and 1,023 workers do not fit 32 bits.
+            let start = |worker: usize| (units as u64 * worker as u64 / workers as u64) as usize;
+            *share = Share { next: AtomicUsize::new(start(worker)), end: start(worker + 1) };
         }
         (self.units, self.done) = (units, AtomicU64::new(0));
     }
