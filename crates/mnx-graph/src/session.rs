@@ -138,7 +138,17 @@ impl Session {
             return Err(Error::Input { channels, found: shape });
         }
         let limits = self.model.limits();
-        let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
+        let network = self.model.network();
+        let counts = [
+            ("multiply-adds", network.macs(height, width), limits.macs),
+            ("priors", network.priors(height, width), limits.priors),
+        ];
+        // Before there is a plan of that size.
+        if let Some((what, found, limit)) = counts.into_iter().find(|(_, found, limit)| found > limit) {
+            let what = format!("{what} for {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit, found });
+        }
+        let graph = Graph::new(network, self.model.numbers(), (height, width));
         let keep = match observed {
             Observed::Nothing => Vec::new(),
             Observed::Blocks => graph.blocks.clone(),
@@ -155,16 +165,6 @@ impl Session {
             let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
             return Err(Error::Limit { what, limit, found: bytes });
         };
-        let macs = self.model.network().macs(height, width);
-        if macs > limits.macs {
-            let what = format!("multiply-adds for {channels} x {height} x {width}");
-            return Err(Error::Limit { what, limit: limits.macs, found: macs });
-        }
-        let priors = self.model.network().priors(height, width);
-        if priors > limits.priors {
-            let what = format!("priors for {channels} x {height} x {width}");
-            return Err(Error::Limit { what, limit: limits.priors, found: priors });
-        }
         let held = bytes.saturating_add(Shares::bytes(&plan, batch, whole, self.threads));
         self.layouts.make_room(held, limit);
         let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;

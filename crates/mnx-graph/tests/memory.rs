@@ -154,6 +154,26 @@ fn sessions_say_so() {
     }
 }
 
+/// How much there would be to compute is known before there is a plan of it.
+#[test]
+fn limits_of_a_session_come_before_its_plan() {
+    let _one = one();
+    let detector = init(&spec("ssdlite-mobilenext", 0.1), 1).unwrap();
+    let classifier = init(&spec("mobilenext", 0.1), 1).unwrap();
+    for (file, what) in [(classifier, "multiply-adds"), (detector, "priors")] {
+        let mut options = OpenOptions::new();
+        (options.limits.elements, options.limits.arena_bytes) = (u64::MAX, u64::MAX);
+        (options.limits.macs, options.limits.priors) =
+            if what == "priors" { (u64::MAX, 1 << 20) } else { (1 << 40, 0) };
+        let model = Model::from_bytes_with(file, &options).unwrap();
+        let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
+        LIMIT.store(LARGE.load(Ordering::Relaxed), Ordering::Relaxed);
+        let error = session.prepare([1, 3, 1 << 37, 1]).unwrap_err();
+        LIMIT.store(usize::MAX, Ordering::Relaxed);
+        assert!(matches!(&error, Error::Limit { what: found, .. } if found.starts_with(what)), "{error}");
+    }
+}
+
 /// The session that could not get memory can be used again.
 #[test]
 fn a_session_lives_on() {
@@ -176,7 +196,7 @@ fn plans_of_any_size_say_so() {
     let _one = one();
     let file = init(&spec("mobilenext", 0.1), 1).unwrap();
     let mut options = OpenOptions::new();
-    options.limits.elements = u64::MAX;
+    (options.limits.elements, options.limits.macs) = (u64::MAX, u64::MAX);
     for arena in [u64::MAX, 1 << 30] {
         options.limits.arena_bytes = arena;
         let model = Model::from_bytes_with(file.clone(), &options).unwrap();

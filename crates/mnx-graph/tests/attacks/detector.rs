@@ -127,7 +127,7 @@ fn huge_grids() {
     assert_refused! { huge => Error::Limit { what, .. } if what.contains("heads of a picture of 20000 x 20000"), }
     // A session's input may be larger than the spec's.
     let mut limits = Limits::default();
-    limits.elements = 10_000;
+    (limits.elements, limits.priors) = (10_000, u64::MAX);
     let model = Model::from_bytes_with(small_file(), &OpenOptions::new().limits(limits)).unwrap();
     let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
     session.prepare([1, 3, 16, 16]).unwrap();
