@@ -23,7 +23,7 @@ pub struct Limits {
     pub macs: u64,
     /// Priors of a detector's picture. Default: 2²⁰.
     pub priors: u64,
-    /// Bytes of a session's arena. Default: 4 GiB.
+    /// Bytes of a session: its arena, and what its threads share out. Default: 4 GiB.
     pub arena_bytes: u64,
 }
 

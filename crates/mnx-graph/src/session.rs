@@ -161,13 +161,14 @@ impl Session {
         let limit = limits.arena_bytes;
         let regions = Regions::new(&plan, workspaces, self.threads, batch);
         let bytes = regions.as_ref().map_or(u64::MAX, |r| r.end as u64);
-        let Some(regions) = regions.filter(|_| bytes <= limit) else {
-            let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
-            return Err(Error::Limit { what, limit, found: bytes });
-        };
+        // What threads share out is session memory like the arena.
         let held = bytes.saturating_add(Shares::bytes(&plan, batch, whole, self.threads));
+        let Some(regions) = regions.filter(|_| held <= limit) else {
+            let what = format!("bytes of the arena for {batch} x {channels} x {height} x {width}");
+            return Err(Error::Limit { what, limit, found: held });
+        };
         self.layouts.make_room(held, limit);
-        let shares = Shares::new(&plan, batch, whole, self.threads, limit)?;
+        let shares = Shares::new(&plan, batch, whole, self.threads)?;
         let memory = regions.memory()?;
         self.layouts.add(Prepared { shape, observed, keep, memory, regions, shares, plan, held });
         Ok(())

@@ -58,7 +58,7 @@ pub fn default_threads() -> usize {
 pub(crate) struct Shares;
 
 impl Shares {
-    pub(crate) fn new(_: &Plan, _batch: usize, _whole: usize, _threads: usize, _limit: u64) -> Result<Shares, Error> {
+    pub(crate) fn new(_: &Plan, _batch: usize, _whole: usize, _threads: usize) -> Result<Shares, Error> {
         Ok(Shares)
     }
 

@@ -138,15 +138,11 @@ impl Shares {
     /// For `batch` pictures on `threads` threads, of which each computes its share of `whole` pictures alone.
     ///
     /// # Errors
-    /// [`Error::Limit`] when they would take more than `limit` bytes; [`Error::Memory`] when there is no memory for them.
-    pub(crate) fn new(plan: &Plan, batch: usize, whole: usize, threads: usize, limit: u64) -> Result<Shares, Error> {
+    /// [`Error::Memory`] when there is no memory for them.
+    pub(crate) fn new(plan: &Plan, batch: usize, whole: usize, threads: usize) -> Result<Shares, Error> {
         let count = Shares::phases(plan, batch, whole);
-        let found = Shares::bytes(plan, batch, whole, threads);
-        if found > limit {
-            let what = format!("bytes in which {threads} threads share out {batch} pictures");
-            return Err(Error::Limit { what, limit, found });
-        }
-        let no_memory = || Error::Memory { what: "what threads share out", bytes: found };
+        let bytes = Shares::bytes(plan, batch, whole, threads);
+        let no_memory = || Error::Memory { what: "what threads share out", bytes };
         let mut phases = Vec::new();
         phases.try_reserve_exact(count).map_err(|_| no_memory())?;
         for _ in 0..count {
@@ -360,7 +356,19 @@ mod tests {
         let options = SessionOptions::new().threads(MAX_THREADS).pool(pool::shared(1).unwrap());
         let mut session = Session::with(&model, options).unwrap();
         let error = session.prepare([MAX_THREADS - 1, 3, 1, 1]).unwrap_err();
-        assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("1023 pictures")), "{error}");
+        assert!(matches!(error, Error::Limit { ref what, .. } if what.contains("for 1023 x 3 x 1 x 1")), "{error}");
         session.prepare([1, 3, 1, 1]).unwrap();
+        // Together with the arena.
+        let held = |arena_bytes: u64| {
+            let mut options = crate::OpenOptions::new();
+            options.limits.arena_bytes = arena_bytes;
+            let model = Model::from_bytes_with(crate::init(&spec, 1).unwrap(), &options).unwrap();
+            let options = SessionOptions::new().threads(64).pool(pool::shared(1).unwrap());
+            let mut session = Session::with(&model, options).unwrap();
+            session.prepare([63, 3, 1, 1]).map(|()| session.prepared().unwrap().held)
+        };
+        let all = held(u64::MAX).unwrap();
+        assert_eq!(held(all).unwrap(), all);
+        assert_eq!(held(all - 1).unwrap_err().kind(), crate::ErrorKind::Limit);
     }
 }
