@@ -26,6 +26,12 @@ pub enum BlockKind {
     Bottleneck,
 }
 
+impl BlockKind {
+    /// All kinds.
+    pub const ALL: &'static [BlockKind] =
+        &[BlockKind::Sandglass, BlockKind::InvertedResidual, BlockKind::Basic, BlockKind::Bottleneck];
+}
+
 /// One row of the stage table: `repeats` blocks. The first has `stride`, the others have stride 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

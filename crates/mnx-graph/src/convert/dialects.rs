@@ -81,7 +81,7 @@ pub(super) const OWN: Dialect = Dialect {
     mean_std: None,
     classes: None,
     first_shortcut: true,
-    kinds: &[BlockKind::Sandglass, BlockKind::InvertedResidual, BlockKind::Basic, BlockKind::Bottleneck],
+    kinds: BlockKind::ALL,
     rule: Rule::Own,
 };
 

@@ -193,3 +193,11 @@ proptest::proptest! {
         proptest::prop_assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
     }
 }
+
+/// A kind that is not in the list could not be converted.
+#[test]
+fn all_kinds_of_block_are_listed() {
+    let kinds = serde_json::from_str::<BlockKind>("\"none\"").unwrap_err().to_string();
+    let (_, kinds) = kinds.split_once("expected one of ").unwrap();
+    assert_eq!(kinds.matches('`').count(), 2 * BlockKind::ALL.len(), "{kinds}");
+}
