@@ -8,13 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mnx_conv::Packing;
-use mnx_tensor::{Arithmetic, Element, PackedWeights};
+use mnx_tensor::{Arithmetic, Element, PackedWeights, memory};
 
 use crate::file::{ALIGNMENT, Front, Layout, check_payload, front};
 #[cfg(all(feature = "memmap2", target_os = "linux"))]
 use crate::huge::HugePages;
 use crate::int8::Numbers;
-use crate::{ClassifierDtype, Error, FileError, InFile, Layer, Limits, Network, PackedInt8, Quantization, Spec};
+use crate::{
+    ClassifierDtype, Error, FileError, InFile, Layer, LayerWeights, Limits, Network, PackedInt8, Quantization, Spec,
+};
 
 /// How a weight file is opened.
 ///
@@ -373,15 +375,29 @@ impl Model {
     ///
     /// Products of such values are denormal numbers, on which a CPU takes about a hundred times as long. Layers in int8 have
     /// none.
-    pub fn almost_zero(&self) -> u64 {
-        let of_layer = |(index, layer): (usize, &Layer)| {
-            let (weight, bias) = self.f32_weights(index)?;
-            // Its dimensions were checked when it was opened.
-            let weight = layer.packing().unpack(&weight.widened().unwrap_or_default(), &layer.weight_dims());
-            let (mut weight, mut bias) = (weight.unwrap_or_default(), bias[..layer.cout].to_vec());
-            Some(mnx_conv::flush(&mut weight, &mut bias) as u64)
-        };
-        self.network().layers().enumerate().filter_map(of_layer).sum()
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] and [`Error::Conv`] when there is no memory for a layer's weights.
+    pub fn almost_zero(&self) -> Result<u64, Error> {
+        let mut count = 0;
+        for (index, layer) in self.network().layers().enumerate() {
+            if let Some(LayerWeights { mut weight, mut bias }) = self.unpacked(index, layer)? {
+                count += mnx_conv::flush(&mut weight, &mut bias) as u64;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Weights of layer number `index`, widened if they are stored in 16 bits, in the order of [`Layer::weight_dims`]. `None` if
+    /// it is in int8.
+    ///
+    /// # Errors
+    /// Where there is no memory for them: they have the right size, as was checked when the model was opened.
+    pub(crate) fn unpacked(&self, index: usize, layer: &Layer) -> Result<Option<LayerWeights>, Error> {
+        let Some((weight, bias)) = self.f32_weights(index) else { return Ok(None) };
+        let weight = layer.packing().unpack(&weight.widened()?, &layer.weight_dims());
+        let weight = weight.map_err(|error| Error::Conv { tensor: format!("{}.weight", layer.name), error })?;
+        Ok(Some(LayerWeights { weight, bias: memory::copy(&bias[..layer.cout])? }))
     }
 }
 

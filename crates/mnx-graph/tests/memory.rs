@@ -131,6 +131,13 @@ fn opening_says_so() {
 }
 
 #[test]
+fn counting_what_is_almost_zero_says_so() {
+    let _one = one();
+    let model = Model::from_bytes(init(&spec("mobilenetv2", 0.5), 1).unwrap()).unwrap();
+    with_less("almost zero", || model.almost_zero());
+}
+
+#[test]
 fn sessions_say_so() {
     let _one = one();
     for family in ["mobilenext", "resnet18", "ssdlite-mobilenext"] {

@@ -54,12 +54,10 @@ pub use options::Options;
 pub use range::Method;
 pub use report::LayerReport;
 
-use std::collections::HashMap;
-
-use mnx_tensor::{PackedWeights, memory};
+use mnx_tensor::memory;
 
 use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, quantized_file};
-use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError, StoredTensor};
+use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError};
 use flow::{Flow, LayerFlow, tap_shares};
 use range::Loss;
 use report::decibels;
@@ -118,7 +116,7 @@ pub fn quantize(model: &Model, calibration: &Calibration, options: &Options) -> 
     let kept = options.kept(network)?;
     let scales =
         Scales::choose(&flow, calibration, options.method, &kept, spec.resolution.saturating_mul(spec.resolution))?;
-    let maker = Maker::new(model, calibration, options, &flow, &scales);
+    let maker = Maker { model, calibration, options, flow: &flow, scales: &scales };
     let mut layers = Vec::new();
     let mut reports = vec![maker.report("input", 0)];
     for (index, (layer, &keep)) in network.layers().zip(&kept).enumerate() {
@@ -155,28 +153,17 @@ struct Maker<'a> {
     options: &'a Options,
     flow: &'a Flow,
     scales: &'a Scales,
-    tensors: HashMap<&'a str, StoredTensor<'a>>,
 }
 
-impl<'a> Maker<'a> {
-    fn new(
-        model: &'a Model,
-        calibration: &'a Calibration,
-        options: &'a Options,
-        flow: &'a Flow,
-        scales: &'a Scales,
-    ) -> Maker<'a> {
-        let tensors = model.tensors().map(|tensor| (tensor.name, tensor)).collect();
-        Maker { model, calibration, options, flow, scales, tensors }
-    }
-
+impl Maker<'_> {
     /// One layer's weights, and what became of them. A layer that is kept has its f32 weights; a classifier's are stored as they
     /// were.
     fn layer(&self, index: usize, layer: &Layer, keep: bool) -> Result<(Weights, LayerReport), Error> {
         let LayerFlow { input, output, .. } = self.flow.layers[index];
         let mut report = self.report(&layer.name, output);
         report.arithmetic = Some(if keep { Arithmetic::F32 } else { Arithmetic::Int8 });
-        let weights = self.unpacked(layer)?;
+        // No layer is in int8 yet.
+        let weights = self.model.unpacked(index, layer)?.unwrap_or_default();
         let Some(input) = self.scales.get(input).filter(|_| !keep) else {
             return Ok((Weights::F32(weights), report));
         };
@@ -207,21 +194,6 @@ impl<'a> Maker<'a> {
         let mut corrected = LayerWeights { weight: memory::copy(&weights.weight)?, bias: memory::copy(&weights.bias)? };
         weights::correct_bias(&mut corrected, &quantized, operation.is_per_channel(), &means, &taps);
         Ok(weights::quantize(&corrected, around)?)
-    }
-
-    /// A layer's f32 weights, widened if they are stored in 16 bits, in the order of [`Layer::weight_dims`].
-    ///
-    /// # Errors
-    /// Where there is no memory for them: every layer has both, of the right size, as was checked when the model was opened.
-    fn unpacked(&self, layer: &Layer) -> Result<LayerWeights, Error> {
-        let unpacked = |part: &str| {
-            let name = format!("{}.{part}", layer.name);
-            let Some(of) = self.tensors.get(&*name) else { return Ok(Vec::new()) };
-            let Some(packed) = PackedWeights::of(of.element, of.bytes) else { return Ok(Vec::new()) };
-            let values = of.packing.unpack(&packed.widened()?, of.dims);
-            values.map_err(|error| Error::Conv { tensor: name, error })
-        };
-        Ok(LayerWeights { weight: unpacked("weight")?, bias: unpacked("bias")? })
     }
 
     /// What became of a value. `name` is the name of what makes it.
