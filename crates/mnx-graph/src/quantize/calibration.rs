@@ -140,11 +140,12 @@ impl Calibration {
     /// # Errors
     /// [`QuantizeError::OtherNetwork`] if these are not the names and channels of its values.
     pub(super) fn check_values<'a>(&self, mut found: impl Iterator<Item = (&'a str, usize)>) -> Result<(), Error> {
-        let mut differs = |known: &Statistics| !found.next().is_some_and(|(name, channels)| known.fits(name, channels));
-        match self.values.iter().find(|&known| differs(known)) {
-            None => Ok(()),
-            Some(known) => Err(other_network(&known.name)),
+        for known in &self.values {
+            if !found.next().is_some_and(|(name, channels)| known.fits(name, channels)) {
+                return Err(other_network(&known.name));
+            }
         }
+        found.next().map_or(Ok(()), |(surplus, _)| Err(other_network(surplus)))
     }
 
     /// The same without what was seen.
@@ -307,6 +308,19 @@ pub(super) mod tests {
         assert_eq!(of.means().collect::<Vec<_>>(), [2.0, -0.25]);
         assert_eq!((of.squares, of.count), (51.0, 8));
         assert_eq!((of.lowest(), of.highest()), (-4.0, 4.0));
+    }
+
+    #[test]
+    fn calibrations_of_more_or_fewer_values_are_another_networks() {
+        let of = |names: &[&str]| Calibration::of(names.iter().map(|name| ((*name).into(), 1))).unwrap();
+        let (short, long) = (of(&["input", "a"]), of(&["input", "a", "b"]));
+        for (mut one, other) in [(short.clone(), &long), (long.clone(), &short)] {
+            let error = one.merge(other).unwrap_err();
+            assert!(
+                matches!(&error, Error::Quantize(QuantizeError::OtherNetwork { value }) if value == "b"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

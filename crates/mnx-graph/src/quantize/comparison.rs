@@ -92,10 +92,12 @@ impl Comparison {
     pub fn merge(&mut self, other: &Comparison) -> Result<(), Error> {
         if self.values.is_empty() {
             self.values.clone_from(&other.values);
-        } else {
-            let known = self.values.iter().map(|value| &value.0);
-            if let Some((value, _)) = known.zip(&other.values).find(|(name, other)| **name != other.0) {
-                return Err(QuantizeError::OtherNetwork { value: value.clone() }.into());
+        } else if !other.values.is_empty() {
+            let name = |of: &Comparison, index: usize| of.values.get(index).map(|value| value.0.clone());
+            let mut names =
+                (0..self.values.len().max(other.values.len())).map(|index| (name(self, index), name(other, index)));
+            if let Some((mine, others)) = names.find(|(mine, others)| mine != others) {
+                return Err(QuantizeError::OtherNetwork { value: mine.or(others).unwrap_or_default() }.into());
             }
             for (value, other) in self.values.iter_mut().zip(&other.values) {
                 value.1 += other.1;
@@ -164,5 +166,25 @@ mod tests {
         spec.width = 0.2;
         let error = same.observe(&mut one, &mut session(&spec, 1), input.view()).unwrap_err();
         assert!(matches!(error, Error::Quantize(QuantizeError::OtherNetwork { .. })), "{error}");
+    }
+
+    #[test]
+    fn comparisons_of_more_or_fewer_values_are_of_other_networks() {
+        let of = |names: &[&str]| Comparison {
+            pictures: 1,
+            values: names.iter().map(|name| ((*name).into(), 1.0, 0.1)).collect(),
+            ..Comparison::new()
+        };
+        let (short, long) = (of(&["input", "a"]), of(&["input", "a", "b"]));
+        for (mut one, other) in [(short.clone(), &long), (long.clone(), &short)] {
+            let error = one.merge(other).unwrap_err();
+            assert!(
+                matches!(&error, Error::Quantize(QuantizeError::OtherNetwork { value }) if value == "b"),
+                "{error}"
+            );
+            assert_eq!(one.pictures(), 1);
+            // One that has seen nothing fits all.
+            one.merge(&Comparison::new()).unwrap();
+        }
     }
 }
