@@ -1,6 +1,7 @@
 //! WebP files: checks chunk lengths and mends the first frame of animations, which the decoder does not.
 
 use std::borrow::Cow;
+use std::iter;
 
 /// Bytes that the decoder takes for a pixel of a lossy picture, of a lossless one, and of one with alpha or several frames.
 const LOSSY: u64 = 5;
@@ -23,52 +24,56 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, u64), String> {
     if bytes.len() < FIRST_CHUNK {
         return Err("a file that is cut off (no chunk)".into());
     }
+    let (mut at, mut mixed, mut memory) = (12, None, 0);
+    for chunk in chunks(&bytes[at..]) {
+        let (name, content) = chunk?;
+        memory = memory.max(if name == b"ANMF" { frame(content)? } else { memory_of(name, content) });
+        if name == b"ANMF" && content.len() >= 16 {
+            mixed = mixed.or(Some(at + 8 + 15));
+        }
+        at += 8 + content.len().next_multiple_of(2);
+    }
     let mut bytes = Cow::Borrowed(bytes);
-    let (mut at, mut frames, mut memory) = (12, 0, 0);
-    while let Some(&[n, a, m, e, l0, l1, l2, l3]) = bytes.get(at..at + 8) {
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let left = bytes.len() - at - 8;
-        if length > left {
-            return Err(format!("a file that is cut off (a chunk of {length} bytes, {left} left)"));
-        }
-        if [n, a, m, e] == *b"ANMF" && length >= 16 {
-            frames += 1;
-            if frames == 1 {
-                // The first frame has nothing to be mixed with. The decoder would mix it with black, and transparent
-                // pixels would lose their colour.
-                bytes.to_mut()[at + 8 + 15] |= 2;
-            }
-        }
-        if [n, a, m, e] == *b"ANMF" {
-            check_frame(&bytes[at + 8..at + 8 + length])?;
-        }
-        // A frame has chunks of its own, after a header of 16 bytes.
-        let header = if [n, a, m, e] == *b"ANMF" { 24.min(8 + length) } else { 0 };
-        memory = memory.max(memory_of(&bytes[at + header..at + 8 + length]));
-        at = at + 8 + length + length % 2;
+    if let Some(at) = mixed {
+        // The first frame has nothing to be mixed with. The decoder would mix it with black, and transparent pixels would lose
+        // their colour.
+        bytes.to_mut()[at] |= 2;
     }
     Ok((bytes, memory))
 }
 
-/// Whether the chunks of a frame end inside it, and their pictures are as large as it. The decoder believes both.
-fn check_frame(frame: &[u8]) -> Result<(), String> {
-    let Some((header, mut chunks)) = frame.split_at_checked(16) else { return Ok(()) };
-    let side = |at: usize| 1 + u32::from_le_bytes([header[at], header[at + 1], header[at + 2], 0]);
-    let sides = [side(6), side(9)];
-    while let Some((&[n, a, m, e, l0, l1, l2, l3], content)) = chunks.split_first_chunk() {
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let Some(own) = content.get(..length) else {
-            return Err(format!("a file that is cut off (a chunk of {length} bytes, {} left)", content.len()));
+/// The chunks of a file or of a frame, by name and content. The first that goes past the end is an error, and the last.
+fn chunks(mut bytes: &[u8]) -> impl Iterator<Item = Result<(&[u8; 4], &[u8]), String>> {
+    iter::from_fn(move || {
+        let (name, rest) = bytes.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let Some((content, after)) = rest.split_at_checked(length) else {
+            bytes = &[];
+            let left = rest.len();
+            return Some(Err(format!("a file that is cut off (a chunk of {length} bytes, {left} left)")));
         };
-        if let Some(found) = sides_of(&[n, a, m, e], own).filter(|found| *found != sides) {
+        bytes = after.get(length % 2..).unwrap_or_default();
+        Some(Ok((name, content)))
+    })
+}
+
+/// What the decoder takes for a frame. Its chunks end inside it, and their pictures are as large as it: the decoder believes both.
+fn frame(content: &[u8]) -> Result<u64, String> {
+    let Some((header, inside)) = content.split_at_checked(16) else { return Ok(0) };
+    let side = |at: usize| 1 + u32::from_le_bytes([header[at], header[at + 1], header[at + 2], 0]);
+    let (sides, mut memory) = ([side(6), side(9)], 0);
+    for chunk in chunks(inside) {
+        let (name, content) = chunk?;
+        if let Some(found) = sides_of(name, content).filter(|found| *found != sides) {
             return Err(format!(
                 "damaged data (a frame of {} x {} with a picture of {} x {})",
                 sides[0], sides[1], found[0], found[1]
             ));
         }
-        chunks = content.get(length + length % 2..).unwrap_or_default();
+        memory = memory.max(memory_of(name, content));
     }
-    Ok(())
+    Ok(memory)
 }
 
 /// Width and height of a picture, of 14 bits each.
@@ -82,27 +87,20 @@ fn sides_of(name: &[u8; 4], content: &[u8]) -> Option<[u32; 2]> {
     }
 }
 
-/// What the decoder takes for the pixels that chunks claim.
-fn memory_of(chunks: &[u8]) -> u64 {
-    let (mut at, mut memory) = (0, 0);
-    while let Some((&[n, a, m, e, l0, l1, l2, l3], content)) = chunks.get(at..).and_then(<[u8]>::split_first_chunk) {
-        let of = |width: u64, height: u64, each: u64| width * height * each + width * ROW + TABLES;
-        let number = |at: usize| content.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let name = &[n, a, m, e];
-        memory = memory.max(match name {
-            b"VP8 " | b"VP8L" => {
-                let [width, height] = sides_of(name, content).unwrap_or_default();
-                of(width.into(), height.into(), if name == b"VP8L" { LOSSLESS } else { LOSSY })
-            }
-            // The canvas, of 24 bits each.
-            b"VP8X" => {
-                let side = |at: usize| u64::from(1 + (number(at) & 0xFF_FFFF));
-                of(side(4), side(7), if number(0) & 0x12 == 0 { LOSSY } else { COMPOSED })
-            }
-            _ => 0,
-        });
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        at = at.saturating_add(8).saturating_add(length).saturating_add(length % 2);
+/// What the decoder takes for the pixels that a chunk claims.
+fn memory_of(name: &[u8; 4], content: &[u8]) -> u64 {
+    let of = |width: u64, height: u64, each: u64| width * height * each + width * ROW + TABLES;
+    let number = |at: usize| content.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    match name {
+        b"VP8 " | b"VP8L" => {
+            let [width, height] = sides_of(name, content).unwrap_or_default();
+            of(width.into(), height.into(), if name == b"VP8L" { LOSSLESS } else { LOSSY })
+        }
+        // The canvas, of 24 bits each.
+        b"VP8X" => {
+            let side = |at: usize| u64::from(1 + (number(at) & 0xFF_FFFF));
+            of(side(4), side(7), if number(0) & 0x12 == 0 { LOSSY } else { COMPOSED })
+        }
+        _ => 0,
     }
-    memory
 }
