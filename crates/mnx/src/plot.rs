@@ -1,5 +1,6 @@
 //! Draws profiles, comparisons and losses of quantisation as SVG.
 
+mod chart;
 mod curves;
 mod scatter;
 mod signal;
@@ -20,6 +21,8 @@ const BAR: i32 = 12;
 const TOP: i32 = 82;
 const BOTTOM: i32 = 48;
 const MARGIN: i32 = 20;
+/// Where the legend is.
+const LEGEND: i32 = 66;
 /// Space right of the longest bar, where its figures stand.
 const FIGURES: i32 = 122;
 /// About the width of a character at the size of names. The font is up to the viewer of an SVG.
@@ -125,10 +128,19 @@ struct Scale {
     longest: f64,
 }
 
+/// Where bars with these names begin.
+fn left_edge<'a>(names: impl Iterator<Item = &'a String>) -> i32 {
+    let letters = names.map(|name| letters(&cut(name))).max().unwrap_or(0);
+    MARGIN + CHARACTER * letters.max(8) + 8
+}
+
+fn letters(text: &str) -> i32 {
+    i32::try_from(text.chars().count()).unwrap_or(0)
+}
+
 impl Scale {
     fn new(bars: &[Bar]) -> Scale {
-        let letters = bars.iter().map(|bar| cut(&bar.name).chars().count()).max().unwrap_or(0);
-        let left = MARGIN + CHARACTER * i32::try_from(letters.max(8)).unwrap_or(0) + 8;
+        let left = left_edge(bars.iter().map(|bar| &bar.name));
         let longest = bars.iter().map(|bar| finite(bar.microseconds).max(finite(bar.bound_microseconds)));
         let longest = longest.fold(0.0, f64::max);
         Scale { left, width: WIDTH as i32 - left - FIGURES, longest: if longest > 0.0 { longest } else { 1.0 } }
@@ -167,7 +179,9 @@ fn cut(name: &str) -> String {
 
 fn draw(area: &Area, panel: &Panel) -> Drawn {
     let scale = Scale::new(&panel.bars);
-    headings(area, panel)?;
+    titles(area, &panel.title, &panel.subtitle)?;
+    let bounds = ["bound by the peak", "bound by memory bandwidth"];
+    bars_and_marks(area, "measured", bounds, "figures: time, and the bound in % of it")?;
     grid(area, &scale, TOP + ROW * rows(panel.bars.len()))?;
     for (i, bar) in (0..).zip(&panel.bars) {
         draw_bar(area, &scale, bar, TOP + ROW * i)?;
@@ -175,18 +189,21 @@ fn draw(area: &Area, panel: &Panel) -> Drawn {
     Ok(())
 }
 
-fn headings(area: &Area, panel: &Panel) -> Drawn {
-    text(area, &panel.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
-    text(area, &panel.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
-    let (y, mut x) = (66, MARGIN);
+fn titles(area: &Area, title: &str, subtitle: &str) -> Drawn {
+    text(area, title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
+    text(area, subtitle, (MARGIN, 45), style(GREY, HPos::Left))
+}
+
+/// The legend of bars, of the two marks on them, and of the figures beside them.
+fn bars_and_marks(area: &Area, bar: &str, marks: [&str; 2], figures: &str) -> Drawn {
+    let (y, mut x) = (LEGEND, MARGIN);
     area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], MEASURED.filled()))?;
-    x += legend(area, "measured", (x + 20, y))?;
-    for (color, what) in [(COMPUTE, "bound by the peak"), (MEMORY, "bound by memory bandwidth")] {
+    x += legend(area, bar, (x + 20, y))?;
+    for (color, what) in [COMPUTE, MEMORY].into_iter().zip(marks) {
         mark(area, (x + 10, y), color)?;
         x += legend(area, what, (x + 20, y))?;
     }
-    let share = "figures: time, and the bound in % of it";
-    text(area, share, (WIDTH as i32 - MARGIN, y), style(GREY, HPos::Right))
+    text(area, figures, (WIDTH as i32 - MARGIN, y), style(GREY, HPos::Right))
 }
 
 /// Writes one entry and returns where the next one begins.

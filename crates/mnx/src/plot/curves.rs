@@ -1,17 +1,12 @@
 //! Curves over shares from 0 to 1, such as precision over recall.
 
-use super::scatter::COLORS;
-use super::{Area, BOTTOM, CHARACTER, Drawn, GREY, GRID, INK, MARGIN, WIDTH, cut, document, sized, style, text};
+use super::chart::{COLORS, LEFT, Legend, upwards};
+use super::{Area, BOTTOM, Drawn, GREY, GRID, INK, MARGIN, WIDTH, document, style, text, titles};
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
 /// Height of the field of curves.
 const FIELD: i32 = 420;
-/// Where the first row of the legend is, and how far apart its rows are.
-const LEGEND: i32 = 66;
-const LEGEND_ROW: i32 = 18;
-/// Space left of the field, for the figures of its scale.
-const LEFT: i32 = 84;
 
 /// One curve.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,27 +45,12 @@ pub struct CurveChart {
 /// Any text and any number make a well-formed document. Control characters are left out, and so are points that are not
 /// within the scales.
 pub fn curves(charts: &[CurveChart]) -> String {
-    let heights: Vec<i32> = charts.iter().map(|chart| top_of(chart) + FIELD + BOTTOM).collect();
+    let heights: Vec<i32> = charts.iter().map(|chart| legend(chart).bottom() + FIELD + BOTTOM).collect();
     document(charts, &heights, draw)
 }
 
-/// The names of the curves, and where they stand.
-fn legend(chart: &CurveChart) -> Vec<(String, (i32, i32))> {
-    let (mut x, mut y) = (MARGIN, LEGEND);
-    let entry = |curve: &Curve| {
-        let name = cut(&curve.name);
-        let width = 24 + CHARACTER * i32::try_from(name.chars().count()).unwrap_or(0) + 16;
-        if x > MARGIN && x + width > WIDTH as i32 - MARGIN {
-            (x, y) = (MARGIN, y + LEGEND_ROW);
-        }
-        x += width;
-        (name, (x - width, y))
-    };
-    chart.curves.iter().map(entry).collect()
-}
-
-fn top_of(chart: &CurveChart) -> i32 {
-    legend(chart).last().map_or(LEGEND, |(_, (_, y))| *y) + 22
+fn legend(chart: &CurveChart) -> Legend {
+    Legend::new(chart.curves.iter().map(|curve| &curve.name), 24)
 }
 
 fn line_of(curve: usize) -> ShapeStyle {
@@ -78,13 +58,13 @@ fn line_of(curve: usize) -> ShapeStyle {
 }
 
 fn draw(area: &Area, chart: &CurveChart) -> Drawn {
-    text(area, &chart.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
-    text(area, &chart.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
-    for (i, (name, (x, y))) in legend(chart).into_iter().enumerate() {
+    titles(area, &chart.title, &chart.subtitle)?;
+    let legend = legend(chart);
+    let (top, right) = (legend.bottom(), WIDTH as i32 - MARGIN);
+    for (i, (name, (x, y))) in legend.0.into_iter().enumerate() {
         area.draw(&PathElement::new([(x, y), (x + 18, y)], line_of(i)))?;
         text(area, &name, (x + 24, y), style(INK, HPos::Left))?;
     }
-    let (top, right) = (top_of(chart), WIDTH as i32 - MARGIN);
     let place = |(x, y): (f64, f64)| {
         let across = (f64::from(right - LEFT) * x).round() as i32;
         (LEFT + across, top + FIELD - (f64::from(FIELD) * y).round() as i32)
@@ -98,9 +78,7 @@ fn draw(area: &Area, chart: &CurveChart) -> Drawn {
         text(area, &format!("{share:.1}"), (LEFT - 8, y), style(GREY, HPos::Right))?;
     }
     text(area, &chart.x, ((LEFT + right) / 2, top + FIELD + 31), style(GREY, HPos::Center))?;
-    let mut upwards = style(GREY, HPos::Center).transform(FontTransform::Rotate270);
-    upwards.pos = Pos::new(HPos::Center, VPos::Center);
-    text(area, &chart.y, (MARGIN, top + FIELD / 2), upwards)?;
+    upwards(area, &chart.y, top + FIELD / 2)?;
     for (i, curve) in chart.curves.iter().enumerate() {
         let within = |point: &&(f64, f64)| (0.0..=1.0).contains(&point.0) && (0.0..=1.0).contains(&point.1);
         let line: Vec<_> = curve.points.iter().filter(within).map(|&point| place(point)).collect();

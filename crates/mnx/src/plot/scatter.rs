@@ -1,18 +1,14 @@
 //! Scatter plots: points over two scales, with lines between points that belong together.
 
+use super::chart::{COLORS, LEFT, Legend, upwards};
 use super::{
-    Area, BOTTOM, CHARACTER, Drawn, GREY, GRID, INK, MARGIN, WIDTH, cut, document, number, sized, style, text,
+    Area, BOTTOM, CHARACTER, Drawn, GREY, GRID, INK, MARGIN, WIDTH, cut, document, letters, number, style, text, titles,
 };
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
 /// Height of the field of points.
 const FIELD: i32 = 380;
-/// Where the first row of the legend is, and how far apart its rows are.
-const LEGEND: i32 = 66;
-const LEGEND_ROW: i32 = 18;
-/// Space left of the field, for the figures of its scale.
-const LEFT: i32 = 84;
 /// Half of a marker's side.
 const MARKER: i32 = 4;
 /// Height of a label.
@@ -21,16 +17,6 @@ const LINE: i32 = 14;
 const LOGARITHMIC: f64 = 8.0;
 /// The largest value that can be drawn. With a margin around it, it is still a number.
 const LARGEST: f64 = 1e300;
-
-/// Colours of lines, dark enough for a white background. With the shapes of markers they tell 24 lines apart.
-pub(super) const COLORS: [RGBColor; 6] = [
-    RGBColor(0xc2, 0x41, 0x0c),
-    RGBColor(0x1d, 0x4e, 0xd8),
-    RGBColor(0x15, 0x80, 0x3d),
-    RGBColor(0x6d, 0x28, 0xd9),
-    RGBColor(0xbe, 0x18, 0x5d),
-    RGBColor(0x0e, 0x74, 0x90),
-];
 
 /// Something measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +74,7 @@ pub struct Chart {
 /// Any text and any number make a well-formed document. Control characters are left out, and so are points with a coordinate
 /// that is not a number from 0 to 1e300.
 pub fn scatter(charts: &[Chart]) -> String {
-    let height = |chart: &Chart| field_top(chart) + FIELD + BOTTOM;
-    let heights: Vec<i32> = charts.iter().map(height).collect();
+    let heights: Vec<i32> = charts.iter().map(|chart| legend(chart).bottom() + FIELD + BOTTOM).collect();
     document(charts, &heights, draw)
 }
 
@@ -100,13 +85,13 @@ fn drawable(series: &Series) -> impl Iterator<Item = &Point> {
 }
 
 fn draw(area: &Area, chart: &Chart) -> Drawn {
-    text(area, &chart.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
-    text(area, &chart.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
-    for (i, (name, at)) in legend(chart).into_iter().enumerate() {
+    titles(area, &chart.title, &chart.subtitle)?;
+    let legend = legend(chart);
+    let top = legend.bottom();
+    for (i, (name, at)) in legend.0.into_iter().enumerate() {
         marker(area, i, (at.0 + 7, at.1))?;
         text(area, &name, (at.0 + 20, at.1), style(INK, HPos::Left))?;
     }
-    let top = field_top(chart);
     let points = || chart.series.iter().flat_map(drawable);
     let x = Axis::new(points().map(|point| point.x), LEFT, WIDTH as i32 - MARGIN);
     let y = Axis::new(points().map(|point| point.y), top + FIELD, top);
@@ -133,27 +118,8 @@ fn draw(area: &Area, chart: &Chart) -> Drawn {
     Ok(())
 }
 
-/// The names of the lines, and where they stand.
-fn legend(chart: &Chart) -> Vec<(String, (i32, i32))> {
-    let (mut x, mut y) = (MARGIN, LEGEND);
-    let entry = |series: &Series| {
-        let name = cut(&series.name);
-        let width = 20 + CHARACTER * letters(&name) + 16;
-        if x > MARGIN && x + width > WIDTH as i32 - MARGIN {
-            (x, y) = (MARGIN, y + LEGEND_ROW);
-        }
-        x += width;
-        (name, (x - width, y))
-    };
-    chart.series.iter().map(entry).collect()
-}
-
-fn field_top(chart: &Chart) -> i32 {
-    legend(chart).last().map_or(LEGEND, |(_, (_, y))| *y) + 22
-}
-
-fn letters(text: &str) -> i32 {
-    i32::try_from(text.chars().count()).unwrap_or(0)
+fn legend(chart: &Chart) -> Legend {
+    Legend::new(chart.series.iter().map(|series| &series.name), 20)
 }
 
 fn color(series: usize) -> RGBColor {
@@ -185,9 +151,7 @@ fn grid(area: &Area, chart: &Chart, x: &Axis, y: &Axis) -> Drawn {
         text(area, &number(value), (x.start - 8, at), style(GREY, HPos::Right))?;
     }
     text(area, &chart.x, ((x.start + x.end) / 2, y.start + 31), style(GREY, HPos::Center))?;
-    let mut upwards = style(GREY, HPos::Center).transform(FontTransform::Rotate270);
-    upwards.pos = Pos::new(HPos::Center, VPos::Center);
-    text(area, &chart.y, (MARGIN, (y.start + y.end) / 2), upwards)
+    upwards(area, &chart.y, (y.start + y.end) / 2)
 }
 
 /// A scale, from values to pixels.

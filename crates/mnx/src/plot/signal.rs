@@ -1,8 +1,8 @@
 //! Signal to noise per layer: which layer of a quantised network loses how much, and by what.
 
 use super::{
-    Area, BAR, BOTTOM, CHARACTER, COMPUTE, Drawn, GREY, GRID, INK, MARGIN, MEASURED, MEMORY, ROW, TOP, WIDTH, cut,
-    document, legend, mark, rows, sized, style, text,
+    Area, BAR, BOTTOM, COMPUTE, Drawn, GREY, GRID, INK, MEASURED, MEMORY, ROW, TOP, WIDTH, bars_and_marks, cut,
+    document, left_edge, mark, rows, style, text, titles,
 };
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -69,8 +69,7 @@ struct Scale {
 
 impl Scale {
     fn new(bars: &[SignalBar]) -> Scale {
-        let letters = bars.iter().map(|bar| cut(&bar.name).chars().count()).max().unwrap_or(0);
-        let left = MARGIN + CHARACTER * i32::try_from(letters.max(8)).unwrap_or(0) + 8;
+        let left = left_edge(bars.iter().map(|bar| &bar.name));
         let figures = bars.iter().flat_map(|bar| [bar.output, bar.weights, bar.value]).flatten();
         let end = figures.map(drawable).fold(LEAST_END, f64::max);
         Scale { left, width: WIDTH as i32 - left - FIGURES, end: (end / 10.0).ceil() * 10.0 }
@@ -87,25 +86,14 @@ fn drawable(decibels: f64) -> f64 {
 
 fn draw(area: &Area, panel: &SignalPanel) -> Drawn {
     let scale = Scale::new(&panel.bars);
-    headings(area, panel)?;
+    titles(area, &panel.title, &panel.subtitle)?;
+    let marks = ["its weights alone", "its value alone"];
+    bars_and_marks(area, &panel.output, marks, "figures: bar, and share clipped")?;
     grid(area, &scale, TOP + ROW * rows(panel.bars.len()))?;
     for (i, bar) in (0..).zip(&panel.bars) {
         draw_bar(area, &scale, bar, TOP + ROW * i)?;
     }
     Ok(())
-}
-
-fn headings(area: &Area, panel: &SignalPanel) -> Drawn {
-    text(area, &panel.title, (MARGIN, 24), sized(17.0, FontStyle::Bold, INK, HPos::Left))?;
-    text(area, &panel.subtitle, (MARGIN, 45), style(GREY, HPos::Left))?;
-    let (y, mut x) = (66, MARGIN);
-    area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], MEASURED.filled()))?;
-    x += legend(area, &panel.output, (x + 20, y))?;
-    for (color, what) in [(COMPUTE, "its weights alone"), (MEMORY, "its value alone")] {
-        mark(area, (x + 10, y), color)?;
-        x += legend(area, what, (x + 20, y))?;
-    }
-    text(area, "figures: bar, and share clipped", (WIDTH as i32 - MARGIN, y), style(GREY, HPos::Right))
 }
 
 /// Draws a line every ten decibels.
