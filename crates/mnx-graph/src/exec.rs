@@ -198,25 +198,7 @@ impl<'a> Exec<'a> {
                         },
                     );
                 }
-                StepKind::Channels(pair) => {
-                    let Pair { convs: [pw, dw], plane, window, kernels } = &**pair;
-                    let between = dw.reads(pixels);
-                    // A panel of the pointwise layer is so many groups of the depthwise one.
-                    let groups = pw.layer.lanes / dw.layer.lanes;
-                    let end = (channels.end * groups).min(dw.layer.groups());
-                    let blocks = Span { start: channels.start * groups, end };
-                    let strip = strip(scratch, *plane, blocks.start, between.start * pw.pixel_bytes());
-                    let part = Part { scratch: scratch.wrapping_add(*kernels), ..part };
-                    let mut written = between.start;
-                    for pixels in dw.windows(pixels, *window) {
-                        let next = Span { start: written, end: dw.reads(pixels).end.max(written) };
-                        if !next.is_empty() {
-                            self.layer(pw, Part { dst: strip, residual: None, pixels: next, ..part });
-                        }
-                        self.layer(dw, Part { src: strip.read(), channels: blocks, pixels, ..part });
-                        written = next.end;
-                    }
-                }
+                StepKind::Channels(pair) => self.pair(pair, part),
                 StepKind::QuantizeInput => {
                     if let Some(layer) = self.layers.quantize() {
                         layer.run(&part);
@@ -254,6 +236,34 @@ impl<'a> Exec<'a> {
                     self.layers.get(layer.index).run(&Part { pixels, ..part });
                 }
             }
+        }
+    }
+
+    /// Runs a pair's depthwise layer, some rows at a time, after its pointwise layer has computed what these rows read.
+    ///
+    /// # Safety
+    /// As [`step`](Exec::step).
+    unsafe fn pair(&self, pair: &Pair, part: Part) {
+        let Pair { convs: [pw, dw], plane, window, kernels } = pair;
+        let Part { pixels, channels, scratch, .. } = part;
+        let between = dw.reads(pixels);
+        // A panel of the pointwise layer is so many groups of the depthwise one.
+        let groups = pw.layer.lanes / dw.layer.lanes;
+        let end = (channels.end * groups).min(dw.layer.groups());
+        let blocks = Span { start: channels.start * groups, end };
+        let strip = strip(scratch, *plane, blocks.start, between.start * pw.pixel_bytes());
+        let part = Part { scratch: scratch.wrapping_add(*kernels), ..part };
+        let mut written = between.start;
+        for pixels in dw.windows(pixels, *window) {
+            let next = Span { start: written, end: dw.reads(pixels).end.max(written) };
+            // SAFETY: the strip, at the start of scratch, has room for what a unit needs. The rest is the caller's promise.
+            unsafe {
+                if !next.is_empty() {
+                    self.layer(pw, Part { dst: strip, residual: None, pixels: next, ..part });
+                }
+                self.layer(dw, Part { src: strip.read(), channels: blocks, pixels, ..part });
+            }
+            written = next.end;
         }
     }
 

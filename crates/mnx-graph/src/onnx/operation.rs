@@ -161,14 +161,7 @@ impl<'a> Evaluator<'a> {
                 let kept = (0..dims.len()).filter(|i| !gone.contains(i)).map(|i| dims[i]).collect();
                 input(0)?.reshaped(kept)?
             }
-            "Unsqueeze" => {
-                let axes = axes()?;
-                let mut old = input(0)?.dims.iter();
-                let rank = old.len().checked_add(axes.len()).filter(|&rank| rank <= MOST_DIMENSIONS)?;
-                let new = places(&axes, rank)?;
-                let dims = (0..rank).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
-                input(0)?.reshaped(dims.collect::<Option<_>>()?)?
-            }
+            "Unsqueeze" => unsqueeze(input(0)?, &axes()?)?,
             "Expand" => self.expand(input(0)?, &self.ints(input(1)?)?)?,
             "ConstantOfShape" => {
                 let value = match op.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
@@ -177,43 +170,46 @@ impl<'a> Evaluator<'a> {
                 };
                 self.expand(&Constant::scalar(value), &self.ints(input(0)?)?)?
             }
-            "Concat" => {
-                let lengths = inputs.iter().map(|part| part.as_ref()?.len()).collect::<Option<Vec<_>>>()?;
-                let length = lengths.into_iter().try_fold(0_usize, usize::checked_add)?;
-                let mut all = Vec::new();
-                all.try_reserve_exact(Some(length).filter(|&n| n <= self.budget.get())?).ok()?;
-                for part in inputs {
-                    all.extend_from_slice(&self.vector((*part)?)?);
-                }
-                Constant::vector(all)
-            }
-            "Gather" => {
-                let (from, at) = (self.vector(input(0)?)?, input(1)?);
-                let pick = |&i: &i64| from.get(place(i, from.len())?).copied();
-                let indices = self.ints(at)?;
-                let mut picked = memory::room(indices.len()).ok()?;
-                for index in &indices {
-                    picked.push(pick(index)?);
-                }
-                Constant::small(at.dims.clone(), picked)
-            }
-            "Slice" => {
-                let one = |ints: &[i64]| if let [one] = ints { Some(*one) } else { None };
-                // Before opset 10 all of them are attributes.
-                let number = |index: usize, name: &str| match op.ints(name) {
-                    Some(ints) => one(ints),
-                    None => one(&self.ints(input(index)?)?),
-                };
-                let along_first = match op.ints("axes") {
-                    Some(axes) => axes == [0],
-                    None => input(3).is_none_or(|axes| self.ints(axes).as_deref() == Some(&[0])),
-                };
-                let step = input(4).map_or(Some(1), |steps| one(&self.ints(steps)?));
-                self.rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)?
-            }
+            "Concat" => self.concat(inputs)?,
+            "Gather" => self.gather(input(0)?, input(1)?)?,
+            "Slice" => self.slice(op, input)?,
             "Transpose" => self.transpose(input(0)?, op.ints("perm"))?,
             _ => return None,
         })
+    }
+
+    fn concat(&self, parts: &[Option<&Constant>]) -> Option<Constant> {
+        let lengths = parts.iter().map(|part| part.as_ref()?.len()).collect::<Option<Vec<_>>>()?;
+        let length = lengths.into_iter().try_fold(0_usize, usize::checked_add)?;
+        let mut all = memory::room(Some(length).filter(|&n| n <= self.budget.get())?).ok()?;
+        for part in parts {
+            all.extend_from_slice(&self.vector((*part)?)?);
+        }
+        Some(Constant::vector(all))
+    }
+
+    fn gather(&self, from: &Constant, at: &Constant) -> Option<Constant> {
+        let (from, indices) = (self.vector(from)?, self.ints(at)?);
+        let mut picked = memory::room(indices.len()).ok()?;
+        for index in indices {
+            picked.push(*from.get(place(index, from.len())?)?);
+        }
+        Some(Constant::small(at.dims.clone(), picked))
+    }
+
+    fn slice<'c>(&self, op: Operation, input: impl Fn(usize) -> Option<&'c Constant>) -> Option<Constant> {
+        let one = |ints: &[i64]| if let [one] = ints { Some(*one) } else { None };
+        // Before opset 10 all of them are attributes.
+        let number = |index: usize, name: &str| match op.ints(name) {
+            Some(ints) => one(ints),
+            None => one(&self.ints(input(index)?)?),
+        };
+        let along_first = match op.ints("axes") {
+            Some(axes) => axes == [0],
+            None => input(3).is_none_or(|axes| self.ints(axes).as_deref() == Some(&[0])),
+        };
+        let step = input(4).map_or(Some(1), |steps| one(&self.ints(steps)?));
+        self.rows(input(0)?, number(1, "starts")?, number(2, "ends")?, step.filter(|_| along_first)?)
     }
 
     fn expand(&self, from: &Constant, to: &[i64]) -> Option<Constant> {
@@ -284,6 +280,15 @@ impl<'a> Evaluator<'a> {
         (0..picked.len()).for_each(|i| sliced.extend_from_slice(&values[at(i) * row..][..row]));
         Some(Constant::small([&[picked.len()], rest].concat(), sliced))
     }
+}
+
+/// With dimensions of 1 at these axes of the result.
+fn unsqueeze(from: &Constant, axes: &[i64]) -> Option<Constant> {
+    let mut old = from.dims.iter();
+    let rank = old.len().checked_add(axes.len()).filter(|&rank| rank <= MOST_DIMENSIONS)?;
+    let new = places(axes, rank)?;
+    let dims = (0..rank).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
+    from.reshaped(dims.collect::<Option<_>>()?)
 }
 
 /// What a `Constant` holds but for a tensor.
