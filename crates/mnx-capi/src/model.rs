@@ -122,7 +122,7 @@ pub unsafe extern "C" fn mnx_model_resolution(model: *const mnx_model, resolutio
 
 /// How many numbers a picture's features are.
 pub(crate) fn features(model: &Model) -> Result<usize, Failure> {
-    Ok(model.network().classifier().ok_or(mnx::GraphError::Detector { wanted: "features" })?.cin)
+    Ok(model.network().classifier().ok_or(mnx::GraphError::ExpectedClassifier { wanted: "features" })?.cin)
 }
 
 /// How many numbers a picture's features are (`mnx_session_features`, `mnx_classifier_embedding`). A detector has none:

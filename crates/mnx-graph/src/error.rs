@@ -64,7 +64,7 @@ pub enum Error {
     },
     /// A detector where a classifier belongs.
     #[error("{wanted}: expected a classifier, found a detector, which has boxes, not classes")]
-    Detector {
+    ExpectedClassifier {
         /// What was to be made of it.
         wanted: &'static str,
     },
@@ -175,7 +175,7 @@ impl Error {
             Error::Quantize(error) => error.kind(),
             Error::WrongKind { .. } => ErrorKind::InvalidFile,
             Error::Input { .. }
-            | Error::Detector { .. }
+            | Error::ExpectedClassifier { .. }
             | Error::Average { .. }
             | Error::Threads { .. }
             | Error::Spec { .. }

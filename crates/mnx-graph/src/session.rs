@@ -242,10 +242,10 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`run`](Session::run); and [`Error::Detector`] for a detector, which has no classifier.
+    /// As [`run`](Session::run); and [`Error::ExpectedClassifier`] for a detector, which has no classifier.
     pub fn features(&mut self, input: TensorView<'_>) -> Result<TensorView<'_>, Error> {
         let Some(channels) = self.model.network().classifier().map(|layer| layer.cin) else {
-            return Err(Error::Detector { wanted: "features" });
+            return Err(Error::ExpectedClassifier { wanted: "features" });
         };
         self.run_watched(input, Until::Features, &mut ())?;
         let features = self.layouts.current_mut().and_then(|p| p.plan.features.map(|index| (p, index)));

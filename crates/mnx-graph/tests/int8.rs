@@ -88,7 +88,7 @@ impl Case {
         assert_eq!(found(&session.run(self.view()).unwrap()), expected, "{what}");
         match self.features() {
             Some(features) => assert_eq!(bits(session.features(self.view()).unwrap().data()), features, "{what}"),
-            None => assert!(matches!(session.features(self.view()), Err(Error::Detector { .. })), "{what}"),
+            None => assert!(matches!(session.features(self.view()), Err(Error::ExpectedClassifier { .. })), "{what}"),
         }
         let mut seen = 0;
         let observe = |output: mnx_graph::BlockOutput<'_>| {

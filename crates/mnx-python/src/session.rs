@@ -207,7 +207,7 @@ impl Session {
     ) -> PyResult<Bound<'py, PyAny>> {
         match self.row(true) {
             Some(columns) => self.rows(py, array, out, (columns, true)),
-            None => Err(Failure::from(mnx::GraphError::Detector { wanted: "features" }).into()),
+            None => Err(Failure::from(mnx::GraphError::ExpectedClassifier { wanted: "features" }).into()),
         }
     }
 

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn kinds_and_lines() {
-        let failure = Failure::from(mnx::Error::NoDetector);
+        let failure = Failure::from(mnx::Error::ExpectedDetector);
         assert_eq!(failure.kind, "InvalidInput");
         let failure = Failure::from(mnx::Model::from_bytes(&b"MNXW"[..]).unwrap_err());
         assert_eq!(failure.kind, "InvalidFile");

@@ -65,11 +65,11 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// [`mnx_graph::Error::Detector`] for a detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
+    /// [`mnx_graph::Error::ExpectedClassifier`] for a detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
     /// than the model's limit for the arena; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
         if model.network().classifier().is_none() {
-            return Err(mnx_graph::Error::Detector { wanted: "classes" }.into());
+            return Err(mnx_graph::Error::ExpectedClassifier { wanted: "classes" }.into());
         }
         let spec = model.spec();
         let mut session = Session::with(model, options)?;

@@ -110,7 +110,7 @@ pub enum Error {
     },
     /// A classifier's weights, given to a [`Detector`](crate::Detector).
     #[error("network: expected a detector, found a classifier, which needs a Classifier")]
-    NoDetector,
+    ExpectedDetector,
     /// An option of a detector that is out of range.
     #[error("detector: expected `{option}` to be {expected}, found {found}")]
     DetectOption {
@@ -156,7 +156,7 @@ impl Error {
             Error::Frame { .. }
             | Error::Preprocessing { .. }
             | Error::InputLength { .. }
-            | Error::NoDetector
+            | Error::ExpectedDetector
             | Error::DetectOption { .. }
             | Error::Heads { .. } => ErrorKind::InvalidInput,
         }

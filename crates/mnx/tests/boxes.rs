@@ -125,7 +125,7 @@ fn the_other_kind_of_network_is_refused() {
     let mut classifier = Spec::family("mobilenext-cifar").unwrap();
     classifier.width = 0.1;
     let error = Detector::new(&model(&classifier)).unwrap_err();
-    assert!(matches!(error, Error::NoDetector));
+    assert!(matches!(error, Error::ExpectedDetector));
     assert_eq!(error.to_string(), "network: expected a detector, found a classifier, which needs a Classifier");
     let error = Classifier::new(&model(&spec("ssdlite-mobilenext"))).unwrap_err();
     assert!(error.to_string().contains("expected a classifier, found a detector"), "{error}");

@@ -57,7 +57,7 @@ fn a_detector_breaks_no_rule_and_runs() {
     let shapes: Vec<_> = outputs.iter().map(|(name, view)| (name, view.shape())).collect();
     let priors = (8 * 12) + (4 * 6) * 4 + (2 * 3) * 2;
     assert_eq!(shapes, [("scores", [2, priors, 3, 1]), ("boxes", [2, priors, 4, 1])]);
-    assert!(matches!(session.features(input.view()), Err(Error::Detector { .. })));
+    assert!(matches!(session.features(input.view()), Err(Error::ExpectedClassifier { .. })));
 }
 
 #[test]

@@ -74,12 +74,12 @@ impl Detector {
     /// With these threads and this ISA, and with the model's own thresholds.
     ///
     /// # Errors
-    /// [`Error::NoDetector`] if the model is no detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
+    /// [`Error::ExpectedDetector`] if the model is no detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
     /// than the model's limit for the arena; else as [`Session::with`], [`Session::prepare`] and
     /// [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Detector, Error> {
         let spec = model.spec();
-        let Some(detector) = &spec.detector else { return Err(Error::NoDetector) };
+        let Some(detector) = &spec.detector else { return Err(Error::ExpectedDetector) };
         let mut session = Session::with(model, options)?;
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
         let input = preprocessor.input_of(&mut session)?;
