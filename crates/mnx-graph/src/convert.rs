@@ -62,7 +62,7 @@ pub enum Problem {
     },
     /// More than one layer could be the classifier.
     #[error("classifier: expected one, found `{}`", found.join("` and `"))]
-    Heads {
+    Classifiers {
         /// Their names.
         found: Vec<String>,
     },
@@ -320,7 +320,7 @@ impl<'a> Checkpoint<'a> {
         let left_over = unused.map(|(name, tensor)| found.naming.left_over(&name, tensor.shape().to_vec(), &self.used));
         let (mut problems, unexpected): (Vec<_>, Vec<_>) =
             left_over.partition(|problem| matches!(problem, Problem::Twice { .. }));
-        problems.extend(found.heads);
+        problems.extend(found.rivals);
         problems.extend(self.problems);
         problems.extend(unexpected);
         problems

@@ -12,7 +12,7 @@ use crate::LayerKind::{Depthwise3x3, Pointwise};
 use crate::{Block, Layer};
 
 pub(crate) fn inverted_residual(site: &Site<'_>) -> Block {
-    let Site { name, cin, cout, stride, ratio, activation, may_skip, .. } = *site;
+    let Site { name, cin, cout, stride, ratio, activation, may_have_shortcut, .. } = *site;
     let hidden = cin.saturating_mul(ratio);
     // Convolution, batch norm and activation make a submodule, with a number of their own in front: `conv.0.0`, `conv.0.1`.
     // The last convolution and its norm are numbered directly: `conv.2`, `conv.3`.
@@ -28,6 +28,6 @@ pub(crate) fn inverted_residual(site: &Site<'_>) -> Block {
     module(Depthwise3x3, hidden, hidden, stride);
     let last = layers.len();
     layers.push(conv(Pointwise, format!("{name}.conv.{last}"), format!("{name}.conv.{}", last + 1), hidden, cout));
-    let shortcut = may_skip && stride == 1 && cin == cout;
+    let shortcut = may_have_shortcut && stride == 1 && cin == cout;
     Block { layers, identity_channels: if shortcut { cout } else { 0 }, ..Block::named(name) }
 }

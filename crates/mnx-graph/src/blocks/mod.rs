@@ -30,7 +30,7 @@ pub(crate) struct Site<'a> {
     /// The stage's ratio.
     pub(crate) ratio: usize,
     /// Whether an inverted residual block may have a shortcut here.
-    pub(crate) may_skip: bool,
+    pub(crate) may_have_shortcut: bool,
     /// Whether this is the stage's only block.
     pub(crate) only: bool,
     /// The network's activation.

@@ -134,9 +134,9 @@ struct Shapes(BTreeMap<String, Vec<usize>>);
 impl Shapes {
     fn identify(&self, options: &ConvertOptions) -> Result<Identified, Error> {
         let names = Names::new(self.0.keys().map(String::as_str), options)?;
-        let ((family, widths), Found { naming, modules, heads, .. }) = family(&names)?;
-        if let Some(heads) = heads {
-            return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![heads] }));
+        let ((family, widths), Found { naming, modules, rivals, .. }) = family(&names)?;
+        if let Some(rivals) = rivals {
+            return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![rivals] }));
         }
         let network = |width| Network::new(&Spec { width, ..spec_of(family) });
         let mut nearest: Option<(usize, f64)> = None;

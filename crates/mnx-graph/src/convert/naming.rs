@@ -84,7 +84,7 @@ pub(super) struct Found {
     /// How many tensors are there.
     tensors: usize,
     /// More than one name that the classifier could have.
-    pub(super) heads: Option<Problem>,
+    pub(super) rivals: Option<Problem>,
 }
 
 /// Whether the tensor counts batches, operations or the like.
@@ -163,7 +163,7 @@ impl<'a> Names<'a> {
         classifier: Option<&Layer>,
     ) -> Found {
         let naming = Naming { dialect, prefix: prefix.to_owned(), left_out: Vec::new() };
-        let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, heads: None };
+        let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, rivals: None };
         let modules = layers.iter().map(|names| {
             // The names with the most tensors; among equals the first.
             let modules = names.iter().map(|modules| modules.behind(prefix)).rev();
@@ -171,9 +171,9 @@ impl<'a> Names<'a> {
         });
         found.modules.extend(modules);
         if let Some(classifier) = classifier {
-            let (classifier, heads) = self.classifier(prefix, classifier);
+            let (classifier, rivals) = self.classifier(prefix, classifier);
             found.modules.push(classifier);
-            found.heads = heads;
+            found.rivals = rivals;
         }
         found.layers = found.modules.iter().filter(|modules| self.has(&modules.conv, "weight")).count();
         found.tensors = found.modules.iter().map(|modules| self.there(modules)).sum();
@@ -201,8 +201,8 @@ impl<'a> Names<'a> {
             let names = CLASSIFIERS.iter().map(|name| format!("{outer}{name}"));
             let mut names: Vec<_> = names.filter(|name| self.has(name, "weight") || self.has(name, "bias")).collect();
             if !names.is_empty() {
-                let heads = (names.len() > 1).then(|| Problem::Heads { found: names.clone() });
-                return (Modules { conv: names.swap_remove(0), norm: None, bias: true }, heads);
+                let rivals = (names.len() > 1).then(|| Problem::Classifiers { found: names.clone() });
+                return (Modules { conv: names.swap_remove(0), norm: None, bias: true }, rivals);
             }
             let Some(inner) = outer.strip_suffix('.') else { break };
             outer = &outer[..inner.rfind('.').map_or(0, |dot| dot + 1)];

@@ -156,7 +156,7 @@ impl<'a> NetworkBuilder<'a> {
                 cout,
                 stride: if repeat == 0 { stage.stride } else { 1 },
                 ratio: stage.ratio,
-                may_skip: repeat > 0 || stage.first_shortcut,
+                may_have_shortcut: repeat > 0 || stage.first_shortcut,
                 only: stage.repeats == 1,
                 activation: self.spec.activation,
             };

@@ -70,16 +70,16 @@ pub(crate) fn spec(trace: &Trace, events: &[Event]) -> Option<Spec> {
             break;
         };
         rest = &rest[length..];
-        let skips = matches!(rest.first(), Some(Event::Shortcut(..)));
-        rest = &rest[usize::from(skips)..];
+        let has_shortcut = matches!(rest.first(), Some(Event::Shortcut(..)));
+        rest = &rest[usize::from(has_shortcut)..];
         let layers = &row[..length];
-        if !alone && joins(stages.last(), block, layers, skips) {
+        if !alone && joins(stages.last(), block, layers, has_shortcut) {
             stages.last_mut()?.repeats += 1;
             continue;
         }
-        stages.push(stage(block, layers, skips)?);
+        stages.push(stage(block, layers, has_shortcut)?);
         // With a second block, a SandGlass block with all its layers and no shortcut would be another one.
-        alone = block == BlockKind::Sandglass && length == 4 && !skips;
+        alone = block == BlockKind::Sandglass && length == 4 && !has_shortcut;
     }
     // What a stage table does not say is as in the first family.
     let defaults = Spec::family(families().next()?)?;
@@ -88,25 +88,25 @@ pub(crate) fn spec(trace: &Trace, events: &[Event]) -> Option<Spec> {
 }
 
 /// Whether a block can be another one of the stage before it.
-fn joins(before: Option<&Stage>, block: BlockKind, layers: &[Shape], skips: bool) -> bool {
+fn joins(before: Option<&Stage>, block: BlockKind, layers: &[Shape], has_shortcut: bool) -> bool {
     let Some(before) = before else { return false };
     let (cin, cout) = (layers[0].cin, layers[layers.len() - 1].cout);
-    let same = (before.block, before.channels, cin) == (block, cout, cout) && skips && stride(layers) == 1;
+    let same = (before.block, before.channels, cin) == (block, cout, cout) && has_shortcut && stride(layers) == 1;
     same && ratio(block, layers, false).contains(&before.ratio)
 }
 
 /// A stage of one block.
-fn stage(block: BlockKind, layers: &[Shape], skips: bool) -> Option<Stage> {
+fn stage(block: BlockKind, layers: &[Shape], has_shortcut: bool) -> Option<Stage> {
     let (cin, channels, mut stride) = (layers[0].cin, layers[layers.len() - 1].cout, stride(layers));
     let sandglass = block == BlockKind::Sandglass;
     let halves = sandglass && layers.len() == 4 && stride == 2;
     let ratio = *ratio(block, layers, halves).first()?;
     // A SandGlass block of equal channels has its shortcut, and loses its stride, where the stage has one.
-    if sandglass && skips {
+    if sandglass && has_shortcut {
         stride = 2;
     }
     let first_shortcut = match block {
-        BlockKind::InvertedResidual => skips || stride != 1 || cin != channels,
+        BlockKind::InvertedResidual => has_shortcut || stride != 1 || cin != channels,
         _ => true,
     };
     Some(Stage { block, ratio, channels, repeats: 1, stride, first_shortcut })

@@ -104,14 +104,19 @@ impl Flow {
     }
 }
 
-/// For each tap of a filter, row by row, the share of a layer's outputs for which the tap lies on the input and not on the
+/// For each place of a filter, row by row, the share of a layer's outputs for which it lies on the input and not on the
 /// padding.
-pub(super) fn tap_shares(padding: Padding, kernel: usize, stride: usize, (height, width): (usize, usize)) -> Vec<f64> {
+pub(super) fn shares_on_input(
+    padding: Padding,
+    kernel: usize,
+    stride: usize,
+    (height, width): (usize, usize),
+) -> Vec<f64> {
     let shares = |size: usize| {
         let outputs = size.div_ceil(stride);
         let before = padding.of(kernel, size, stride).0;
-        let on_input = move |tap: usize| {
-            let inside = |output: &usize| (before..before + size).contains(&(output * stride + tap));
+        let on_input = move |place: usize| {
+            let inside = |output: &usize| (before..before + size).contains(&(output * stride + place));
             (0..outputs).filter(inside).count() as f64 / outputs.max(1) as f64
         };
         (0..kernel).map(on_input).collect::<Vec<_>>()
@@ -144,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn taps_at_the_edge_lie_on_the_padding_once() {
+    fn places_at_the_edge_lie_on_the_padding_once() {
         let third = 2.0 / 3.0;
-        let all = tap_shares(Padding::Torch, 3, 1, (1, 3));
+        let all = shares_on_input(Padding::Torch, 3, 1, (1, 3));
         assert_eq!(all, [0.0, 0.0, 0.0, third, 1.0, third, 0.0, 0.0, 0.0]);
         // TensorFlow pads after the picture only.
-        assert_eq!(tap_shares(Padding::Tf, 3, 2, (2, 4))[..3], [1.0, 1.0, 0.5]);
-        assert_eq!(tap_shares(Padding::Torch, 1, 2, (7, 7)), [1.0]);
+        assert_eq!(shares_on_input(Padding::Tf, 3, 2, (2, 4))[..3], [1.0, 1.0, 0.5]);
+        assert_eq!(shares_on_input(Padding::Torch, 1, 2, (7, 7)), [1.0]);
     }
 }

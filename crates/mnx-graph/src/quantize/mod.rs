@@ -58,7 +58,7 @@ use mnx_tensor::memory;
 
 use crate::file::{Int8Weights, LARGEST_SCALE, LayerWeights, Weights, quantized_file};
 use crate::{Arithmetic, Element, Error, Layer, LayerKind, Model, QuantizeError};
-use flow::{Flow, LayerFlow, tap_shares};
+use flow::{Flow, LayerFlow, shares_on_input};
 use range::Loss;
 use report::decibels;
 use scales::Scales;
@@ -189,10 +189,10 @@ impl Maker<'_> {
         }
         let LayerFlow { input, size, .. } = self.flow.layers[index];
         let operation = layer.operation();
-        let taps = tap_shares(self.model.spec().padding, operation.kernel(), layer.stride, size);
+        let shares = shares_on_input(self.model.spec().padding, operation.kernel(), layer.stride, size);
         let means: Vec<f64> = self.calibration.value(input).means().collect();
         let mut corrected = LayerWeights { weight: memory::copy(&weights.weight)?, bias: memory::copy(&weights.bias)? };
-        weights::correct_bias(&mut corrected, &quantized, operation.is_per_channel(), &means, &taps);
+        weights::correct_bias(&mut corrected, &quantized, operation.is_per_channel(), &means, &shares);
         Ok(weights::quantize(&corrected, around)?)
     }
 

@@ -40,7 +40,7 @@ impl Scales {
             }
         }
         let mut scales = Scales { values };
-        scales.settle(&added(flow, kept, pixels));
+        scales.settle(&ratios(flow, kept, pixels));
         // A max pool's output has the scale of its input.
         for (value, of) in flow.values.iter().enumerate() {
             scales.values[value] = scales.values[of.scale_of];
@@ -55,10 +55,10 @@ impl Scales {
 
     /// Raises scales where one is so small beside another that their ratio could not be stored. This happens only to values
     /// that are nothing beside others. A range that grows still contains what it did.
-    fn settle(&mut self, added: &[Added]) {
-        for _ in 0..added.len() {
+    fn settle(&mut self, ratios: &[Ratio]) {
+        for _ in 0..ratios.len() {
             let mut settled = true;
-            for &Added { from, to, divisor } in added {
+            for &Ratio { from, to, divisor } in ratios {
                 let (Some(source), Some(target)) = (self.values[from], self.values[to]) else { continue };
                 let least = [f64::from(target.scale) * divisor * f64::from(f32::MIN_POSITIVE), {
                     f64::from(source.scale) / f64::from(LARGEST_SCALE)
@@ -77,9 +77,9 @@ impl Scales {
     }
 }
 
-/// A value that is added to another, so that the ratio of their scales is a factor.
+/// Two values whose scales' ratio becomes a factor.
 #[derive(Clone, Copy, Debug)]
-struct Added {
+struct Ratio {
     from: usize,
     to: usize,
     /// At most how much smaller the factor is than the ratio.
@@ -87,17 +87,17 @@ struct Added {
 }
 
 /// Shortcuts of int8 layers, and the average pool between int8 layers.
-fn added(flow: &Flow, kept: &[bool], pixels: usize) -> Vec<Added> {
-    let mut added = Vec::new();
+fn ratios(flow: &Flow, kept: &[bool], pixels: usize) -> Vec<Ratio> {
+    let mut ratios = Vec::new();
     for (layer, _) in flow.layers.iter().zip(kept).filter(|(_, kept)| !**kept) {
         if let Some(shortcut) = layer.shortcut {
-            added.push(Added { from: flow.values[shortcut].scale_of, to: layer.output, divisor: 1.0 });
+            ratios.push(Ratio { from: flow.values[shortcut].scale_of, to: layer.output, divisor: 1.0 });
         }
     }
     if let Some([before, classifier]) = flow.layers.last_chunk().filter(|_| flow.outputs == 1) {
-        added.push(Added { from: before.output, to: classifier.input, divisor: pixels as f64 });
+        ratios.push(Ratio { from: before.output, to: classifier.input, divisor: pixels as f64 });
     }
-    added
+    ratios
 }
 
 /// Which values are u8: those that an int8 layer makes or reads, except the outputs, as in a weight file. A max pool's output
@@ -125,10 +125,10 @@ mod tests {
     fn ratios_that_no_file_may_have_are_avoided() {
         let of = |scale| Some(Quantization { scale, zero_point: 7 });
         let mut scales = Scales { values: vec![of(f32::MIN_POSITIVE), of(3.0), of(1e-25), of(1.0), None] };
-        let pair = |from, to, divisor| Added { from, to, divisor };
+        let pair = |from, to, divisor| Ratio { from, to, divisor };
         let pairs = [pair(0, 1, 1.0), pair(3, 2, 1.0), pair(0, 3, 50_000.0), pair(4, 1, 1.0)];
         scales.settle(&pairs);
-        for Added { from, to, divisor } in pairs.into_iter().take(3) {
+        for Ratio { from, to, divisor } in pairs.into_iter().take(3) {
             let factor = f64::from(scales.get(from).unwrap().scale) / f64::from(scales.get(to).unwrap().scale);
             assert!((factor / divisor) as f32 >= f32::MIN_POSITIVE && factor as f32 <= LARGEST_SCALE, "{factor:e}");
         }

@@ -121,21 +121,21 @@ pub(super) fn real(of: &Int8Weights) -> impl Iterator<Item = f64> {
 
 /// Takes what rounding the weights adds to the mean of each output channel off the channel's bias.
 ///
-/// `inputs` are the means of the input channels: a filter reads its own (`per_channel`) or all of them. `taps` are the shares
-/// of outputs for which each tap of the filter lies on the input.
+/// `inputs` are the means of the input channels: a filter reads its own (`per_channel`) or all of them. `shares` are those
+/// of the outputs for which each place of the filter lies on the input.
 pub(super) fn correct_bias(
     weights: &mut LayerWeights,
     quantized: &Int8Weights,
     per_channel: bool,
     inputs: &[f64],
-    taps: &[f64],
+    shares: &[f64],
 ) {
     let depth = (weights.weight.len() / weights.bias.len().max(1)).max(1);
     let mut shifts = vec![0.0; weights.bias.len()];
     for (index, (real, &weight)) in real(quantized).zip(&weights.weight).enumerate() {
         let (output, place) = (index / depth, index % depth);
-        let input = if per_channel { output } else { place / taps.len() };
-        shifts[output] += (real - f64::from(weight)) * inputs[input] * taps[place % taps.len()];
+        let input = if per_channel { output } else { place / shares.len() };
+        shifts[output] += (real - f64::from(weight)) * inputs[input] * shares[place % shares.len()];
     }
     for (bias, shift) in weights.bias.iter_mut().zip(shifts) {
         *bias = (f64::from(*bias) - shift) as f32;
@@ -250,9 +250,9 @@ mod tests {
         let weights = of(&[&row(0.25), &row(0.75)], &[0.0, 0.0]);
         let quantized = quantize(&weights, around(1.0, 0, 1.0)).unwrap().unwrap();
         let mut corrected = weights.clone();
-        let mut taps = [1.0; 9];
-        taps[0] = 0.5;
-        correct_bias(&mut corrected, &quantized, true, &[8.0, 4.0], &taps);
+        let mut shares = [1.0; 9];
+        shares[0] = 0.5;
+        correct_bias(&mut corrected, &quantized, true, &[8.0, 4.0], &shares);
         assert_eq!(corrected.bias, [0.25 * 8.0 * 0.5, -0.25 * 4.0 * 0.5]);
     }
 }

@@ -58,7 +58,16 @@ impl NetworkBuilder<'_> {
     }
 
     fn site<'s>(&self, name: &'s str, cin: usize, cout: usize) -> Site<'s> {
-        Site { name, cin, cout, stride: 1, ratio: 1, may_skip: false, only: false, activation: self.spec.activation }
+        Site {
+            name,
+            cin,
+            cout,
+            stride: 1,
+            ratio: 1,
+            may_have_shortcut: false,
+            only: false,
+            activation: self.spec.activation,
+        }
     }
 
     /// The feature map that a tap means.
