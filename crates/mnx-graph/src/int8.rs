@@ -8,7 +8,7 @@ use crate::wiring::{Source, Wire, wires};
 use crate::{Activation, Error, FileError, LayerKind, Network, Quantization};
 
 /// The largest sum of an int8 layer.
-const LARGEST_SUM: u64 = i32::MAX as u64;
+pub(crate) const LARGEST_SUM: u64 = i32::MAX as u64;
 
 /// How the values of a network are kept: as u8 with a scale and a zero point, or as f32 (`None`).
 #[derive(Clone, Debug)]

@@ -64,6 +64,9 @@ use report::decibels;
 use scales::Scales;
 use weights::Surroundings;
 
+/// A little more than 1: what is multiplied by it is not rounded to less than it was.
+const ABOVE_ONE: f64 = 1.0 + 1.0 / (1 << 20) as f64;
+
 /// Below so many pictures, ranges depend on chance: programs should warn their users.
 pub const FEW_PICTURES: u64 = 32;
 

@@ -1,15 +1,13 @@
 //! Scale and zero point of every value.
 
-use super::LARGEST_SCALE;
 use super::calibration::Calibration;
 use super::flow::Flow;
 use super::range::{Method, input_quantization, quantization, range};
+use super::{ABOVE_ONE, LARGEST_SCALE};
 use crate::{Error, Quantization, QuantizeError};
 
 /// What a value has that is always zero.
 pub(super) const ALWAYS_ZERO: Quantization = Quantization { scale: 1.0, zero_point: 0 };
-/// A little more than 1: what is multiplied by it is not rounded to less than it was.
-const ABOVE_ONE: f64 = 1.0 + 1.0 / (1 << 20) as f64;
 
 /// Of each value of a [`Flow`], if it is u8.
 pub(super) struct Scales {

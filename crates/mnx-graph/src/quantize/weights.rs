@@ -2,17 +2,14 @@
 
 use mnx_tensor::{Error as TensorError, memory};
 
-use super::LARGEST_SCALE;
+use super::{ABOVE_ONE, LARGEST_SCALE};
 use crate::{Int8Weights, LayerWeights, Quantization};
 
 /// The largest magnitude of a weight.
 const LARGEST_WEIGHT: f64 = 127.0;
 /// The largest magnitude that a bias is scaled to. The other half of i32 is for the sum of products.
 const LARGEST_BIAS: f64 = (1_u32 << 30) as f64;
-/// What the magnitude of a sum may be.
-const LARGEST_SUM: i64 = i32::MAX as i64;
-/// A little more than 1: what is multiplied by it is not rounded to less than it was.
-const ABOVE_ONE: f64 = 1.0 + 1.0 / (1 << 20) as f64;
+const LARGEST_SUM: i64 = crate::int8::LARGEST_SUM as i64;
 
 /// What a layer's scales are made of, besides its weights.
 #[derive(Clone, Copy, Debug)]
