@@ -322,7 +322,12 @@ impl Stem {
 }
 
 impl Preprocessing {
-    fn check(&self, resolution: usize) -> Result<(), Error> {
+    /// Checks every value, for a network whose input has `resolution` x `resolution` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if the resized side is less than the resolution, if a mean is not finite, or if a deviation is not finite
+    /// and above 0.
+    pub fn check(&self, resolution: usize) -> Result<(), Error> {
         if self.resize < resolution {
             let expected = format!("at least the resolution, {resolution}");
             return Err(invalid("preprocessing.resize", &expected, self.resize));

@@ -56,25 +56,18 @@ impl Preprocessor {
     /// Makes a preprocessor for a network whose input has `resolution` x `resolution` pixels.
     ///
     /// # Errors
-    /// [`Error::Preprocessing`] if the resolution is 0, if the resized side is less than the resolution or above 26,754, if a
-    /// mean is not finite, or if a deviation is not finite and above 0.
+    /// As [`Preprocessing::check`]; [`Error::Preprocessing`] if the resolution is 0 or the resized side is above 26,754.
     pub fn new(resolution: usize, preprocessing: &Preprocessing) -> Result<Self, Error> {
         let &Preprocessing { resize, fit, interpolation, mean, std, .. } = preprocessing;
-        let wrong = |field, expected: &str, found: String| {
-            Err(Error::Preprocessing { field, expected: expected.into(), found })
+        preprocessing.check(resolution)?;
+        let wrong = |field, expected: String, found: usize| {
+            Err(Error::Preprocessing { field, expected, found: found.to_string() })
         };
         if resolution == 0 {
-            return wrong("resolution", "at least 1", "0".into());
+            return wrong("resolution", "at least 1".into(), resolution);
         }
-        if !(resolution..=MAX_SIDE).contains(&resize) {
-            let expected = format!("from the resolution, {resolution}, to {MAX_SIDE}");
-            return wrong("resize", &expected, resize.to_string());
-        }
-        if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
-            return wrong("mean", "finite", value.to_string());
-        }
-        if let Some(value) = std.iter().find(|&&value| !(value.is_finite() && value > 0.0)) {
-            return wrong("std", "finite and above 0", value.to_string());
+        if resize > MAX_SIDE {
+            return wrong("resize", format!("at most {MAX_SIDE}"), resize);
         }
         let values = std::array::from_fn(|channel| {
             // As in torchvision, the division, the difference and the quotient are rounded once each.

@@ -9,16 +9,16 @@ fn spec(resize: usize) -> Preprocessing {
 fn wrong_values_are_named() {
     let message = |resolution, spec: Preprocessing| Preprocessor::new(resolution, &spec).unwrap_err().to_string();
     assert_eq!(message(0, spec(4)), "preprocessing: expected `resolution` to be at least 1, found 0");
-    let expected = "preprocessing: expected `resize` to be from the resolution, 224, to 26754, found 223";
+    let expected = "spec: expected `preprocessing.resize` to be at least the resolution, 224, found 223";
     assert_eq!(message(224, spec(223)), expected);
     assert!(message(224, spec(usize::MAX)).contains("`resize`"));
     assert!(message(usize::MAX, spec(usize::MAX)).contains("`resize`"));
     assert!(
-        message(4, Preprocessing::new(4, [0.0, f32::NAN, 0.0], [1.0; 3])).contains("`mean` to be finite, found NaN")
+        message(4, Preprocessing::new(4, [0.0, f32::NAN, 0.0], [1.0; 3])).contains("mean[1]` to be finite, found NaN")
     );
     for std in [0.0, -1.0, f32::INFINITY, f32::NAN] {
         let message = message(4, Preprocessing::new(4, [0.0; 3], [1.0, 1.0, std]));
-        assert!(message.contains("`std` to be finite and above 0"), "{message}");
+        assert!(message.contains("std[2]` to be finite and above 0"), "{message}");
     }
 }
 
