@@ -323,3 +323,43 @@ impl std::fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mnx_tensor::ops::{self, Margins};
+    use mnx_tensor::{Clamp, Operation, Tensor};
+
+    use super::*;
+    use crate::Spec;
+
+    #[test]
+    fn features_are_what_the_classifier_sees() {
+        for (threads, batch) in [(1, 1), (1, 3), (2, 3)] {
+            if threads > crate::threads::MOST {
+                continue;
+            }
+            // 84 channels: rows of features have gaps in the session's memory.
+            let spec = r#"{"family": "own", "width": 1, "classes": 5, "resolution": 32,
+                "stem": {"channels": 8, "stride": 2},
+                "stages": [{"block": "sandglass", "ratio": 2, "channels": 84, "repeats": 1, "stride": 2}]}"#;
+            let mut own = Spec::from_json(spec).unwrap();
+            own.width = 1.0;
+            let model = Model::from_bytes(crate::init(&own, 1).unwrap()).unwrap();
+            let mut session = Session::with(&model, SessionOptions::new().threads(threads)).unwrap();
+            let mut input = Tensor::zeros([batch, 3, 20, 20]).unwrap();
+            input.data_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 103) as f32 / 50.0 - 1.0);
+            let logits = session.run(input.view()).unwrap().data().to_vec();
+            let channels = model.network().classifier().unwrap().cin;
+            let features = session.features(input.view()).unwrap();
+            assert_eq!(features.shape(), [batch, channels, 1, 1]);
+            let features = Tensor::from_slice(features.shape(), features.data()).unwrap();
+            let (weights, bias) = model.weights(model.network().layers().count() - 1).unwrap();
+            let (cpu, channels) = (session.layers().cpu(), [channels, 5]);
+            let classifier =
+                mnx_tensor::Layer::new(cpu, Operation::Linear, channels, weights, bias, Clamp::NONE).unwrap();
+            let again = ops::forward(&classifier, features.view(), Margins::ZERO, None).unwrap();
+            assert_eq!(again.data(), logits);
+            assert_eq!(session.run(input.view()).unwrap().data(), logits);
+        }
+    }
+}

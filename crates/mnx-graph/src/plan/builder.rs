@@ -1,6 +1,7 @@
 //! From layers to steps: how a step is split, how much memory lies between fused layers.
 
 use std::collections::HashMap;
+use std::slice::from_ref;
 
 use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{BlockedShape, Blocking, Operation, PANEL, Tuning, memory};
@@ -96,9 +97,10 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
-    /// Appends a step that writes `node`'s value to `dst`, and notes which values it reads.
-    fn push(&mut self, kind: StepKind, split: Split, node: &Node<'_>, src: ValueId, dst: Home) {
-        let (step, src) = (self.steps.len(), self.home(src));
+    /// Appends a step that does what these nodes do, writes the value of the last to `dst`, and notes which values it reads.
+    fn push(&mut self, kind: StepKind, split: Split, nodes: &[Node<'_>], dst: Home) {
+        let (Some(first), Some(node)) = (nodes.first(), nodes.last()) else { return };
+        let (step, src) = (self.steps.len(), self.home(first.src));
         let shortcut = node.shortcut.and_then(|Addend { value, channels, activation }| {
             let slot = self.home(value).slot()?;
             Some(Shortcut { slot, channels, clamp: activation.clamp() })
@@ -116,7 +118,7 @@ impl<'a> PlanBuilder<'a> {
             split,
             value,
             quantization,
-            block: node.block,
+            blocks: first.block..=node.block,
             #[cfg(feature = "guarded")]
             scratch: std::mem::take(&mut self.step_scratch),
         });
@@ -189,7 +191,7 @@ impl<'a> PlanBuilder<'a> {
             [first, second] if first.layer.operation == Operation::Pointwise => self.by_channels(first, second)?,
             _ => self.chain(&convs)?,
         };
-        self.push(kind, split, &nodes[nodes.len() - 1], nodes[0].src, dst);
+        self.push(kind, split, nodes, dst);
         Ok(())
     }
 
@@ -300,7 +302,7 @@ impl<'a> PlanBuilder<'a> {
         // Nine comparisons per output; one costs about half a multiply-add.
         let task = self.task_of((out_height, out_width), shape.blocks(), shape.len().saturating_mul(9) / 2);
         let dst = self.workspace(shape)?;
-        self.push(StepKind::MaxPool(geometry), task.by_size(false), node, node.src, dst);
+        self.push(StepKind::MaxPool(geometry), task.by_size(false), from_ref(node), dst);
         Ok(())
     }
 
@@ -316,7 +318,7 @@ impl<'a> PlanBuilder<'a> {
         let groups = channels.div_ceil(lanes);
         let task = self.task_of((1, 1), groups, shape.map_or(0, |shape| shape.len()) / 2);
         let dst = self.features(node.dst);
-        self.push(StepKind::Pool(geometry), task.by_size(false), node, node.src, dst);
+        self.push(StepKind::Pool(geometry), task.by_size(false), from_ref(node), dst);
         Ok(())
     }
 
@@ -326,7 +328,7 @@ impl<'a> PlanBuilder<'a> {
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
         let split = self.task_of((1, 1), layer.groups(), macs).by_size(false);
         let dst = self.batch([layer.cout, 1, 1], layer.cout * size_of::<f32>(), None);
-        self.push(StepKind::Linear(layer), split, node, node.src, dst);
+        self.push(StepKind::Linear(layer), split, from_ref(node), dst);
     }
 
     /// A detector's output. The first step that writes to it makes room for all of it.
@@ -353,7 +355,7 @@ impl<'a> PlanBuilder<'a> {
         let blocks = channels.div_ceil(Blocking::F32.lanes);
         let split = self.task_of((height, width), blocks, channels * height * width).by_size(false);
         let kind = StepKind::Rows { offset: self.offset(node.dst, first), channels };
-        self.push(kind, split, node, node.src, dst);
+        self.push(kind, split, from_ref(node), dst);
         Ok(())
     }
 
@@ -367,7 +369,7 @@ impl<'a> PlanBuilder<'a> {
         self.needs_scratch(head.kernels.saturating_add(of_kernel));
         let macs = usize::try_from(placed.macs()).unwrap_or(usize::MAX);
         let split = self.task_of(placed.output, 1, macs).by_pixels(1);
-        self.push(StepKind::Head(head), split, node, node.src, dst);
+        self.push(StepKind::Head(head), split, from_ref(node), dst);
         Ok(())
     }
 
@@ -377,7 +379,7 @@ impl<'a> PlanBuilder<'a> {
         let shape = BlockedShape::of(Blocking::U8_STEM, channels, height, width)?;
         let split = self.task_of((height, width), shape.blocks(), shape.len()).by_rows(1);
         let dst = self.workspace(shape)?;
-        self.push(StepKind::QuantizeInput, split, node, node.src, dst);
+        self.push(StepKind::QuantizeInput, split, from_ref(node), dst);
         Ok(())
     }
 
@@ -390,7 +392,7 @@ impl<'a> PlanBuilder<'a> {
             Home::Batch(_) => self.features(node.dst),
             _ => self.workspace(shape)?,
         };
-        self.push(kind, split, node, node.src, dst);
+        self.push(kind, split, from_ref(node), dst);
         Ok(())
     }
 

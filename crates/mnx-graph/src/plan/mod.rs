@@ -5,6 +5,8 @@ mod builder;
 mod fused;
 mod split;
 
+use std::ops::RangeInclusive;
+
 use mnx_tensor::part::{Geometry, Span};
 use mnx_tensor::{Blocking, Clamp, Element, Operation};
 
@@ -93,8 +95,8 @@ pub(crate) struct Step {
     pub(crate) value: ValueId,
     /// What the u8 numbers that it writes stand for. `None`: they are f32.
     pub(crate) quantization: Option<Quantization>,
-    /// The block that its last operation is part of.
-    pub(crate) block: usize,
+    /// The blocks that its operations are part of.
+    pub(crate) blocks: RangeInclusive<usize>,
     /// Bytes of scratch that it needs of each thread.
     #[cfg(feature = "guarded")]
     pub(crate) scratch: usize,
