@@ -234,7 +234,7 @@ test("wrong arguments", () => {
         [() => Model.fromBytes({ get constructor() { throw 1; } }), /found an object$/],
         [() => Model.fromBytes(() => 1), /found a function$/],
         [() => Picture.decode(), /^picture: expected a Uint8Array or a Uint8ClampedArray, found undefined$/],
-        [() => Picture.decode(new Uint8Array(), "a\nb.png"), /^a\ufffdb.png: expected a PNG.* found an empty file$/, "InvalidFile"],
+        [() => Picture.decode(new Uint8Array(), "a\nb.png"), /^a\\nb.png: expected a PNG.* found an empty file$/, "InvalidFile"],
         [() => Picture.decode(read(CAT), 5), /^name: expected a string, found a number$/],
         [() => Picture.decode(read(CAT), { length: 1e9 }), /^name: expected a string, found an Object$/],
         [() => classifier.classify(frame, 3, 3), /^raw frame: expected 3 rows of 12 bytes, 12 bytes apart, found 24 bytes$/],

@@ -97,8 +97,7 @@ thread_local! {
 /// Keeps a failure's sentence for [`mnx_last_error`].
 fn remember(message: String) {
     // Paths of strangers are in it: it stays one line, and drives no terminal.
-    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let message = CString::new(message.chars().map(plain).collect::<String>()).unwrap_or_default();
+    let message = CString::new(mnx::unstable::shown(&message, usize::MAX)).unwrap_or_default();
     // A thread that is ending has no last error any more.
     let _ = LAST.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {

@@ -137,8 +137,7 @@ impl Failure {
 
 /// A message with the names of strangers in it.
 fn in_one_line(message: &str) -> String {
-    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    message.chars().map(plain).collect()
+    mnx::unstable::shown(message, usize::MAX)
 }
 
 impl From<PyErr> for Failure {

@@ -54,7 +54,7 @@ pub fn named(mut error: Error, file: &str) -> Error {
 
 /// Names of files, and values that callers pass, may hold anything.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    mnx::unstable::shown(text, usize::MAX)
 }
 
 #[cfg(test)]
@@ -75,6 +75,6 @@ mod tests {
     fn one_line_whatever_a_file_is_called() {
         let error = Error::NoPicture { name: "picture".into(), found: "nothing".into() };
         let failure = Failure::from(named(error, "a\nb\u{1b}.png"));
-        assert!(failure.message.starts_with("a\u{fffd}b\u{fffd}.png: expected a PNG"), "{}", failure.message);
+        assert!(failure.message.starts_with("a\\nb\\u{1b}.png: expected a PNG"), "{}", failure.message);
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Report<'a> {
             macs: total(|layer| layer.macs),
             weight_bytes: total(|layer| layer.weight_bytes),
             peak_arena_bytes: session.arena_bytes(),
-            almost_zero: model.almost_zero().map_err(Error::passed_on)?,
+            almost_zero: model.almost_zero().map_err(Error::with_causes)?,
             layers,
         })
     }
