@@ -5,7 +5,9 @@ mod pool;
 mod sync;
 mod team;
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use mnx_tensor::TensorView;
 use rayon::ThreadPoolBuilder;
@@ -80,6 +82,10 @@ impl ThreadPool {
     /// Runs `work` on one of the threads and waits for it: who comes while all are at work waits for a turn, first come first
     /// served. A panic goes on in the caller. On one of the threads itself, and in a fork, `work` runs right here.
     ///
+    /// The caller may hold a lock or what it borrowed of a pool: it takes up nothing else while it waits, not even if it is a
+    /// thread of rayon's, in `par_iter` say. Two pools must not wait for each other: if all threads of each run work for the
+    /// other, it never ends.
+    ///
     /// A service has more callers than cores. If each ran its session itself, the system would stop some of them half way for
     /// others, and throughput and the slowest tenth would suffer.
     ///
@@ -97,7 +103,26 @@ impl ThreadPool {
     /// # }
     /// ```
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        if self.is_here() { self.threads.install(work) } else { work() }
+        if !self.is_here() || self.threads.current_thread_index().is_some() {
+            work()
+        } else if rayon::current_thread_index().is_some() {
+            self.run_for_another_pool(work)
+        } else {
+            self.threads.install(work)
+        }
+    }
+
+    /// A thread of another pool would take up that pool's work while it waits in `install`, and wait for ever if that work
+    /// wants a lock which it holds itself. So a thread of no pool waits for it.
+    fn run_for_another_pool<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let mut work = Some(work);
+        let result = thread::scope(|scope| {
+            let wait = || work.take().map(|work| self.threads.install(work));
+            let waiting = thread::Builder::new().spawn_scoped(scope, wait).ok()?;
+            waiting.join().unwrap_or_else(|panic| resume_unwind(panic))
+        });
+        // Where the system starts no thread, it runs here.
+        result.or_else(|| work.map(|work| work())).expect("it ran there or here")
     }
 
     /// Whether this process has the threads. A fork of it has not: there is nobody to wake, and what they had locked at that
@@ -307,6 +332,8 @@ impl<W: Watch> Job for Worker<'_, W> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     use super::*;
     use crate::{Model, Session, SessionOptions, Spec};
@@ -338,6 +365,35 @@ mod tests {
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
         assert_eq!(pool.run(|| 7), 7);
+    }
+
+    #[test]
+    fn a_thread_of_another_pool_takes_up_nothing_else_while_it_waits() {
+        let other = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let shared = Arc::new((ThreadPool::new(1).unwrap(), Mutex::new(())));
+        let (send, done) = channel();
+        for _ in 0..20 {
+            let (shared, send) = (Arc::clone(&shared), send.clone());
+            other.spawn(move || {
+                let (pool, lock) = &*shared;
+                let _held = lock.lock().unwrap();
+                pool.run(|| thread::sleep(Duration::from_millis(1)));
+                send.send(()).unwrap();
+            });
+        }
+        for _ in 0..20 {
+            done.recv_timeout(Duration::from_secs(60)).expect("it waits for itself");
+        }
+    }
+
+    #[test]
+    fn a_pool_runs_work_inside_another() {
+        let (outer, inner) = (ThreadPool::new(1).unwrap(), ThreadPool::new(1).unwrap());
+        let index = || (outer.threads.current_thread_index(), inner.threads.current_thread_index());
+        assert_eq!(outer.run(|| (index(), inner.run(index))), ((Some(0), None), (None, Some(0))));
+        let panics = || outer.run(|| inner.run(|| resume_unwind(Box::new("on purpose"))));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
     }
 
     #[test]
