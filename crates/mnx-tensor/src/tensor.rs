@@ -105,6 +105,8 @@ impl<'a> TensorView<'a> {
     /// # Panics
     /// When `n` is not under N.
     pub fn picture(&self, n: usize) -> &'a [f32] {
+        // Where overflow is not checked, a huge `n` would come round to a picture that is there.
+        assert!(n < self.shape[0], "picture {n} of {} pictures", self.shape[0]);
         let len = self.shape[1] * self.shape[2] * self.shape[3];
         &self.data[n * len..(n + 1) * len]
     }
@@ -113,6 +115,15 @@ impl<'a> TensorView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "of 2 pictures")]
+    fn a_picture_is_under_their_number() {
+        let tensor = Tensor::from_slice([2, 1, 2, 4], &[0.5; 16]).unwrap();
+        assert_eq!(tensor.view().picture(1), [0.5; 8]);
+        // Times eight values it is 0 where overflow is not checked.
+        tensor.view().picture(1 << (usize::BITS - 3));
+    }
 
     #[test]
     fn shapes_are_checked_and_never_overflow() {
