@@ -5,7 +5,9 @@ mod pool;
 mod sync;
 mod team;
 
-use std::panic::resume_unwind;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -57,10 +59,11 @@ impl ThreadPool {
         ThreadPool::with_start_handler(threads, |_| ())
     }
 
-    /// A pool whose threads call `start` with their number, from 0, before anything else: to pin them to CPUs, say.
+    /// A pool whose threads call `start` with their number, from 0, before anything else: to pin them to CPUs, say. It is there
+    /// when all of them have.
     ///
     /// # Errors
-    /// As [`ThreadPool::new`].
+    /// As [`ThreadPool::new`]; [`Error::Pool`] when `start` panics.
     pub fn with_start_handler(
         threads: usize,
         start: impl Fn(usize) + Send + Sync + 'static,
@@ -68,9 +71,17 @@ impl ThreadPool {
         if !(1..=MAX_THREADS).contains(&threads) {
             return Err(Error::Threads { most: MAX_THREADS, found: threads });
         }
+        let failed = |source| Error::Pool { helpers: threads, source };
+        let (started, starts) = channel();
+        // A panic that reaches rayon here ends the process.
+        let start = move |thread| {
+            let start = catch_unwind(AssertUnwindSafe(|| start(thread)));
+            // Nobody listens any more where another thread failed.
+            let _ = started.send(start.map_err(|panic| start_panicked(thread, &*panic)));
+        };
         let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("mnx-{index}"));
-        let pool = builder.start_handler(start).build();
-        let pool = pool.map_err(|error| Error::Pool { helpers: threads, source: error.into() })?;
+        let pool = builder.start_handler(start).build().map_err(|error| failed(error.into()))?;
+        starts.iter().take(threads).collect::<Result<(), String>>().map_err(|panic| failed(panic.into()))?;
         Ok(thread_pool(Arc::new(pool)))
     }
 
@@ -139,6 +150,11 @@ impl Drop for ThreadPool {
             std::mem::forget(Arc::clone(&self.threads));
         }
     }
+}
+
+fn start_panicked(thread: usize, panic: &(dyn Any + Send)) -> String {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    format!("the start handler of thread {thread} panicked: {}", message.unwrap_or("no message"))
 }
 
 /// The number of this process.
@@ -332,7 +348,6 @@ impl<W: Watch> Job for Worker<'_, W> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
@@ -362,7 +377,7 @@ mod tests {
         assert!((1..=2).contains(&most.into_inner()));
         assert_eq!(done.into_inner(), 400);
         let panics = || pool.run(|| std::panic::resume_unwind(Box::new("on purpose")));
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        let panic = catch_unwind(AssertUnwindSafe(panics));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
         assert_eq!(pool.run(|| 7), 7);
     }
@@ -392,8 +407,23 @@ mod tests {
         let index = || (outer.threads.current_thread_index(), inner.threads.current_thread_index());
         assert_eq!(outer.run(|| (index(), inner.run(index))), ((Some(0), None), (None, Some(0))));
         let panics = || outer.run(|| inner.run(|| resume_unwind(Box::new("on purpose"))));
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+        let panic = catch_unwind(AssertUnwindSafe(panics));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
+    }
+
+    #[test]
+    fn a_start_handler_that_panics_is_an_error_of_the_pool() {
+        let cpus = [4];
+        let pool = ThreadPool::with_start_handler(2, move |thread| assert!(cpus[thread] == 4));
+        let error = pool.unwrap_err().to_string();
+        assert!(error.ends_with("thread 1 panicked: index out of bounds: the len is 1 but the index is 1"), "{error}");
+        let started = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&started);
+        let start = move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        ThreadPool::with_start_handler(3, start).unwrap();
+        assert_eq!(started.load(Ordering::SeqCst), 3);
     }
 
     #[test]
