@@ -75,8 +75,8 @@ pub use include::Aligned;
 pub use init::{init, init_with};
 pub use kind::{FileKind, Wanted};
 pub use limits::Limits;
-pub use mnx_conv::{Error as ConvError, Packing};
-pub use mnx_tensor::{Arithmetic, Element, ErrorKind, PackedWeights};
+pub use mnx_conv::{Error as ConvError, Fault, FaultList, Packing, Parameter, Rule};
+pub use mnx_tensor::{Arithmetic, Element, Error as TensorError, ErrorKind, PackedWeights, Tensor, TensorView};
 pub use model::{Model, OpenOptions, StoredTensor};
 pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, PlacedLayer};
 #[cfg(feature = "onnx")]

@@ -171,12 +171,13 @@ pub use labels::parse_labels;
 pub use mnx_graph::Converted;
 pub use mnx_graph::{
     Activation, Arithmetic, Block, BlockKind, BlockOutput, BoxCoder, BoxOrder, ClassifierDtype, ConvError,
-    DetectorSpec, Element, End, Error as GraphError, ErrorKind, Extra, ExtraKind, FileError, FileKind, Fit, HeadKind,
-    InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level, Limits, MAX_THREADS, Model,
-    Network, OpenOptions, Outputs, PackedInt8, PackedWeights, Packing, Padding, PlacedLayer, Preprocessing, PriorBoxes,
-    Profile, Quantization, QuantizeError, ScoreKind, Session, SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile,
-    Stopper, StoredTensor, Tap, TapPoint, ThreadPool, ValueOutput, Wanted, Weights, default_threads, families,
-    include_model, init, init_with, quantize, write_model, write_model_with, write_quantized,
+    DetectorSpec, Element, End, Error as GraphError, ErrorKind, Extra, ExtraKind, Fault, FaultList, FileError,
+    FileKind, Fit, HeadKind, InFile, Int8Weights, Interpolation, Layer, LayerInfo, LayerKind, LayerWeights, Level,
+    Limits, MAX_THREADS, Model, Network, OpenOptions, Outputs, PackedInt8, PackedWeights, Packing, Padding, Parameter,
+    PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization, QuantizeError, Rule, ScoreKind, Session,
+    SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Stopper, StoredTensor, Tap, TapPoint, ThreadPool,
+    ValueOutput, Wanted, Weights, default_threads, families, include_model, init, init_with, quantize, write_model,
+    write_model_with, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{
