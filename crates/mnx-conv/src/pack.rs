@@ -139,7 +139,8 @@ impl Packing {
     /// Packs row-major `values` into `packed`, unused lanes as zeros.
     ///
     /// ```
-    /// use mnx_conv::Packing;
+    /// # use mnx_conv as mnx;
+    /// use mnx::Packing;
     ///
     /// // Two outputs of five inputs: two groups of four, of which the second has one input.
     /// let weights: [i8; 10] = [1, 2, 3, 4, 5, -1, -2, -3, -4, -5];

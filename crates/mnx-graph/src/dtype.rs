@@ -11,7 +11,8 @@ use mnx_tensor::{Element, half, memory};
 /// [`Bf16`](ClassifierDtype::Bf16) and holds nothing above 65,504.
 ///
 /// ```
-/// use mnx_graph::ClassifierDtype;
+/// # use mnx_graph as mnx;
+/// use mnx::ClassifierDtype;
 ///
 /// assert_eq!(ClassifierDtype::parse("f16"), Some(ClassifierDtype::F16));
 /// assert_eq!(ClassifierDtype::default().name(), "f32");

@@ -205,7 +205,8 @@ const FAMILIES: &[Family] = &[
 /// Names that [`Spec::family`] knows.
 ///
 /// ```
-/// assert!(mnx_graph::families().any(|name| name == "mobilenext"));
+/// # use mnx_graph as mnx;
+/// assert!(mnx::families().any(|name| name == "mobilenext"));
 /// ```
 pub fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|family| family.name)

@@ -13,9 +13,13 @@ pub struct Aligned<T: ?Sized> {
 /// [`Model::from_bytes`](crate::Model::from_bytes) uses it in place, without a copy. The path is relative to the source file.
 ///
 /// ```no_run
-/// # macro_rules! include_model { ($path:literal) => { &[0_u8; 64] as &'static [u8] } }
+/// # mod mnx {
+/// #     pub use mnx_graph::*;
+/// #     macro_rules! include_model { ($path:literal) => { &[0_u8; 64] as &'static [u8] } }
+/// #     pub(crate) use include_model;
+/// # }
 /// # fn main() -> Result<(), mnx_graph::Error> {
-/// let model = mnx_graph::Model::from_bytes(include_model!("mobilenext.mnx"))?;
+/// let model = mnx::Model::from_bytes(mnx::include_model!("mobilenext.mnx"))?;
 /// # Ok(())
 /// # }
 /// ```

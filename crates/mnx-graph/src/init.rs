@@ -16,10 +16,11 @@ const BIAS: f64 = 0.3;
 /// others, logits are of order 1, and nothing comes near the denormals.
 ///
 /// ```
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), mnx_graph::Error> {
-/// let mut spec = mnx_graph::Spec::family("mobilenetv2").expect("a known family");
+/// let mut spec = mnx::Spec::family("mobilenetv2").expect("a known family");
 /// spec.width = 0.1;
-/// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+/// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
 /// assert_eq!(model.spec().classes, 1000);
 /// # Ok(())
 /// # }

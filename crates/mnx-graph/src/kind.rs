@@ -113,7 +113,8 @@ impl FileKind {
     /// Recognises a kind by the file's first bytes. 24 bytes tell most kinds, 300 all of them. `None` for unknown files.
     ///
     /// ```
-    /// use mnx_graph::FileKind;
+    /// # use mnx_graph as mnx;
+    /// use mnx::FileKind;
     ///
     /// assert_eq!(FileKind::of(b"version https://git-lfs.github.com/spec/v1\n"), Some(FileKind::GitLfsPointer));
     /// assert_eq!(FileKind::of(b"something else"), None);

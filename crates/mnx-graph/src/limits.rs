@@ -3,7 +3,8 @@
 /// Upper bounds. Each is checked before anything of that size is allocated.
 ///
 /// ```
-/// let mut limits = mnx_graph::Limits::default();
+/// # use mnx_graph as mnx;
+/// let mut limits = mnx::Limits::default();
 /// limits.arena_bytes = 64 << 20; // a device with little memory
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,12 +21,13 @@ use crate::{
 /// How a weight file is opened.
 ///
 /// ```no_run
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// // A file that was verified when it was installed, and that may be larger than usual.
-/// let mut limits = mnx_graph::Limits::default();
+/// let mut limits = mnx::Limits::default();
 /// limits.arena_bytes = 8 << 30;
-/// let options = mnx_graph::OpenOptions::new().limits(limits);
-/// let model = mnx_graph::Model::open_with("large.mnx", &options)?;
+/// let options = mnx::OpenOptions::new().limits(limits);
+/// let model = mnx::Model::open_with("large.mnx", &options)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -74,8 +75,9 @@ impl OpenOptions {
 /// model that opened can be run.
 ///
 /// ```no_run
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), mnx_graph::Error> {
-/// let model = mnx_graph::Model::open("mobilenext.mnx")?;
+/// let model = mnx::Model::open("mobilenext.mnx")?;
 /// println!("{} classes, {} parameters", model.spec().classes, model.network().parameters());
 /// # Ok(())
 /// # }
@@ -165,11 +167,12 @@ impl Model {
     /// it a [`BufReader`](std::io::BufReader) where each of them asks the system.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let file: Vec<u8> = mnx_graph::init(&spec, 1)?;
-    /// let model = mnx_graph::Model::from_reader(&file[..])?;
+    /// let file: Vec<u8> = mnx::init(&spec, 1)?;
+    /// let model = mnx::Model::from_reader(&file[..])?;
     /// assert_eq!(model.spec().classes, 1000);
     /// # Ok(())
     /// # }
@@ -348,10 +351,11 @@ impl Model {
     /// Every tensor of the weight file, in the file's order.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
     /// let first = model.tensors().next().expect("a network has layers");
     /// assert_eq!((first.name, first.element.name()), ("features.0.0.weight", "f32"));
     /// assert_eq!(first.bytes.len(), 4 * first.packing.packed_len(first.dims).unwrap());

@@ -17,12 +17,13 @@ use crate::{Error, Session};
 /// It stands for its first output, so that a network with one needs no name:
 ///
 /// ```
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
 /// # spec.width = 0.1;
-/// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-/// let mut session = mnx_graph::Session::new(&model)?;
-/// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+/// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+/// let mut session = mnx::Session::new(&model)?;
+/// let input = mnx::Tensor::zeros([1, 3, 64, 64])?;
 /// let outputs = session.run(input.view())?;
 /// assert_eq!(outputs.shape(), [1, 1000, 1, 1]);
 /// assert_eq!(outputs.get("logits").unwrap().data(), outputs.data());
@@ -58,11 +59,12 @@ impl Session {
     /// order. Lays out memory for it as [`prepare`](Session::prepare) does, and computes nothing.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut session = mnx::Session::new(&model)?;
     /// assert!(session.output_shapes([2, 3, 64, 64])?.eq([("logits", [2, 1000, 1, 1])]));
     /// # Ok(())
     /// # }

@@ -123,12 +123,13 @@ impl Session {
     /// The clock is read once per step, or twice on several threads. Runs that are not profiled pay nothing for this.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut session = mnx::Session::new(&model)?;
+    /// let input = mnx::Tensor::zeros([1, 3, 64, 64])?;
     /// let profile = session.profile(input.view(), 10)?;
     /// for row in &profile.steps {
     ///     println!("{:<20} {:>9} multiply-adds {:?}", row.step.name(), row.step.macs(), row.times.iter().min());

@@ -178,10 +178,11 @@ impl Session {
     /// [outputs](Outputs) of its heads. All are f32, whatever the layers compute with.
     ///
     /// ```no_run
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
-    /// let model = mnx_graph::Model::open("mobilenext.mnx")?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let input = mnx_tensor::Tensor::zeros([1, 3, 224, 224])?;
+    /// let model = mnx::Model::open("mobilenext.mnx")?;
+    /// let mut session = mnx::Session::new(&model)?;
+    /// let input = mnx::Tensor::zeros([1, 3, 224, 224])?;
     /// let logits = session.run(input.view())?;
     /// assert_eq!(logits.shape(), [1, model.spec().classes, 1, 1]);
     /// # Ok(())
@@ -198,12 +199,13 @@ impl Session {
     /// As [`run`](Session::run), and copies the first output, that of `run(…).data()`, to memory of the caller.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let input = mnx_tensor::Tensor::zeros([2, 3, 64, 64])?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut session = mnx::Session::new(&model)?;
+    /// let input = mnx::Tensor::zeros([2, 3, 64, 64])?;
     /// let mut logits = [0.0; 2 * 1000];
     /// session.run_into(input.view(), &mut logits)?;
     /// assert_eq!(logits[..], session.run(input.view())?.data()[..]);
@@ -229,12 +231,13 @@ impl Session {
     /// for.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let pictures = mnx_tensor::Tensor::zeros([2, 3, 64, 64])?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut session = mnx::Session::new(&model)?;
+    /// let pictures = mnx::Tensor::zeros([2, 3, 64, 64])?;
     /// let features = session.features(pictures.view())?;
     /// assert_eq!(features.shape(), [2, 1280, 1, 1]);
     /// # Ok(())

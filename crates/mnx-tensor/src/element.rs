@@ -5,7 +5,8 @@ use std::fmt;
 /// The type of a tensor's elements.
 ///
 /// ```
-/// use mnx_tensor::Element;
+/// # use mnx_tensor as mnx;
+/// use mnx::Element;
 ///
 /// assert_eq!(Element::parse("i8"), Some(Element::I8));
 /// assert_eq!((Element::I32.name(), Element::I32.size()), ("i32", 4));

@@ -2,7 +2,8 @@
 //! blocked on each call; a network does both once.
 //!
 //! ```
-//! use mnx_tensor::{Clamp, Tensor, ops};
+//! # use mnx_tensor as mnx;
+//! use mnx::{Clamp, Tensor, ops};
 //!
 //! let input = Tensor::from_slice([1, 2, 2, 2], &[1., 2., 3., 4., 5., 6., 7., 8.])?;
 //! let sum = ops::pointwise(input.view(), &[1.0, 1.0], None, &ops::Conv::default())?;

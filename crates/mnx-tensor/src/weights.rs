@@ -10,9 +10,11 @@ use crate::{Element, Error, half, memory};
 /// multiplies: the outputs have the bits that [`widened`](PackedWeights::widened) weights give.
 ///
 /// ```
-/// use mnx_tensor::{Element, PackedWeights, half};
+/// # use mnx_tensor as mnx;
+/// use mnx::{Element, PackedWeights};
 ///
-/// let packed = [0.1, -3.0].map(half::f32_to_f16);
+/// // 0.1 and -3.
+/// let packed = [0x2e66, 0xc200];
 /// let weights = PackedWeights::F16(&packed);
 /// assert_eq!((weights.element(), weights.bytes().len()), (Element::F16, 4));
 /// assert_eq!(weights.widened()?[..], [0.099975586, -3.0]);

@@ -65,8 +65,9 @@ impl Classifier {
     /// With these threads and this ISA.
     ///
     /// # Errors
-    /// [`mnx_graph::Error::ExpectedClassifier`] for a detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
-    /// than the model's limit for the arena; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
+    /// [`GraphError::ExpectedClassifier`](crate::GraphError::ExpectedClassifier) for a detector;
+    /// [`GraphError::Limit`](crate::GraphError::Limit) when arena and input together are larger than the model's limit for the
+    /// arena; and as [`Session::with`], [`Session::prepare`] and [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Classifier, Error> {
         if model.network().classifier().is_none() {
             return Err(mnx_graph::Error::ExpectedClassifier { wanted: "classes" }.into());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Whoever finds none free [waits](Pool::get), waits [for a while](Pool::get_within), or is [refused](Pool::try_get) and says so to
 /// its client. Throughput is highest with as many as there are cores, of one thread each.
 ///
-/// What was [stopped](mnx_graph::Stopper) stays so when it goes back: who stops a run resumes it before the next one borrows it.
+/// What was [stopped](crate::Stopper) stays so when it goes back: who stops a run resumes it before the next one borrows it.
 ///
 /// ```
 /// use mnx::{Classifier, Frame, Model, Pool, SessionOptions, Spec};

@@ -97,8 +97,8 @@ impl Preprocessor {
     /// The network's input for a session that has been prepared for it: zeros.
     ///
     /// # Errors
-    /// [`mnx_graph::Error::Limit`] when input, resized picture and arena together would be larger than the model's limit for
-    /// the arena; as [`Session::prepare`].
+    /// [`GraphError::Limit`](crate::GraphError::Limit) when input, resized picture and arena together would be larger than the
+    /// model's limit for the arena; as [`Session::prepare`].
     pub(crate) fn input_of(&self, session: &mut Session) -> Result<Vec<f32>, Error> {
         let side = self.resolution;
         let pixels = (side as u64).saturating_mul(side as u64);
@@ -119,7 +119,8 @@ impl Preprocessor {
     /// Prepares a frame or a `&Picture`. Returns three planes, red, green and blue, of resolution x resolution values each.
     ///
     /// # Errors
-    /// [`mnx_graph::Error::Tensor`] when there is no memory for it. Every frame that could be made can be prepared.
+    /// [`GraphError::Tensor`](crate::GraphError::Tensor) when there is no memory for it. Every frame that could be made can be
+    /// prepared.
     pub fn process<'a>(&mut self, frame: impl Into<Frame<'a>>) -> Result<Vec<f32>, Error> {
         let mut output = memory::zeros(self.elements())?;
         self.process_into(frame, &mut output)?;
@@ -130,7 +131,7 @@ impl Preprocessor {
     ///
     /// # Errors
     /// [`Error::InputLength`] if the slice does not have [`elements`](Self::elements) elements;
-    /// [`mnx_graph::Error::Tensor`] when there is no memory for the resized picture.
+    /// [`GraphError::Tensor`](crate::GraphError::Tensor) when there is no memory for the resized picture.
     pub fn process_into<'a>(&mut self, frame: impl Into<Frame<'a>>, output: &mut [f32]) -> Result<(), Error> {
         if output.len() != self.elements() {
             return Err(Error::InputLength { expected: self.elements(), found: output.len() });

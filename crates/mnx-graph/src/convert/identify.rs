@@ -64,15 +64,16 @@ impl fmt::Display for Identified {
 /// `convert` lists them.
 ///
 /// ```no_run
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
-/// let identified = mnx_graph::identify(&checkpoint)?;
+/// let identified = mnx::identify(&checkpoint)?;
 /// let mut spec = identified.spec(); // or `identified.spec_as("mobilenext-cifar")?`
-/// spec.padding = mnx_graph::Padding::Tf; // if TensorFlow trained it
+/// spec.padding = mnx::Padding::Tf; // if TensorFlow trained it
 /// for assumption in identified.assumptions(&spec) {
 ///     eprintln!("assumed: {assumption}");
 /// }
-/// std::fs::write("weights.mnx", mnx_graph::convert(&checkpoint, &spec, 1e-5)?.file)?;
+/// std::fs::write("weights.mnx", mnx::convert(&checkpoint, &spec, 1e-5)?.file)?;
 /// # Ok(())
 /// # }
 /// ```

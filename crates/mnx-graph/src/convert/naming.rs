@@ -31,16 +31,17 @@ pub struct Naming {
 /// Finds out how a safetensors checkpoint names the tensors of `spec`'s network. Only names are looked at.
 ///
 /// ```no_run
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use mnx_graph::{ConvertOptions, Spec};
+/// use mnx::{ConvertOptions, Spec};
 ///
 /// let checkpoint = std::fs::read("checkpoint.safetensors")?;
 /// let options = ConvertOptions::default();
 /// let mut spec = Spec::family("mobilenetv2").expect("a known family");
-/// let naming = mnx_graph::naming(&checkpoint, &spec, &options)?;
+/// let naming = mnx::naming(&checkpoint, &spec, &options)?;
 /// naming.dialect.apply(&mut spec);
 /// println!("names of {}, prefix `{}`", naming.dialect.name, naming.prefix);
-/// std::fs::write("weights.mnx", mnx_graph::convert_with(&checkpoint, &spec, &options)?.file)?;
+/// std::fs::write("weights.mnx", mnx::convert_with(&checkpoint, &spec, &options)?.file)?;
 /// # Ok(())
 /// # }
 /// ```

@@ -55,7 +55,8 @@ pub struct Quantization {
 /// layer's weights, in order of execution. The whole payload is held in memory, and nothing is written before all of it is right.
 ///
 /// ```
-/// use mnx_graph::{Layer, LayerWeights, Limits, Model, Spec, write_model};
+/// # use mnx_graph as mnx;
+/// use mnx::{Layer, LayerWeights, Limits, Model, Spec, write_model};
 ///
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// let mut spec = Spec::family("mobilenext").expect("a known family");

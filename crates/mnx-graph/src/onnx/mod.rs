@@ -42,8 +42,9 @@ const LARGEST_FILE: u64 = i32::MAX as u64;
 /// them.
 ///
 /// ```no_run
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let model = mnx_graph::Onnx::open("model.onnx")?;
+/// let model = mnx::Onnx::open("model.onnx")?;
 /// let mut spec = model.spec().clone();
 /// spec.preprocessing.mean = [0.5; 3]; // if pixels from -1 to 1 go in
 /// spec.preprocessing.std = [0.5; 3];
@@ -67,7 +68,8 @@ impl Onnx {
     /// Whether bytes begin as those of an ONNX model: whether they are of that [`FileKind`].
     ///
     /// ```
-    /// assert!(mnx_graph::Onnx::begins(b"\x08\x08\x12\x07pytorch\x1a"));
+    /// # use mnx_graph as mnx;
+    /// assert!(mnx::Onnx::begins(b"\x08\x08\x12\x07pytorch\x1a"));
     /// ```
     pub fn begins(bytes: &[u8]) -> bool {
         FileKind::of(bytes) == Some(FileKind::Onnx)

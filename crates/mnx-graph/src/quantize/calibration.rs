@@ -15,8 +15,9 @@ const LANES: usize = 8;
 /// their own, one picture each, and the results are [merged](Calibration::merge) in the order of the pictures.
 ///
 /// ```
-/// use mnx_graph::quantize::Calibration;
-/// use mnx_graph::{Model, Session, Spec};
+/// # use mnx_graph as mnx;
+/// use mnx::quantize::Calibration;
+/// use mnx::{Model, Session, Spec};
 ///
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// # let mut spec = Spec::family("mobilenext").unwrap();
@@ -26,7 +27,7 @@ const LANES: usize = 8;
 /// let mut session = Session::new(&model)?;
 /// let mut calibration = Calibration::new(&model)?;
 /// // Random weights and a grey picture; a real program takes some hundred pictures of all classes.
-/// let pictures = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+/// let pictures = mnx::Tensor::zeros([1, 3, 64, 64])?;
 /// calibration.observe(&mut session, pictures.view())?;
 /// assert_eq!((calibration.pictures(), calibration.uniform_pictures()), (1, 1));
 /// # Ok(())

@@ -10,13 +10,14 @@ use crate::{Error, QuantizeError, Session};
 /// Threads can have a comparison each. Merged in the order of the pictures they give the same numbers as one.
 ///
 /// ```no_run
-/// use mnx_graph::quantize::Comparison;
-/// use mnx_graph::{Model, Session};
+/// # use mnx_graph as mnx;
+/// use mnx::quantize::Comparison;
+/// use mnx::{Model, Session};
 ///
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// let mut f32_session = Session::new(&Model::open("w.mnx")?)?;
 /// let mut int8_session = Session::new(&Model::open("w-int8.mnx")?)?;
-/// let pictures = mnx_tensor::Tensor::zeros([1, 3, 224, 224])?;
+/// let pictures = mnx::Tensor::zeros([1, 3, 224, 224])?;
 /// let mut comparison = Comparison::new();
 /// comparison.observe(&mut f32_session, &mut int8_session, pictures.view())?;
 /// println!("{:?} dB, same class for {} of {}", comparison.snr("logits"), comparison.same_class(), comparison.pictures());

@@ -5,8 +5,9 @@
 //! measures the cost on pictures.
 //!
 //! ```
-//! use mnx_graph::quantize::{Calibration, Comparison, Method, Options, quantize};
-//! use mnx_graph::{Model, Session, Spec};
+//! # use mnx_graph as mnx;
+//! use mnx::quantize::{Calibration, Comparison, Method, Options, quantize};
+//! use mnx::{Model, Session, Spec};
 //!
 //! # fn main() -> Result<(), mnx_graph::Error> {
 //! # let mut spec = Spec::family("mobilenext").unwrap();
@@ -17,7 +18,7 @@
 //! let mut calibration = Calibration::new(&model)?;
 //! // A real program takes some hundred pictures of all classes.
 //! let numbers: Vec<f32> = (0..3 * 64 * 64).map(|i| (i % 89) as f32 / 44.0 - 1.0).collect();
-//! let pictures = mnx_tensor::Tensor::from_slice([1, 3, 64, 64], &numbers)?;
+//! let pictures = mnx::Tensor::from_slice([1, 3, 64, 64], &numbers)?;
 //! calibration.observe(&mut session, pictures.view())?;
 //!
 //! let options = Options::new().method(Method::Mse).keep(["classifier"]);

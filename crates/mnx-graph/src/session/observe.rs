@@ -73,12 +73,13 @@ impl Session {
     /// for. The outputs are what it returns.
     ///
     /// ```
+    /// # use mnx_graph as mnx;
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
     /// # spec.width = 0.1;
-    /// let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let mut session = mnx_graph::Session::new(&model)?;
-    /// let input = mnx_tensor::Tensor::zeros([1, 3, 64, 64])?;
+    /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut session = mnx::Session::new(&model)?;
+    /// let input = mnx::Tensor::zeros([1, 3, 64, 64])?;
     /// let mut names = Vec::new();
     /// session.run_observing_values(input.view(), |value| names.push(value.name.to_owned()))?;
     /// assert_eq!((&*names[0], &*names[names.len() - 1]), ("features.0.0.output", "pool.output"));

@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// session.
 ///
 /// ```
+/// # mod mnx { pub use mnx_graph::{Error as GraphError, *}; }
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
 /// # spec.width = 0.1;
 /// # let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
 /// # let input = mnx_tensor::Tensor::zeros([1, 3, 32, 32])?;
-/// let mut session = mnx_graph::Session::new(&model)?;
+/// let mut session = mnx::Session::new(&model)?;
 /// let stopper = session.stopper();
 /// std::thread::spawn(move || stopper.stop()).join().unwrap();
-/// assert!(matches!(session.run(input.view()), Err(mnx_graph::Error::Stopped)));
+/// assert!(matches!(session.run(input.view()), Err(mnx::GraphError::Stopped)));
 ///
 /// session.stopper().resume();
 /// assert!(session.run(input.view()).is_ok());

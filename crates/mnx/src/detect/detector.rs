@@ -74,8 +74,8 @@ impl Detector {
     /// With these threads and this ISA, and with the model's own thresholds.
     ///
     /// # Errors
-    /// [`Error::ExpectedDetector`] if the model is no detector; [`mnx_graph::Error::Limit`] when arena and input together are larger
-    /// than the model's limit for the arena; else as [`Session::with`], [`Session::prepare`] and
+    /// [`Error::ExpectedDetector`] if the model is no detector; [`GraphError::Limit`](crate::GraphError::Limit) when arena and
+    /// input together are larger than the model's limit for the arena; else as [`Session::with`], [`Session::prepare`] and
     /// [`Preprocessor::new`].
     pub fn with(model: &Model, options: SessionOptions) -> Result<Detector, Error> {
         let spec = model.spec();

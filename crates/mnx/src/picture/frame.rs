@@ -174,7 +174,7 @@ impl<'a> Frame<'a> {
     /// The frame with its chroma, if that is apart, in red, green and blue bytes, which are written to `room`.
     ///
     /// # Errors
-    /// [`mnx_tensor::Error::Memory`] when there is no memory for them.
+    /// [`TensorError::Memory`](crate::TensorError::Memory) when there is no memory for them.
     pub(crate) fn in_one_plane<'r>(self, room: &'r mut Vec<u8>) -> Result<Frame<'r>, mnx_tensor::Error>
     where
         'a: 'r,

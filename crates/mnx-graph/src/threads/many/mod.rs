@@ -32,14 +32,15 @@ const _: () = assert!(MOST - 1 <= MOST_HELPERS);
 /// end with the last clone and the last session that has one.
 ///
 /// ```
+/// # use mnx_graph as mnx;
 /// # fn main() -> Result<(), mnx_graph::Error> {
 /// # let mut spec = mnx_graph::Spec::family("mobilenext").unwrap();
 /// # spec.width = 0.1;
 /// # let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
 /// // One helper: the thread that calls `run` works too.
-/// let pool = mnx_graph::ThreadPool::new(1)?;
-/// let options = mnx_graph::SessionOptions::new().threads(2).pool(pool);
-/// let session = mnx_graph::Session::with(&model, options)?;
+/// let pool = mnx::ThreadPool::new(1)?;
+/// let options = mnx::SessionOptions::new().threads(2).pool(pool);
+/// let session = mnx::Session::with(&model, options)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -101,14 +102,15 @@ impl ThreadPool {
     /// others, and throughput and the slowest tenth would suffer.
     ///
     /// ```
+    /// # mod mnx { pub use mnx_graph::{Error as GraphError, *}; }
     /// # fn main() -> Result<(), mnx_graph::Error> {
     /// # let mut spec = mnx_graph::Spec::family("mobilenext-cifar").unwrap();
     /// # spec.width = 0.1;
     /// # let model = mnx_graph::Model::from_bytes(mnx_graph::init(&spec, 1)?)?;
-    /// let pool = mnx_graph::ThreadPool::new(2)?;
-    /// let mut session = mnx_graph::Session::with(&model, mnx_graph::SessionOptions::new().threads(1))?;
-    /// let picture = mnx_tensor::Tensor::from_vec([1, 3, 8, 8], vec![0.5; 192])?;
-    /// let logits = pool.run(|| Ok::<_, mnx_graph::Error>(session.run(picture.view())?.data().to_vec()))?;
+    /// let pool = mnx::ThreadPool::new(2)?;
+    /// let mut session = mnx::Session::with(&model, mnx::SessionOptions::new().threads(1))?;
+    /// let picture = mnx::Tensor::from_vec([1, 3, 8, 8], vec![0.5; 192])?;
+    /// let logits = pool.run(|| Ok::<_, mnx::GraphError>(session.run(picture.view())?.data().to_vec()))?;
     /// assert_eq!(logits.len(), 10);
     /// # Ok(())
     /// # }
