@@ -17,6 +17,16 @@
 //! # fn main() {}
 //! ```
 //!
+//! Build it with `--release`: kernels that are not optimised are slower by orders of magnitude. To have fast ones in debug builds,
+//! too, add to `Cargo.toml`:
+//!
+//! ```toml
+//! [profile.dev.package.mnx-tensor]
+//! opt-level = 2
+//! debug-assertions = false
+//! overflow-checks = false
+//! ```
+//!
 //! # The pieces
 //!
 //! - [`Model`]: an immutable weight file (`.mnx`), read, memory-mapped or [embedded](include_model!); `Send + Sync` and cheap to clone.
