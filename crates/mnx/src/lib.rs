@@ -224,5 +224,5 @@ pub mod unstable {
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "image"))]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
