@@ -3,12 +3,9 @@
 use mnx_graph::{Model, Session, SessionOptions};
 use mnx_tensor::{TensorView, memory};
 
+use crate::batch::Batch;
 use crate::topk::best;
 use crate::{Error, Frame, Label, Preprocessor};
-
-/// Pictures for each thread that [`Classifier::classify_batch`] gives the session at a time: enough to keep all threads busy, and
-/// few enough for the memory of their inputs.
-const AT_A_TIME: usize = 4;
 
 /// One class of a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +44,7 @@ pub struct Classifier {
     session: Session,
     preprocessor: Preprocessor,
     input: Vec<f32>,
-    /// Inputs of several pictures.
-    batch: Vec<f32>,
+    batch: Batch,
     /// Room for sorting classes.
     order: Vec<usize>,
 }
@@ -77,7 +73,7 @@ impl Classifier {
         let preprocessor = Preprocessor::new(spec.resolution, &spec.preprocessing)?;
         let input = preprocessor.input_of(&mut session)?;
         let order = memory::room(spec.classes)?;
-        Ok(Classifier { model: model.clone(), session, preprocessor, input, batch: Vec::new(), order })
+        Ok(Classifier { model: model.clone(), session, preprocessor, input, batch: Batch::default(), order })
     }
 
     /// The model that it runs.
@@ -118,7 +114,7 @@ impl Classifier {
     ) -> Result<(), Error> {
         predictions.clear();
         self.preprocessor.process_into(picture, &mut self.input)?;
-        let logits = self.session.run(view(&self.input, 1, &self.preprocessor)?)?;
+        let logits = self.session.run(view(&self.input, &self.preprocessor)?)?;
         let found = best(logits.data(), k, &mut self.order);
         predictions.extend(found.map(|found| prediction(&self.model, found)));
         Ok(())
@@ -150,45 +146,14 @@ impl Classifier {
         pictures: impl IntoIterator<Item = F>,
         k: usize,
     ) -> Result<Vec<Vec<Prediction>>, Error> {
-        let elements = self.preprocessor.elements();
-        let mut pictures = pictures.into_iter().peekable();
-        let most = self.at_a_time(pictures.size_hint().1);
         let mut all = Vec::new();
-        while pictures.peek().is_some() {
-            let mut count = 0;
-            for picture in pictures.by_ref().take(most) {
-                let end = (count + 1) * elements;
-                if self.batch.len() < end {
-                    self.batch.try_reserve_exact(elements).map_err(|_| no_memory(elements))?;
-                    self.batch.resize(end, 0.0);
-                }
-                self.preprocessor.process_into(picture, &mut self.batch[count * elements..end])?;
-                count += 1;
-            }
-            let logits = self.session.run(view(&self.batch[..count * elements], count, &self.preprocessor)?)?;
-            for picture in 0..count {
-                let found = best(logits.picture(picture), k, &mut self.order);
-                all.push(found.map(|found| prediction(&self.model, found)).collect());
-            }
-        }
+        let Classifier { model, session, preprocessor, batch, order, .. } = self;
+        batch.run(session, preprocessor, pictures, |logits, picture, _| {
+            let found = best(logits.picture(picture), k, order);
+            all.push(found.map(|found| prediction(model, found)).collect());
+            Ok(())
+        })?;
         Ok(all)
-    }
-
-    /// How many of so many pictures go through the session at once: as many as keep its threads busy, or fewer, where their
-    /// inputs and the arena together would be larger than the model's limit for the arena.
-    fn at_a_time(&mut self, pictures: Option<usize>) -> usize {
-        let (side, bytes) = (self.preprocessor.resolution(), self.preprocessor.elements() * size_of::<f32>());
-        let mut most = AT_A_TIME * self.session.threads();
-        most = pictures.unwrap_or(most).clamp(1, most);
-        while most > 1 {
-            let prepared = self.session.prepare([most, 3, side, side]);
-            let found = most.saturating_mul(bytes).saturating_add(self.session.arena_bytes());
-            if prepared.is_ok() && found as u64 <= self.model.limits().arena_bytes {
-                break;
-            }
-            most /= 2;
-        }
-        most
     }
 
     /// What the network says of a picture before softmax, a number per class.
@@ -197,7 +162,7 @@ impl Classifier {
     /// As [`classify`](Classifier::classify).
     pub fn logits<'p>(&mut self, picture: impl Into<Frame<'p>>) -> Result<&[f32], Error> {
         self.preprocessor.process_into(picture, &mut self.input)?;
-        let logits = self.session.run(view(&self.input, 1, &self.preprocessor)?)?;
+        let logits = self.session.run(view(&self.input, &self.preprocessor)?)?;
         Ok(logits.data())
     }
 
@@ -208,19 +173,15 @@ impl Classifier {
     /// As [`classify`](Classifier::classify).
     pub fn embedding<'p>(&mut self, picture: impl Into<Frame<'p>>) -> Result<&[f32], Error> {
         self.preprocessor.process_into(picture, &mut self.input)?;
-        Ok(self.session.features(view(&self.input, 1, &self.preprocessor)?)?.data())
+        Ok(self.session.features(view(&self.input, &self.preprocessor)?)?.data())
     }
 }
 
-/// The input of the network for so many prepared pictures.
-fn view<'a>(input: &'a [f32], pictures: usize, of: &Preprocessor) -> Result<TensorView<'a>, mnx_tensor::Error> {
-    TensorView::new([pictures, 3, of.resolution(), of.resolution()], input)
+/// The input of the network for a prepared picture.
+fn view<'a>(input: &'a [f32], of: &Preprocessor) -> Result<TensorView<'a>, mnx_tensor::Error> {
+    TensorView::new([1, 3, of.resolution(), of.resolution()], input)
 }
 
 fn prediction(model: &Model, (index, probability): (usize, f32)) -> Prediction {
     Prediction { index, label: Label::of(model, index), probability }
-}
-
-fn no_memory(elements: usize) -> Error {
-    mnx_tensor::Error::Memory { bytes: elements * size_of::<f32>() }.into()
 }

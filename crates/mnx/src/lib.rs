@@ -159,6 +159,7 @@
 //! | `onnx` | no | ONNX models into weight files |
 //! | `plot` | no | pictures of profiles, comparisons and quantisation's losses (SVG) |
 
+mod batch;
 mod classifier;
 mod detect;
 mod error;
@@ -203,7 +204,7 @@ pub use picture::{Frame, Picture, PictureLimits, Yuv};
 #[cfg(feature = "image")]
 pub use picture::{PictureFormat, PictureReader};
 pub use pool::{Borrowed, Pool};
-pub use preprocess::Preprocessor;
+pub use preprocess::{Placement, Preprocessor};
 pub use topk::{softmax, top_k};
 
 /// What is not promised, and may change with any release: kernels and what they are called with.

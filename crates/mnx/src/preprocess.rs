@@ -16,15 +16,18 @@ mod tests;
 /// Largest side of the resized square. Its three planes then have at most 2³¹ elements, the engine's default limit.
 const MAX_SIDE: usize = 26_754;
 
-/// Where the network's input lies in a picture. Both are across and down.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Placement {
+/// Where the network's input lies in a picture. Each pair is across and down.
+///
+/// (x, y) in pixels of the input is ((x + offset\[0\]) · scale\[0\], (y + offset\[1\]) · scale\[1\]) in pixels of the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
     /// Pixels of the picture per pixel of the input.
-    pub(crate) scale: [f64; 2],
-    /// What a crop cuts off, in pixels of the input.
-    pub(crate) offset: [f64; 2],
-    /// Width and height of the picture.
-    pub(crate) size: [usize; 2],
+    pub scale: [f64; 2],
+    /// What a crop cuts off before the input's first column and row, in pixels of the input. Negative where the input has a
+    /// margin that is not of the picture.
+    pub offset: [f64; 2],
+    /// Width and height of the picture, in pixels.
+    pub size: [usize; 2],
 }
 
 /// Prepares pictures for one network. Buffers are kept from picture to picture.
@@ -162,8 +165,23 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Where the network's input lies in a picture of this width and height.
-    pub(crate) fn placement(&self, width: usize, height: usize) -> Placement {
+    /// Where the network's input lies in a frame or a `&Picture`: what
+    /// [`PostProcessor::process_at`](crate::PostProcessor::process_at) has to know. Pixels are not looked at.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), mnx::Error> {
+    /// // The short side becomes 32 and the long one 42, of which the middle is kept.
+    /// let spec = mnx::Preprocessing::new(32, [0.5; 3], [0.25; 3]);
+    /// let preprocessor = mnx::Preprocessor::new(32, &spec)?;
+    /// let grey = [128; 64 * 48 * 3];
+    /// let placement = preprocessor.placement(mnx::Frame::rgb8(&grey, 64, 48, 192)?);
+    /// assert_eq!((placement.offset, placement.scale), ([5.0, 0.0], [64.0 / 42.0, 1.5]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn placement<'a>(&self, frame: impl Into<Frame<'a>>) -> Placement {
+        let frame = frame.into();
+        let (width, height) = (frame.width(), frame.height());
         let axes = self.axes(width, height);
         let [scale, offset] = [axes.each_ref().map(|axis| axis.scale), axes.map(|axis| axis.offset as f64)];
         Placement { scale, offset, size: [width, height] }

@@ -8,6 +8,7 @@ use mnx_tensor::TensorView;
 
 use super::options::DetectOptions;
 use super::postprocess::{PostProcessor, ScoredBox};
+use crate::batch::Batch;
 use crate::{Error, Frame, Label, Preprocessor};
 
 /// Something that was found in a picture, and where.
@@ -59,6 +60,7 @@ pub struct Detector {
     session: Session,
     preprocessor: Preprocessor,
     input: Vec<f32>,
+    batch: Batch,
     post: PostProcessor,
 }
 
@@ -86,7 +88,7 @@ impl Detector {
         let grids = model.network().grids(spec.resolution, spec.resolution);
         let priors = detector.priors(&grids, spec.resolution)?;
         let post = PostProcessor::new(detector, spec.classes, priors, spec.resolution)?;
-        Ok(Detector { model: model.clone(), session, preprocessor, input, post })
+        Ok(Detector { model: model.clone(), session, preprocessor, input, batch: Batch::default(), post })
     }
 
     /// Changes the thresholds. Those that are not set become the model's own.
@@ -125,9 +127,46 @@ impl Detector {
         let input = TensorView::new([1, 3, side, side], &self.input)?;
         let outputs = self.session.run(input)?;
         let numbers = |name| outputs.get(name).map(|output| output.data()).unwrap_or_default();
-        let placement = self.preprocessor.placement(frame.width(), frame.height());
+        let placement = self.preprocessor.placement(frame);
         let boxes = self.post.process_at(numbers("scores"), numbers("boxes"), &placement)?;
         Ok(Detections { boxes: boxes.iter(), model: &self.model })
+    }
+
+    /// As [`detect`](Detector::detect), for several pictures: with several threads each of them takes whole pictures, which is
+    /// faster than one after the other. The result has the same bits.
+    ///
+    /// ```
+    /// # use mnx::{Detection, Detector, Frame, Model, Spec};
+    /// # fn main() -> Result<(), mnx::Error> {
+    /// # let mut spec = Spec::family("ssdlite-mobilenext").expect("a known family");
+    /// # spec.width = 0.1;
+    /// # spec.set_resolution(64);
+    /// # let model = Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let mut detector = Detector::new(&model)?;
+    /// let (dark, bright) = ([20; 48 * 48 * 3], [220; 96 * 64 * 3]);
+    /// let frames = [Frame::rgb8(&dark, 48, 48, 144)?, Frame::rgb8(&bright, 96, 64, 288)?];
+    /// let found: Vec<Vec<Detection>> = detector.detect_batch(frames)?;
+    /// assert_eq!(found.len(), 2);
+    /// assert_eq!(found[1], detector.detect(frames[1])?.collect::<Vec<_>>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`detect`](Detector::detect); nothing is returned of the pictures before.
+    pub fn detect_batch<'p, F: Into<Frame<'p>>>(
+        &mut self,
+        pictures: impl IntoIterator<Item = F>,
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        let mut all = Vec::new();
+        let Detector { model, session, preprocessor, batch, post, .. } = self;
+        batch.run(session, preprocessor, pictures, |outputs, picture, placement| {
+            let numbers = |name| outputs.get(name).map(|output| output.picture(picture)).unwrap_or_default();
+            let boxes = post.process_at(numbers("scores"), numbers("boxes"), placement)?;
+            all.push(Detections { boxes: boxes.iter(), model }.collect());
+            Ok(())
+        })?;
+        Ok(all)
     }
 }
 

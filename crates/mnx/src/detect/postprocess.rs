@@ -165,7 +165,7 @@ impl PostProcessor {
 
     /// The boxes of one picture, the best first. `scores` and `boxes` are the network's outputs, a row for each prior;
     /// `width` and `height` are those of the original picture, in pixels, which was squashed into the network's input as a
-    /// whole.
+    /// whole. Where it was cropped, [`process_at`](Self::process_at) is the one.
     ///
     /// # Errors
     /// [`Error::Heads`] if there are not as many numbers as priors and classes ask for.
@@ -180,13 +180,40 @@ impl PostProcessor {
         self.process_at(scores, boxes, &Placement { scale, offset: [0.0; 2], size: [width, height] })
     }
 
-    /// As [`process`](Self::process), where the input is any part of the picture.
-    pub(crate) fn process_at(
-        &mut self,
-        scores: &[f32],
-        boxes: &[f32],
-        placement: &Placement,
-    ) -> Result<&[ScoredBox], Error> {
+    /// As [`process`](Self::process), where the input is any part of the picture: [`Preprocessor::placement`] says which.
+    ///
+    /// [`Preprocessor::placement`]: crate::Preprocessor::placement
+    ///
+    /// ```
+    /// use mnx::{Frame, Model, PostProcessor, Preprocessor, Session, Spec, TensorView};
+    ///
+    /// # fn main() -> Result<(), mnx::Error> {
+    /// # let mut spec = Spec::family("ssdlite-mobilenext").expect("a known family");
+    /// # spec.width = 0.1;
+    /// # spec.set_resolution(64);
+    /// # let model = Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// let (spec, side) = (model.spec(), model.spec().resolution);
+    /// let mut preprocessor = Preprocessor::new(side, &spec.preprocessing)?;
+    /// let mut session = Session::new(&model)?;
+    /// let detector = spec.detector.as_ref().expect("a detector");
+    /// let priors = detector.priors(&model.network().grids(side, side), side)?;
+    /// let mut post = PostProcessor::new(detector, spec.classes, priors, side)?;
+    ///
+    /// let grey = [128; 96 * 64 * 3];
+    /// let frame = Frame::rgb8(&grey, 96, 64, 96 * 3)?;
+    /// let input = preprocessor.process(frame)?;
+    /// let outputs = session.run(TensorView::new([1, 3, side, side], &input)?)?;
+    /// let (scores, boxes) = (outputs.get("scores").expect("scores"), outputs.get("boxes").expect("boxes"));
+    /// for found in post.process_at(scores.data(), boxes.data(), &preprocessor.placement(frame))? {
+    ///     println!("class {} from {}, {} to {}, {}", found.class, found.xmin, found.ymin, found.xmax, found.ymax);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn process_at(&mut self, scores: &[f32], boxes: &[f32], placement: &Placement) -> Result<&[ScoredBox], Error> {
         let priors = self.priors.len();
         let (expected, found) = ((priors * self.classes, priors * 4), (scores.len(), boxes.len()));
         if expected != found {

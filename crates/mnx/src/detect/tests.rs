@@ -206,6 +206,24 @@ fn wrong_options_and_sizes_are_named() {
     }
 }
 
+#[test]
+fn boxes_lie_where_the_input_does() {
+    let spec = spec("sigmoid");
+    let (mut post, mut random) = (post(&spec, 3, 2), random(7));
+    let scores: Vec<f32> = (0..8 * 3).map(|_| random()).collect();
+    let boxes: Vec<f32> = (0..8 * 4).map(|_| random()).collect();
+    let whole = post.process(&scores, &boxes, SIDE, SIDE).unwrap().to_vec();
+    let placement = crate::Placement { scale: [2.0, 4.0], offset: [10.0, -5.0], size: [300, 400] };
+    let found = post.process_at(&scores, &boxes, &placement).unwrap();
+    assert!(!found.is_empty() && found.len() == whole.len());
+    for (found, whole) in found.iter().zip(&whole) {
+        let expected = [(whole.xmin + 10.0) * 2.0, (whole.ymin - 5.0) * 4.0, (whole.xmax + 10.0) * 2.0];
+        for (found, expected) in [found.xmin, found.ymin, found.xmax].into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// Any bits give boxes that keep the promises.
