@@ -68,7 +68,8 @@ pub use error::OnnxError;
 pub use error::{Error, FileError, InFile, QuantizeError};
 pub use families::families;
 pub use file::{
-    Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, write_model, write_model_with, write_quantized,
+    Int8Weights, LayerWeights, PackedInt8, Quantization, Weights, try_write_model, write_model, write_model_with,
+    write_quantized,
 };
 #[doc(hidden)]
 pub use include::Aligned;

@@ -128,7 +128,7 @@ fn what_a_type_cannot_hold_is_refused() {
     };
     let write = |dtype, weight| {
         let mut layers = layers(weight).into_iter();
-        mnx_graph::write_model_with(&spec, &Limits::default(), dtype, |_| layers.next().unwrap(), &mut Vec::new())
+        mnx_graph::write_model_with(&spec, &Limits::default(), dtype, |_| layers.next().unwrap(), Vec::new())
     };
     let largest_bf16 = half::bf16_to_f32(0x7f7f);
     for (dtype, fits, too_large, expected) in [

@@ -187,8 +187,8 @@ pub use mnx_graph::{
     Limits, MAX_THREADS, Model, Network, OpenOptions, Outputs, PackedInt8, PackedWeights, Packing, Padding, Parameter,
     PlacedLayer, Preprocessing, PriorBoxes, Profile, Quantization, QuantizeError, Rule, ScoreKind, Session,
     SessionOptions, Spec, Stage, Stem, StepInfo, StepProfile, Stopper, StoredTensor, Tap, TapPoint, ThreadPool,
-    ValueOutput, Wanted, Weights, default_threads, families, include_model, init, init_with, quantize, write_model,
-    write_model_with, write_quantized,
+    ValueOutput, Wanted, Weights, default_threads, families, include_model, init, init_with, quantize, try_write_model,
+    write_model, write_model_with, write_quantized,
 };
 #[cfg(feature = "convert")]
 pub use mnx_graph::{

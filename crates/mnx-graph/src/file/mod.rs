@@ -45,7 +45,9 @@ use crate::Spec;
 pub use layout::PackedInt8;
 pub(crate) use layout::{LARGEST_SCALE, Layout, Tensor};
 pub(crate) use read::{Front, check_payload, front};
-pub use write::{Int8Weights, LayerWeights, Quantization, Weights, write_model, write_model_with, write_quantized};
+pub use write::{
+    Int8Weights, LayerWeights, Quantization, Weights, try_write_model, write_model, write_model_with, write_quantized,
+};
 pub(crate) use write::{model_file, quantized_file};
 
 const MAGIC: [u8; 4] = *b"MNXW";

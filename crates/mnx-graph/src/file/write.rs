@@ -82,7 +82,7 @@ pub fn write_model(
     spec: &Spec,
     limits: &Limits,
     source: impl FnMut(&Layer) -> LayerWeights,
-    out: &mut impl Write,
+    out: impl Write,
 ) -> Result<(), Error> {
     write_model_with(spec, limits, ClassifierDtype::F32, source, out)
 }
@@ -97,9 +97,40 @@ pub fn write_model_with(
     limits: &Limits,
     classifier: ClassifierDtype,
     mut source: impl FnMut(&Layer) -> LayerWeights,
-    out: &mut impl Write,
+    out: impl Write,
 ) -> Result<(), Error> {
-    Draft::of(spec, limits, classifier, |layer| Ok(source(layer)))?.write(spec, limits, out)
+    try_write_model(spec, limits, classifier, |layer| Ok(source(layer)), out)
+}
+
+/// As [`write_model_with`], with weights that may be missing: the first error of `source` ends it, and nothing is written.
+///
+/// ```
+/// # use mnx_graph as mnx;
+/// use mnx::{ClassifierDtype, Layer, LayerWeights, Limits, Spec, try_write_model};
+///
+/// let spec = Spec::family("mobilenext").expect("a known family");
+/// let read = |layer: &Layer| -> Result<LayerWeights, Box<dyn std::error::Error>> {
+///     let values = |part: &str, count: usize| -> std::io::Result<Vec<f32>> {
+///         let bytes = std::fs::read(format!("weights/{}.{part}", layer.name))?;
+///         Ok(bytes.as_chunks().0.iter().take(count).map(|&value| f32::from_le_bytes(value)).collect())
+///     };
+///     Ok(LayerWeights { weight: values("weight", layer.weight_elements() as usize)?, bias: values("bias", layer.cout)? })
+/// };
+/// let result = try_write_model(&spec, &Limits::default(), ClassifierDtype::F32, read, Vec::new());
+/// // There is no such folder.
+/// assert!(result.unwrap_err().is::<std::io::Error>());
+/// ```
+///
+/// # Errors
+/// As [`write_model_with`] and `source`.
+pub fn try_write_model<E: From<Error>>(
+    spec: &Spec,
+    limits: &Limits,
+    classifier: ClassifierDtype,
+    source: impl FnMut(&Layer) -> Result<LayerWeights, E>,
+    out: impl Write,
+) -> Result<(), E> {
+    Ok(Draft::of(spec, limits, classifier, source)?.write(spec, limits, out)?)
 }
 
 /// The bytes of the weight file that [`write_model_with`] writes. `source` may fail.
@@ -130,7 +161,7 @@ pub fn write_quantized(
     limits: &Limits,
     layers: &[Weights],
     value: impl FnMut(&str) -> Quantization,
-    out: &mut impl Write,
+    out: impl Write,
 ) -> Result<(), Error> {
     quantized(spec, limits, ClassifierDtype::F32, layers, value)?.write(spec, limits, out)
 }
@@ -189,16 +220,17 @@ struct Draft {
 
 impl Draft {
     /// Of an f32 network.
-    fn of(
+    fn of<E: From<Error>>(
         spec: &Spec,
         limits: &Limits,
         classifier: ClassifierDtype,
-        mut source: impl FnMut(&Layer) -> Result<LayerWeights, Error>,
-    ) -> Result<Draft, Error> {
+        mut source: impl FnMut(&Layer) -> Result<LayerWeights, E>,
+    ) -> Result<Draft, E> {
         let network = Network::new_with(spec, limits)?;
         if classifier != ClassifierDtype::F32 && network.classifier().is_none() {
             let expected = "f32, as a detector has no classifier".into();
-            return Err(Error::Spec { field: "classifier dtype".into(), expected, found: classifier.name().into() });
+            let found = classifier.name().into();
+            return Err(Error::Spec { field: "classifier dtype".into(), expected, found }.into());
         }
         let arithmetic = vec![Arithmetic::F32; network.layers().count()];
         let mut draft = Draft::new(&network, arithmetic, classifier, limits)?;
@@ -253,7 +285,7 @@ impl Draft {
         Ok(())
     }
 
-    fn write(self, spec: &Spec, limits: &Limits, out: &mut impl Write) -> Result<(), Error> {
+    fn write(self, spec: &Spec, limits: &Limits, out: impl Write) -> Result<(), Error> {
         let (version, header) = self.header(spec, limits)?;
         write(version, &header, self.payload.as_bytes(), out).map_err(Error::Io)
     }
@@ -290,7 +322,7 @@ impl Draft {
     }
 }
 
-fn write(version: u32, header: &[u8], payload: &[u8], out: &mut impl Write) -> io::Result<()> {
+fn write(version: u32, header: &[u8], payload: &[u8], mut out: impl Write) -> io::Result<()> {
     out.write_all(&MAGIC)?;
     out.write_all(&version.to_le_bytes())?;
     out.write_all(&(header.len() as u64).to_le_bytes())?;
