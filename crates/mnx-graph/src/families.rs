@@ -64,11 +64,11 @@ const CIFAR: Normalisation = Normalisation { mean: [0.4914, 0.4822, 0.4465], std
 
 /// The stem of MobileNeXt and MobileNetV2.
 const fn mobile_stem(stride: usize) -> Stem {
-    Stem { channels: 32, stride, kernel: 3, max_pool: false }
+    Stem::new(32, stride)
 }
 
 const fn sandglass(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
-    Stage { block: BlockKind::Sandglass, ratio, channels, repeats, stride, first_shortcut: true }
+    Stage::new(BlockKind::Sandglass, ratio, channels, repeats, stride)
 }
 
 /// The layer table of the authors' released model: ratio, channels, repeats, stride.
@@ -86,7 +86,7 @@ const fn mobilenext(first_stride: usize) -> [Stage; 8] {
 }
 
 const fn inverted_residual(ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
-    Stage { block: BlockKind::InvertedResidual, ratio, channels, repeats, stride, first_shortcut: true }
+    Stage::new(BlockKind::InvertedResidual, ratio, channels, repeats, stride)
 }
 
 /// Table 2 of the paper, as torchvision has it.
@@ -108,7 +108,7 @@ const fn mobilenetv2(first_stride: usize) -> [Stage; 7] {
 /// Table 1 of the paper: four stages of these `repeats`. Hidden channels are the output channels divided by `ratio`.
 const fn resnet(block: BlockKind, ratio: usize, repeats: [usize; 4]) -> [Stage; 4] {
     const fn stage(block: BlockKind, ratio: usize, hidden: usize, repeats: usize, stride: usize) -> Stage {
-        Stage { block, ratio, channels: hidden * ratio, repeats, stride, first_shortcut: true }
+        Stage::new(block, ratio, hidden * ratio, repeats, stride)
     }
     [
         stage(block, ratio, 64, repeats[0], 1),
@@ -259,6 +259,27 @@ struct TablePreprocessing {
     std: Option<[f32; 3]>,
 }
 
+impl Table {
+    fn new(stem: Stem, stages: Vec<Stage>) -> Table {
+        Table {
+            family: None,
+            stem,
+            stages,
+            activation: None,
+            head: None,
+            width: None,
+            identity: None,
+            resolution: None,
+            channels: None,
+            classes: None,
+            padding: None,
+            labels: None,
+            preprocessing: TablePreprocessing::default(),
+            detector: None,
+        }
+    }
+}
+
 impl From<Table> for Spec {
     fn from(table: Table) -> Spec {
         let name = table.family.unwrap_or_else(|| "custom".into());
@@ -342,6 +363,30 @@ impl Spec {
         }
         self.resolution = resolution;
         self.preprocessing.resize = self.default_resize(resolution);
+    }
+
+    /// A network of your own: a classifier of 1000 classes, with the defaults of [`from_json`](Spec::from_json).
+    ///
+    /// ```
+    /// # use mnx_graph as mnx;
+    /// use mnx::{BlockKind, Network, Spec, Stage, Stem};
+    ///
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// let stages = vec![
+    ///     Stage::new(BlockKind::Sandglass, 2, 96, 1, 2),
+    ///     Stage::new(BlockKind::Sandglass, 6, 192, 2, 2),
+    /// ];
+    /// let mut spec = Spec::new(Stem::new(32, 2), stages);
+    /// spec.family = "mine".into();
+    /// spec.classes = 2;
+    /// spec.set_resolution(96);
+    /// assert_eq!(Network::new(&spec)?.blocks.len(), 4);
+    /// let file: Vec<u8> = mnx::init(&spec, 1)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(stem: Stem, stages: Vec<Stage>) -> Spec {
+        Table::new(stem, stages).into()
     }
 
     /// Reads a stage table of your own: a JSON object with the fields of a [`Spec`]. Channels are those before the width

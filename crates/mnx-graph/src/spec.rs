@@ -297,6 +297,11 @@ fn expect_stride(field: impl Into<String>, value: usize) -> Result<(), Error> {
 }
 
 impl Stage {
+    /// So many blocks of this kind, whose first has this stride. An inverted residual that is first has its shortcut.
+    pub const fn new(block: BlockKind, ratio: usize, channels: usize, repeats: usize, stride: usize) -> Stage {
+        Stage { block, ratio, channels, repeats, stride, first_shortcut: true }
+    }
+
     fn check(&self, index: usize) -> Result<(), Error> {
         let field = |name: &str| format!("stages[{index}].{name}");
         expect_count(field("ratio"), self.ratio)?;
@@ -310,6 +315,11 @@ impl Stage {
 }
 
 impl Stem {
+    /// A 3x3 convolution without a max pool.
+    pub const fn new(channels: usize, stride: usize) -> Stem {
+        Stem { channels, stride, kernel: 3, max_pool: false }
+    }
+
     fn check(&self) -> Result<(), Error> {
         expect_count("stem.channels", self.channels)?;
         expect_stride("stem.stride", self.stride)?;

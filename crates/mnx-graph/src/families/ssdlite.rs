@@ -5,13 +5,9 @@ use crate::{BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, HeadKind, PriorB
 /// Levels of all three.
 const LEVELS: usize = 6;
 
-fn tap(block: usize, at: TapPoint) -> Tap {
-    Tap { block, at }
-}
-
 /// Extra blocks: hidden and output channels.
 fn extras(block: ExtraKind, channels: [(usize, usize); LEVELS - 2]) -> Vec<Extra> {
-    channels.map(|(hidden, channels)| Extra { block, hidden, channels }).into()
+    channels.map(|(hidden, channels)| Extra::new(block, hidden, channels)).into()
 }
 
 /// Strides, smallest and largest sizes are those for pictures of 320 x 320.
@@ -32,7 +28,7 @@ fn reference(taps: [Tap; 2], extras: Vec<Extra>) -> DetectorSpec {
         depthwise_bias: true,
         priors: priors.into(),
         clip: true,
-        coder: BoxCoder { centre: 0.1, size: 0.2, order: BoxOrder::Xywh },
+        coder: BoxCoder::new(0.1, 0.2),
         scores: ScoreKind::Softmax,
         clip_boxes: false,
         score: 0.01,
@@ -43,13 +39,13 @@ fn reference(taps: [Tap; 2], extras: Vec<Extra>) -> DetectorSpec {
 
 pub(super) fn mobilenext() -> DetectorSpec {
     let channels = [(256, 512), (128, 256), (128, 256), (128, 128)];
-    let taps = [tap(13, TapPoint::Expanded), tap(20, TapPoint::Expanded)];
+    let taps = [Tap::new(13, TapPoint::Expanded), Tap::new(20, TapPoint::Expanded)];
     reference(taps, extras(ExtraKind::DepthwiseFirst, channels))
 }
 
 pub(super) fn mobilenetv2() -> DetectorSpec {
     let channels = [(256, 512), (256, 256), (128, 256), (128, 64)];
-    let taps = [tap(13, TapPoint::Output), tap(18, TapPoint::Output)];
+    let taps = [Tap::new(13, TapPoint::Output), Tap::new(18, TapPoint::Output)];
     reference(taps, extras(ExtraKind::InvertedResidual, channels))
 }
 
@@ -64,7 +60,7 @@ pub(super) fn tensorflow() -> DetectorSpec {
     }));
     let channels = [(256, 512), (128, 256), (128, 256), (64, 128)];
     DetectorSpec {
-        taps: vec![tap(14, TapPoint::Expanded), tap(18, TapPoint::Output)],
+        taps: vec![Tap::new(14, TapPoint::Expanded), Tap::new(18, TapPoint::Output)],
         extras: extras(ExtraKind::DepthwiseBetween, channels),
         last_head: HeadKind::Separable,
         depthwise_bias: false,

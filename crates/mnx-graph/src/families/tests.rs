@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Network, PriorBoxes};
+use crate::{BoxCoder, Extra, ExtraKind, Network, PriorBoxes, ScoreKind, Tap, TapPoint};
 
 /// The least that a stage table may say.
 const SMALL: &str = r#"{
@@ -45,6 +45,31 @@ fn families_have_their_defaults() {
     let picture = Preprocessing::new(32, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]);
     assert_eq!(cifar.preprocessing, picture);
     assert_eq!(Spec::family("mobilenext "), None);
+}
+
+#[test]
+fn a_network_made_in_code_is_one_read_from_text() {
+    let mut spec = Spec::new(Stem::new(32, 2), vec![Stage::new(BlockKind::InvertedResidual, 6, 24, 2, 2)]);
+    spec.detector = Some(DetectorSpec::new(
+        vec![Tap::new(1, TapPoint::Expanded)],
+        vec![Extra::new(ExtraKind::DepthwiseFirst, 64, 128)],
+        vec![PriorBoxes::Scales(vec![[0.1, 1.0]]), PriorBoxes::Scales(vec![[0.3, 1.0], [0.3, 2.0]])],
+        BoxCoder::new(0.1, 0.2),
+        ScoreKind::Sigmoid,
+    ));
+    let text = r#"{
+        "stem": {"channels": 32, "stride": 2},
+        "stages": [{"block": "inverted_residual", "ratio": 6, "channels": 24, "repeats": 2, "stride": 2}],
+        "resolution": 224, "classes": 1000, "preprocessing": {"resize": 256, "fit": "crop",
+            "interpolation": "bilinear-antialiased", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "detector": {
+            "taps": [{"block": 1, "at": "expanded"}],
+            "extras": [{"block": "depthwise_first", "hidden": 64, "channels": 128}],
+            "priors": [{"scales": [[0.1, 1.0]]}, {"scales": [[0.3, 1.0], [0.3, 2.0]]}],
+            "coder": {"centre": 0.1, "size": 0.2}, "scores": "sigmoid", "score": 0.01, "iou": 0.45, "top": 100
+        }
+    }"#;
+    assert_eq!(Spec::from_json(text).unwrap(), spec);
 }
 
 #[test]

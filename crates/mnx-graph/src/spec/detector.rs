@@ -170,6 +170,27 @@ pub enum ScoreKind {
     Sigmoid,
 }
 
+impl Tap {
+    /// In this block, at this point.
+    pub const fn new(block: usize, at: TapPoint) -> Tap {
+        Tap { block, at }
+    }
+}
+
+impl Extra {
+    /// With so many hidden and output channels.
+    pub const fn new(block: ExtraKind, hidden: usize, channels: usize) -> Extra {
+        Extra { block, hidden, channels }
+    }
+}
+
+impl BoxCoder {
+    /// With these variances, for numbers in the order dx, dy, dw, dh.
+    pub const fn new(centre: f32, size: f32) -> BoxCoder {
+        BoxCoder { centre, size, order: BoxOrder::Xywh }
+    }
+}
+
 impl PriorBoxes {
     /// Priors in a cell.
     pub fn per_cell(&self) -> usize {
@@ -218,6 +239,54 @@ impl PriorBoxes {
 }
 
 impl DetectorSpec {
+    /// With separable heads, and without biases of depthwise layers or clipping. Boxes count if their score is above 0.01; a box
+    /// is dropped if its intersection over union with a better one is above 0.45; 100 are kept.
+    ///
+    /// ```
+    /// # use mnx_graph as mnx;
+    /// use mnx::{BoxCoder, DetectorSpec, Extra, ExtraKind, Model, PriorBoxes, ScoreKind, Spec, Tap, TapPoint};
+    ///
+    /// # fn main() -> Result<(), mnx_graph::Error> {
+    /// let mut spec = Spec::family("mobilenetv2").expect("a known family");
+    /// spec.family = "cells".into();
+    /// spec.classes = 4; // the background and three kinds
+    /// // A level of squares, and one of squares and of boxes twice as wide as high.
+    /// let priors = [&[[0.1, 1.0]][..], &[[0.3, 1.0], [0.3, 2.0]]].map(|boxes| PriorBoxes::Scales(boxes.into()));
+    /// spec.detector = Some(DetectorSpec::new(
+    ///     vec![Tap::new(13, TapPoint::Output)],
+    ///     vec![Extra::new(ExtraKind::InvertedResidual, 64, 128)],
+    ///     priors.into(),
+    ///     BoxCoder::new(0.1, 0.2),
+    ///     ScoreKind::Softmax,
+    /// ));
+    /// let model = Model::from_bytes(mnx::init(&spec, 1)?)?;
+    /// assert_eq!(model.network().levels().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(
+        taps: Vec<Tap>,
+        extras: Vec<Extra>,
+        priors: Vec<PriorBoxes>,
+        coder: BoxCoder,
+        scores: ScoreKind,
+    ) -> DetectorSpec {
+        DetectorSpec {
+            taps,
+            extras,
+            last_head: HeadKind::Separable,
+            depthwise_bias: false,
+            priors,
+            clip: false,
+            coder,
+            scores,
+            clip_boxes: false,
+            score: 0.01,
+            iou: 0.45,
+            top: 100,
+        }
+    }
+
     /// All priors, in the order of the heads' rows: level, row, column, prior in the cell. Each is the centre's x and y, the
     /// width and the height, as fractions of the picture.
     ///
