@@ -230,7 +230,7 @@ pub(crate) fn bn_eps(name: &str) -> Option<f64> {
 
 /// A stage table as a user writes it. Absent fields have defaults.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Table {
     family: Option<String>,
     stem: Stem,
@@ -250,7 +250,7 @@ struct Table {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct TablePreprocessing {
     resize: Option<usize>,
     fit: Option<Fit>,
@@ -356,7 +356,7 @@ impl Spec {
     }
 
     /// Sets the resolution, and `preprocessing.resize` to the default for it. Strides and sizes of a detector's priors change in
-    /// proportion.
+    /// proportion; to and from 0, which no network has, they stay as they are.
     pub fn set_resolution(&mut self, resolution: usize) {
         if let Some(detector) = &mut self.detector {
             detector.rescale(self.resolution, resolution);

@@ -34,7 +34,7 @@ impl BlockKind {
 
 /// One row of the stage table: `repeats` blocks. The first has `stride`, the others have stride 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Stage {
     /// Kind of the stage's blocks. If a stage table does not say, it is a SandGlass block.
@@ -71,7 +71,7 @@ fn is_true(value: &bool) -> bool {
 
 /// The first layer: a dense convolution with an activation, and possibly a max pool after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Stem {
     /// Output channels before the width multiplier.
@@ -158,7 +158,7 @@ pub enum Interpolation {
 
 /// What happens to a picture before the network sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Preprocessing {
     /// Length in pixels to which the short side is resized, or both sides with [`Fit::Squash`]. The crop to the resolution
@@ -242,7 +242,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The whole description of a network; the weight file's header holds one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Spec {
     /// Name of the family, e.g. `mobilenext`, or one of the user's own.

@@ -48,6 +48,18 @@ fn families_have_their_defaults() {
 }
 
 #[test]
+fn a_resolution_of_0_leaves_priors_as_they_are() {
+    for mut spec in ["ssdlite-mobilenext", "ssdlite300-mobilenetv2-tf"].map(|name| Spec::family(name).unwrap()) {
+        let before = spec.clone();
+        spec.set_resolution(0);
+        let error = crate::Network::new(&spec).unwrap_err().to_string();
+        assert_eq!(error, "spec: expected `resolution` to be at least 1, found 0");
+        spec.set_resolution(before.resolution);
+        assert_eq!(spec, before);
+    }
+}
+
+#[test]
 fn a_network_made_in_code_is_one_read_from_text() {
     let mut spec = Spec::new(Stem::new(32, 2), vec![Stage::new(BlockKind::InvertedResidual, 6, 24, 2, 2)]);
     spec.detector = Some(DetectorSpec::new(
@@ -70,6 +82,17 @@ fn a_network_made_in_code_is_one_read_from_text() {
         }
     }"#;
     assert_eq!(Spec::from_json(text).unwrap(), spec);
+}
+
+#[test]
+fn lists_and_numbers_are_no_objects() {
+    for (text, expected) in [
+        ("[]", "stage table: invalid length 0, expected an object at line 1 column 2"),
+        ("7", "stage table: invalid type: integer `7`, expected an object at line 1 column 1"),
+        (r#"{"stem": []}"#, "stage table, field `stem`: invalid length 0, expected an object at line 1 column 11"),
+    ] {
+        assert_eq!(Spec::from_json(text).unwrap_err().to_string(), expected);
+    }
 }
 
 #[test]

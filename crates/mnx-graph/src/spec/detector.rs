@@ -14,7 +14,7 @@ const MOST_BOXES: usize = 4096;
 /// Each level is a feature map with heads: the taps come first, then the extra blocks. A detector counts the background among
 /// its classes, as class 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct DetectorSpec {
     /// Where in the backbone the first levels come from, in order of execution.
@@ -50,7 +50,7 @@ pub struct DetectorSpec {
 
 /// A feature map inside the backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Tap {
     /// Index of the block; the stem is block 0.
@@ -74,7 +74,7 @@ pub enum TapPoint {
 
 /// A block after the backbone. It halves the feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct Extra {
     /// The order of its layers.
@@ -135,7 +135,7 @@ pub enum PriorBoxes {
 /// How a box head's four numbers move and stretch a prior. With (x, y, w, h) the prior's centre and size, the box's centre is
 /// (x + `centre` · dx · w, y + `centre` · dy · h), and its size (w · exp(`size` · dw), h · exp(`size` · dh)).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[non_exhaustive]
 pub struct BoxCoder {
     /// Variance of the centre.
@@ -357,8 +357,11 @@ impl DetectorSpec {
         expect_count("detector.top", self.top)
     }
 
-    /// Scales lengths in pixels from one resolution to another.
+    /// Scales lengths in pixels from one resolution to another. No length is in proportion to 0.
     pub(crate) fn rescale(&mut self, from: usize, to: usize) {
+        if from == 0 || to == 0 {
+            return;
+        }
         let factor = to as f64 / from as f64;
         for boxes in &mut self.priors {
             if let PriorBoxes::Sizes { stride, min, max, .. } = boxes {

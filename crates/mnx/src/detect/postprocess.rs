@@ -107,12 +107,15 @@ impl PostProcessor {
     ///
     /// # Errors
     /// [`Error::DetectOption`] if the spec's thresholds are outside their range, and [`Error::Heads`] if there are no classes
-    /// beside the background, no priors, or more than 2³² - 1 scores.
+    /// beside the background, no priors, more than 2³² - 1 scores, or if the resolution is 0.
     pub fn new(spec: &DetectorSpec, classes: usize, priors: Vec<[f32; 4]>, resolution: usize) -> Result<Self, Error> {
         let scores = classes.checked_mul(priors.len()).filter(|&scores| u32::try_from(scores).is_ok());
         if scores.is_none() || classes < 2 || priors.is_empty() {
             let expected = "priors and at least 2 classes, and at most 4294967295 scores".into();
             return Err(Error::Heads { expected, found: format!("{} priors, {classes} classes", priors.len()) });
+        }
+        if resolution == 0 {
+            return Err(Error::Heads { expected: "a resolution of at least 1".into(), found: "0".into() });
         }
         let defaults = Settings { score: spec.score, iou: spec.iou, top: spec.top, clip: spec.clip_boxes };
         let mut post = PostProcessor {

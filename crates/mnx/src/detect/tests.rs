@@ -204,6 +204,8 @@ fn wrong_options_and_sizes_are_named() {
         let made = PostProcessor::new(&spec, classes, vec![[0.5; 4]; priors], SIDE);
         assert!(matches!(made, Err(Error::Heads { .. })), "{classes} {priors}");
     }
+    let error = PostProcessor::new(&spec, 2, vec![[0.5; 4]], 0).unwrap_err();
+    assert!(error.to_string().ends_with("expected a resolution of at least 1, found 0"), "{error}");
 }
 
 #[test]
