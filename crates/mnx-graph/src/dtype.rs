@@ -1,6 +1,12 @@
 //! The type in which a classifier's weights are stored.
 
+use std::fmt;
+use std::str::FromStr;
+
 use mnx_tensor::{Element, half, memory};
+
+use crate::Error;
+use crate::spec::named;
 
 /// The type in which a weight file holds the weights of its classifier, the one layer whose speed is that of the memory its
 /// weights come from.
@@ -14,8 +20,11 @@ use mnx_tensor::{Element, half, memory};
 /// # use mnx_graph as mnx;
 /// use mnx::ClassifierDtype;
 ///
-/// assert_eq!(ClassifierDtype::parse("f16"), Some(ClassifierDtype::F16));
+/// # fn main() -> Result<(), mnx_graph::Error> {
+/// assert_eq!("f16".parse::<ClassifierDtype>()?, ClassifierDtype::F16);
 /// assert_eq!(ClassifierDtype::default().name(), "f32");
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,11 +45,6 @@ impl ClassifierDtype {
     /// Its name in weight files and on the command line.
     pub fn name(self) -> &'static str {
         self.element().name()
-    }
-
-    /// The type of this [name](ClassifierDtype::name).
-    pub fn parse(name: &str) -> Option<ClassifierDtype> {
-        ClassifierDtype::ALL.iter().copied().find(|dtype| dtype.name() == name)
     }
 
     /// The type of the stored elements.
@@ -70,5 +74,20 @@ impl ClassifierDtype {
     /// A number of 16 bits as f32.
     pub(crate) fn widen(self, bits: u16) -> f32 {
         if self == ClassifierDtype::F16 { half::f16_to_f32(bits) } else { half::bf16_to_f32(bits) }
+    }
+}
+
+impl fmt::Display for ClassifierDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ClassifierDtype {
+    type Err = Error;
+
+    /// The type of this [name](ClassifierDtype::name).
+    fn from_str(text: &str) -> Result<ClassifierDtype, Error> {
+        named("classifier dtype", ClassifierDtype::ALL, "f32, bf16 or f16", text)
     }
 }

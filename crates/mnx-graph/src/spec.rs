@@ -6,8 +6,12 @@ pub use detector::{
     BoxCoder, BoxOrder, DetectorSpec, Extra, ExtraKind, HeadKind, PriorBoxes, ScoreKind, Tap, TapPoint,
 };
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::text::{NAME, shown};
 use crate::{Activation, Error, Limits};
 
 /// The kind of block that a stage repeats.
@@ -108,6 +112,9 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// Both rules.
+    pub const ALL: &'static [Padding] = &[Padding::Torch, Padding::Tf];
+
     /// Its name in stage tables and on the command line: `torch` or `tf`.
     pub fn name(self) -> &'static str {
         match self {
@@ -127,6 +134,21 @@ impl Padding {
     }
 }
 
+impl fmt::Display for Padding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Padding {
+    type Err = Error;
+
+    /// The rule of this [name](Padding::name).
+    fn from_str(text: &str) -> Result<Padding, Error> {
+        named("padding", Padding::ALL, "torch or tf", text)
+    }
+}
+
 /// How a picture is made square for the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,6 +160,34 @@ pub enum Fit {
     /// Both sides are resized to the same length, whatever the picture's proportions. The middle is kept; if the length is
     /// the resolution, that is all of it.
     Squash,
+}
+
+impl Fit {
+    /// Both ways.
+    pub const ALL: &'static [Fit] = &[Fit::Crop, Fit::Squash];
+
+    /// Its name in stage tables and on the command line: `crop` or `squash`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fit::Crop => "crop",
+            Fit::Squash => "squash",
+        }
+    }
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Fit {
+    type Err = Error;
+
+    /// The way of this [name](Fit::name).
+    fn from_str(text: &str) -> Result<Fit, Error> {
+        named("preprocessing.fit", Fit::ALL, "crop or squash", text)
+    }
 }
 
 /// How a picture is resized.
@@ -154,6 +204,37 @@ pub enum Interpolation {
     Bilinear,
     /// Bicubic, over all covered pixels as well: Pillow's `BICUBIC`.
     Bicubic,
+}
+
+impl Interpolation {
+    /// All of them.
+    pub const ALL: &'static [Interpolation] =
+        &[Interpolation::BilinearAntialiased, Interpolation::Bilinear, Interpolation::Bicubic];
+
+    /// Its name in stage tables: `bilinear-antialiased`, `bilinear` or `bicubic`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Interpolation::BilinearAntialiased => "bilinear-antialiased",
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+        }
+    }
+}
+
+impl fmt::Display for Interpolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Interpolation {
+    type Err = Error;
+
+    /// The one of this [name](Interpolation::name).
+    fn from_str(text: &str) -> Result<Interpolation, Error> {
+        let expected = "bilinear-antialiased, bilinear or bicubic";
+        named("preprocessing.interpolation", Interpolation::ALL, expected, text)
+    }
 }
 
 /// What happens to a picture before the network sees it.
@@ -286,6 +367,12 @@ pub struct Spec {
 /// The error for a field of the spec.
 pub(crate) fn invalid(field: impl Into<String>, expected: &str, found: impl ToString) -> Error {
     Error::Spec { field: field.into(), expected: expected.into(), found: found.to_string() }
+}
+
+/// The one of `all` that is written so.
+pub(crate) fn named<T: Copy + fmt::Display>(field: &str, all: &[T], expected: &str, text: &str) -> Result<T, Error> {
+    let found = all.iter().copied().find(|one| one.to_string() == text);
+    found.ok_or_else(|| invalid(field, expected, shown(text, NAME)))
 }
 
 fn expect_count(field: impl Into<String>, value: usize) -> Result<(), Error> {

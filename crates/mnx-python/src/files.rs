@@ -58,8 +58,9 @@ pub(crate) fn init<'py>(
 
 /// What ``classifier_dtype`` names.
 pub(crate) fn dtype(name: &str) -> Result<ClassifierDtype, Failure> {
-    let unknown = || Failure::input(format!("classifier_dtype: expected f32, bf16 or f16, found {name}"));
-    ClassifierDtype::parse(name).ok_or_else(unknown)
+    let unknown =
+        |_: mnx::GraphError| Failure::input(format!("classifier_dtype: expected f32, bf16 or f16, found {name}"));
+    name.parse().map_err(unknown)
 }
 
 /// A report with where the file is, in whatever characters.

@@ -26,6 +26,21 @@ pub enum ErrorKind {
     Stopped,
 }
 
+impl std::fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            ErrorKind::InvalidInput => "invalid input",
+            ErrorKind::NotFound => "not found",
+            ErrorKind::Io => "input or output failed",
+            ErrorKind::InvalidFile => "invalid file",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Limit => "above a limit",
+            ErrorKind::Memory => "out of memory",
+            ErrorKind::Stopped => "stopped",
+        })
+    }
+}
+
 impl From<&std::io::Error> for ErrorKind {
     fn from(error: &std::io::Error) -> Self {
         match error.kind() {

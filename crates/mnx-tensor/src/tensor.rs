@@ -73,8 +73,15 @@ impl Tensor {
     }
 }
 
+/// The same shape and the same numbers, as f32 compares them: NaN is equal to nothing.
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Tensor) -> bool {
+        self.view() == other.view()
+    }
+}
+
 /// A borrowed tensor `[N, C, H, W]` of f32, contiguous; any alignment that f32 allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TensorView<'a> {
     shape: [usize; 4],
     data: &'a [f32],
@@ -112,6 +119,12 @@ impl<'a> TensorView<'a> {
     }
 }
 
+impl<'a> From<&'a Tensor> for TensorView<'a> {
+    fn from(tensor: &'a Tensor) -> TensorView<'a> {
+        tensor.view()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +136,15 @@ mod tests {
         assert_eq!(tensor.view().picture(1), [0.5; 8]);
         // Times eight values it is 0 where overflow is not checked.
         tensor.view().picture(1 << (usize::BITS - 3));
+    }
+
+    #[test]
+    fn equal_tensors_have_one_shape_and_the_same_numbers() {
+        let tensor = Tensor::from_slice([1, 2, 1, 1], &[0.0, 2.0]).unwrap();
+        assert_eq!(tensor, Tensor::from_slice([1, 2, 1, 1], &[-0.0, 2.0]).unwrap());
+        assert_ne!(tensor, Tensor::from_slice([1, 1, 2, 1], &[0.0, 2.0]).unwrap());
+        assert_ne!(tensor, Tensor::from_slice([1, 2, 1, 1], &[f32::NAN, 2.0]).unwrap());
+        assert_eq!(TensorView::from(&tensor), tensor.view());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Names of classes.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use mnx_graph::Model;
@@ -16,6 +18,14 @@ use mnx_graph::Model;
 /// let model = mnx::Model::from_bytes(mnx::init(&spec, 1)?)?;
 /// let label = mnx::Label::of(&model, 3).expect("the model has names");
 /// assert_eq!(&*label, "class 3");
+///
+/// // Labels are counted and sorted as their texts.
+/// let mut seen = std::collections::BTreeMap::new();
+/// for class in [3, 1, 3] {
+///     *seen.entry(mnx::Label::of(&model, class).expect("a name")).or_insert(0) += 1;
+/// }
+/// let seen: Vec<(String, i32)> = seen.into_iter().map(|(label, count)| (label.into(), count)).collect();
+/// assert_eq!(seen, [("class 1".to_string(), 1), ("class 3".to_string(), 2)]);
 /// # Ok(())
 /// # }
 /// ```
@@ -67,6 +77,32 @@ impl PartialEq for Label {
 }
 
 impl Eq for Label {}
+
+/// As its text.
+impl Hash for Label {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// As its text.
+impl Ord for Label {
+    fn cmp(&self, other: &Label) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl PartialOrd for Label {
+    fn partial_cmp(&self, other: &Label) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> String {
+        label.to_string()
+    }
+}
 
 impl PartialEq<str> for Label {
     fn eq(&self, other: &str) -> bool {

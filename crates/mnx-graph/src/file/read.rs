@@ -128,7 +128,7 @@ fn arithmetic(version: u32, names: Option<Vec<String>>, network: &Network) -> Re
 fn classifier_dtype(version: u32, network: &Network, entries: &[Entry]) -> ClassifierDtype {
     let name = network.classifier().filter(|_| version > VERSION_1).map(|layer| format!("{}.weight", layer.name));
     let entry = name.and_then(|name| entries.iter().find(|entry| entry.name == name));
-    entry.and_then(|entry| ClassifierDtype::parse(&entry.dtype)).unwrap_or_default()
+    entry.and_then(|entry| entry.dtype.parse().ok()).unwrap_or_default()
 }
 
 /// Compares the table with the tensors that follow from spec, arithmetic and the classifier's type, and takes the checksums from it.

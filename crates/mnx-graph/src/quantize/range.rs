@@ -1,5 +1,7 @@
 //! From what a value held to its scale and zero point.
 
+use std::fmt;
+
 use super::calibration::Statistics;
 use super::histogram::Bin;
 use crate::Quantization;
@@ -39,6 +41,15 @@ impl Method {
             Method::MinMax => "minmax",
             Method::Percentile(_) => "percentile",
             Method::Mse => "mse",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Method::Percentile(percent) => f.pad(&format!("percentile {percent}")),
+            method => f.pad(method.name()),
         }
     }
 }

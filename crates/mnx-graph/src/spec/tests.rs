@@ -168,6 +168,24 @@ fn values_for_0_to_255_are_told_from_those_for_0_to_1() {
 }
 
 #[test]
+fn names_are_those_of_stage_tables() {
+    fn check<T: Copy + PartialEq + std::fmt::Display + Serialize + std::str::FromStr<Err = Error>>(all: &[T]) {
+        for one in all {
+            assert_eq!(serde_json::to_value(one).unwrap(), one.to_string());
+            assert!(one.to_string().parse::<T>().unwrap() == *one);
+        }
+        assert!("".parse::<T>().is_err());
+    }
+    check(Padding::ALL);
+    check(Fit::ALL);
+    check(Interpolation::ALL);
+    let error = "tor\nch".parse::<Padding>().unwrap_err().to_string();
+    assert_eq!(error, "spec: expected `padding` to be torch or tf, found tor\\nch");
+    let error = "int8".parse::<crate::ClassifierDtype>().unwrap_err().to_string();
+    assert_eq!(error, "spec: expected `classifier dtype` to be f32, bf16 or f16, found int8");
+}
+
+#[test]
 fn padding_totals_what_the_output_size_needs() {
     for size in 1..20_usize {
         for stride in [1, 2] {
