@@ -86,6 +86,12 @@ impl Classifier {
         &self.session
     }
 
+    /// The session, to be changed: to run it on tensors of one's own, to profile it, or to let it
+    /// [forget](Session::forget) what it has laid out.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// What the network saw of the last single picture: `[1, 3, H, W]`, zeros before the first.
     pub fn input(&self) -> &[f32] {
         &self.input

@@ -43,6 +43,7 @@ pub struct Placement {
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Preprocessor {
     resolution: usize,
     resize: usize,

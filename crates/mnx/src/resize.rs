@@ -89,7 +89,7 @@ fn half_to_even(n: u64) -> u64 {
 }
 
 /// The weights of one axis, pixel by pixel.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Weights {
     /// For each kept pixel, its first source pixel, and where its weights are in `values`.
     spans: Vec<(usize, Range<usize>)>,
@@ -158,7 +158,7 @@ fn round(sum: i32) -> u8 {
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
 /// Resizes frames. Buffers are kept from picture to picture.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Resizer {
     weights: Weights,
     /// The result of the first pass. Along rows, it has the kept pixels of every row in reach of the crop. Along columns, it has

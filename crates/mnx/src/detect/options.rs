@@ -9,11 +9,16 @@ use crate::Error;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[must_use]
+#[non_exhaustive]
 pub struct DetectOptions {
-    pub(super) score: Option<f32>,
-    pub(super) iou: Option<f32>,
-    pub(super) top: Option<usize>,
-    pub(super) clip: Option<bool>,
+    /// See [`DetectOptions::score`].
+    pub score: Option<f32>,
+    /// See [`DetectOptions::iou`].
+    pub iou: Option<f32>,
+    /// See [`DetectOptions::top`].
+    pub top: Option<usize>,
+    /// See [`DetectOptions::clip`].
+    pub clip: Option<bool>,
 }
 
 impl DetectOptions {

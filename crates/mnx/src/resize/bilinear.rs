@@ -21,7 +21,7 @@ struct Pair {
 }
 
 /// The pairs of the kept columns. The buffer is kept from picture to picture.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Nearest {
     columns: Vec<Pair>,
 }
