@@ -2,7 +2,7 @@
 //! [`end_with_signals`], by SIGTERM, SIGINT or SIGHUP. (SIGKILL cannot be caught: `.mnx-` begins the names of what it leaves.)
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,14 +27,15 @@ impl Temporary {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        // tempfile's errors are without the system's number.
+        fs::metadata(folder)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".mnx-");
         #[cfg(unix)]
         {
-            use std::fs::Permissions;
             use std::os::unix::fs::PermissionsExt;
             // The usual mode of a new file; the user's umask takes from it.
-            builder.permissions(Permissions::from_mode(0o666));
+            builder.permissions(fs::Permissions::from_mode(0o666));
         }
         let mut all = all();
         let (file, path) = builder.tempfile_in(folder)?.into_parts();
