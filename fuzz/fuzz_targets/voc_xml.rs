@@ -4,6 +4,9 @@
 #[allow(dead_code)]
 #[path = "../../crates/mnx-infer/src/commands/eval/voc/annotation.rs"]
 mod annotation;
+#[allow(dead_code)]
+#[path = "../../crates/mnx-infer/src/commands/eval/voc/kind.rs"]
+mod kind;
 
 include!("../src/command_line.rs");
 

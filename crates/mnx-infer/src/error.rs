@@ -3,8 +3,6 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-pub(crate) use mnx::unstable::is_treacherous;
-
 /// One sentence per variant: what, which file, what was expected, what was found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

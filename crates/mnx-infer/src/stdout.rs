@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use mnx::unstable::is_treacherous;
 use serde::Serialize;
 
-use crate::error::{Error, is_treacherous, line};
+use crate::error::{Error, line};
 use crate::process;
 
 /// Heads of tables.

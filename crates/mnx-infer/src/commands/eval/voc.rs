@@ -3,6 +3,7 @@
 mod annotation;
 mod classes;
 mod dataset;
+mod kind;
 mod metric;
 mod plot;
 mod problem;
@@ -80,7 +81,7 @@ fn judged<'a>(
     let progress = progress::pictures(dataset.candidates.len());
     let mut tally = Tally::new(Classes::new(model.spec()));
     for line in &dataset.lines {
-        tally.add_problem(&dataset.list, problem::Kind::List, line);
+        tally.add_problem(&dataset.list, kind::Kind::List, line);
     }
     let work = |detector: &mut Detector, candidate: &Candidate| seen(model, detector, candidate, context);
     in_order(&dataset.candidates, detectors, work, |candidate, seen| {

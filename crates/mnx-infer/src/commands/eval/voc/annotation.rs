@@ -4,7 +4,7 @@ use std::path::Path;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::problem::Kind;
+use super::kind::Kind;
 use crate::error::{Error, printable};
 use crate::output::read_text;
 

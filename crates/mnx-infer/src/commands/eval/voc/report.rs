@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LIMIT;
+use super::kind::Kind;
 use super::metric::{Curve, mean};
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use super::tally::Tally;
 use crate::commands::classify::shown_class;
 use crate::error::{Error, printable, shown};

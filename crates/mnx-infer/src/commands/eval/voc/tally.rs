@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::annotation::Annotation;
 use super::classes::Classes;
+use super::kind::Kind;
 use super::metric::{Found, Truth};
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use crate::commands::detect::Boxed;
 use crate::error::Error;
 use crate::json_path::Unreadable;
