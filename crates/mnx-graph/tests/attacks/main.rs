@@ -308,7 +308,7 @@ proptest! {
         }
     }
 
-    /// In int8 as well, and what opens runs.
+    /// In int8 as well, and what opens runs, or says what its kernels do not take.
     #[test]
     fn damaged_int8_payloads_do_not_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut parts = Parts::small_int8();
@@ -316,8 +316,8 @@ proptest! {
         parts.payload[at] = byte;
         if let Ok(model) = Model::from_bytes_with(parts.build(), &OpenOptions::new().verify_checksums(false)) {
             let input = Tensor::from_slice([1, 3, 2, 3], &[0.5; 18]).unwrap();
-            let mut session = Session::with(&model, SessionOptions::new().threads(1)).unwrap();
-            if session.prepare(input.shape()).is_ok() {
+            let session = Session::with(&model, SessionOptions::new().threads(1));
+            if let Ok(mut session) = session && session.prepare(input.shape()).is_ok() {
                 prop_assert_eq!(session.run(input.view()).unwrap().data().len(), 3);
             }
         }
