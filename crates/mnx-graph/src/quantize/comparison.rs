@@ -94,11 +94,10 @@ impl Comparison {
         if self.values.is_empty() {
             self.values.clone_from(&other.values);
         } else if !other.values.is_empty() {
-            let name = |of: &Comparison, index: usize| of.values.get(index).map(|value| value.0.clone());
-            let mut names =
-                (0..self.values.len().max(other.values.len())).map(|index| (name(self, index), name(other, index)));
-            if let Some((mine, others)) = names.find(|(mine, others)| mine != others) {
-                return Err(QuantizeError::OtherNetwork { value: mine.or(others).unwrap_or_default() }.into());
+            let mut others = other.values.iter().map(|value| &value.0);
+            let differs = self.values.iter().map(|value| &value.0).find(|&mine| others.next() != Some(mine));
+            if let Some(value) = differs.or_else(|| others.next()) {
+                return Err(QuantizeError::OtherNetwork { value: value.clone() }.into());
             }
             for (value, other) in self.values.iter_mut().zip(&other.values) {
                 value.1 += other.1;
