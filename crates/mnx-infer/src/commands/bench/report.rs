@@ -23,7 +23,7 @@ pub(super) fn text(spec: &Spec, runs: &[Measurement]) -> String {
         text = format!("{}, {million:.2} M multiply-adds a picture, {kernels} on {cpu}\n\n", network(spec));
     }
     text += &latencies(runs);
-    let doubt = runs.iter().find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+    let doubt = runs.iter().find_map(|run| run.peaks.doubt(run.percent_of_peak));
     text.extend(doubt.map(|doubt| format!("\n{doubt}\n")));
     for run in runs {
         if let Some(profiled) = &run.profiled {

@@ -186,7 +186,7 @@ pub(super) fn text(network: &str, runs: &[Streams]) -> String {
         row
     });
     text += &plain_table(&"r".repeat(header.len()), &header, rows);
-    let doubt = runs.iter().find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+    let doubt = runs.iter().find_map(|run| run.peaks.doubt(run.percent_of_peak));
     text.extend(doubt.map(|doubt| format!("\n{doubt}\n")));
     text
 }

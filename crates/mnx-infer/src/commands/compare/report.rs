@@ -156,7 +156,7 @@ impl Report {
             threads(first),
         );
         let mut runs = self.networks.iter().flat_map(|row| &row.runs);
-        let doubt = runs.find_map(|run| run.peaks.doubt([run.percent_of_peak]));
+        let doubt = runs.find_map(|run| run.peaks.doubt(run.percent_of_peak));
         text.extend(doubt.map(|doubt| doubt + "\n"));
         if self.networks.iter().any(|row| row.agreement.is_some()) {
             text += "same class: share of the pictures for which the most probable class is that of the first network with the same classes\n";
