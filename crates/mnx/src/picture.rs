@@ -21,6 +21,10 @@ mod orientation;
 mod png;
 #[cfg(feature = "image")]
 mod reader;
+#[cfg(feature = "image")]
+mod refusal;
+#[cfg(feature = "image")]
+mod rgb;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "image")]

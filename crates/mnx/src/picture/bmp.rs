@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use image::RgbImage;
 use mnx_tensor::memory;
 
-use super::decode::Refusal;
+use super::refusal::Refusal;
 
 /// The palette of a file of run lengths, whose pixels are decoded as numbers of colours.
 pub(super) struct Numbered {

@@ -7,14 +7,14 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Once;
 
-use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
-use mnx_graph::unstable::shown;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use super::memory::{Door, Turn, decoded_bytes, zeros};
+use super::memory::{Door, decoded_bytes};
 use super::orientation::swaps_sides;
 use super::reader::Held;
-use super::turn::upright;
+use super::refusal::{Refusal, damaged, one_line};
+use super::rgb::to_rgb8;
+use super::turn::{Decoded, upright};
 use super::{bmp, gif, jpeg, orientation, png, tiff, webp};
 use crate::{Error, Picture, PictureFormat, PictureLimits, PictureReader};
 
@@ -131,31 +131,6 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// A picture as it is stored, and how it must be turned.
-pub(super) struct Decoded {
-    pub(super) picture: RgbImage,
-    pub(super) orientation: Orientation,
-    pub(super) turn: Turn,
-}
-
-/// Why a file of a known format has no pixels.
-pub(super) enum Refusal {
-    /// The header claims more pixels than are allowed.
-    TooLarge { width: u32, height: u32 },
-    /// Decoding would take more memory than is allowed.
-    TooMuch { width: u32, height: u32, bytes: u64 },
-    /// There is no memory for it.
-    Memory { bytes: u64 },
-    /// What is wrong with the file.
-    Found(String),
-}
-
-impl From<String> for Refusal {
-    fn from(found: String) -> Self {
-        Refusal::Found(found)
-    }
-}
-
 fn decode(bytes: &[u8], name: &str, door: Door<'_>) -> Result<Picture, Error> {
     let format = known(bytes, name)?;
     let decoded = of_decoder(|| match format {
@@ -209,7 +184,7 @@ fn of_decoder<T>(decode: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refus
     DECODES.set(true);
     let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
     DECODES.set(false);
-    decoded.unwrap_or_else(|_| Err("damaged data (the decoder gave up)".to_owned().into()))
+    decoded.unwrap_or_else(|_| Err(damaged("the decoder gave up")))
 }
 
 /// The format by the first bytes, if it is one that is decoded.
@@ -304,9 +279,6 @@ fn allocations(bytes: u64) -> Limits {
     limits
 }
 
-/// Characters of a decoder's message. Some list all numbers that a file has.
-const LONGEST_REASON: usize = 300;
-
 /// The decoder's message on one line.
 fn reason(error: ImageError) -> Refusal {
     match error {
@@ -315,52 +287,4 @@ fn reason(error: ImageError) -> Refusal {
         }
         other => one_line(other).into(),
     }
-}
-
-pub(super) fn one_line(error: impl std::fmt::Display) -> String {
-    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    shown(&line, LONGEST_REASON)
-}
-
-/// Replicates grey, drops alpha, and keeps the high byte of 16 bits. (The conversions of `image` round 16 bits, which gives a
-/// different picture.)
-fn to_rgb8(decoded: DynamicImage) -> Result<RgbImage, Refusal> {
-    let (width, height) = (decoded.width(), decoded.height());
-    let pixels = match decoded {
-        DynamicImage::ImageRgb8(rgb) => return Ok(rgb),
-        DynamicImage::ImageRgba8(rgba) => drop_fourth(rgba.into_raw()),
-        DynamicImage::ImageLuma8(grey) => spread(&grey, 1, |p| [p[0]; 3])?,
-        DynamicImage::ImageLumaA8(grey) => spread(&grey, 2, |p| [p[0]; 3])?,
-        DynamicImage::ImageLuma16(grey) => spread(&grey, 1, |p| [high_byte(p[0]); 3])?,
-        DynamicImage::ImageLumaA16(grey) => spread(&grey, 2, |p| [high_byte(p[0]); 3])?,
-        DynamicImage::ImageRgb16(rgb) => spread(&rgb, 3, |p| [p[0], p[1], p[2]].map(high_byte))?,
-        DynamicImage::ImageRgba16(rgba) => spread(&rgba, 4, |p| [p[0], p[1], p[2]].map(high_byte))?,
-        other => return Err(format!("pixels of the kind {:?}", other.color()).into()),
-    };
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "fewer pixels than the header says".to_owned().into())
-}
-
-/// Makes a pixel of every `each` samples.
-fn spread<T>(samples: &[T], each: usize, pixel: impl Fn(&[T]) -> [u8; 3]) -> Result<Vec<u8>, Refusal> {
-    let mut pixels = zeros(samples.len() / each * 3)?;
-    for (target, source) in pixels.as_chunks_mut().0.iter_mut().zip(samples.chunks_exact(each)) {
-        *target = pixel(source);
-    }
-    Ok(pixels)
-}
-
-/// What is kept of 16 bits.
-pub(super) fn high_byte(value: u16) -> u8 {
-    (value >> 8) as u8
-}
-
-/// Drops every fourth byte, in place to save a second copy of a large picture.
-fn drop_fourth(mut pixels: Vec<u8>) -> Vec<u8> {
-    let count = pixels.len() / 4;
-    for i in 0..count {
-        pixels.copy_within(4 * i..4 * i + 3, 3 * i);
-    }
-    pixels.truncate(3 * count);
-    pixels.shrink_to_fit();
-    pixels
 }

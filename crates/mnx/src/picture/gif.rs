@@ -3,8 +3,9 @@
 use ::gif::{ColorOutput, DecodeOptions, MemoryLimit};
 use image::metadata::Orientation;
 
-use super::decode::{Decoded, Refusal, one_line};
 use super::memory::{Door, PIXEL, black};
+use super::refusal::{Refusal, one_line};
+use super::turn::Decoded;
 
 /// What the decoder has for decompression.
 const TABLES: u64 = 1 << 18;

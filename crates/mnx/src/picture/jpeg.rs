@@ -19,9 +19,10 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 pub(super) use frame::Colours;
 pub(super) use structure::{Around, Structure};
 
-use super::decode::{Decoded, Refusal, one_line};
 use super::memory::{Door, decoded_bytes, zeros};
 use super::orientation::swaps_sides;
+use super::refusal::{Refusal, one_line};
+use super::turn::Decoded;
 
 pub(super) fn decode(bytes: &[u8], door: Door<'_>) -> Result<Decoded, Refusal> {
     let structure = Structure::read(bytes, door)?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use image::RgbImage;
 
 use super::PictureLimits;
-use super::decode::Refusal;
 use super::reader::{PictureReader, Share};
+use super::refusal::Refusal;
 
 /// What small allocations take besides the large ones that are counted.
 const SLACK: u64 = 1 << 20;

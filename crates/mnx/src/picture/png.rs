@@ -6,9 +6,11 @@ use ::png::{BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, 
 use image::RgbImage;
 use image::metadata::Orientation;
 
-use super::decode::{Decoded, Refusal, high_byte, one_line};
 use super::memory::{Door, PIXEL, black, decoded_bytes};
 use super::orientation;
+use super::refusal::{Refusal, one_line};
+use super::rgb::high_byte;
+use super::turn::Decoded;
 
 const XMP: &str = "XML:com.adobe.xmp";
 /// Most bytes of XMP once it is unpacked. What is longer is ignored.

@@ -4,6 +4,7 @@
 mod column;
 mod directory;
 mod jpeg;
+mod number;
 mod parts;
 
 use std::borrow::Cow;
@@ -11,40 +12,16 @@ use std::borrow::Cow;
 use image::metadata::Orientation;
 use mnx_tensor::memory;
 
-use super::decode::Refusal;
 use super::orientation;
-use column::{Column, paste};
-use directory::{Directory, tag};
+use super::refusal::{Refusal, damaged};
+use column::Column;
+use directory::Directory;
 use jpeg::Jpegs;
-use parts::Parts;
-
-/// Kinds of colours.
-mod kind {
-    pub(super) const WHITE_IS_0: u64 = 0;
-    pub(super) const BLACK_IS_0: u64 = 1;
-    pub(super) const RGB: u64 = 2;
-    pub(super) const PALETTE: u64 = 3;
-    pub(super) const YCBCR: u64 = 6;
-}
-
-/// Kinds of channels beside the colours: none that is known, alpha that the colours were multiplied by, and other alpha.
-const UNSPECIFIED: u64 = 0;
-const PREMULTIPLIED: u64 = 1;
-const ALPHA: u32 = 2;
-/// Kinds of samples.
-const SIGNED: u64 = 2;
-const FLOAT: u64 = 3;
-/// An order of a byte's bits in which the lowest comes first.
-const REVERSED: u64 = 2;
-/// Kinds of compression.
-const PLAIN: u64 = 1;
-const GROUP_4: u64 = 4;
-const LZW: u64 = 5;
-const JPEG: u64 = 7;
-const DEFLATE: [u64; 2] = [8, 32946];
-const PACK_BITS: u64 = 32773;
-
-const CUT: &str = "a file that is cut off (a strip or tile ends behind it)";
+use number::{
+    ALPHA, DEFLATE, FLOAT, GROUP_4, JPEG, LZW, PACK_BITS, PLAIN, PREMULTIPLIED, REVERSED, SIGNED, UNSPECIFIED, kind,
+    tag,
+};
+use parts::{CUT, Parts};
 
 /// How a file is decoded.
 pub(super) enum Prepared<'a> {
@@ -187,8 +164,4 @@ fn reverse_bits(copy: &mut [u8], directory: &Directory, parts: &Parts, compressi
         part.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
     }
     Ok(())
-}
-
-fn damaged(what: &str) -> Refusal {
-    format!("damaged data ({what})").into()
 }

@@ -3,9 +3,16 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-use super::decode::Refusal;
-use super::memory::{Door, zeros};
+use super::memory::{Door, Turn, zeros};
 use super::orientation::swaps_sides;
+use super::refusal::Refusal;
+
+/// A picture as it is stored, and how it must be turned.
+pub(super) struct Decoded {
+    pub(super) picture: RgbImage,
+    pub(super) orientation: Orientation,
+    pub(super) turn: Turn,
+}
 
 /// Turns a picture. One that lies on its side is there twice meanwhile, unless that would be too much memory.
 pub(super) fn upright(picture: RgbImage, orientation: Orientation, door: Door<'_>) -> Result<RgbImage, Refusal> {

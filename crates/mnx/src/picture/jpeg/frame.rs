@@ -1,6 +1,5 @@
 //! What the headers of a JPEG file's frame and scans say.
 
-use super::structure::malformed;
 use crate::picture::memory::PIXEL;
 
 /// Bytes that decoders take for a sample of a row of units: coefficients, samples, and those of neighbours for scaling.
@@ -273,4 +272,8 @@ impl Frame {
 /// The name of a channel.
 fn name(place: usize, colours: Colours) -> u8 {
     if colours == Colours::Rgb { b"RGB"[place] } else { place as u8 + 1 }
+}
+
+pub(super) fn malformed(what: &str) -> String {
+    format!("damaged data (a malformed {what})")
 }

@@ -3,12 +3,12 @@
 
 use image::metadata::Orientation;
 
-use super::frame::{Colours, Frame, ScanHeader};
+use super::frame::{Colours, Frame, ScanHeader, malformed};
 use super::huffman::has_0xff;
 use super::scan::{Tables, Walk};
-use crate::picture::decode::Refusal;
 use crate::picture::memory::{Door, decoded_bytes};
 use crate::picture::orientation;
+use crate::picture::refusal::Refusal;
 
 const CUT: &str = "a file that is cut off (no end-of-image marker)";
 const RESTARTS: &str = "damaged data (restart markers are missing or out of order)";
@@ -80,10 +80,6 @@ impl Structure {
 }
 
 /// The message for a segment that contradicts itself.
-pub(super) fn malformed(what: &str) -> String {
-    format!("damaged data (a malformed {what})")
-}
-
 /// The rest of the file, and what came before it.
 struct Reader<'a> {
     bytes: &'a [u8],

@@ -3,10 +3,11 @@
 
 use image::RgbImage;
 
-use super::directory::{Directory, tag};
+use super::directory::Directory;
+use super::number::tag;
 use super::parts::Parts;
-use crate::picture::decode::Refusal;
 use crate::picture::memory::{PIXEL, black, decoded_bytes};
+use crate::picture::refusal::Refusal;
 
 /// Tiles of which the decoder makes one column, each below the one before it.
 pub(in crate::picture) struct Column {

@@ -1,34 +1,7 @@
 //! The first directory of a TIFF file: its tags, and where their values are.
 
-use super::damaged;
-use crate::picture::decode::Refusal;
-
-/// Numbers of tags.
-pub(super) mod tag {
-    pub(in super::super) const WIDTH: u16 = 256;
-    pub(in super::super) const HEIGHT: u16 = 257;
-    pub(in super::super) const BITS: u16 = 258;
-    pub(in super::super) const COMPRESSION: u16 = 259;
-    pub(in super::super) const PHOTOMETRIC: u16 = 262;
-    pub(in super::super) const FILL_ORDER: u16 = 266;
-    pub(in super::super) const STRIP_OFFSETS: u16 = 273;
-    pub(in super::super) const ORIENTATION: u16 = 274;
-    pub(in super::super) const SAMPLES: u16 = 277;
-    pub(in super::super) const ROWS_PER_STRIP: u16 = 278;
-    pub(in super::super) const STRIP_BYTES: u16 = 279;
-    pub(in super::super) const PLANES: u16 = 284;
-    pub(in super::super) const PREDICTOR: u16 = 317;
-    pub(in super::super) const TILE_WIDTH: u16 = 322;
-    pub(in super::super) const TILE_HEIGHT: u16 = 323;
-    pub(in super::super) const TILE_OFFSETS: u16 = 324;
-    pub(in super::super) const TILE_BYTES: u16 = 325;
-    pub(in super::super) const EXTRA_SAMPLES: u16 = 338;
-    pub(in super::super) const SAMPLE_FORMAT: u16 = 339;
-    pub(in super::super) const JPEG_TABLES: u16 = 347;
-    /// The last one before those that anybody may use, except XMP.
-    pub(super) const LAST: u16 = 530;
-    pub(in super::super) const XMP: u16 = 700;
-}
+use super::number::tag;
+use crate::picture::refusal::{Refusal, damaged};
 
 /// Most tags in a directory. There are some hundred kinds.
 const MOST_ENTRIES: u64 = 4096;

@@ -5,13 +5,15 @@ use std::ops::Range;
 
 use image::metadata::Orientation;
 
-use super::directory::{Directory, tag};
+use super::column::paste;
+use super::directory::Directory;
+use super::number::{kind, tag};
 use super::parts::Parts;
-use super::{damaged, kind, paste};
-use crate::picture::decode::{Decoded, Refusal};
 use crate::picture::jpeg::{Around, Colours, Structure};
 use crate::picture::memory::{Door, PIXEL, black, decoded_bytes};
 use crate::picture::orientation;
+use crate::picture::refusal::{Refusal, damaged};
+use crate::picture::turn::Decoded;
 
 /// Most bytes of the tables that all parts share: four of steps and eight of codes have 2.8 KB.
 const MOST_TABLES: usize = 4096;

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use super::directory::{Directory, tag};
-use super::{CUT, GROUP_4, PLAIN, damaged};
-use crate::picture::decode::Refusal;
+use super::directory::Directory;
+use super::number::{GROUP_4, PLAIN, tag};
+use crate::picture::refusal::{Refusal, damaged};
+
+pub(super) const CUT: &str = "a file that is cut off (a strip or tile ends behind it)";
 
 /// A layout with a plane for each channel.
 const IN_PLANES: u64 = 2;
