@@ -10,7 +10,6 @@ pub(crate) mod eval;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod network;
-mod onnx;
 pub(crate) mod quantize;
 pub(crate) mod run;
 mod timing;

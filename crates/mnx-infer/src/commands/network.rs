@@ -153,3 +153,14 @@ pub(crate) fn write(
         r = spec.resolution,
     ))
 }
+
+/// Says how many values became zero, if any did.
+pub(crate) fn note_flushed(input: &Path, flushed: u64) {
+    if flushed > 0 {
+        stdout::note(format_args!(
+            "{}: {} folded weights and biases were almost zero and are zero now (below 2^-40, or in a channel below 2^-28)",
+            shown(input),
+            grouped(flushed),
+        ));
+    }
+}

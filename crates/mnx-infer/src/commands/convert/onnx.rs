@@ -4,9 +4,9 @@ use std::path::Path;
 
 use mnx::{BlockKind, Onnx, Spec};
 
-use super::convert::{labels_text, note_flushed, with_flags};
-use super::network;
+use super::flags::{labels_text, with_flags};
 use crate::args::Convert;
+use crate::commands::network;
 use crate::context::Context;
 use crate::error::{Error, printable, shown, with_causes};
 use crate::output::{OutputFile, check_apart, start_of};
@@ -36,7 +36,7 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
     let refused = |e: mnx::GraphError| Error::file(&args.input, with_causes(&e));
     let converted = model.convert_with(&spec, network::classifier_dtype(&args.network)).map_err(refused)?;
     network::write(&args.output, output, &converted.file, &spec, Some(converted.flushed), context)?;
-    note_flushed(args, converted.flushed);
+    network::note_flushed(&args.input, converted.flushed);
     let (said, list) = read_and_assumed(args, &model, &spec);
     stdout::note_list(format_args!("{}: {said}", shown(&args.input)), &list);
     Ok(())
