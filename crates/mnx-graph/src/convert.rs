@@ -3,6 +3,7 @@
 mod assumption;
 mod dialects;
 mod identify;
+mod modules;
 mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,8 @@ use crate::{CheckpointError, ClassifierDtype, Error, Layer, Limits, Network, Spe
 pub use assumption::Assumption;
 pub use dialects::Dialect;
 pub use identify::{Identified, identify, identify_with};
-use naming::{Found, Modules, NORM, Names, is_counter};
+use modules::{Modules, NORM};
+use naming::{Found, Names, is_counter};
 pub use naming::{Naming, naming};
 
 /// One reason why a checkpoint does not fit a network.

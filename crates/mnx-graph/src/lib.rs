@@ -14,6 +14,7 @@ mod border;
 mod convert;
 #[cfg(any(feature = "convert", feature = "onnx"))]
 mod converted;
+mod crew;
 mod dtype;
 mod error;
 mod exec;

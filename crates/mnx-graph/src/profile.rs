@@ -8,8 +8,7 @@ use mnx_tensor::{Arithmetic, Element, Isa, TensorView};
 use crate::exec::Exec;
 use crate::layers::Layers;
 use crate::plan::{Head, Home, Shortcut, Step, StepKind};
-use crate::run::{Prepared, Until};
-use crate::threads::Watch;
+use crate::run::{Prepared, Until, Watch};
 use crate::{Error, Model, PlacedLayer, Session};
 
 /// One layer as a session runs it, for one picture.

@@ -6,7 +6,7 @@ use crate::exec::{Exec, Hand, Memory, Regions};
 use crate::graph::ValueId;
 use crate::layers::Layers;
 use crate::plan::Plan;
-use crate::threads::{Shares, Watch};
+use crate::threads::Shares;
 use crate::{Error, Stopper};
 
 /// Everything that depends on the input's shape.
@@ -41,6 +41,19 @@ pub(crate) enum Until {
     /// Through the steps of the batch.
     Outputs,
 }
+
+/// Somebody who looks on from the thread that called. The default looks at nothing and costs nothing.
+#[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "alone nobody waits"))]
+pub(crate) trait Watch {
+    /// This step of this picture is complete; a step of the batch comes with picture 0.
+    fn step(&mut self, _exec: &Exec, _step: usize, _picture: usize) {}
+    /// Nothing is left to do here of the current step, or of the whole pictures; others may be at it still.
+    fn waiting(&mut self) {}
+    /// All whole pictures are complete.
+    fn gathered(&mut self) {}
+}
+
+impl Watch for () {}
 
 impl Prepared {
     /// Picture by picture on this thread, then the steps of the batch.

@@ -12,14 +12,15 @@ pub use stop::Stopper;
 use layouts::Layouts;
 use mnx_tensor::{Cpu, ErrorKind, Isa, TensorView, TunedFor};
 
+use crate::crew::Crew;
 use crate::exec::Regions;
 use crate::graph::Graph;
 use crate::int8::dequantize;
 use crate::layers::Layers;
 use crate::outputs::Outputs;
 use crate::plan::{BatchValue, Plan};
-use crate::run::{Observed, Prepared, Until};
-use crate::threads::{Crew, MOST, Shares, Watch, default_threads};
+use crate::run::{Observed, Prepared, Until, Watch};
+use crate::threads::{MOST, Shares, default_threads};
 use crate::{Error, Model};
 
 /// Runs a [`Model`]: owns the memory for activations, which is laid out for an input's shape when that shape

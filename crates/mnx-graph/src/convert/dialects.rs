@@ -1,6 +1,6 @@
 //! What other implementations call the layers of our networks, as a table. A new implementation is a new entry.
 
-use super::naming::Modules;
+use super::modules::Modules;
 use crate::{BlockKind, Layer, Network, Padding, Spec};
 
 /// How an implementation names its tensors, and what else is typical of networks that were trained with it.

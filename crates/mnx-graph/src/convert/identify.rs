@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::naming::{Found, Modules, Names, Naming};
+use super::modules::Modules;
+use super::naming::{Found, Names, Naming};
 use super::{ConvertOptions, Problem, parse};
 use crate::text::{SENTENCE, shown};
 use crate::{CheckpointError, Error, Layer, Network, Spec};

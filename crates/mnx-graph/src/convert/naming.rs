@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
+use super::modules::Modules;
 use super::{ConvertOptions, Problem, parse};
 use crate::text::shown;
 use crate::{CheckpointError, Error, Layer, Network, Spec};
@@ -64,15 +65,6 @@ pub(super) struct Names<'a> {
     stripped: String,
     /// Prefixes behind which to look for networks, the shortest first.
     prefixes: Vec<String>,
-}
-
-/// The names of a layer's convolution and batch norm in the file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Modules {
-    pub(super) conv: String,
-    pub(super) norm: Option<String>,
-    /// Whether the convolution has a bias.
-    pub(super) bias: bool,
 }
 
 /// A network's layers as found in a checkpoint. Some may be missing.
@@ -221,29 +213,6 @@ impl<'a> Names<'a> {
         outside.map(|name| (*name).to_owned()).collect()
     }
 }
-
-impl Modules {
-    /// The names of a layer's convolution and of its batch norm, if it has one, both behind `start`.
-    pub(super) fn of(layer: &Layer, conv: &str, norm: &str, start: &str) -> Modules {
-        let norm = layer.norm.as_ref().map(|_| format!("{start}{norm}"));
-        Modules { conv: format!("{start}{conv}"), norm, bias: layer.bias }
-    }
-
-    fn behind(&self, prefix: &str) -> Modules {
-        let name = |name: &String| format!("{prefix}{name}");
-        Modules { conv: name(&self.conv), norm: self.norm.as_ref().map(name), bias: self.bias }
-    }
-
-    /// The names of its tensors, the weight's first.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = String> {
-        let bias = self.bias.then(|| format!("{}.bias", self.conv));
-        let norm = self.norm.as_ref().map(|norm| NORM.map(|part| format!("{norm}.{part}")));
-        std::iter::once(format!("{}.weight", self.conv)).chain(bias).chain(norm.into_iter().flatten())
-    }
-}
-
-/// Tensors of a batch norm.
-pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl Naming {
     /// What batch norms of this network add to variances, unless somebody knows better: the family's epsilon if it has one of its

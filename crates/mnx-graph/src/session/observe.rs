@@ -5,8 +5,7 @@ use mnx_tensor::{TensorView, memory};
 use super::Session;
 use crate::exec::Exec;
 use crate::graph::{Graph, ValueId};
-use crate::run::{Observed, Until};
-use crate::threads::Watch;
+use crate::run::{Observed, Until, Watch};
 use crate::{Error, Outputs};
 
 /// One picture's output of one block.

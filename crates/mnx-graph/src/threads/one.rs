@@ -2,13 +2,8 @@
 
 use std::convert::Infallible;
 
-use mnx_tensor::TensorView;
-
-use super::Watch;
-use crate::layers::Layers;
+use crate::Error;
 use crate::plan::Plan;
-use crate::run::{Prepared, Until};
-use crate::{Error, Stopper};
 
 /// Most threads of a session.
 pub(crate) const MOST: usize = 1;
@@ -64,27 +59,5 @@ impl Shares {
 
     pub(crate) fn bytes(_: &Plan, _batch: usize, _whole: usize, _threads: usize) -> u64 {
         0
-    }
-}
-
-/// Who runs a session's inferences.
-pub(crate) struct Crew;
-
-impl Crew {
-    pub(crate) fn new(_threads: usize, _pool: Option<ThreadPool>) -> Result<Crew, Error> {
-        Ok(Crew)
-    }
-
-    pub(crate) fn run(
-        &mut self,
-        prepared: &mut Prepared,
-        layers: &Layers,
-        input: TensorView<'_>,
-        until: Until,
-        stopper: &Stopper,
-        watch: &mut impl Watch,
-    ) -> Result<(), Error> {
-        let Shares = prepared.shares;
-        prepared.run_alone(layers, input, until, stopper, watch)
     }
 }
