@@ -143,7 +143,8 @@ int8_rows! {
 // Sixteen registers. 6 pixels x 2 sums + 2 weights + 1 broadcast + 1 product = 16.
 #[cfg(target_arch = "x86_64")]
 int8_rows! {
-    [#[target_feature(enable = "avx2,fma")]] AVX2_INT8: crate::simd::Avx2, || crate::simd::Avx2::new().is_some(),
+    [#[target_feature(enable = "avx2,fma")]]
+    AVX2_INT8: crate::simd::dot::Ymm<false>, || crate::simd::dot::Ymm::<false>::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 5 x 16 = int8::interleaved::<_, 1, 5>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 5 x 16 = int8::interleaved::<_, 2, 5>;
@@ -181,7 +182,7 @@ int8_rows! {
 #[cfg(target_arch = "x86_64")]
 int8_rows! {
     [#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]]
-    AVX512_INT8: crate::simd::Avx512, || crate::simd::Avx512::new().is_some(),
+    AVX512_INT8: crate::simd::dot::Zmm<false>, || crate::simd::dot::Zmm::<false>::new().is_some(),
     quantize: Quantize, "quantize", 1 x 4 = int8::quantize;
     dw_s1: Depthwise { kernel: 3, stride: 1 }, "dw3x3s1-int8", 14 x 16 = int8::interleaved::<_, 1, 14>;
     dw_s2: Depthwise { kernel: 3, stride: 2 }, "dw3x3s2-int8", 14 x 16 = int8::interleaved::<_, 2, 14>;

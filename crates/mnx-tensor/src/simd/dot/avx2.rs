@@ -2,14 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::ymm::{self, Lanes};
-use super::{Bounds, Dot, Interleaved};
+use super::{Dot, Interleaved, Registers, Ymm, ymm};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, Products};
-use crate::simd::Avx2;
 
-impl Dot for Avx2 {
+impl Dot for Ymm<false> {
     const ISA: Isa = Isa::Avx2;
     const DOT_PRODUCTS: bool = false;
     /// As unpacking orders words, for the depthwise kernel.
@@ -18,28 +16,8 @@ impl Dot for Avx2 {
     const INTERLEAVES: bool = true;
     type Input = i16;
     type Weight = i16;
-    type Sums = [__m256i; 2];
-    type Reals = [__m256; 2];
     /// Broadcasts come from memory for free.
     type Quad = *const i16;
-
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const i32) -> [__m256i; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::load_sums(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_reals(self, from: *const f32) -> [__m256; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::load_reals(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_reals(self, to: *mut f32, reals: [__m256; 2]) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::store_reals(to, reals) }
-    }
 
     #[inline(always)]
     unsafe fn load_quad(self, from: *const i16) -> *const i16 {
@@ -61,7 +39,7 @@ impl Dot for Avx2 {
         // SAFETY: readable by the trait's contract; `self` proves AVX2.
         unsafe {
             unrolled!(pair in 0 1 => {
-                let w = ymm::load_sums(w.add(32 * pair).cast());
+                let w = self.load_sums(w.add(32 * pair).cast());
                 unrolled!(p in PIXELS => {
                     let x = _mm256_set1_epi32(x[p].add(4 * GROUP + 2 * pair).cast::<i32>().read_unaligned());
                     sums[p] = [ymm::madd(sums[p][0], x, w[0]), ymm::madd(sums[p][1], x, w[1])];
@@ -70,27 +48,9 @@ impl Dot for Avx2 {
             });
         }
     }
-
-    #[inline(always)]
-    fn scale(self, sums: [__m256i; 2], factors: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: `self` proves AVX2.
-        unsafe { ymm::scale(sums, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_shortcut(self, reals: [__m256; 2], from: *const u8, zero: u8, factors: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::add_shortcut(Lanes::Unpacked, reals, from, zero, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[[__m256; 2]; PIXELS], bounds: Bounds, to: *mut u8) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::store_pixels(Lanes::Unpacked, reals, bounds, to) }
-    }
 }
 
-impl Interleaved for Avx2 {
+impl Interleaved for Ymm<false> {
     #[inline(always)]
     unsafe fn interleave(self, rows: [*const u8; 4], to: *mut i16) {
         // SAFETY: readable and writable by the trait's contract; `self` proves AVX2.
@@ -110,6 +70,6 @@ impl Interleaved for Avx2 {
         sums: &mut [[__m256i; 2]; PIXELS],
     ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::dot_line::<false, STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
+        unsafe { self.line::<STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
     }
 }

@@ -3,42 +3,21 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Bounds, Dot, Interleaved, zmm};
+use super::{Dot, Interleaved, Zmm};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
-use crate::simd::Avx512;
 use crate::simd::avx512::changed;
 
-impl Dot for Avx512 {
+impl Dot for Zmm<false> {
     const ISA: Isa = Isa::Avx512;
     const DOT_PRODUCTS: bool = false;
     const FORM: Form = Form { products: Products::Words, order: NATURAL };
     const INTERLEAVES: bool = true;
     type Input = i16;
     type Weight = i16;
-    type Sums = __m512i;
-    type Reals = __m512;
     /// Broadcasts come from memory for free.
     type Quad = *const i16;
-
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const i32) -> __m512i {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_reals(self, from: *const f32) -> __m512 {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_reals(self, to: *mut f32, reals: __m512) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_storeu_ps(to, reals) }
-    }
 
     #[inline(always)]
     unsafe fn load_quad(self, from: *const i16) -> *const i16 {
@@ -68,27 +47,9 @@ impl Dot for Avx512 {
             });
         }
     }
-
-    #[inline(always)]
-    fn scale(self, sums: __m512i, factors: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { zmm::scale(sums, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_shortcut(self, reals: __m512, from: *const u8, zero: u8, factors: __m512) -> __m512 {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { zmm::add_shortcut(reals, from, zero, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[__m512; PIXELS], bounds: Bounds, to: *mut u8) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX-512 and BW.
-        unsafe { zmm::store_pixels(reals, bounds, to) }
-    }
 }
 
-impl Interleaved for Avx512 {
+impl Interleaved for Zmm<false> {
     #[inline(always)]
     unsafe fn interleave(self, rows: [*const u8; 4], to: *mut i16) {
         // SAFETY: readable and writable by the trait's contract; `self` proves AVX-512.

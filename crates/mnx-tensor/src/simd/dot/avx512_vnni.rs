@@ -2,33 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::zmm::{self, QUARTERS};
-use super::{Bounds, Columns, Dot};
+use super::zmm::QUARTERS;
+use super::{Columns, Dot, Interleaved, Zmm};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
-/// Proof that the CPU has AVX-512 (F, VL, BW, DQ) and VNNI.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx512Vnni(());
-
-impl Avx512Vnni {
-    /// If the CPU has them.
-    pub fn new() -> Option<Self> {
-        (crate::simd::Avx512::new().is_some() && is_x86_feature_detected!("avx512vnni")).then_some(Avx512Vnni(()))
-    }
-
-    /// Without asking the CPU.
-    ///
-    /// # Safety
-    /// The CPU has AVX-512 and VNNI.
-    #[inline(always)]
-    pub unsafe fn assume() -> Self {
-        Avx512Vnni(())
-    }
-}
-
-impl crate::simd::sealed::Sealed for Avx512Vnni {}
+/// Proof that the CPU has AVX-512 and VNNI.
+pub type Avx512Vnni = Zmm<true>;
 
 /// Within each quarter of a vector: byte `r` of four rows' words to the four bytes of channel `r`.
 const INTERLEAVE: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
@@ -40,28 +21,8 @@ impl Dot for Avx512Vnni {
     const INTERLEAVES: bool = true;
     type Input = u8;
     type Weight = i8;
-    type Sums = __m512i;
-    type Reals = __m512;
     /// Broadcasts come from memory for free.
     type Quad = *const u8;
-
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const i32) -> __m512i {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_reals(self, from: *const f32) -> __m512 {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_reals(self, to: *mut f32, reals: __m512) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX-512.
-        unsafe { _mm512_storeu_ps(to, reals) }
-    }
 
     #[inline(always)]
     unsafe fn load_quad(self, from: *const u8) -> *const u8 {
@@ -88,24 +49,6 @@ impl Dot for Avx512Vnni {
                 sums[p] = _mm512_dpbusd_epi32(sums[p], x, w);
             });
         }
-    }
-
-    #[inline(always)]
-    fn scale(self, sums: __m512i, factors: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { zmm::scale(sums, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_shortcut(self, reals: __m512, from: *const u8, zero: u8, factors: __m512) -> __m512 {
-        // SAFETY: readable by the trait's contract; `self` proves AVX-512.
-        unsafe { zmm::add_shortcut(reals, from, zero, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[__m512; PIXELS], bounds: Bounds, to: *mut u8) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX-512 and BW.
-        unsafe { zmm::store_pixels(reals, bounds, to) }
     }
 }
 
@@ -134,7 +77,7 @@ impl Columns for Avx512Vnni {
     }
 }
 
-impl super::Interleaved for Avx512Vnni {
+impl Interleaved for Avx512Vnni {
     #[inline(always)]
     unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: readable and writable by the trait's contract; `self` proves AVX-512.

@@ -2,33 +2,13 @@
 
 use std::arch::x86_64::*;
 
-use super::ymm::{self, Lanes};
-use super::{Bounds, Dot, Interleaved};
+use super::{Dot, Interleaved, Registers, Ymm, ymm};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX2 and AVX-VNNI.
-#[derive(Clone, Copy, Debug)]
-pub struct AvxVnni(());
-
-impl AvxVnni {
-    /// If the CPU has them.
-    pub fn new() -> Option<Self> {
-        (crate::simd::Avx2::new().is_some() && is_x86_feature_detected!("avxvnni")).then_some(AvxVnni(()))
-    }
-
-    /// Without asking the CPU.
-    ///
-    /// # Safety
-    /// The CPU has AVX2 and AVX-VNNI.
-    #[inline(always)]
-    pub unsafe fn assume() -> Self {
-        AvxVnni(())
-    }
-}
-
-impl crate::simd::sealed::Sealed for AvxVnni {}
+pub type AvxVnni = Ymm<true>;
 
 impl Dot for AvxVnni {
     const ISA: Isa = Isa::Avx2;
@@ -37,28 +17,8 @@ impl Dot for AvxVnni {
     const INTERLEAVES: bool = true;
     type Input = u8;
     type Weight = i8;
-    type Sums = [__m256i; 2];
-    type Reals = [__m256; 2];
     /// Broadcasts come from memory for free.
     type Quad = *const u8;
-
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const i32) -> [__m256i; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::load_sums(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_reals(self, from: *const f32) -> [__m256; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::load_reals(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_reals(self, to: *mut f32, reals: [__m256; 2]) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::store_reals(to, reals) }
-    }
 
     #[inline(always)]
     unsafe fn load_quad(self, from: *const u8) -> *const u8 {
@@ -79,30 +39,12 @@ impl Dot for AvxVnni {
     ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX-VNNI.
         unsafe {
-            let w = ymm::load_sums(w.cast());
+            let w = self.load_sums(w.cast());
             unrolled!(p in PIXELS => {
                 let x = _mm256_set1_epi32(x[p].add(4 * GROUP).cast::<i32>().read_unaligned());
                 sums[p] = [ymm::dpbusd(sums[p][0], x, w[0]), ymm::dpbusd(sums[p][1], x, w[1])];
             });
         }
-    }
-
-    #[inline(always)]
-    fn scale(self, sums: [__m256i; 2], factors: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: `self` proves AVX2.
-        unsafe { ymm::scale(sums, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_shortcut(self, reals: [__m256; 2], from: *const u8, zero: u8, factors: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: readable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::add_shortcut(Lanes::Natural, reals, from, zero, factors) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[[__m256; 2]; PIXELS], bounds: Bounds, to: *mut u8) {
-        // SAFETY: writable by the trait's contract; `self` proves AVX2.
-        unsafe { ymm::store_pixels(Lanes::Natural, reals, bounds, to) }
     }
 }
 
@@ -132,6 +74,6 @@ impl Interleaved for AvxVnni {
         sums: &mut [[__m256i; 2]; PIXELS],
     ) {
         // SAFETY: readable by the trait's contract; `self` proves AVX-VNNI.
-        unsafe { ymm::dot_line::<true, STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
+        unsafe { self.line::<STRIDE, PIXELS>(x.cast(), w.cast(), sums) }
     }
 }

@@ -21,7 +21,7 @@ mod ymm;
 #[cfg(target_arch = "x86_64")]
 mod zmm;
 #[cfg(target_arch = "x86_64")]
-pub use {avx_vnni::AvxVnni, avx512_vnni::Avx512Vnni};
+pub use {avx_vnni::AvxVnni, avx512_vnni::Avx512Vnni, ymm::Ymm, zmm::Zmm};
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -33,31 +33,13 @@ mod wasm;
 /// the point. The low bits of `x + MAGIC` are that integer's.
 pub(crate) const MAGIC: f32 = 12_582_912.0;
 
-/// Sixteen sums or channels at a time. As with [`Simd`](super::Simd), an instance proves that the CPU has the instructions,
-/// and the trait is sealed: unsafe code relies on what its methods do.
-pub trait Dot: Copy + Sealed {
-    /// Which instructions these are.
-    const ISA: Isa;
-
-    /// Whether they are more than the ISA's own: dot products of bytes.
-    const DOT_PRODUCTS: bool;
-
-    /// What it multiplies, and the order of its sums.
-    const FORM: Form;
-
-    /// Whether its depthwise kernel is the one of [`Interleaved`] rows, which takes scratch.
-    const INTERLEAVES: bool = false;
-
-    /// What inputs are read as: `u8`, or `i16` of [`Products::Words`](crate::int8::Products::Words).
-    type Input: bytemuck::Pod;
-    /// What weights are read as: `i8` or `i16`.
-    type Weight: bytemuck::Pod;
+/// Sixteen sums or channels at a time in an ISA's vector registers, however they are multiplied. As with [`Simd`](super::Simd), an
+/// instance proves that the CPU has the instructions, and the trait is sealed: unsafe code relies on what its methods do.
+pub trait Registers: Copy + Sealed {
     /// Sixteen i32.
     type Sums: Copy;
     /// Sixteen f32.
     type Reals: Copy;
-    /// Sixteen neighbouring inputs: four groups of four. An ISA that broadcasts from memory keeps the pointer.
-    type Quad: Copy;
 
     /// Sixteen sums from memory.
     ///
@@ -76,6 +58,43 @@ pub trait Dot: Copy + Sealed {
     /// # Safety
     /// `to` is writable for 16 f32.
     unsafe fn store_reals(self, to: *mut f32, reals: Self::Reals);
+
+    /// `f32(sums) · factors`, each rounded once.
+    fn scale(self, sums: Self::Sums, factors: Self::Reals) -> Self::Reals;
+
+    /// `reals + f32(q − zero) · factors` with the sixteen bytes `q` at `from`, each rounded once.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 bytes.
+    unsafe fn add_shortcut(self, reals: Self::Reals, from: *const u8, zero: u8, factors: Self::Reals) -> Self::Reals;
+
+    /// `round_half_even(clamp(reals, lo, hi)) + zero` of neighbouring pixels, sixteen bytes each.
+    ///
+    /// # Safety
+    /// `to` is writable for `16 · PIXELS` bytes.
+    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[Self::Reals; PIXELS], bounds: Bounds, to: *mut u8);
+}
+
+/// Dot products in such registers: of what, and by which instructions.
+pub trait Dot: Registers {
+    /// Which instructions these are.
+    const ISA: Isa;
+
+    /// Whether they are more than the ISA's own: dot products of bytes.
+    const DOT_PRODUCTS: bool;
+
+    /// What it multiplies, and the order of its sums.
+    const FORM: Form;
+
+    /// Whether its depthwise kernel is the one of [`Interleaved`] rows, which takes scratch.
+    const INTERLEAVES: bool = false;
+
+    /// What inputs are read as: `u8`, or `i16` of [`Products::Words`](crate::int8::Products::Words).
+    type Input: bytemuck::Pod;
+    /// What weights are read as: `i8` or `i16`.
+    type Weight: bytemuck::Pod;
+    /// Sixteen neighbouring inputs: four groups of four. An ISA that broadcasts from memory keeps the pointer.
+    type Quad: Copy;
 
     /// Inputs for [`dot`](Dot::dot).
     ///
@@ -99,21 +118,6 @@ pub trait Dot: Copy + Sealed {
         w: *const Self::Weight,
         sums: &mut [Self::Sums; PIXELS],
     );
-
-    /// `f32(sums) · factors`, each rounded once.
-    fn scale(self, sums: Self::Sums, factors: Self::Reals) -> Self::Reals;
-
-    /// `reals + f32(q − zero) · factors` with the sixteen bytes `q` at `from`, each rounded once.
-    ///
-    /// # Safety
-    /// `from` is readable for 16 bytes.
-    unsafe fn add_shortcut(self, reals: Self::Reals, from: *const u8, zero: u8, factors: Self::Reals) -> Self::Reals;
-
-    /// `round_half_even(clamp(reals, lo, hi)) + zero` of neighbouring pixels, sixteen bytes each.
-    ///
-    /// # Safety
-    /// `to` is writable for `16 · PIXELS` bytes.
-    unsafe fn store_pixels<const PIXELS: usize>(self, reals: &[Self::Reals; PIXELS], bounds: Bounds, to: *mut u8);
 }
 
 /// What the depthwise kernel needs that keeps columns of the input in registers.

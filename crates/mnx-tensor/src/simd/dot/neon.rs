@@ -4,7 +4,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Bounds, Columns, Dot, MAGIC};
+use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
@@ -159,17 +159,9 @@ unsafe fn load_row(from: *const i8) -> [int8x16_t; 4] {
 
 impl<const DOT_PRODUCTS: bool> crate::simd::sealed::Sealed for NeonDot<DOT_PRODUCTS> {}
 
-impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
-    const ISA: Isa = Isa::Neon;
-    const DOT_PRODUCTS: bool = DOT_PRODUCTS;
-    const FORM: Form =
-        Form { products: if DOT_PRODUCTS { Products::SignedBytes } else { Products::SignedPairs }, order: NATURAL };
-    type Input = u8;
-    type Weight = i8;
+impl<const DOT_PRODUCTS: bool> Registers for NeonDot<DOT_PRODUCTS> {
     type Sums = [int32x4_t; 4];
     type Reals = [float32x4_t; 4];
-    /// Sixteen `q − 128`.
-    type Quad = int8x16_t;
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [int32x4_t; 4] {
@@ -187,42 +179,6 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     unsafe fn store_reals(self, to: *mut f32, reals: [float32x4_t; 4]) {
         // SAFETY: writable by the trait's contract.
         unsafe { unrolled!(i in 0 1 2 3 => vst1q_f32(to.add(4 * i), reals[i])) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_quad(self, from: *const u8) -> int8x16_t {
-        // SAFETY: readable by the trait's contract.
-        signed(unsafe { vld1q_u8(from) })
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const u8) -> int8x16_t {
-        let bytes: uint8x16_t;
-        // SAFETY: readable by the trait's contract. The compiler would load into a general register and insert from there, which
-        // takes vector units.
-        unsafe {
-            asm!("ldr {:s}, [{}]", out(vreg) bytes, in(reg) from,
-                options(pure, readonly, nostack, preserves_flags));
-        }
-        signed(bytes)
-    }
-
-    #[inline(always)]
-    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
-        self,
-        x: &[int8x16_t; PIXELS],
-        w: *const i8,
-        sums: &mut [[int32x4_t; 4]; PIXELS],
-    ) {
-        // SAFETY: readable by the trait's contract; `self` proves dot products where they are used.
-        unsafe {
-            let w = load_row(w);
-            unrolled!(p in PIXELS => sums[p] = if DOT_PRODUCTS {
-                dot_lane::<GROUP>(sums[p], w, x[p])
-            } else {
-                pairs_of::<GROUP>(sums[p], w, x[p])
-            });
-        }
     }
 
     #[inline(always)]
@@ -273,6 +229,53 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
                 let words = |a, b| vreinterpretq_u8_u16(vuzp1q_u16(a, b));
                 let (low, high) = (words(rounded(0), rounded(1)), words(rounded(2), rounded(3)));
                 vst1q_u8(to.add(16 * p), vaddq_u8(vuzp1q_u8(low, high), zero));
+            });
+        }
+    }
+}
+
+impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
+    const ISA: Isa = Isa::Neon;
+    const DOT_PRODUCTS: bool = DOT_PRODUCTS;
+    const FORM: Form =
+        Form { products: if DOT_PRODUCTS { Products::SignedBytes } else { Products::SignedPairs }, order: NATURAL };
+    type Input = u8;
+    type Weight = i8;
+    /// Sixteen `q − 128`.
+    type Quad = int8x16_t;
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const u8) -> int8x16_t {
+        // SAFETY: readable by the trait's contract.
+        signed(unsafe { vld1q_u8(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const u8) -> int8x16_t {
+        let bytes: uint8x16_t;
+        // SAFETY: readable by the trait's contract. The compiler would load into a general register and insert from there, which
+        // takes vector units.
+        unsafe {
+            asm!("ldr {:s}, [{}]", out(vreg) bytes, in(reg) from,
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        signed(bytes)
+    }
+
+    #[inline(always)]
+    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
+        self,
+        x: &[int8x16_t; PIXELS],
+        w: *const i8,
+        sums: &mut [[int32x4_t; 4]; PIXELS],
+    ) {
+        // SAFETY: readable by the trait's contract; `self` proves dot products where they are used.
+        unsafe {
+            let w = load_row(w);
+            unrolled!(p in PIXELS => sums[p] = if DOT_PRODUCTS {
+                dot_lane::<GROUP>(sums[p], w, x[p])
+            } else {
+                pairs_of::<GROUP>(sums[p], w, x[p])
             });
         }
     }

@@ -1,19 +1,13 @@
 //! No instructions but those that every CPU has.
 
-use super::{Bounds, Columns, Dot, MAGIC};
+use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
 use crate::int8::{Form, NATURAL, Products};
 use crate::simd::Scalar;
 
-impl Dot for Scalar {
-    const ISA: Isa = Isa::Scalar;
-    const DOT_PRODUCTS: bool = false;
-    const FORM: Form = Form { products: Products::Bytes, order: NATURAL };
-    type Input = u8;
-    type Weight = i8;
+impl Registers for Scalar {
     type Sums = [i32; 16];
     type Reals = [f32; 16];
-    type Quad = *const u8;
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [i32; 16] {
@@ -31,34 +25,6 @@ impl Dot for Scalar {
     unsafe fn store_reals(self, to: *mut f32, reals: [f32; 16]) {
         // SAFETY: writable by the trait's contract.
         unsafe { to.cast::<[f32; 16]>().write_unaligned(reals) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_quad(self, from: *const u8) -> *const u8 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const u8) -> *const u8 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
-        self,
-        x: &[*const u8; PIXELS],
-        w: *const i8,
-        sums: &mut [[i32; 16]; PIXELS],
-    ) {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            // SAFETY: readable by the trait's contract.
-            let (x, w) = unsafe { (x.add(4 * GROUP).cast::<[u8; 4]>().read(), w.cast::<[[i8; 4]; 16]>().read()) };
-            for (sum, w) in sums.iter_mut().zip(w) {
-                for (x, w) in x.into_iter().zip(w) {
-                    *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
-                }
-            }
-        }
     }
 
     #[inline(always)]
@@ -92,6 +58,43 @@ impl Dot for Scalar {
             }
             // SAFETY: writable by the trait's contract.
             unsafe { to.add(16 * p).cast::<[u8; 16]>().write(bytes) }
+        }
+    }
+}
+
+impl Dot for Scalar {
+    const ISA: Isa = Isa::Scalar;
+    const DOT_PRODUCTS: bool = false;
+    const FORM: Form = Form { products: Products::Bytes, order: NATURAL };
+    type Input = u8;
+    type Weight = i8;
+    type Quad = *const u8;
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
+        self,
+        x: &[*const u8; PIXELS],
+        w: *const i8,
+        sums: &mut [[i32; 16]; PIXELS],
+    ) {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            // SAFETY: readable by the trait's contract.
+            let (x, w) = unsafe { (x.add(4 * GROUP).cast::<[u8; 4]>().read(), w.cast::<[[i8; 4]; 16]>().read()) };
+            for (sum, w) in sums.iter_mut().zip(w) {
+                for (x, w) in x.into_iter().zip(w) {
+                    *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+                }
+            }
         }
     }
 }

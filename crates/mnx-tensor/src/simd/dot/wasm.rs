@@ -2,7 +2,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{Bounds, Columns, Dot, MAGIC};
+use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
 use crate::constant::unrolled;
 use crate::int8::{Form, NATURAL, Products};
@@ -36,16 +36,9 @@ unsafe fn load<T>(from: *const T) -> [v128; 4] {
     unsafe { [v128_load(from), v128_load(from.add(1)), v128_load(from.add(2)), v128_load(from.add(3))] }
 }
 
-impl Dot for Simd128 {
-    const ISA: Isa = Isa::Simd128;
-    const DOT_PRODUCTS: bool = false;
-    const FORM: Form = Form { products: Products::Words, order: NATURAL };
-    type Input = i16;
-    type Weight = i16;
+impl Registers for Simd128 {
     type Sums = [v128; 4];
     type Reals = [v128; 4];
-    /// One instruction loads a pair into all lanes.
-    type Quad = *const i16;
 
     #[inline(always)]
     unsafe fn load_sums(self, from: *const i32) -> [v128; 4] {
@@ -63,33 +56,6 @@ impl Dot for Simd128 {
     unsafe fn store_reals(self, to: *mut f32, reals: [v128; 4]) {
         // SAFETY: writable by the trait's contract.
         unsafe { unrolled!(i in 0 1 2 3 => v128_store(to.add(4 * i).cast(), reals[i])) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_quad(self, from: *const i16) -> *const i16 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const i16) -> *const i16 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
-        self,
-        x: &[*const i16; PIXELS],
-        w: *const i16,
-        sums: &mut [[v128; 4]; PIXELS],
-    ) {
-        // SAFETY: readable by the trait's contract.
-        unsafe {
-            unrolled!(p in PIXELS => {
-                let pair = |i: usize| v128_load32_splat(x[p].add(4 * GROUP + 2 * i).cast());
-                let both = [pair(0), pair(1)];
-                sums[p] = pairs(|i| both[i / 4], w, sums[p]);
-            });
-        }
     }
 
     #[inline(always)]
@@ -127,6 +93,43 @@ impl Dot for Simd128 {
             // SAFETY: writable by the trait's contract.
             unsafe { v128_store(to.add(16 * p).cast(), u8x16_narrow_i16x8(low, high)) }
         });
+    }
+}
+
+impl Dot for Simd128 {
+    const ISA: Isa = Isa::Simd128;
+    const DOT_PRODUCTS: bool = false;
+    const FORM: Form = Form { products: Products::Words, order: NATURAL };
+    type Input = i16;
+    type Weight = i16;
+    /// One instruction loads a pair into all lanes.
+    type Quad = *const i16;
+
+    #[inline(always)]
+    unsafe fn load_quad(self, from: *const i16) -> *const i16 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const i16) -> *const i16 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn dot<const GROUP: usize, const PIXELS: usize>(
+        self,
+        x: &[*const i16; PIXELS],
+        w: *const i16,
+        sums: &mut [[v128; 4]; PIXELS],
+    ) {
+        // SAFETY: readable by the trait's contract.
+        unsafe {
+            unrolled!(p in PIXELS => {
+                let pair = |i: usize| v128_load32_splat(x[p].add(4 * GROUP + 2 * i).cast());
+                let both = [pair(0), pair(1)];
+                sums[p] = pairs(|i| both[i / 4], w, sums[p]);
+            });
+        }
     }
 }
 
