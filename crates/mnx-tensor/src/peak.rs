@@ -54,14 +54,14 @@ pub(crate) fn dots<D: Dot, const PIXELS: usize>(d: D, steps: u64) -> (u64, f32) 
         let (x, mut w) = std::hint::black_box((inputs.as_ptr(), weights.as_ptr()));
         for _ in 0..steps {
             for _ in 0..4 {
-                let mut quads = [d.load_quad(x.cast()); PIXELS];
+                let mut quads = [d.load_quad::<16>(x.cast()); PIXELS];
                 // Instructions for dot products add to the sums, so they are all done, with operands that stay in registers.
                 // Products that are added by others would be computed once if their operands could not change, or were the
                 // same for all pixels.
                 if !D::DOT_PRODUCTS {
                     w = std::hint::black_box(w);
                     for (p, quad) in quads.iter_mut().enumerate() {
-                        *quad = d.load_quad(x.add(p).cast());
+                        *quad = d.load_quad::<16>(x.add(p).cast());
                     }
                 }
                 d.dot::<0, PIXELS>(&quads, w, &mut sums);

@@ -153,8 +153,8 @@ unsafe fn tile<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES: us
                 for kx in 0..KERNEL {
                     let from = block.add((ky * columns + kx) * LANES);
                     let w = w.add((ky * KERNEL + kx) * ROW);
-                    let mut quads = [load::<S, LANES>(s, from); COLUMNS];
-                    unrolled!(c in COLUMNS => quads[c] = load::<S, LANES>(s, from.add(c * STRIDE * LANES)));
+                    let mut quads = [s.load_quad::<LANES>(from); COLUMNS];
+                    unrolled!(c in COLUMNS => quads[c] = s.load_quad::<LANES>(from.add(c * STRIDE * LANES)));
                     s.dot::<0, COLUMNS>(&quads, w, &mut sums);
                     if LANES == 16 {
                         if here > 1 {
@@ -175,12 +175,4 @@ unsafe fn tile<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES: us
         }
         epilogue.store(s, &sums, y * part.geometry.out_width + x);
     }
-}
-
-/// # Safety
-/// `from` is readable for `LANES` inputs.
-#[inline(always)]
-unsafe fn load<S: Dot, const LANES: usize>(s: S, from: *const S::Input) -> S::Quad {
-    // SAFETY: the caller's promise.
-    unsafe { if LANES == 16 { s.load_quad(from) } else { s.load_four(from) } }
 }

@@ -174,8 +174,8 @@ unsafe fn sums<S: Dot, const PIXELS: usize>(
 unsafe fn quads<S: Dot, const PIXELS: usize>(s: S, x: *const S::Input, pixel: usize) -> [S::Quad; PIXELS] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut quads = [s.load_quad(x); PIXELS];
-        unrolled!(p in PIXELS => quads[p] = s.load_quad(x.wrapping_add(p * pixel)));
+        let mut quads = [s.load_quad::<16>(x); PIXELS];
+        unrolled!(p in PIXELS => quads[p] = s.load_quad::<16>(x.wrapping_add(p * pixel)));
         quads
     }
 }

@@ -20,12 +20,7 @@ impl Dot for Zmm<false> {
     type Quad = *const i16;
 
     #[inline(always)]
-    unsafe fn load_quad(self, from: *const i16) -> *const i16 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const i16) -> *const i16 {
+    unsafe fn load_quad<const INPUTS: usize>(self, from: *const i16) -> *const i16 {
         from
     }
 

@@ -96,17 +96,11 @@ pub trait Dot: Registers {
     /// Sixteen neighbouring inputs: four groups of four. An ISA that broadcasts from memory keeps the pointer.
     type Quad: Copy;
 
-    /// Inputs for [`dot`](Dot::dot).
+    /// `INPUTS` inputs for [`dot`](Dot::dot): 16, or 4 for group 0 alone.
     ///
     /// # Safety
-    /// `from` is readable for 16 inputs as long as the quad is used.
-    unsafe fn load_quad(self, from: *const Self::Input) -> Self::Quad;
-
-    /// Four inputs for [`dot`](Dot::dot) with group 0 alone.
-    ///
-    /// # Safety
-    /// `from` is readable for 4 inputs as long as the quad is used.
-    unsafe fn load_four(self, from: *const Self::Input) -> Self::Quad;
+    /// `from` is readable for so many inputs as long as the quad is used.
+    unsafe fn load_quad<const INPUTS: usize>(self, from: *const Self::Input) -> Self::Quad;
 
     /// Adds to each pixel's sums the products of its inputs `4·GROUP` to `4·GROUP + 3` with sixteen channels' weights.
     ///

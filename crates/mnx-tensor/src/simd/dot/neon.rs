@@ -245,19 +245,17 @@ impl<const DOT_PRODUCTS: bool> Dot for NeonDot<DOT_PRODUCTS> {
     type Quad = int8x16_t;
 
     #[inline(always)]
-    unsafe fn load_quad(self, from: *const u8) -> int8x16_t {
-        // SAFETY: readable by the trait's contract.
-        signed(unsafe { vld1q_u8(from) })
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const u8) -> int8x16_t {
+    unsafe fn load_quad<const INPUTS: usize>(self, from: *const u8) -> int8x16_t {
         let bytes: uint8x16_t;
-        // SAFETY: readable by the trait's contract. The compiler would load into a general register and insert from there, which
-        // takes vector units.
+        // SAFETY: readable by the trait's contract. The compiler would load four into a general register and insert from there,
+        // which takes vector units.
         unsafe {
-            asm!("ldr {:s}, [{}]", out(vreg) bytes, in(reg) from,
-                options(pure, readonly, nostack, preserves_flags));
+            if INPUTS == 16 {
+                bytes = vld1q_u8(from);
+            } else {
+                asm!("ldr {:s}, [{}]", out(vreg) bytes, in(reg) from,
+                    options(pure, readonly, nostack, preserves_flags));
+            }
         }
         signed(bytes)
     }

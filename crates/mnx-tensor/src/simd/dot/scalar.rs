@@ -71,12 +71,7 @@ impl Dot for Scalar {
     type Quad = *const u8;
 
     #[inline(always)]
-    unsafe fn load_quad(self, from: *const u8) -> *const u8 {
-        from
-    }
-
-    #[inline(always)]
-    unsafe fn load_four(self, from: *const u8) -> *const u8 {
+    unsafe fn load_quad<const INPUTS: usize>(self, from: *const u8) -> *const u8 {
         from
     }
 
