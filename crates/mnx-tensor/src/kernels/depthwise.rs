@@ -259,10 +259,7 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
             ($k:literal) => {
                 if inside.rows[$k] {
                     let taps = if let Some(filter) = filter { filter[$k] } else { block.taps(s, $k) };
-                    match STRIDE {
-                        1 => row_s1(s, from, taps, inside, &mut sums),
-                        _ => row_s2(s, from, taps, inside, &mut sums),
-                    }
+                    row::<S, STRIDE, PIXELS>(s, from, taps, inside, &mut sums);
                 }
                 if filter.is_none() {
                     s.settle_quad();
@@ -278,12 +275,13 @@ unsafe fn tile<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     }
 }
 
-/// Adds one input row at stride 1. Each column is loaded once, for the three outputs that have a tap there.
+/// Adds one input row. Each column is loaded once: at stride 1 for the three outputs that have a tap there; at stride 2 every second
+/// one is the last tap of one output and the first of the next.
 ///
 /// # Safety
 /// The columns are readable from `from` on, the first and the last if `inside` says so.
 #[inline(always)]
-unsafe fn row_s1<S: Simd, const PIXELS: usize>(
+unsafe fn row<S: Simd, const STRIDE: usize, const PIXELS: usize>(
     s: S,
     from: *const f32,
     taps: [S::C8; 3],
@@ -292,55 +290,34 @@ unsafe fn row_s1<S: Simd, const PIXELS: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
+        let load = |column: usize| s.load8(from.wrapping_add(column * 8));
         if inside.first {
-            sums[0] = add(s, s.load8(from), taps[0], sums[0]);
+            sums[0] = add(s, load(0), taps[0], sums[0]);
         }
-        // A plain loop: see the head of `kernels`.
-        for p in 0..PIXELS {
-            let input = s.load8(from.wrapping_add((p + 1) * 8));
-            if p > 0 {
-                sums[p - 1] = add(s, input, taps[2], sums[p - 1]);
+        if STRIDE == 1 {
+            // A plain loop: see the head of `kernels`.
+            for p in 0..PIXELS {
+                let input = load(p + 1);
+                if p > 0 {
+                    sums[p - 1] = add(s, input, taps[2], sums[p - 1]);
+                }
+                sums[p] = add(s, input, taps[1], sums[p]);
+                if p + 1 < PIXELS {
+                    sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
+                }
             }
-            sums[p] = add(s, input, taps[1], sums[p]);
-            if p + 1 < PIXELS {
-                sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
-            }
+        } else {
+            unrolled!(p in PIXELS => {
+                sums[p] = add(s, load(2 * p + 1), taps[1], sums[p]);
+                if p + 1 < PIXELS {
+                    let input = load(2 * p + 2);
+                    sums[p] = add(s, input, taps[2], sums[p]);
+                    sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
+                }
+            });
         }
         if inside.last {
-            let input = s.load8(from.wrapping_add((PIXELS + 1) * 8));
-            sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
-        }
-    }
-}
-
-/// Adds one input row at stride 2: every second column is the last tap of one output and the first of the next.
-///
-/// # Safety
-/// As [`row_s1`].
-#[inline(always)]
-unsafe fn row_s2<S: Simd, const PIXELS: usize>(
-    s: S,
-    from: *const f32,
-    taps: [S::C8; 3],
-    inside: Inside,
-    sums: &mut [S::C8; PIXELS],
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if inside.first {
-            sums[0] = add(s, s.load8(from), taps[0], sums[0]);
-        }
-        unrolled!(p in PIXELS => {
-            sums[p] = add(s, s.load8(from.wrapping_add((2 * p + 1) * 8)), taps[1], sums[p]);
-            if p + 1 < PIXELS {
-                let input = s.load8(from.wrapping_add((2 * p + 2) * 8));
-                sums[p] = add(s, input, taps[2], sums[p]);
-                sums[p + 1] = add(s, input, taps[0], sums[p + 1]);
-            }
-        });
-        if inside.last {
-            let input = s.load8(from.wrapping_add(2 * PIXELS * 8));
-            sums[PIXELS - 1] = add(s, input, taps[2], sums[PIXELS - 1]);
+            sums[PIXELS - 1] = add(s, load((PIXELS - 1) * STRIDE + 2), taps[2], sums[PIXELS - 1]);
         }
     }
 }
