@@ -117,34 +117,19 @@ fn pairs(mut sums: [int32x4_t; 4], w: [int8x16_t; 4], x: [int8x16_t; 4]) -> [int
 
 /// [`pairs`] of one group of `x` in all lanes.
 #[inline(always)]
-fn pairs_of<const GROUP: usize>(mut sums: [int32x4_t; 4], w: [int8x16_t; 4], x: int8x16_t) -> [int32x4_t; 4] {
+fn pairs_of<const GROUP: usize>(sums: [int32x4_t; 4], w: [int8x16_t; 4], x: int8x16_t) -> [int32x4_t; 4] {
     const { assert!(GROUP < 4) };
-    let [s0, s1, s2, s3] = &mut sums;
-    // SAFETY: every aarch64 target with a standard library has Advanced SIMD.
+    let (first, second);
+    // SAFETY: every aarch64 target with a standard library has Advanced SIMD. It is assembly for the same reason.
     unsafe {
         asm!(
             "dup {first:v}.8h, {x:v}.h[2 * {group}]",
             "dup {second:v}.8h, {x:v}.h[2 * {group} + 1]",
-            "smull {t0:v}.8h, {w0:v}.8b, {first:v}.8b",
-            "smull2 {t1:v}.8h, {w0:v}.16b, {first:v}.16b",
-            "smull {t2:v}.8h, {w1:v}.8b, {first:v}.8b",
-            "smull2 {t3:v}.8h, {w1:v}.16b, {first:v}.16b",
-            "smlal {t0:v}.8h, {w2:v}.8b, {second:v}.8b",
-            "smlal2 {t1:v}.8h, {w2:v}.16b, {second:v}.16b",
-            "smlal {t2:v}.8h, {w3:v}.8b, {second:v}.8b",
-            "smlal2 {t3:v}.8h, {w3:v}.16b, {second:v}.16b",
-            "sadalp {s0:v}.4s, {t0:v}.8h",
-            "sadalp {s1:v}.4s, {t1:v}.8h",
-            "sadalp {s2:v}.4s, {t2:v}.8h",
-            "sadalp {s3:v}.4s, {t3:v}.8h",
-            s0 = inout(vreg) *s0, s1 = inout(vreg) *s1, s2 = inout(vreg) *s2, s3 = inout(vreg) *s3,
-            w0 = in(vreg) w[0], w1 = in(vreg) w[1], w2 = in(vreg) w[2], w3 = in(vreg) w[3],
-            x = in(vreg) x, group = const GROUP, first = out(vreg) _, second = out(vreg) _,
-            t0 = out(vreg) _, t1 = out(vreg) _, t2 = out(vreg) _, t3 = out(vreg) _,
+            x = in(vreg) x, group = const GROUP, first = out(vreg) first, second = out(vreg) second,
             options(nostack, preserves_flags)
         );
     }
-    sums
+    pairs(sums, w, [first, first, second, second])
 }
 
 /// Sixteen of a group's weights or taps at a time.
