@@ -20,6 +20,7 @@ use mnx_benches::{
     Layers, Peaks, SIDE, Shape, Spread, WIDTHS, arguments, cpu_name, cpu_of, instructions, kernels, median, progress,
     refuse, shapes, time,
 };
+use mnx_tensor::dispatch;
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Cpu, Isa, TunedFor};
 
@@ -101,7 +102,7 @@ impl Comparison {
             return format!("only {} runs on this CPU, so there is no choice", name(&candidates[0]));
         };
         let row = candidates[best].0;
-        let selected = table::select(row.operation, row.arithmetic, row.weights, self.today).ok();
+        let selected = dispatch::select(row.operation, row.arithmetic, row.weights, self.today).ok();
         let today = candidates.iter().position(|(row, _)| selected.is_some_and(|of| std::ptr::eq(*row, of)));
         let other = today.filter(|&today| today != best).unwrap_or(next);
         let Spread { median, least, most } = Spread::of_ratios(&seconds[best], &seconds[other]);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mnx_tensor::dispatch;
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{Cpu, TunedFor};
 
@@ -49,7 +50,7 @@ impl fmt::Display for Run {
 /// A CPU that selects this row; none where this machine cannot run it.
 pub fn cpu_of(row: &'static Kernel) -> Option<Cpu> {
     let selects = |cpu: &Cpu| {
-        table::select(row.operation, row.arithmetic, row.weights, *cpu)
+        dispatch::select(row.operation, row.arithmetic, row.weights, *cpu)
             .is_ok_and(|selected| std::ptr::eq(selected, row))
     };
     Cpu::available().into_iter().find(selects)

@@ -11,106 +11,20 @@
 //!
 //! So every kernel gives the same bits on every ISA. Kernels add `weight · q` and have the zero point's share in their bias.
 
+pub(crate) mod form;
+pub(crate) mod requantize;
 mod sums;
 
+pub use form::{Form, GROUP, Products};
+pub use requantize::Requantize;
 pub use sums::weight_sums;
 
-use crate::table::{self, Kernel};
+use crate::dispatch::select;
+use crate::table::Kernel;
+use form::{NATURAL, TAPS};
+use requantize::Constants;
+
 use crate::{AlignedBytes, Arithmetic, Blocking, Cpu, Element, Error, Layer, Operation, PANEL, memory};
-
-/// Input channels that one dot product takes together.
-pub const GROUP: usize = 4;
-
-/// What an int8 layer needs to know besides weights, bias and factors.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Requantize {
-    /// The u8 that stands for 0 in the input. Padding is made of it.
-    pub zero_in: u8,
-    /// The u8 that stands for 0 in the output. Linear layers, whose output is f32, have none.
-    pub zero_out: u8,
-    /// Lower bound of what is rounded: an integer, at least `-zero_out`.
-    pub lo: f32,
-    /// Upper bound of what is rounded: an integer, at most `255 - zero_out`.
-    pub hi: f32,
-    /// Of the shortcut: the u8 that stands for 0, and the factor that brings it to the output's scale.
-    pub shortcut: Option<(u8, f32)>,
-    /// Scales of input and output, where the operation computes its factor itself: an average pool's depends on the size of
-    /// the plane. The scale of the output is also what [`Operation::Quantize`] divides by.
-    pub scales: (f32, f32),
-}
-
-impl Requantize {
-    /// Zero points of 0 and scales of 1; no activation, no shortcut.
-    pub const PLAIN: Requantize =
-        Requantize { zero_in: 0, zero_out: 0, lo: 0.0, hi: 255.0, shortcut: None, scales: (1.0, 1.0) };
-
-    /// The factor of a global average pool over so many pixels: `s_in / (s_out · pixels)` in f64, rounded once.
-    pub fn pool_factor(&self, pixels: usize) -> f32 {
-        (f64::from(self.scales.0) / (f64::from(self.scales.1) * pixels as f64)) as f32
-    }
-
-    /// The farthest that an input can be from the zero point.
-    pub(crate) fn reach(&self) -> u8 {
-        self.zero_in.max(255 - self.zero_in)
-    }
-
-    /// Both bounds within what a u8 can hold.
-    fn bounds_are_good(&self) -> bool {
-        let (least, most) = (-f32::from(self.zero_out), 255.0 - f32::from(self.zero_out));
-        let integers = self.lo.fract() == 0.0 && self.hi.fract() == 0.0;
-        integers && (least..=most).contains(&self.lo) && (self.lo..=most).contains(&self.hi)
-    }
-}
-
-/// What an int8 [`Layer`] has beside weights and bias.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Constants<'w> {
-    /// One per lane, in the kernel's order.
-    pub(crate) factors: &'w [f32],
-    pub(crate) requantize: Requantize,
-    /// Whether every number that is rounded fits into an i32: then outputs may be clamped after the conversion.
-    pub(crate) fits_i32: bool,
-}
-
-impl Constants<'_> {
-    pub(crate) const NONE: Constants<'static> =
-        Constants { factors: &[], requantize: Requantize::PLAIN, fits_i32: false };
-}
-
-/// The form in which a kernel reads weights and inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// u8 inputs times i8 weights, four at a time.
-    Bytes,
-    /// i8 inputs, which are `q − 128`, times i8 weights, four at a time.
-    SignedBytes,
-    /// As `SignedBytes`, but in pairs: the first pair of sixteen channels, then the second.
-    SignedPairs,
-    /// i16 inputs times i16 weights, in pairs.
-    Words,
-}
-
-impl Products {
-    /// What is taken from a u8 before it is multiplied.
-    fn offset(self) -> i32 {
-        match self {
-            Products::Bytes | Products::Words => 0,
-            Products::SignedBytes | Products::SignedPairs => 128,
-        }
-    }
-}
-
-/// The form of weights, bias and factors that a kernel reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
-    /// What it multiplies.
-    pub products: Products,
-    /// Which of a panel's channels each of its sixteen sums is for.
-    pub order: [u8; PANEL],
-}
-
-/// Sums in the order of the channels.
-pub(crate) const NATURAL: [u8; PANEL] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 impl Operation {
     /// Bytes of an int8 layer's packed weights, as weight files have them; `usize::MAX` if they cannot be counted.
@@ -201,7 +115,7 @@ impl<'w> PreparedInt8<'w> {
             let (least, found) = (-i32::from(zero_out), format!("{lo} and {hi}"));
             return Err(Error::Bounds { least, most: least + 255, found });
         }
-        let kernel = table::select(operation, Arithmetic::Int8, Element::I8, cpu)?;
+        let kernel = select(operation, Arithmetic::Int8, Element::I8, cpu)?;
         let mut made = PreparedInt8 {
             kernel,
             channels: [cin, cout],
@@ -322,10 +236,6 @@ fn fits_i32(depth: usize, bias: &[i32], factors: &[f32], requantize: &Requantize
         sum * f64::from(factor.abs()) + shortcut < f64::from(1 << 30)
     })
 }
-
-/// Elements of a block's taps as a depthwise kernel reads them: for a first and a second output row, three columns, sixteen
-/// channels, four rows.
-pub(crate) const TAPS: usize = 2 * 3 * PANEL * GROUP;
 
 /// Packed weights in another form, if the kernel does not read them as they are.
 fn rearrange(operation: Operation, weights: &[i8], form: &Form) -> Result<Option<AlignedBytes>, Error> {

@@ -18,7 +18,8 @@
 
 pub mod int8;
 
-use crate::layer::{Clamp, Layer, Operation};
+use crate::layer::Layer;
+use crate::operation::{Clamp, Operation};
 use crate::part::{Geometry, Part, Planes, PlanesMut, Residual};
 use crate::{
     AlignedBuf, AlignedBytes, Arithmetic, BlockedShape, Blocking, Cpu, Error, Tensor, TensorView, pack, strip,

@@ -5,10 +5,11 @@
 mod f16c;
 mod int8_table;
 
-use crate::int8::{self, Form, Products};
+use crate::int8::form::{Form, NATURAL, Products};
+use crate::operands::Operands;
 use crate::part::Geometry;
 use crate::simd::Simd;
-use crate::{Arithmetic, Cpu, Element, Error, Isa, Layer, Operation, Part, TunedFor, kernels};
+use crate::{Arithmetic, Element, Isa, Operation, Part, TunedFor, kernels};
 use int8_table::{int8_instances, int8_rows};
 use kernels::{Bf16, F16, F32};
 
@@ -42,14 +43,14 @@ pub struct Kernel {
     /// Computes a part of a layer.
     ///
     /// # Safety
-    /// As [`Layer::run`]. The CPU has the ISA and, where the row says so, dot products of bytes and AMX, which this process may use.
-    pub run: unsafe fn(&Layer<'_>, &Part),
+    /// As [`Layer::run`](crate::Layer::run)(crate::Layer::run). The CPU has the ISA and, where the row says so, dot products of bytes and AMX, which this process may use.
+    pub run: unsafe fn(&Operands<'_>, &Part),
 }
 
 impl Kernel {
     /// The form of what an int8 kernel reads.
     pub(crate) fn form(&self) -> Form {
-        self.form.unwrap_or(Form { products: Products::Bytes, order: int8::NATURAL })
+        self.form.unwrap_or(Form { products: Products::Bytes, order: NATURAL })
     }
 
     /// Bytes of scratch of an int8 kernel.
@@ -145,33 +146,6 @@ pub(crate) fn dot_probes() -> (Isa, [DotProbe; 2]) {
     (instance.isa, instance.probes)
 }
 
-/// The kernel of an operation in an arithmetic, for weights of this type: the row for the CPU's microarchitecture, else the one for
-/// any; with AMX and with dot products of bytes, if the CPU may use them.
-///
-/// # Errors
-/// [`Error::Kernel`] where there is none.
-pub fn select(
-    operation: Operation,
-    arithmetic: Arithmetic,
-    weights: Element,
-    cpu: Cpu,
-) -> Result<&'static Kernel, Error> {
-    let isa = cpu.isa();
-    instance(isa).ok_or_else(|| Error::IsaUnavailable { isa, available: Isa::available() })?;
-    let suits = |row: &&Kernel| {
-        (row.operation, row.arithmetic, row.weights, row.isa) == (operation, arithmetic, weights, isa)
-            && [cpu.tuned_for(), TunedFor::Any].contains(&row.tuned_for)
-            && (cpu.dot_products() || !row.dot_products)
-            && (!row.amx || cpu.amx() && may_use_amx(isa))
-    };
-    let best = rows().filter(suits).max_by_key(|row| (row.amx, row.dot_products, row.tuned_for != TunedFor::Any));
-    // Integer sums have the same bits everywhere: an ISA without rows of its own takes those of any CPU.
-    let portable =
-        || rows().find(|row| (row.operation, row.arithmetic, row.isa) == (operation, Arithmetic::Int8, Isa::Scalar));
-    let best = best.or_else(|| portable().filter(|_| (arithmetic, weights) == (Arithmetic::Int8, Element::I8)));
-    best.ok_or(Error::Kernel { operation, arithmetic, weights, isa })
-}
-
 /// What is known of a kernel without running it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -238,10 +212,9 @@ macro_rules! rows {
     };
     (@entry [$(#[$features:meta])*] $name:ident, $simd:ty, $kernel:expr) => {
         /// # Safety
-        /// As [`Layer::run`], and the CPU has the ISA.
+        /// As [`Layer::run`](crate::Layer::run)(crate::Layer::run), and the CPU has the ISA.
         $(#[$features])*
-        unsafe fn $name(layer: &Layer<'_>, part: &Part) {
-            debug_assert!(part.fits(layer), "{part:?} of {layer:?}");
+        unsafe fn $name(layer: &Operands<'_>, part: &Part) {
             // SAFETY: the table's contract: the CPU has the ISA, and what the part touches is there.
             unsafe { $kernel(<$simd>::assume(), layer, part) }
         }
@@ -252,7 +225,7 @@ macro_rules! rows {
         $(#[$features])*
         unsafe fn peak(steps: u64, operand: f32) -> (u64, f32) {
             // SAFETY: the table's contract: the CPU has the ISA.
-            crate::peak::chains::<$simd, $sums>(unsafe { <$simd>::assume() }, steps, operand)
+            crate::kernels::probes::chains::<$simd, $sums>(unsafe { <$simd>::assume() }, steps, operand)
         }
 
         /// # Safety
@@ -260,7 +233,7 @@ macro_rules! rows {
         $(#[$features])*
         unsafe fn copy(src: *const f32, dst: *mut f32, panels: usize) {
             // SAFETY: as above, and the caller's promise.
-            unsafe { crate::peak::copy::<$simd>(<$simd>::assume(), src, dst, panels) }
+            unsafe { crate::kernels::probes::copy::<$simd>(<$simd>::assume(), src, dst, panels) }
         }
     };
 }
@@ -382,41 +355,4 @@ rows! {
     linear: Linear, "linear", 4 x 16 = kernels::linear::<_, F32, 4, 1>;
     linear_bf16: Linear, "linear-bf16", 4 x 16 of Bf16 = kernels::linear::<_, Bf16, 4, 1>;
     linear_f16: Linear, "linear-f16", 4 x 16 of F16 = kernels::linear::<_, F16, 4, 1>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A row that no CPU selects would never be tested.
-    #[test]
-    fn every_row_is_selected_on_some_cpu() {
-        let runs = |row: &&Kernel| {
-            row.isa.is_available()
-                && (!row.dot_products || has_dot_products(row.isa))
-                && (!row.amx || may_use_amx(row.isa))
-        };
-        for row in rows().filter(runs) {
-            let found = Cpu::available()
-                .into_iter()
-                .any(|cpu| std::ptr::eq(select(row.operation, row.arithmetic, row.weights, cpu).unwrap(), row));
-            assert!(found, "{row:?}");
-        }
-    }
-
-    /// What runs is seen from the outside: a fused multiply-add keeps the product's low bits, separate ones lose them.
-    #[test]
-    fn fma_isas_fuse_and_no_others() {
-        let (x, w) = (1.0 + f32::EPSILON, 1.0 - f32::EPSILON);
-        for isa in Isa::available() {
-            let weight: Vec<f32> = (0..9).map(|k| if k == 4 { w } else { 0.0 }).collect();
-            let cpu = Cpu::choose(Some(isa), None).unwrap();
-            let input = crate::Tensor::from_slice([1, 1, 1, 1], &[x]).unwrap();
-            let options = crate::ops::Conv { cpu: Some(cpu), padding: crate::ops::Margins::ONE, ..Default::default() };
-            let found = crate::ops::depthwise3x3(input.view(), &weight, Some(&[-1.0]), &options).unwrap();
-            let expected = if isa.fuses() { x.mul_add(w, -1.0) } else { x * w - 1.0 };
-            assert_eq!(found.data(), [expected], "{isa}");
-        }
-        assert_ne!(x * w - 1.0, x.mul_add(w, -1.0));
-    }
 }

@@ -8,8 +8,10 @@
 mod guarded;
 
 use guarded::{Guarded, Side};
+use mnx_tensor::dispatch;
+use mnx_tensor::extents::Region;
 use mnx_tensor::int8::feature_bytes;
-use mnx_tensor::part::{Geometry, Planes, PlanesMut, Region, Residual, Span};
+use mnx_tensor::part::{Geometry, Planes, PlanesMut, Residual, Span};
 use mnx_tensor::table::{self, Kernel};
 use mnx_tensor::{
     Arithmetic, Blocking, Clamp, Cpu, Layer, Operation, PackedWeights, Part, PreparedInt8, Requantize, Tuning, strip,
@@ -65,7 +67,7 @@ impl Group {
     fn rows(self) -> Vec<Row> {
         let cpus = Cpu::available();
         let selects = |kernel: &Kernel, cpu: &Cpu| {
-            let selected = table::select(kernel.operation, kernel.arithmetic, kernel.weights, *cpu);
+            let selected = dispatch::select(kernel.operation, kernel.arithmetic, kernel.weights, *cpu);
             selected.is_ok_and(|selected| std::ptr::eq(selected, kernel))
         };
         let of_group = table::rows().filter(|kernel| Group::of(kernel.operation) == self);

@@ -15,17 +15,17 @@ use super::epilogue::Panels;
 use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Kernels `conv3x3s1` and `conv3x3s2`: tiles of two rows times up to `PAIR` columns, or of one row times up to `LONE`
 /// columns (both at most 14), times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn conv3x3<S: Simd, const STRIDE: usize, const PAIR: usize, const LONE: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     let (rows, columns) = (part.rows(), Span::from(0..part.geometry.out_width));
@@ -65,11 +65,11 @@ struct TileStart {
 /// `ROWS` rows (1 or 2) times `COLUMNS` columns times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`], for a tile within the part; `COLUMNS` columns from `at.x` on exist.
+/// As [`Layer::run`](crate::Layer::run), for a tile within the part; `COLUMNS` columns from `at.x` on exist.
 #[inline(always)]
 unsafe fn tile<S: Simd, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     at: TileStart,
 ) {

@@ -9,20 +9,20 @@
 use super::balanced;
 use super::epilogue::Panels;
 use crate::constant::{sized, unrolled};
-use crate::layer::MOST_DENSE_PIXELS;
+use crate::operation::MOST_DENSE_PIXELS;
 use crate::part::Geometry;
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Kernels `dense3x3s1`, `dense3x3s2` and `dense7x7s2`, of size `K`: tiles of up to `MAX` pixels (at most
 /// [`MOST_DENSE_PIXELS`]) times `PANELS` panels, or one panel where fewer are left.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn dense<S: Simd, const K: usize, const STRIDE: usize, const MAX: usize, const PANELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     const { assert!(MAX <= MOST_DENSE_PIXELS) };
@@ -66,11 +66,11 @@ struct TileStart {
 /// The input of `count` output pixels from row `y`, column `x` on. At the edges it is a copy with zeros around it.
 ///
 /// # Safety
-/// As [`Layer::run`], for pixels within the part.
+/// As [`Layer::run`](crate::Layer::run), for pixels within the part.
 #[inline(always)]
 unsafe fn window<S: Simd, const K: usize, const STRIDE: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     y: usize,
     x: usize,
@@ -128,7 +128,7 @@ unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
 
 /// Prefetches the input rows that output row `y` reads and the row above does not.
 #[inline(always)]
-fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part, y: usize, x: usize) {
+fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Operands<'_>, part: &Part, y: usize, x: usize) {
     let Geometry { width, pad_top, .. } = part.geometry;
     for channel in 0..layer.cin {
         for row in (y * STRIDE + K - STRIDE).saturating_sub(pad_top)..(y * STRIDE + K).saturating_sub(pad_top) {
@@ -140,11 +140,11 @@ fn prefetch<S: Simd, const K: usize, const STRIDE: usize>(s: S, layer: &Layer<'_
 /// `PIXELS` output pixels times `PANELS` panels.
 ///
 /// # Safety
-/// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`].
+/// `window` has `K` rows of every channel, for all taps of all pixels; otherwise as [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 unsafe fn tile<S: Simd, const K: usize, const STRIDE: usize, const PANELS: usize, const PIXELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     window: Window,
     at: TileStart,

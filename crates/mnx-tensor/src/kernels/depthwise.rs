@@ -22,7 +22,7 @@ use super::{balanced, runs};
 use crate::constant::{sized, unrolled};
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// One block of channels: where its planes are and what its filter is.
 struct Block<S: Simd> {
@@ -49,9 +49,13 @@ impl<S: Simd> Block<S> {
 /// Kernels `dw3x3s1` and `dw3x3s2`: tiles of up to `MAX` pixels (at most 14).
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn depthwise<S: Simd, const STRIDE: usize, const MAX: usize>(
+    s: S,
+    layer: &Operands<'_>,
+    part: &Part,
+) {
     let (geometry, all_rows) = (&part.geometry, part.rows());
     let width = Span::from(0..geometry.out_width);
     let runs = runs::<MAX>(width);

@@ -18,17 +18,17 @@ use super::epilogue::Panels;
 use crate::constant::{sized, unrolled};
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Kernels `dw3x3s1` and `dw3x3s2`: tiles of two rows of up to `MAX` pixels (8) times two blocks, which together are a panel.
 /// A block without a partner is computed by tiles of up to `LONE` pixels.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn depthwise_wide<S: Simd, const STRIDE: usize, const MAX: usize, const LONE: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     let Span { start, end } = part.channels;

@@ -3,7 +3,7 @@
 use crate::constant::unrolled;
 use crate::part::{PlanesMut, Residual};
 use crate::simd::Simd;
-use crate::{Clamp, Layer, Part};
+use crate::{Clamp, Operands, Part};
 
 /// The epilogue of one block of 8 output channels.
 #[derive(Clone, Copy)]
@@ -99,7 +99,7 @@ pub(super) struct Panels {
 
 impl Panels {
     #[inline(always)]
-    pub(super) fn new(layer: &Layer<'_>, part: &Part) -> Panels {
+    pub(super) fn new(layer: &Operands<'_>, part: &Part) -> Panels {
         Panels { dst: part.dst, clamp: layer.clamp, residual: part.residual, cout: layer.cout }
     }
 

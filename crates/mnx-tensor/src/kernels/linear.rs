@@ -6,7 +6,7 @@ use crate::constant::{sized, unrolled};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Bytes ahead of the current weights that are prefetched: some 20 steps of f32.
 const AHEAD: usize = 2048;
@@ -77,11 +77,11 @@ impl Stored<Avx2> for F16c {
 /// Kernel `linear`: up to `ROWS` rows (at most 6) times one panel, or one row times `PANELS` panels.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn linear<S: Simd, W: Stored<S>, const ROWS: usize, const PANELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     let (rows, panels) = (part.pixels, part.channels);
@@ -105,9 +105,9 @@ pub(crate) unsafe fn linear<S: Simd, W: Stored<S>, const ROWS: usize, const PANE
 /// One row times `PANELS` panels.
 ///
 /// # Safety
-/// As [`Layer::run`], for `PANELS` panels from `panel` on that are part of the layer.
+/// As [`Layer::run`](crate::Layer::run), for `PANELS` panels from `panel` on that are part of the layer.
 #[inline(always)]
-unsafe fn wide<S: Simd, W: Stored<S>, const PANELS: usize>(s: S, layer: &Layer<'_>, part: &Part, panel: usize) {
+unsafe fn wide<S: Simd, W: Stored<S>, const PANELS: usize>(s: S, layer: &Operands<'_>, part: &Part, panel: usize) {
     // SAFETY: panels are inside by the caller's promise.
     unsafe {
         let (cin, row) = (layer.cin, part.pixels.start);
@@ -131,11 +131,11 @@ unsafe fn wide<S: Simd, W: Stored<S>, const PANELS: usize>(s: S, layer: &Layer<'
 /// `ROWS` rows times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`], for `ROWS` rows from `row` on and a panel that are part of it.
+/// As [`Layer::run`](crate::Layer::run), for `ROWS` rows from `row` on and a panel that are part of it.
 #[inline(always)]
 unsafe fn tall<S: Simd, W: Stored<S>, const ROWS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     row: usize,
     panel: usize,
@@ -159,9 +159,9 @@ unsafe fn tall<S: Simd, W: Stored<S>, const ROWS: usize>(
 /// Sixteen outputs from `first` on, or as many as there are.
 ///
 /// # Safety
-/// As [`Layer::run`]; the row has outputs from `first` on.
+/// As [`Layer::run`](crate::Layer::run); the row has outputs from `first` on.
 #[inline(always)]
-unsafe fn store<S: Simd>(s: S, layer: &Layer<'_>, part: &Part, row: usize, first: usize, sum: S::P16) {
+unsafe fn store<S: Simd>(s: S, layer: &Operands<'_>, part: &Part, row: usize, first: usize, sum: S::P16) {
     let (low, high) = s.halves(sum);
     let mut outputs = [0.0_f32; 16];
     let count = (layer.cout - first).min(16);

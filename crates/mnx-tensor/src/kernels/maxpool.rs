@@ -3,14 +3,14 @@
 
 use crate::part::{Geometry, Span};
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Kernel `maxpool3x3s2`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn maxpool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn maxpool<S: Simd>(s: S, _layer: &Operands<'_>, part: &Part) {
     let (g, of_part) = (&part.geometry, part.rows());
     for b in part.channels.start..part.channels.end {
         let (src, dst) = (part.src.block::<f32>(b), part.dst.block::<f32>(b));

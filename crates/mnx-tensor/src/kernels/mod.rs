@@ -19,6 +19,7 @@ mod pointwise;
 #[cfg(target_arch = "x86_64")]
 mod pointwise_wide;
 mod pool;
+pub(crate) mod probes;
 
 pub(crate) use conv::conv3x3;
 pub(crate) use dense::dense;

@@ -17,7 +17,7 @@ use super::lanes::{Half, Lanes, Whole};
 use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Pixels of the first piece of a tile that ends in two.
 const FIRST: usize = 6;
@@ -25,9 +25,9 @@ const FIRST: usize = 6;
 /// Kernel `pw`: tiles of up to `MAX` pixels (at most 12) times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise.
     unsafe { pointwise::<S, Whole, MAX>(s, layer, part) }
 }
@@ -37,15 +37,15 @@ pub(crate) unsafe fn pw<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part
 /// # Safety
 /// As [`pw`].
 #[inline(always)]
-pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn pw8<S: Simd, const MAX: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise.
     unsafe { pointwise::<S, Half, MAX>(s, layer, part) }
 }
 
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+unsafe fn pointwise<S: Simd, L: Lanes<S>, const MAX: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     let chunk = layer.chunk_pixels(MAX);
     let mut start = part.pixels.start;
     while start < part.pixels.end {
@@ -75,9 +75,9 @@ struct TileStart {
 /// `PIXELS` pixels times one panel, or the half of it that is there.
 ///
 /// # Safety
-/// As [`Layer::run`], for pixels and a panel that are part of it.
+/// As [`Layer::run`](crate::Layer::run), for pixels and a panel that are part of it.
 #[inline(always)]
-unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
+unsafe fn tile<S: Simd, L: Lanes<S>, const PIXELS: usize>(s: S, layer: &Operands<'_>, part: &Part, at: TileStart) {
     // SAFETY: pixels and panel are inside by the caller's promise.
     unsafe {
         let cin = layer.cin;

@@ -17,7 +17,7 @@ use super::pointwise::pw;
 use crate::constant::{sized, unrolled};
 use crate::part::Span;
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Pixels of the smallest tile. Fewer are left to tiles of one panel.
 const FEWEST: usize = 4;
@@ -26,11 +26,11 @@ const FEWEST: usize = 4;
 /// with tiles of up to `OF_TWO` pixels (14); a single panel is computed by tiles of up to `OF_ONE` pixels.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn pw_wide<S: Simd, const OF_THREE: usize, const OF_TWO: usize, const OF_ONE: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     if part.channels.len() < 2 || part.pixels.len() < FEWEST {
@@ -62,11 +62,11 @@ pub(crate) unsafe fn pw_wide<S: Simd, const OF_THREE: usize, const OF_TWO: usize
 /// Some pixels of `PANELS` panels, in tiles of up to `MAX` pixels.
 ///
 /// # Safety
-/// As [`Layer::run`], for pixels and panels that are part of it, [`FEWEST`] pixels at least.
+/// As [`Layer::run`](crate::Layer::run), for pixels and panels that are part of it, [`FEWEST`] pixels at least.
 #[inline(always)]
 unsafe fn tiles<S: Simd, const MAX: usize, const PANELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     pixels: Span,
     panel: usize,
@@ -92,9 +92,14 @@ struct TileStart {
 /// `PIXELS` pixels times `PANELS` panels.
 ///
 /// # Safety
-/// As [`Layer::run`], for pixels and panels that are part of it.
+/// As [`Layer::run`](crate::Layer::run), for pixels and panels that are part of it.
 #[inline(always)]
-unsafe fn tile<S: Simd, const PANELS: usize, const PIXELS: usize>(s: S, layer: &Layer<'_>, part: &Part, at: TileStart) {
+unsafe fn tile<S: Simd, const PANELS: usize, const PIXELS: usize>(
+    s: S,
+    layer: &Operands<'_>,
+    part: &Part,
+    at: TileStart,
+) {
     let cin = layer.cin;
     let panel_len = cin * 16;
     // SAFETY: pixels and panels are inside by the caller's promise.

@@ -2,14 +2,14 @@
 //! multiplies once by 1/(H·W).
 
 use crate::simd::Simd;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Kernel `pool`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn pool<S: Simd>(s: S, _layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn pool<S: Simd>(s: S, _layer: &Operands<'_>, part: &Part) {
     let (height, width) = (part.geometry.height, part.geometry.width);
     let scale = s.splat8(1.0 / (height * width) as f32);
     for b in part.channels.start..part.channels.end {

@@ -28,7 +28,7 @@ pub fn forward(
     }
     let geometry = geometry(operation, padding, height, width)?;
     if operation == Operation::Pool {
-        check_pool(&layer.int8.requantize, height.saturating_mul(width))?;
+        check_pool(&layer.operands().int8.requantize, height.saturating_mul(width))?;
     }
     let from = BlockedShape::of(layer.input(), cin, height, width)?;
     let to = BlockedShape::of(layer.output(), layer.cout(), geometry.out_height, geometry.out_width)?;

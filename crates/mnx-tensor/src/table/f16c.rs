@@ -3,20 +3,20 @@
 
 use crate::kernels::{self, F16, F16c};
 use crate::simd::Avx2;
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(super) unsafe fn linear(_: Avx2, layer: &Layer<'_>, part: &Part) {
+pub(super) unsafe fn linear(_: Avx2, layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise, and the CPU has F16C where it is used.
     unsafe { if is_x86_feature_detected!("f16c") { linear_f16(layer, part) } else { without(layer, part) } }
 }
 
 /// # Safety
-/// As [`Layer::run`], and the CPU has AVX2, FMA and F16C.
+/// As [`Layer::run`](crate::Layer::run), and the CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn linear_f16(layer: &Layer<'_>, part: &Part) {
+unsafe fn linear_f16(layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise.
     unsafe { kernels::linear::<_, F16c, 6, 4>(Avx2::assume(), layer, part) }
 }
@@ -24,9 +24,9 @@ unsafe fn linear_f16(layer: &Layer<'_>, part: &Part) {
 /// One panel at a time: widening takes most of the time, and many registers.
 ///
 /// # Safety
-/// As [`Layer::run`], and the CPU has AVX2 and FMA.
+/// As [`Layer::run`](crate::Layer::run), and the CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn without(layer: &Layer<'_>, part: &Part) {
+unsafe fn without(layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise.
     unsafe { kernels::linear::<_, F16, 4, 1>(Avx2::assume(), layer, part) }
 }
@@ -35,7 +35,7 @@ unsafe fn without(layer: &Layer<'_>, part: &Part) {
 mod tests {
     use super::*;
     use crate::part::{Geometry, Planes, PlanesMut};
-    use crate::{Clamp, Cpu, Isa, Operation, PackedWeights};
+    use crate::{Clamp, Cpu, Isa, Layer, Operation, PackedWeights};
 
     /// A CPU that has F16C never takes the other way by itself. Every number of f16 that is finite is among the weights.
     #[test]
@@ -51,7 +51,7 @@ mod tests {
         let cpu = Cpu::choose(Some(Isa::Avx2), None).unwrap();
         let packed = PackedWeights::F16(&weights);
         let layer = Layer::with_weights(cpu, Operation::Linear, [cin, cout], packed, &bias, Clamp::NONE).unwrap();
-        let run = |kernel: unsafe fn(&Layer<'_>, &Part)| {
+        let run = |kernel: unsafe fn(&Operands<'_>, &Part)| {
             let mut output = vec![0.0_f32; rows * cout];
             let part = Part {
                 src: Planes { ptr: input.as_ptr().cast(), stride: cin * 4 },
@@ -63,7 +63,7 @@ mod tests {
                 channels: (0..cout / 16).into(),
             };
             // SAFETY: all that the part touches is there, and the CPU has AVX2 and FMA.
-            unsafe { kernel(&layer, &part) };
+            unsafe { kernel(layer.operands(), &part) };
             output
         };
         let found = run(layer.kernel().run);

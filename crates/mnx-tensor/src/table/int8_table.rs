@@ -4,7 +4,7 @@
 use crate::simd::Scalar;
 use crate::simd::dot::Dot;
 use crate::table::Kernel;
-use crate::{Arithmetic, Element, Isa, Layer, Operation, Part, TunedFor, kernels::int8};
+use crate::{Arithmetic, Element, Isa, Operands, Operation, Part, TunedFor, kernels::int8};
 
 /// The int8 kernels of one ISA, with its instructions for dot products of bytes or without.
 #[derive(Debug)]
@@ -95,15 +95,14 @@ macro_rules! int8_rows {
         $(#[$features])*
         unsafe fn $name(steps: u64) -> (u64, f32) {
             // SAFETY: the table's contract: the CPU has the instructions.
-            crate::peak::dots::<$dot, $pixels>(unsafe { <$dot>::assume() }, steps)
+            crate::kernels::probes::dots::<$dot, $pixels>(unsafe { <$dot>::assume() }, steps)
         }
     };
     (@entry [$(#[$features:meta])*] $name:ident, $dot:ty, $kernel:expr) => {
         /// # Safety
-        /// As [`Layer::run`], and the CPU has the instructions.
+        /// As [`Layer::run`](crate::Layer::run), and the CPU has the instructions.
         $(#[$features])*
-        unsafe fn $name(layer: &Layer<'_>, part: &Part) {
-            debug_assert!(part.fits(layer), "{part:?} of {layer:?}");
+        unsafe fn $name(layer: &Operands<'_>, part: &Part) {
             // SAFETY: the table's contract: the CPU has the instructions, and what the part touches is there.
             unsafe { $kernel(<$dot>::assume(), layer, part) }
         }

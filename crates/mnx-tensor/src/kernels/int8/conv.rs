@@ -14,20 +14,20 @@ use super::ROW;
 use super::epilogue::Epilogue;
 use super::pointwise::widen;
 use crate::constant::{sized, unrolled};
-use crate::int8::Products;
+use crate::int8::form::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Dot;
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Kernels `conv3x3s1-int8` and `conv3x3s2-int8`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn conv<S: Dot, const KERNEL: usize, const STRIDE: usize, const MAX: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     // SAFETY: the caller's promise.
@@ -37,11 +37,11 @@ pub(crate) unsafe fn conv<S: Dot, const KERNEL: usize, const STRIDE: usize, cons
 /// Kernels `dense3x3s1-int8`, `dense3x3s2-int8` and `dense7x7s2-int8`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn dense<S: Dot, const KERNEL: usize, const STRIDE: usize, const MAX: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     // SAFETY: the caller's promise.
@@ -49,11 +49,11 @@ pub(crate) unsafe fn dense<S: Dot, const KERNEL: usize, const STRIDE: usize, con
 }
 
 /// # Safety
-/// As [`Layer::run`], for input in blocks of `LANES` channels.
+/// As [`Layer::run`](crate::Layer::run), for input in blocks of `LANES` channels.
 #[inline(always)]
 unsafe fn windows<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES: usize, const MAX: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     let (rows, columns) = (part.rows(), Span::from(0..part.geometry.out_width));
@@ -74,9 +74,9 @@ unsafe fn windows<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES:
 /// Copies the input rows that output row `y` reads to scratch: `[blocks][KERNEL][columns][LANES]`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Layer<'_>, part: &Part, y: usize) {
+unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Operands<'_>, part: &Part, y: usize) {
     let (g, operation) = (&part.geometry, layer.operation);
     let (kernel, stride, columns) = (operation.kernel(), operation.stride(), g.padded_row(operation));
     let words = S::FORM.products == Products::Words;
@@ -129,11 +129,11 @@ unsafe fn padded_rows<S: Dot, const LANES: usize>(layer: &Layer<'_>, part: &Part
 /// `COLUMNS` columns of a row times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`], for a tile within the part whose padded rows are in scratch.
+/// As [`Layer::run`](crate::Layer::run), for a tile within the part whose padded rows are in scratch.
 #[inline(always)]
 unsafe fn tile<S: Dot, const KERNEL: usize, const STRIDE: usize, const LANES: usize, const COLUMNS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     panel: usize,
     (y, x): (usize, usize),

@@ -17,11 +17,11 @@ use super::epilogue::Epilogue;
 use super::gather::Chunk;
 use super::pointwise_tiles::{alone, call, some_outputs};
 use super::{PAIR, chunks, conv_strip_rows};
-use crate::int8::GROUP;
+use crate::int8::form::GROUP;
 use crate::part::{Part, Span};
 use crate::simd::dot::Avx512Vnni;
 use crate::simd::tiles::{ROW, ROWS, TILE, Taps, Tiles};
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Rows and columns of the filter.
 const KERNEL: usize = 3;
@@ -38,9 +38,9 @@ fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
 /// Kernels `conv3x3s1-int8` and `conv3x3s2-int8`: on tiles where it pays, else [`conv`] in tiles of up to 12 pixels.
 ///
 /// # Safety
-/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
+/// As [`Layer::run`](crate::Layer::run); the CPU has AMX, and this process may use it.
 #[inline(always)]
-pub(crate) unsafe fn conv_by_depth<const STRIDE: usize>(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn conv_by_depth<const STRIDE: usize>(_: Avx512Vnni, layer: &Operands<'_>, part: &Part) {
     let pays = tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin));
     // SAFETY: the caller's promise; the instance proves the instructions on vectors.
     unsafe {
@@ -83,9 +83,9 @@ struct Pending {
 /// The part on tiles.
 ///
 /// # Safety
-/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
+/// As [`Layer::run`](crate::Layer::run); the CPU has AMX, and this process may use it.
 #[inline(always)]
-unsafe fn conv_tiles<const STRIDE: usize>(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+unsafe fn conv_tiles<const STRIDE: usize>(s: Avx512Vnni, layer: &Operands<'_>, part: &Part) {
     let (rows, g) = (part.rows(), &part.geometry);
     if rows.is_empty() || g.out_width == 0 {
         return;
@@ -165,10 +165,10 @@ unsafe fn conv_tiles<const STRIDE: usize>(s: Avx512Vnni, layer: &Layer<'_>, part
 /// Copies a chunk of the input rows that output rows from `top` on read, with the zero point around them.
 ///
 /// # Safety
-/// As [`Layer::run`]; `to` is writable for so many rows.
+/// As [`Layer::run`](crate::Layer::run); `to` is writable for so many rows.
 #[inline(always)]
 unsafe fn padded_rows<const STRIDE: usize>(
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     top: usize,
     height: usize,

@@ -14,11 +14,11 @@
 use super::depthwise_rows::ROW;
 use super::epilogue::Epilogue;
 use crate::constant::{sized, unrolled};
-use crate::int8::TAPS;
+use crate::int8::form::TAPS;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Columns;
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Columns that the largest tile reads: eight pixels at stride 2.
 const MOST_COLUMNS: usize = 17;
@@ -29,11 +29,11 @@ type Outside = [[u8; PANEL]; MOST_COLUMNS];
 /// Kernels `dw3x3s1-int8` and `dw3x3s2-int8`: up to `MAX` pixels (at most 8) of a row, or of each of two rows, at a time.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn depthwise<S: Columns, const STRIDE: usize, const MAX: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     const { assert!((MAX - 1) * STRIDE + 3 <= MOST_COLUMNS) };
@@ -89,7 +89,7 @@ struct Tile<'a, W> {
 /// `ROWS` rows (1 or 2) times `COLUMNS` columns of one block.
 ///
 /// # Safety
-/// As [`Layer::run`], for a tile within the part.
+/// As [`Layer::run`](crate::Layer::run), for a tile within the part.
 #[inline(always)]
 #[allow(unused_assignments, reason = "after the last column of all sizes there is no next one")]
 unsafe fn tile<S: Columns, const STRIDE: usize, const ROWS: usize, const COLUMNS: usize>(

@@ -9,10 +9,10 @@
 
 use super::epilogue::Epilogue;
 use crate::constant::unrolled;
-use crate::int8::TAPS;
+use crate::int8::form::TAPS;
 use crate::part::Part;
 use crate::simd::dot::Columns;
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Taps of a column.
 pub(super) const ROW: usize = 64;
@@ -20,9 +20,9 @@ pub(super) const ROW: usize = 64;
 /// Kernels `dw3x3s1-int8` and `dw3x3s2-int8`.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn depthwise_rows<S: Columns, const STRIDE: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn depthwise_rows<S: Columns, const STRIDE: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     let rows = part.rows();
     let outside = [layer.int8.requantize.zero_in; PANEL];
     for block in part.channels.start..part.channels.end {
@@ -106,7 +106,7 @@ impl<S: Columns> Line<'_, S> {
     /// All its pixels. Columns take turns in the loop's body, so that none is moved from register to register.
     ///
     /// # Safety
-    /// As [`Layer::run`], for rows within the part.
+    /// As [`Layer::run`](crate::Layer::run), for rows within the part.
     #[inline(always)]
     unsafe fn store<const STRIDE: usize, const ROWS: usize>(&self, width: usize) {
         let Line { s, input, .. } = *self;
@@ -149,7 +149,7 @@ impl<S: Columns> Line<'_, S> {
     /// Pixel `x` of each row.
     ///
     /// # Safety
-    /// As [`Layer::run`], for a pixel within the part.
+    /// As [`Layer::run`](crate::Layer::run), for a pixel within the part.
     #[inline(always)]
     unsafe fn pixel<const ROWS: usize>(&self, columns: [S::Column; 3], x: usize, width: usize) {
         let s = self.s;

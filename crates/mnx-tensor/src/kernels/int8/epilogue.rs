@@ -1,10 +1,10 @@
 //! Sums to bytes: factor, shortcut, clamp, zero point.
 
 use crate::constant::unrolled;
-use crate::int8::Constants;
+use crate::int8::requantize::Constants;
 use crate::part::PlanesMut;
 use crate::simd::dot::{Bounds, Dot};
-use crate::{Layer, PANEL, Part};
+use crate::{Operands, PANEL, Part};
 
 /// What happens to one block of 16 output channels.
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ impl<S: Dot> Epilogue<S> {
     /// # Safety
     /// The layer has such a block.
     #[inline(always)]
-    pub(super) unsafe fn new(s: S, layer: &Layer<'_>, part: &Part, block: usize) -> Self {
+    pub(super) unsafe fn new(s: S, layer: &Operands<'_>, part: &Part, block: usize) -> Self {
         let Constants { factors, requantize, fits_i32 } = layer.int8;
         let PlanesMut { ptr, stride } = part.dst;
         let covered = part.residual.map_or(0, |r| r.channels.saturating_sub(block * PANEL).min(PANEL));

@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use crate::int8::GROUP;
+use crate::int8::form::GROUP;
 use crate::part::{Part, Span};
 use crate::simd::tiles::{ROW, ROWS};
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Blocks of 16 input channels in a chunk.
 const BLOCKS: usize = ROW / PANEL;
@@ -25,7 +25,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     #[inline(always)]
-    pub(super) fn new(layer: &Layer<'_>, part: &Part, chunk: usize) -> Self {
+    pub(super) fn new(layer: &Operands<'_>, part: &Part, chunk: usize) -> Self {
         static NONE: [u8; PANEL] = [0; PANEL];
         let left = layer.cin.div_ceil(GROUP) - chunk * ROWS;
         let before = if chunk > 0 { ROWS.saturating_sub(left) } else { 0 };

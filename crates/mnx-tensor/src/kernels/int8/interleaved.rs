@@ -18,11 +18,11 @@ use super::depthwise::depthwise;
 use super::depthwise_rows::{ROW, Rows};
 use super::epilogue::Epilogue;
 use crate::constant::sized;
-use crate::int8::{Products, TAPS};
+use crate::int8::form::{Products, TAPS};
 use crate::kernels::runs;
 use crate::part::{Part, Span};
 use crate::simd::dot::{Columns, Dot, Interleaved};
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Bytes of an interleaved pixel.
 const PIXEL: usize = 64;
@@ -39,11 +39,11 @@ const fn parts(products: Products) -> usize {
 /// Kernels `dw3x3s1-int8` and `dw3x3s2-int8`: up to `MAX` pixels of a row at a time.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     let (rows, g, parts) = (part.rows(), &part.geometry, parts(S::FORM.products));
@@ -100,11 +100,11 @@ pub(crate) unsafe fn interleaved<S: Interleaved, const STRIDE: usize, const MAX:
 /// pixels.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
 pub(crate) unsafe fn by_width<S: Columns + Interleaved, const STRIDE: usize, const SHORT: usize, const LONG: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
 ) {
     // SAFETY: the caller's promise.
@@ -145,7 +145,7 @@ struct Filter<S: Dot> {
 /// The tiles of `COLUMNS` columns in `columns`, of one output row or two. The first row's pixel 0 is `start`.
 ///
 /// # Safety
-/// As [`Layer::run`], for tiles within the part whose interleaved rows are in scratch.
+/// As [`Layer::run`](crate::Layer::run), for tiles within the part whose interleaved rows are in scratch.
 #[inline(always)]
 unsafe fn tiles_of<S: Interleaved, const STRIDE: usize, const COLUMNS: usize>(
     s: S,

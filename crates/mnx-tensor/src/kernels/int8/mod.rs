@@ -30,7 +30,7 @@ pub(crate) use pointwise_tiles::by_depth;
 pub(crate) use pool::{maxpool, pool};
 pub(crate) use quantize::quantize;
 
-use crate::int8::{GROUP, Products};
+use crate::int8::form::{GROUP, Products};
 use crate::part::Geometry;
 use crate::{Operation, PANEL};
 

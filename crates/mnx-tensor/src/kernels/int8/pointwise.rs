@@ -13,11 +13,11 @@ use bytemuck::Zeroable;
 use super::epilogue::Epilogue;
 use super::{ROW, wide_pixels};
 use crate::constant::{sized, unrolled};
-use crate::int8::Products;
+use crate::int8::form::Products;
 use crate::kernels::balanced;
 use crate::part::{Part, Span};
 use crate::simd::dot::Dot;
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Where a tile finds its inputs.
 struct Source<S: Dot> {
@@ -32,9 +32,9 @@ struct Source<S: Dot> {
 /// Kernel `pw-int8`: tiles of up to `MAX` pixels times one panel.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     let most = match S::FORM.products {
         Products::Words => wide_pixels(layer.cin),
         _ => {
@@ -65,9 +65,9 @@ pub(crate) unsafe fn pw<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part:
 /// Kernel `linear-int8`: tiles of up to `MAX` rows times one panel, with f32 outputs.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn linear<S: Dot, const MAX: usize>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn linear<S: Dot, const MAX: usize>(s: S, layer: &Operands<'_>, part: &Part) {
     let chunk = if S::FORM.products == Products::Words { wide_pixels(layer.cin) } else { usize::MAX };
     let mut start = part.pixels.start;
     while start < part.pixels.end {
@@ -131,11 +131,11 @@ pub(super) unsafe fn widen(from: *const u8, to: *mut i16) {
 /// The sums of `PIXELS` pixels from `pixel` of the chunk on, for one panel.
 ///
 /// # Safety
-/// As [`Layer::run`], for pixels and a panel that are part of it.
+/// As [`Layer::run`](crate::Layer::run), for pixels and a panel that are part of it.
 #[inline(always)]
 unsafe fn sums<S: Dot, const PIXELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     source: &Source<S>,
     panel: usize,
     pixel: usize,
@@ -185,7 +185,7 @@ unsafe fn quads<S: Dot, const PIXELS: usize>(s: S, x: *const S::Input, pixel: us
 #[inline(always)]
 unsafe fn tile<S: Dot, const PIXELS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     source: &Source<S>,
     panel: usize,
     pixel: usize,
@@ -204,7 +204,7 @@ unsafe fn tile<S: Dot, const PIXELS: usize>(
 #[inline(always)]
 unsafe fn rows<S: Dot, const ROWS: usize>(
     s: S,
-    layer: &Layer<'_>,
+    layer: &Operands<'_>,
     part: &Part,
     source: &Source<S>,
     panel: usize,

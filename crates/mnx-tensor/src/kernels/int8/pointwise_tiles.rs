@@ -18,11 +18,11 @@ use super::gather::Chunk;
 use super::pointwise::pw;
 use super::{PAIR, chunks, strip_tiles};
 use crate::constant::sized;
-use crate::int8::GROUP;
+use crate::int8::form::GROUP;
 use crate::part::{Part, Span};
 use crate::simd::dot::{Avx512Vnni, Dot};
 use crate::simd::tiles::{ROW, ROWS, TILE, Taps, Tiles};
-use crate::{Layer, PANEL};
+use crate::{Operands, PANEL};
 
 /// Pixels whose sums become outputs at a time.
 const MOST: usize = 8;
@@ -50,9 +50,9 @@ fn tiles_pay(panels: usize, groups: usize, chunks: usize) -> bool {
 /// time.
 ///
 /// # Safety
-/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
+/// As [`Layer::run`](crate::Layer::run); the CPU has AMX, and this process may use it.
 #[inline(always)]
-pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise; the instance proves the instructions on vectors.
     unsafe {
         let pays = tiles_pay(part.channels.len(), layer.cin.div_ceil(GROUP), chunks(layer.cin));
@@ -61,14 +61,14 @@ pub(crate) unsafe fn by_depth(_: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
 }
 
 /// One of the two ways of a kernel.
-type Way = unsafe fn(&Layer<'_>, &Part);
+type Way = unsafe fn(&Operands<'_>, &Part);
 
 /// Calls a way, by a pointer that the compiler cannot see through: with optimisation across crates it inlines both even so.
 ///
 /// # Safety
-/// As [`Layer::run`], and the CPU has what the way needs.
+/// As [`Layer::run`](crate::Layer::run), and the CPU has what the way needs.
 #[inline(always)]
-pub(super) unsafe fn call(way: Way, layer: &Layer<'_>, part: &Part) {
+pub(super) unsafe fn call(way: Way, layer: &Operands<'_>, part: &Part) {
     // SAFETY: the caller's promise.
     unsafe { std::hint::black_box(way)(layer, part) }
 }
@@ -77,10 +77,10 @@ pub(super) unsafe fn call(way: Way, layer: &Layer<'_>, part: &Part) {
 macro_rules! alone {
     ($name:ident = $kernel:expr) => {
         /// # Safety
-        /// As [`Layer::run`], and the CPU has the instructions; for a kernel on tiles AMX too, which this process may use.
+        /// As [`Layer::run`](crate::Layer::run), and the CPU has the instructions; for a kernel on tiles AMX too, which this process may use.
         #[inline(never)]
         #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw,avx512vnni")]
-        unsafe fn $name(layer: &Layer<'_>, part: &Part) {
+        unsafe fn $name(layer: &Operands<'_>, part: &Part) {
             // SAFETY: the caller's promise.
             unsafe { $kernel(Avx512Vnni::assume(), layer, part) }
         }
@@ -94,9 +94,9 @@ alone!(on_vectors = pw::<_, 12>);
 /// The part on tiles.
 ///
 /// # Safety
-/// As [`Layer::run`]; the CPU has AMX, and this process may use it.
+/// As [`Layer::run`](crate::Layer::run); the CPU has AMX, and this process may use it.
 #[inline(always)]
-unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
+unsafe fn pw_tiles(s: Avx512Vnni, layer: &Operands<'_>, part: &Part) {
     if part.pixels.is_empty() {
         return;
     }
@@ -163,7 +163,7 @@ unsafe fn pw_tiles(s: Avx512Vnni, layer: &Layer<'_>, part: &Part) {
 /// # Safety
 /// The pixels are readable, `to` is writable for the tiles.
 #[inline(always)]
-unsafe fn gather(layer: &Layer<'_>, part: &Part, strip: Span, chunk: usize, per_tile: usize, mut to: *mut u8) {
+unsafe fn gather(layer: &Operands<'_>, part: &Part, strip: Span, chunk: usize, per_tile: usize, mut to: *mut u8) {
     let chunk = Chunk::new(layer, part, chunk);
     let mut pixel = strip.start;
     while pixel < strip.end {

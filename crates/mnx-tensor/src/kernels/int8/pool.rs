@@ -2,14 +2,14 @@
 
 use crate::part::Span;
 use crate::simd::dot::{Bounds, Dot};
-use crate::{Layer, PANEL, Part};
+use crate::{Operands, PANEL, Part};
 
 /// Kernel `maxpool3x3s2-int8`: the largest u8 of each window. Padding takes no part.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn maxpool<S: Dot>(_s: S, _layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn maxpool<S: Dot>(_s: S, _layer: &Operands<'_>, part: &Part) {
     let (g, of_part) = (&part.geometry, part.rows());
     for b in part.channels.start..part.channels.end {
         let (src, dst) = (part.src.block::<[u8; PANEL]>(b), part.dst.block::<[u8; PANEL]>(b));
@@ -56,9 +56,9 @@ fn inside(start: usize, pad: usize, size: usize) -> Span {
 /// Kernel `pool-int8`: `f32(Σ (q − zero)) · factor` over the whole plane, requantised.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn pool<S: Dot>(s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn pool<S: Dot>(s: S, layer: &Operands<'_>, part: &Part) {
     let pixels = part.geometry.height * part.geometry.width;
     let requantize = layer.int8.requantize;
     let share = -(pixels as i64 * i64::from(requantize.zero_in)) as i32;

@@ -1,8 +1,8 @@
 //! The picture that an int8 network reads, from the caller's f32.
 
-use crate::int8::GROUP;
+use crate::int8::form::GROUP;
 use crate::simd::dot::{Dot, MAGIC};
-use crate::{Layer, Part};
+use crate::{Operands, Part};
 
 /// Pixels that are computed together: the compiler turns loops over so many into vectors.
 const STRIP: usize = 64;
@@ -23,9 +23,9 @@ fn quantized(x: f32, scale: f32, zero: f32) -> u8 {
 /// Kernel `quantize`: pixels of up to four planes side by side. Channels that are not there get the zero point.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`Layer::run`](crate::Layer::run).
 #[inline(always)]
-pub(crate) unsafe fn quantize<S: Dot>(_s: S, layer: &Layer<'_>, part: &Part) {
+pub(crate) unsafe fn quantize<S: Dot>(_s: S, layer: &Operands<'_>, part: &Part) {
     let (scale, zero) = (layer.int8.requantize.scales.1, layer.int8.requantize.zero_out);
     for b in part.channels.start..part.channels.end {
         let channels = (layer.cin - b * GROUP).min(GROUP);

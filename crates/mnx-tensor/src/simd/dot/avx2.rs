@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::{Dot, Interleaved, Registers, Ymm, ymm};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, Products};
+use crate::int8::form::{Form, Products};
 
 impl Dot for Ymm<false> {
     const ISA: Isa = Isa::Avx2;

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use super::{Dot, Interleaved, Zmm};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 use crate::simd::avx512::changed;
 
 impl Dot for Zmm<false> {

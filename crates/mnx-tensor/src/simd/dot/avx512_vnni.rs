@@ -6,7 +6,7 @@ use super::zmm::QUARTERS;
 use super::{Columns, Dot, Interleaved, Zmm};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX-512 and VNNI.
 pub type Avx512Vnni = Zmm<true>;

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::{Dot, Interleaved, Registers, Ymm, ymm};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 
 /// Proof that the CPU has AVX2 and AVX-VNNI.
 pub type AvxVnni = Ymm<true>;

@@ -5,7 +5,8 @@
 
 use super::sealed::Sealed;
 use crate::Isa;
-use crate::int8::{Form, Requantize};
+use crate::int8::form::Form;
+use crate::int8::requantize::Requantize;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

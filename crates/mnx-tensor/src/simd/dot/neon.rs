@@ -7,7 +7,7 @@ use std::arch::asm;
 use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 
 /// Proof that the CPU has Advanced SIMD and, if `DOT_PRODUCTS`, its instructions for dot products.
 #[derive(Clone, Copy, Debug)]

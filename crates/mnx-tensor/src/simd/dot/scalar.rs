@@ -2,7 +2,7 @@
 
 use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 use crate::simd::Scalar;
 
 impl Registers for Scalar {

@@ -5,7 +5,7 @@ use std::arch::wasm32::*;
 use super::{Bounds, Columns, Dot, MAGIC, Registers};
 use crate::Isa;
 use crate::constant::unrolled;
-use crate::int8::{Form, NATURAL, Products};
+use crate::int8::form::{Form, NATURAL, Products};
 use crate::simd::Simd128;
 
 /// `x + MAGIC` has the bits `MAGIC_BITS + round_half_even(x)`.
