@@ -1,12 +1,14 @@
 //! A network as operations on named values, for the planner. Blocks are only labels here: which operations may be fused
 //! follows from who reads a value.
 
+use std::collections::HashMap;
+
 use mnx_tensor::Arithmetic;
 
 use crate::int8::Numbers;
 use crate::network::{PlacedLayer, max_pool_size};
-use crate::wiring::made_by;
-use crate::{Activation, Block, Level, Network, Quantization};
+use crate::wiring::{Addend, Source, Wire, Wiring};
+use crate::{Network, Quantization};
 
 /// Index of a value in [`Graph::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,19 +55,9 @@ pub(crate) struct Node<'n> {
     pub(crate) work: Work<'n>,
     pub(crate) src: ValueId,
     pub(crate) dst: ValueId,
-    pub(crate) shortcut: Option<Addend>,
+    pub(crate) shortcut: Option<Addend<ValueId>>,
     /// Index of the block that it is part of: a label.
     pub(crate) block: usize,
-}
-
-/// What is added to an operation's output.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Addend {
-    pub(crate) value: ValueId,
-    /// How many channels it covers.
-    pub(crate) channels: usize,
-    /// What follows the addition.
-    pub(crate) activation: Activation,
 }
 
 /// A network for inputs of one size.
@@ -85,96 +77,87 @@ impl<'n> Graph<'n> {
     /// f32 operations read what it stands for.
     pub(crate) fn new(network: &'n Network, numbers: &Numbers, (height, width): (usize, usize)) -> Graph<'n> {
         let mut graph = Graph { values: Vec::new(), nodes: Vec::new(), outputs: Vec::new(), blocks: Vec::new() };
-        let mut placed = network.place(height, width).collect::<Vec<_>>().into_iter().peekable();
-        let mut value = graph.value("input".into(), [network.channels(), height, width], None);
+        let mut input = graph.value("input".into(), [network.channels(), height, width], None);
         if let Some(quantization) = numbers.values.input {
-            value = graph.quantized(value, 0, quantization);
+            input = graph.quantized(input, 0, quantization);
         }
-        // What each layer of the blocks makes.
-        let mut made = vec![value; placed.len()];
-        for (index, block) in network.blocks.iter().enumerate() {
-            let block_input = value;
-            let mut layers = of_block(&mut placed, index);
-            let projection = block.projection.is_some().then(|| layers.pop()).flatten();
-            let last = layers.pop();
-            for layer in layers {
-                value = graph.layer(layer, numbers, value, None);
-                made[layer.index] = value;
+        let wiring = Wiring::new(network);
+        let heads = graph.heads(network, (height, width));
+        let mut placed: Vec<_> = network.place(height, width).collect();
+        // A projection comes just before the layer to whose output it is added.
+        for index in 1..placed.len() {
+            if placed[index].projection {
+                placed.swap(index - 1, index);
             }
-            // A projection comes just before the layer to whose output it is added.
-            let added = projection.map_or(block_input, |layer| graph.layer(layer, numbers, block_input, None));
-            let shortcut = (block.identity_channels > 0).then_some(Addend {
-                value: added,
-                channels: block.identity_channels,
-                activation: block.activation,
+        }
+        let mut made = HashMap::from([(Source::Input, input)]);
+        for layer in placed {
+            let PlacedLayer { index, block, .. } = layer;
+            let Wire { src, shortcut, .. } = wiring.layers[index];
+            if src == Source::Pool {
+                let pool = graph.pool(made[&wiring.pooled()], block, numbers.values.pool);
+                made.insert(src, pool);
+            }
+            let src = made[&src];
+            // The last layer of a head writes rows of an output. In f32 it makes planes first.
+            let head = block.checked_sub(network.blocks.len()).and_then(|head| heads.get(head));
+            if let Some(&(output, first)) = head.filter(|_| layer.layer.makes_output()) {
+                let (work, src) = if numbers.arithmetic[index] == Arithmetic::Int8 {
+                    (Work::Head { layer, first }, src)
+                } else {
+                    (Work::Rows { first }, graph.layer(layer, numbers, src, None))
+                };
+                graph.push(work, block, src, None, output);
+                continue;
+            }
+            let shortcut = shortcut.map(|Addend { value, channels, activation }| {
+                let value = made[&value];
+                Addend { value, channels, activation }
             });
-            if let Some(layer) = last {
-                value = graph.layer(layer, numbers, value, shortcut);
-                made[layer.index] = value;
+            let output = graph.layer(layer, numbers, src, shortcut);
+            made.insert(Source::Layer(index), output);
+            if let Some(max_pool) = wiring.max_pool(index) {
+                made.insert(max_pool, graph.max_pool(output, block));
             }
-            if block.max_pool {
-                let Value { shape: [channels, height, width], quantization, .. } = graph[value];
-                let (height, width) = max_pool_size((height, width));
-                let output = graph.value("maxpool".into(), [channels, height, width], quantization);
-                value = graph.push(Work::MaxPool, index, value, None, output);
-            }
-            graph.blocks.push(value);
         }
+        graph.blocks = wiring.blocks.iter().map(|source| made[source]).collect();
         if network.classifier().is_some() {
-            value = graph.pool(value, network.blocks.len(), numbers.values.pool);
-            for layer in placed {
-                value = graph.layer(layer, numbers, value, None);
-            }
-            graph.outputs.push(("logits", value));
-        } else {
-            let map = |level: &Level| match level.layer {
-                Some(layer) => made[made_by(network, level.block, Some(layer))],
-                None => graph.blocks[level.block],
-            };
-            let maps = network.levels().iter().map(map).collect::<Vec<_>>();
-            graph.heads(network, numbers, &maps, &mut placed);
+            graph.outputs.push(("logits", made[&Source::Layer(wiring.layers.len() - 1)]));
         }
         graph
     }
 
-    /// Heads on feature maps, one per level, and the outputs that they make together.
-    fn heads(&mut self, network: &'n Network, numbers: &Numbers, maps: &[ValueId], placed: &mut Placed<'n>) {
-        let levels = network.levels();
-        let cells = maps.iter().map(|&map| self[map].shape[1].saturating_mul(self[map].shape[2]));
-        let rows: Vec<usize> = cells.zip(levels).map(|(cells, level)| cells.saturating_mul(level.priors)).collect();
-        let all = rows.iter().fold(0, |sum: usize, &rows| sum.saturating_add(rows));
-        let of_prior = |head: fn(&Level) -> &Block| {
-            let last = levels.first().and_then(|level| Some((head(level).layers.last()?.cout, level.priors)));
-            last.map_or(0, |(channels, priors)| channels / priors.max(1))
-        };
-        let outputs = [("scores", of_prior(|level| &level.scores)), ("boxes", of_prior(|level| &level.boxes))]
-            .map(|(name, numbers)| (name, self.value(name.into(), [all, numbers, 1], None)));
-        let mut first = 0;
-        for (level, (&map, rows)) in maps.iter().zip(rows).enumerate() {
-            for (head, (_, output)) in outputs.into_iter().enumerate() {
-                let block = network.blocks.len() + 2 * level + head;
-                let (mut value, mut layers) = (map, of_block(placed, block));
-                let is_int8 = |layer: &mut PlacedLayer<'_>| numbers.arithmetic[layer.index] == Arithmetic::Int8;
-                let int8 = layers.pop_if(is_int8);
-                for layer in layers {
-                    value = self.layer(layer, numbers, value, None);
-                }
-                let work = int8.map_or(Work::Rows { first }, |layer| Work::Head { layer, first });
-                self.push(work, block, value, None, output);
-            }
-            first = first.saturating_add(rows);
+    /// A detector's outputs. Returns for each of its heads the output that it writes, and its first row there.
+    fn heads(&mut self, network: &Network, (height, width): (usize, usize)) -> Vec<(ValueId, usize)> {
+        let Some(level) = network.levels().first() else { return Vec::new() };
+        let rows = usize::try_from(network.priors(height, width)).unwrap_or(usize::MAX);
+        for (name, head) in ["scores", "boxes"].into_iter().zip(level.heads()) {
+            let numbers = head.layers.last().map_or(0, |layer| layer.cout / level.priors.max(1));
+            let output = self.value(name.into(), [rows, numbers, 1], None);
+            self.outputs.push((name, output));
         }
-        self.outputs.extend(outputs);
+        let (mut heads, mut first) = (Vec::new(), 0_usize);
+        for (level, (height, width)) in network.levels().iter().zip(network.grids(height, width)) {
+            heads.extend(self.outputs.iter().map(|&(_, output)| (output, first)));
+            first = first.saturating_add(height.saturating_mul(width).saturating_mul(level.priors));
+        }
+        heads
     }
 
-    fn layer(&mut self, layer: PlacedLayer<'n>, numbers: &Numbers, src: ValueId, shortcut: Option<Addend>) -> ValueId {
+    fn layer(
+        &mut self,
+        layer: PlacedLayer<'n>,
+        numbers: &Numbers,
+        src: ValueId,
+        shortcut: Option<Addend<ValueId>>,
+    ) -> ValueId {
         let PlacedLayer { index, block, layer: of, output: (height, width), .. } = layer;
         let quantization = numbers.values.outputs[index];
         let int8 = numbers.arithmetic[index] == Arithmetic::Int8;
         let (src, shortcut) = if int8 {
             (src, shortcut)
         } else {
-            let real = |addend: Addend| Addend { value: self.real(addend.value, block), ..addend };
+            let real = |addend: Addend<ValueId>| Addend { value: self.real(addend.value, block), ..addend };
             let shortcut = shortcut.map(real);
             (self.real(src, block), shortcut)
         };
@@ -184,6 +167,13 @@ impl<'n> Graph<'n> {
             Some(quantization) => self.quantized(made, block, quantization),
             None => made,
         }
+    }
+
+    fn max_pool(&mut self, src: ValueId, block: usize) -> ValueId {
+        let Value { shape: [channels, height, width], quantization, .. } = self[src];
+        let (height, width) = max_pool_size((height, width));
+        let made = self.value("maxpool".into(), [channels, height, width], quantization);
+        self.push(Work::MaxPool, block, src, None, made)
     }
 
     /// The average pool: in int8 where both what it reads and what it makes are u8.
@@ -223,7 +213,14 @@ impl<'n> Graph<'n> {
     }
 
     /// Appends an operation and returns what it writes.
-    fn push(&mut self, work: Work<'n>, block: usize, src: ValueId, shortcut: Option<Addend>, dst: ValueId) -> ValueId {
+    fn push(
+        &mut self,
+        work: Work<'n>,
+        block: usize,
+        src: ValueId,
+        shortcut: Option<Addend<ValueId>>,
+        dst: ValueId,
+    ) -> ValueId {
         for read in [Some(src), shortcut.map(|addend| addend.value)].into_iter().flatten() {
             self.values[read.0].readers += 1;
         }
@@ -262,14 +259,6 @@ impl<'n> Graph<'n> {
             && !keep.contains(&dst)
             && self.outputs.iter().all(|output| output.1 != dst)
     }
-}
-
-/// Layers that have not been taken yet.
-type Placed<'n> = std::iter::Peekable<std::vec::IntoIter<PlacedLayer<'n>>>;
-
-/// Takes the layers of a block.
-fn of_block<'n>(placed: &mut Placed<'n>, block: usize) -> Vec<PlacedLayer<'n>> {
-    std::iter::from_fn(|| placed.next_if(|layer| layer.block == block)).collect()
 }
 
 impl std::ops::Index<ValueId> for Graph<'_> {

@@ -3,6 +3,7 @@
 use mnx_tensor::memory;
 
 use crate::file::{LayerWeights, model_file};
+use crate::wiring::{Addend, Source, Wire, Wiring};
 use crate::{Activation, ClassifierDtype, Error, Layer, Limits, Network, Spec};
 
 /// Standard deviation of biases. They keep activations away from zero where little else does, e.g. on planes of one pixel,
@@ -56,46 +57,32 @@ pub fn init_with(spec: &Spec, seed: u64, classifier: ClassifierDtype) -> Result<
 /// Expected root mean square of each layer's input. Before the activation, every layer's output has variance 1 + BIAS².
 fn input_scales(network: &Network) -> Vec<f64> {
     let linear = 1.0 + BIAS * BIAS;
+    let wiring = Wiring::new(network);
+    // Mean squares of the layers' outputs.
+    let mut outputs: Vec<f64> = Vec::new();
+    let of = |outputs: &[f64], source| match source {
+        Source::Layer(layer) => outputs[layer],
+        // The mean square of the largest of nine normal values is 1.485² + 0.357. It is hardly ever negative.
+        Source::MaxPool(_) => 2.56 * linear,
+        Source::Input | Source::Pool => 1.0,
+    };
     let mut scales = Vec::new();
-    let mut square = 1.0_f64;
-    // Mean squares of the blocks' outputs, and of each of their layers'.
-    let mut outputs = Vec::new();
-    for block in &network.blocks {
-        let mut shortcut = square;
-        let mut of_layers = Vec::new();
-        for layer in &block.layers {
-            scales.push(square.sqrt());
-            square = activated(layer.activation, linear);
-            of_layers.push(square);
-        }
-        if block.projection.is_some() {
-            scales.push(shortcut.sqrt());
-            shortcut = linear;
-        }
-        let channels = block.layers.last().map_or(1, |layer| layer.cout);
-        square += shortcut * block.identity_channels as f64 / channels as f64;
-        // A shortcut without a projection carries what a ReLU left, which is not negative. So the activation after the addition
-        // cuts off hardly anything; only with a projection does it count.
-        if block.projection.is_some() {
-            square = activated(block.activation, square);
-        }
-        if block.max_pool {
-            // The mean square of the largest of nine normal values is 1.485² + 0.357. It is hardly ever negative.
-            square = 2.56 * linear;
-        }
-        outputs.push((square, of_layers));
-    }
-    scales.extend(network.classifier().map(|_| square.sqrt()));
-    for level in network.levels() {
-        let (of_block, of_layers) = &outputs[level.block];
-        let of_map = level.layer.map_or(*of_block, |layer| of_layers[layer]);
-        for head in [&level.scores, &level.boxes] {
-            square = of_map;
-            for layer in &head.layers {
-                scales.push(square.sqrt());
-                square = activated(layer.activation, linear);
+    for Wire { layer, src, shortcut, .. } in &wiring.layers {
+        let src = if *src == Source::Pool { wiring.pooled() } else { *src };
+        scales.push(of(&outputs, src).sqrt());
+        let mut square = activated(layer.activation, linear);
+        if let Some(Addend { value, channels, activation }) = *shortcut {
+            // A projection comes after the layer that adds it.
+            let projected = matches!(value, Source::Layer(layer) if wiring.layers[layer].projection);
+            let added = if projected { linear } else { of(&outputs, value) };
+            square += added * channels as f64 / layer.cout as f64;
+            // A shortcut without a projection carries what a ReLU left, which is not negative. So the activation after the
+            // addition cuts off hardly anything; only with a projection does it count.
+            if projected {
+                square = activated(activation, square);
             }
         }
+        outputs.push(square);
     }
     scales
 }

@@ -4,57 +4,11 @@ use mnx_tensor::Arithmetic;
 use mnx_tensor::int8::Requantize;
 
 use crate::file::{LARGEST_SCALE, Layout, PackedInt8};
-use crate::wiring::{Source, Wire, wires};
-use crate::{Activation, Error, FileError, LayerKind, Network, Quantization};
+use crate::wiring::{Values, Wiring};
+use crate::{Activation, Error, FileError, Network, Quantization};
 
 /// The largest sum of an int8 layer.
 pub(crate) const LARGEST_SUM: u64 = i32::MAX as u64;
-
-/// How the values of a network are kept: as u8 with a scale and a zero point, or as f32 (`None`).
-#[derive(Clone, Debug)]
-pub(crate) struct Values {
-    pub(crate) input: Option<Quantization>,
-    /// One per layer: its output.
-    pub(crate) outputs: Vec<Option<Quantization>>,
-    /// The average pool's output.
-    pub(crate) pool: Option<Quantization>,
-}
-
-impl Values {
-    /// As the file says. It has the values in this order.
-    fn read(network: &Network, layout: &Layout, payload: &[u8]) -> Values {
-        let mut stored = layout.values.iter().peekable();
-        let mut next = |name: &str| {
-            let (_, first) = stored.next_if(|(stored, _)| stored == name)?;
-            Some(layout.quantization(*first, payload))
-        };
-        let mut values = Values { input: next("input"), outputs: Vec::new(), pool: None };
-        for layer in network.layers() {
-            if layer.kind == LayerKind::Linear {
-                values.pool = next("pool.output");
-            }
-            values.outputs.push(next(&format!("{}.output", layer.name)));
-        }
-        values
-    }
-
-    /// What the row of layers of block number `block` ends with.
-    pub(crate) fn of_block(&self, network: &Network, block: usize) -> Option<Quantization> {
-        let blocks = network.blocks.get(..=block)?;
-        let layers: usize = blocks.iter().map(|block| block.all_layers().count()).sum();
-        // A projection comes after the row.
-        let after = 1 + blocks[block].projection.iter().count();
-        self.of(Source::Layer(layers.checked_sub(after)?))
-    }
-
-    fn of(&self, source: Source) -> Option<Quantization> {
-        match source {
-            Source::Input => self.input,
-            Source::Layer(index) => self.outputs.get(index).copied().flatten(),
-            Source::Pool => self.pool,
-        }
-    }
-}
 
 /// An int8 layer's numbers besides weights and bias.
 #[derive(Clone, Debug)]
@@ -69,7 +23,8 @@ pub(crate) struct Constants {
 pub(crate) struct Numbers {
     /// One per layer.
     pub(crate) arithmetic: Vec<Arithmetic>,
-    pub(crate) values: Values,
+    /// How the values are kept: as u8 with a scale and a zero point, or as f32 (`None`).
+    pub(crate) values: Values<Option<Quantization>>,
     /// One per layer; f32 layers have none.
     pub(crate) constants: Vec<Option<Constants>>,
 }
@@ -78,8 +33,8 @@ impl Numbers {
     /// f32 throughout.
     pub(crate) fn f32(network: &Network) -> Numbers {
         let layers = network.layers().count();
-        let values = Values { input: None, outputs: vec![None; layers], pool: None };
-        Numbers { arithmetic: vec![Arithmetic::F32; layers], values, constants: vec![None; layers] }
+        let arithmetic = vec![Arithmetic::F32; layers];
+        Numbers { arithmetic, values: Values::of_all(layers, None), constants: vec![None; layers] }
     }
 
     /// Of a file whose tensors have been checked one by one.
@@ -97,17 +52,19 @@ impl Numbers {
             return Ok(numbers);
         }
         numbers.arithmetic = arithmetic.to_vec();
-        numbers.values = Values::read(network, layout, payload);
-        for (index, (layer, wire)) in network.layers().zip(wires(network)).enumerate() {
-            let Some(input) = numbers.values.of(wire.src).filter(|_| arithmetic[index] == Arithmetic::Int8) else {
+        for value in &layout.values {
+            numbers.values[value.source] = Some(layout.quantization(value.first, payload));
+        }
+        for (index, wire) in Wiring::new(network).layers.into_iter().enumerate() {
+            let Some(input) = numbers.values[wire.src].filter(|_| arithmetic[index] == Arithmetic::Int8) else {
                 continue;
             };
             let of_layer = OfLayer {
-                layer,
+                layer: wire.layer,
                 input,
                 output: numbers.values.outputs[index],
-                shortcut: wire.shortcut.and_then(|source| numbers.values.of(source)),
-                wire,
+                shortcut: wire.shortcut.and_then(|addend| numbers.values[addend.value]),
+                activation: wire.activation(),
                 tensors: layout.int8(index, payload),
             };
             numbers.constants[index] = Some(of_layer.constants()?);
@@ -119,7 +76,8 @@ impl Numbers {
 /// An int8 layer with the values around it.
 struct OfLayer<'a> {
     layer: &'a crate::Layer,
-    wire: Wire,
+    /// What follows last.
+    activation: Activation,
     input: Quantization,
     /// The classifier's output is not quantised.
     output: Option<Quantization>,
@@ -151,7 +109,7 @@ impl OfLayer<'_> {
             let scale = factor(f64::from(shortcut.scale) / f64::from(output.scale));
             scale.map(|scale| (shortcut.zero_point, scale)).map_err(|found| self.factor_error(None, found))
         });
-        let (lo, hi) = bounds(self.wire.activation, output);
+        let (lo, hi) = bounds(self.activation, output);
         let scales = (self.input.scale, output.scale);
         Ok(Requantize { zero_in, zero_out: output.zero_point, lo, hi, shortcut: shortcut.transpose()?, scales })
     }

@@ -3,8 +3,8 @@
 use mnx_tensor::int8::{PreparedInt8, Requantize};
 use mnx_tensor::{Clamp, Cpu, Error as TensorError, Operation, PackedWeights, Tuning};
 
-use crate::int8::Values;
-use crate::{Error, Layer, Model, Network};
+use crate::wiring::{Source, Wiring};
+use crate::{Error, Layer, Model, Quantization};
 
 /// The convolutions and the classifier in the order of the weight file, and what has no weights.
 ///
@@ -44,13 +44,18 @@ impl Layers {
                 int8.push(PreparedInt8::new(cpu, operation, channels, weight, packed.bias, factors, requantize)?);
             }
         }
-        let max_pool = max_pooled(network).map(|channels| (Operation::MaxPool { kernel: 3, stride: 2 }, channels));
-        let pool = network.classifier().map(|layer| (Operation::Pool, layer.cin));
-        let quantize = numbers.values.input.map(|_| (Operation::Quantize, network.channels()));
-        // What is in int8 and has no weights, in this order.
+        let wiring = Wiring::new(network);
+        // What has no weights: what it computes, of how many channels, and what it reads and makes.
+        let max_pool = (0..wiring.layers.len()).find_map(|layer| {
+            let (operation, output) = (Operation::MaxPool { kernel: 3, stride: 2 }, wiring.max_pool(layer)?);
+            Some((operation, wiring.layers[layer].layer.cout, [Source::Layer(layer), output]))
+        });
+        let pool = network.classifier().map(|layer| (Operation::Pool, layer.cin, [wiring.pooled(), Source::Pool]));
+        let quantize = numbers.values.input.map(|_| (Operation::Quantize, network.channels(), [Source::Input; 2]));
+        // Those in int8, in this order.
         let without_weights = [max_pool, pool, quantize].map(|made| {
-            let (operation, channels) = made?;
-            let requantize = requantize(operation, network, &numbers.values)?;
+            let (operation, channels, [input, output]) = made?;
+            let requantize = requantize(numbers.values[input]?, numbers.values[output]?);
             Some(PreparedInt8::new(cpu, operation, [channels; 2], &[], &[], &[], requantize))
         });
         let places = without_weights.each_ref().map(Option::is_some);
@@ -69,7 +74,7 @@ impl Layers {
         }
         let [max_pool_int8, pool_int8, quantize] = places.map(|is_int8| if is_int8 { made.next() } else { None });
         let plain =
-            |(operation, channels)| mnx_tensor::Layer::new(cpu, operation, [channels; 2], &[], &[], Clamp::NONE);
+            |(operation, channels, _)| mnx_tensor::Layer::new(cpu, operation, [channels; 2], &[], &[], Clamp::NONE);
         let or_plain = |int8: Option<_>, place: Option<_>| {
             int8.map_or_else(|| place.map(plain).transpose(), |layer| Ok(Some(layer)))
         };
@@ -93,7 +98,7 @@ impl Layers {
         &self.tuning
     }
 
-    /// The layer with this index in [`Network::layers`].
+    /// The layer with this index in [`Network::layers`](crate::Network::layers).
     pub(crate) fn get(&self, index: usize) -> &mnx_tensor::Layer<'_> {
         &self.layers[index]
     }
@@ -135,30 +140,14 @@ fn in_f32(model: &Model, cpu: Cpu, index: usize, layer: &Layer) -> Result<mnx_te
 }
 
 /// What an operation without weights needs to know, if it is in int8.
-fn requantize(operation: Operation, network: &Network, values: &Values) -> Option<Requantize> {
-    let (input, output) = match operation {
-        // It keeps scale and zero point.
-        Operation::MaxPool { .. } => {
-            let block = network.blocks.iter().position(|block| block.max_pool)?;
-            let value = values.of_block(network, block)?;
-            (value, value)
-        }
-        Operation::Pool => (values.of_block(network, network.blocks.len().checked_sub(1)?)?, values.pool?),
-        _ => (values.input?, values.input?),
-    };
+fn requantize(input: Quantization, output: Quantization) -> Requantize {
     let zero = f32::from(output.zero_point);
-    Some(Requantize {
+    Requantize {
         zero_in: input.zero_point,
         zero_out: output.zero_point,
         lo: -zero,
         hi: 255.0 - zero,
         shortcut: None,
         scales: (input.scale, output.scale),
-    })
-}
-
-/// Channels of the max pool's input, if the network has a max pool.
-fn max_pooled(network: &Network) -> Option<usize> {
-    let block = network.blocks.iter().find(|block| block.max_pool)?;
-    block.layers.last().map(|layer| layer.cout)
+    }
 }

@@ -340,8 +340,8 @@ impl Model {
     /// there is no such value.
     pub fn quantization(&self, value: &str) -> Option<Quantization> {
         let Inner { layout, storage, .. } = &*self.inner;
-        let (_, first) = layout.values.iter().find(|(name, _)| name == value)?;
-        Some(layout.quantization(*first, storage.payload()))
+        let found = layout.values.iter().find(|known| known.name == value)?;
+        Some(layout.quantization(found.first, storage.payload()))
     }
 
     pub(crate) fn numbers(&self) -> &Numbers {

@@ -8,6 +8,7 @@ use mnx_conv::Packing;
 use mnx_tensor::{Clamp, Operation};
 use serde::{Deserialize, Serialize};
 
+use crate::wiring::{Source, Wire, Wiring};
 use crate::{Error, Limits, Spec};
 
 /// What a layer computes.
@@ -154,7 +155,7 @@ pub struct Level {
 
 impl Level {
     /// Both heads, the class head first.
-    fn heads(&self) -> [&Block; 2] {
+    pub(crate) fn heads(&self) -> [&Block; 2] {
         [&self.scores, &self.boxes]
     }
 }
@@ -300,40 +301,16 @@ impl Network {
     /// Every layer in the order of [`layers`](Network::layers), with its sizes for an input of `h` x `w`. The classifier's
     /// input is the 1 x 1 that the average pool leaves.
     pub fn place(&self, h: usize, w: usize) -> impl Iterator<Item = PlacedLayer<'_>> {
-        let mut placed = Vec::new();
-        let mut push = |block, projection, layer, input, output| {
-            placed.push(PlacedLayer { index: placed.len(), block, projection, layer, input, output });
-        };
-        let mut size = (h, w);
-        // Sizes of the blocks' outputs, and of each of their layers'.
-        let mut outputs = Vec::new();
-        for (index, block) in self.blocks.iter().enumerate() {
-            let before = size;
-            let mut of_layers = Vec::new();
-            for layer in &block.layers {
-                let input = size;
-                size = layer.output_size(input.0, input.1);
-                of_layers.push(size);
-                push(index, false, layer, input, size);
-            }
-            if let Some(layer) = &block.projection {
-                push(index, true, layer, before, layer.output_size(before.0, before.1));
-            }
-            if block.max_pool {
-                size = max_pool_size(size);
-            }
-            outputs.push((size, of_layers));
-        }
-        if let Some(classifier) = self.classifier() {
-            push(self.blocks.len(), false, classifier, (1, 1), (1, 1));
-        }
-        for (number, level) in self.levels().iter().enumerate() {
-            let (of_block, of_layers) = &outputs[level.block];
-            let size = level.layer.map_or(*of_block, |layer| of_layers[layer]);
-            for (head, block) in level.heads().into_iter().enumerate() {
-                // Layers of heads keep the size.
-                block.layers.iter().for_each(|layer| push(outputs.len() + 2 * number + head, false, layer, size, size));
-            }
+        let mut placed: Vec<PlacedLayer<'_>> = Vec::new();
+        for (index, Wire { layer, block, projection, src, .. }) in Wiring::new(self).layers.into_iter().enumerate() {
+            let input = match src {
+                Source::Input => (h, w),
+                Source::Layer(before) => placed[before].output,
+                Source::MaxPool(before) => max_pool_size(placed[before].output),
+                Source::Pool => (1, 1),
+            };
+            let output = layer.output_size(input.0, input.1);
+            placed.push(PlacedLayer { index, block, projection, layer, input, output });
         }
         placed.into_iter()
     }

@@ -7,7 +7,7 @@ use mnx_conv::Packing;
 use mnx_tensor::{Arithmetic, Element, PANEL};
 
 use super::{ALIGNMENT, Entry};
-use crate::wiring::{Source, wires};
+use crate::wiring::{Source, Values, Wiring};
 use crate::{ClassifierDtype, Error, FileError, Layer, LayerKind, Limits, Network, Quantization};
 
 /// The largest scale, 2⁶⁴. Scales are normal numbers up to this one, so that products of a few of them do not become
@@ -181,9 +181,18 @@ pub(crate) struct Layout {
     pub(crate) tensors: Vec<Tensor>,
     /// The index of each layer's first tensor. A layer has weight, bias and, if int8, the weight's scales.
     pub(crate) layers: Vec<usize>,
-    /// The name of each quantised value, and the index of its first tensor. A value has scale and zero point.
-    pub(crate) values: Vec<(String, usize)>,
+    pub(crate) values: Vec<QuantizedValue>,
     pub(crate) payload_len: usize,
+}
+
+/// A value that is kept as u8. It has a scale and a zero point.
+#[derive(Debug)]
+pub(crate) struct QuantizedValue {
+    pub(crate) source: Source,
+    /// Its name, e.g. `features.0.0.output`.
+    pub(crate) name: String,
+    /// The index of its first tensor.
+    pub(crate) first: usize,
 }
 
 impl Layout {
@@ -195,14 +204,17 @@ impl Layout {
         limits: &Limits,
     ) -> Result<Layout, Error> {
         let mut layout = Layout { tensors: Vec::new(), layers: Vec::new(), values: Vec::new(), payload_len: 0 };
-        let quantized = Quantized::of(network, arithmetic);
-        layout.value("input", quantized.input, limits)?;
-        for ((layer, &arithmetic), &output) in network.layers().zip(arithmetic).zip(&quantized.outputs) {
+        let quantized = quantized(network, arithmetic);
+        let value = |layout: &mut Layout, source, name: &str| {
+            if quantized[source] { layout.value(source, name, limits) } else { Ok(()) }
+        };
+        value(&mut layout, Source::Input, "input")?;
+        for (index, (layer, &arithmetic)) in network.layers().zip(arithmetic).enumerate() {
             if layer.kind == LayerKind::Linear {
-                layout.value("pool.output", quantized.pool, limits)?;
+                value(&mut layout, Source::Pool, "pool.output")?;
             }
             layout.layer(layer, arithmetic, classifier, limits)?;
-            layout.value(&format!("{}.output", layer.name), output, limits)?;
+            value(&mut layout, Source::Layer(index), &format!("{}.output", layer.name))?;
         }
         Ok(layout)
     }
@@ -252,11 +264,8 @@ impl Layout {
         if int8 { self.push(scale, Role::Scale, channels, Packing::Bias16, limits) } else { Ok(()) }
     }
 
-    fn value(&mut self, name: &str, quantized: bool, limits: &Limits) -> Result<(), Error> {
-        if !quantized {
-            return Ok(());
-        }
-        self.values.push((name.into(), self.tensors.len()));
+    fn value(&mut self, source: Source, name: &str, limits: &Limits) -> Result<(), Error> {
+        self.values.push(QuantizedValue { source, name: name.into(), first: self.tensors.len() });
         self.push(format!("{name}.scale"), Role::Scale, vec![1], Packing::Plain, limits)?;
         self.push(format!("{name}.zero_point"), Role::ZeroPoint, vec![1], Packing::Plain, limits)
     }
@@ -299,32 +308,15 @@ fn int8_packing(kind: LayerKind) -> Packing {
 }
 
 /// Which values are u8: all that an int8 layer makes or reads, except the network's outputs.
-struct Quantized {
-    input: bool,
-    /// One per layer: its output.
-    outputs: Vec<bool>,
-    /// The average pool's output.
-    pool: bool,
-}
-
-impl Quantized {
-    fn of(network: &Network, arithmetic: &[Arithmetic]) -> Quantized {
-        let int8: Vec<bool> = arithmetic.iter().map(|&a| a == Arithmetic::Int8).collect();
-        let mut quantized = Quantized { input: false, outputs: int8.clone(), pool: false };
-        for (wire, int8) in wires(network).into_iter().zip(int8) {
-            for source in [Some(wire.src), wire.shortcut].into_iter().flatten() {
-                *match source {
-                    Source::Input => &mut quantized.input,
-                    Source::Layer(maker) => &mut quantized.outputs[maker],
-                    Source::Pool => &mut quantized.pool,
-                } |= int8;
-            }
+fn quantized(network: &Network, arithmetic: &[Arithmetic]) -> Values<bool> {
+    let mut quantized = Values::of_all(arithmetic.len(), false);
+    for (index, wire) in Wiring::new(network).layers.iter().enumerate() {
+        if arithmetic[index] == Arithmetic::Int8 {
+            let output = (!wire.layer.makes_output()).then_some(Source::Layer(index));
+            wire.sources().chain(output).for_each(|source| quantized[source] = true);
         }
-        for (output, layer) in quantized.outputs.iter_mut().zip(network.layers()) {
-            *output &= !layer.makes_output();
-        }
-        quantized
     }
+    quantized
 }
 
 /// The tensors of an int8 layer as a weight file has them, each aligned to 64 bytes.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use bytemuck::Pod;
 use mnx_tensor::{AlignedBuf, Arithmetic};
 
+use super::layout::QuantizedValue;
 use super::layout::Role;
 use super::{ALIGNMENT, Header, Layout, MAGIC, PREFIX_LEN, VERSION_1, VERSION_2};
 use crate::{ClassifierDtype, Error, FileError, Layer, Limits, Network, Spec};
@@ -203,7 +204,7 @@ fn quantized(
             Weights::Int8(weights) => draft.put_int8(index, weights)?,
         }
     }
-    for (name, first) in std::mem::take(&mut draft.layout.values) {
+    for QuantizedValue { name, first, .. } in std::mem::take(&mut draft.layout.values) {
         let Quantization { scale, zero_point } = value(&name);
         draft.put(first, &[scale])?;
         draft.put(first + 1, &[zero_point])?;

@@ -10,9 +10,10 @@ use super::fused::fused;
 use super::split::Task;
 use super::{BatchValue, Chain, Conv, Head, Home, LayerRef, Link, Pair, Shortcut, Split, Step, StepKind};
 use crate::arena::{LINE, Layout};
-use crate::graph::{Addend, Graph, Node, ValueId, Work};
+use crate::graph::{Graph, Node, ValueId, Work};
 use crate::int8::check_average;
 use crate::layers::Layers;
+use crate::wiring::Addend;
 use crate::{Error, LayerKind, Limits, Padding, PlacedLayer, Quantization};
 
 /// Appends steps, and records from which step to which each value is needed.
