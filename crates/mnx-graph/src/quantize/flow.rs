@@ -1,12 +1,13 @@
 //! Which values a network's layers read and make, by the names that weight files have for them.
 
-use crate::graph::{Graph, ValueId, Work};
-use crate::int8::Numbers;
-use crate::{LayerKind, Network, Padding};
+use std::collections::HashMap;
+
+use crate::wiring::{Source, Wire, Wiring};
+use crate::{Network, Padding};
 
 /// A network's values and layers.
 pub(super) struct Flow {
-    /// The input, then what each layer and pool makes, in order of execution; the outputs come last.
+    /// The input, then what each layer and pool makes, in the order of the layers; the outputs come last.
     pub(super) values: Vec<Value>,
     /// How many of them are outputs: `logits`, or a detector's `scores` and `boxes`, each of all levels together.
     pub(super) outputs: usize,
@@ -22,8 +23,6 @@ pub(super) struct Value {
     pub(super) channels: usize,
     /// Index of the value whose scale and zero point it has: its own, but a max pool's output has those of its input.
     pub(super) scale_of: usize,
-    /// How many times it is read.
-    pub(super) readers: usize,
 }
 
 /// What a layer reads and makes, as indices in [`Flow::values`].
@@ -39,68 +38,46 @@ pub(super) struct LayerFlow {
 
 impl Flow {
     /// For an input of this height and width.
-    pub(super) fn new(network: &Network, size: (usize, usize)) -> Flow {
-        let graph = Graph::new(network, &Numbers::f32(network), size);
-        let mut values: Vec<Value> = Vec::new();
-        let mut layers = vec![None; network.layers().count()];
-        // A value's number is its place: every node makes one, after those that it reads.
-        let mut ids = Vec::new();
-        // The last layers of a detector's heads, with the planes that they make.
-        let mut ends = Vec::new();
-        for node in &graph.nodes {
-            if ids.is_empty() {
-                ids.push(node.src);
-                let value = &graph[node.src];
-                values.push(Value { name: value.name.clone(), channels: value.shape[0], scale_of: 0, readers: 0 });
+    pub(super) fn new(network: &Network, (height, width): (usize, usize)) -> Flow {
+        let wiring = Wiring::new(network);
+        let mut flow = Flow { values: Vec::new(), outputs: 1, layers: Vec::new() };
+        let mut numbers = HashMap::from([(Source::Input, flow.value("input".into(), network.channels()))]);
+        for (index, Wire { layer, src, .. }) in wiring.layers.iter().enumerate() {
+            if *src == Source::Pool {
+                numbers.insert(*src, flow.value("pool.output".into(), layer.cin));
             }
-            let number = |id| ids.iter().position(|&known| known == id).expect("nodes read what was made before");
-            if let Work::Rows { .. } = node.work {
-                // What the layer before it makes is part of this output.
-                let of_node = |end: &&mut (usize, _, ValueId)| end.2 == node.src;
-                ends.iter_mut().filter(of_node).for_each(|end| end.2 = node.dst);
+            if layer.makes_output() {
                 continue;
             }
-            let (input, output) = (number(node.src), values.len());
-            let shortcut = node.shortcut.map(|addend| number(addend.value));
-            for read in [Some(input), shortcut].into_iter().flatten() {
-                values[read].readers += 1;
+            let made = flow.value(format!("{}.output", layer.name), layer.cout);
+            numbers.insert(Source::Layer(index), made);
+            if let Some(output) = wiring.max_pool(index) {
+                let pooled = flow.value("maxpool.output".into(), layer.cout);
+                flow.values[pooled].scale_of = made;
+                numbers.insert(output, pooled);
             }
-            let scale_of = match node.work {
-                Work::Layer(placed) => {
-                    let flow = LayerFlow { input, output, shortcut, size: placed.input };
-                    if placed.layer.makes_output() && placed.layer.kind != LayerKind::Linear {
-                        ends.push((placed.index, flow, node.dst));
-                        continue;
-                    }
-                    layers[placed.index] = Some(flow);
-                    output
-                }
-                Work::MaxPool => values[input].scale_of,
-                // Only networks with int8 layers have these.
-                Work::Quantize(_) | Work::Dequantize(_) | Work::Rows { .. } | Work::Head { .. } => output,
-                Work::Pool => output,
-            };
-            let value = &graph[node.dst];
-            let output = graph.outputs.iter().find(|output| output.1 == node.dst);
-            let name = output.map_or_else(|| format!("{}.output", value.name), |output| output.0.into());
-            values.push(Value { name, channels: value.shape[0], scale_of, readers: 0 });
-            ids.push(node.dst);
         }
-        if !ends.is_empty() {
-            let first = values.len();
-            for (index, flow, output) in ends {
-                let of_end = graph.outputs.iter().position(|known| known.1 == output);
-                layers[index] = Some(LayerFlow { output: first + of_end.unwrap_or(0), ..flow });
-            }
-            let outputs = graph.outputs.iter().enumerate();
-            values.extend(outputs.map(|(at, (name, _))| Value {
-                name: (*name).into(),
-                channels: 1,
-                scale_of: first + at,
-                readers: 0,
-            }));
+        let first = flow.values.len();
+        match network.classifier() {
+            Some(classifier) => _ = flow.value("logits".into(), classifier.cout),
+            None => ["scores", "boxes"].into_iter().for_each(|name| _ = flow.value(name.into(), 1)),
         }
-        Flow { values, outputs: graph.outputs.len(), layers: layers.into_iter().flatten().collect() }
+        flow.outputs = flow.values.len() - first;
+        for (wire, placed) in wiring.layers.iter().zip(network.place(height, width)) {
+            // Class heads and box heads take turns.
+            let output = numbers.get(&Source::Layer(placed.index)).copied();
+            let output = output.unwrap_or_else(|| first + (wire.block - network.blocks.len()) % flow.outputs);
+            let shortcut = wire.shortcut.map(|addend| numbers[&addend.value]);
+            flow.layers.push(LayerFlow { input: numbers[&wire.src], output, shortcut, size: placed.input });
+        }
+        flow
+    }
+
+    /// Appends a value that has a scale of its own, and returns its number.
+    fn value(&mut self, name: String, channels: usize) -> usize {
+        let number = self.values.len();
+        self.values.push(Value { name, channels, scale_of: number });
+        number
     }
 }
 
@@ -145,7 +122,7 @@ mod tests {
         let projected = of("layer2.0.conv2");
         assert_eq!(name(projected.shortcut.unwrap()), "layer2.0.downsample.0.output");
         assert_eq!((name(of("fc").input), name(of("fc").output)), ("pool.output", "logits"));
-        assert_eq!(flow.values[of("layer1.0.conv2").shortcut.unwrap()].readers, 2);
+        assert_eq!(name(of("layer1.0.conv2").shortcut.unwrap()), "maxpool.output");
     }
 
     #[test]
