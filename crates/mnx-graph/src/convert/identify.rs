@@ -227,11 +227,8 @@ const LISTED_TENSORS: usize = 3;
 /// The layer that tells the number of classes, and how many outputs it has for each: the classifier, or the end of a detector's
 /// first class head.
 fn counter(network: &Network) -> (usize, usize) {
-    let blocks: usize = network.blocks.iter().map(|block| block.all_layers().count()).sum();
-    match network.levels().first() {
-        None => (blocks, 1),
-        Some(level) => (blocks + level.scores.layers.len() - 1, level.priors),
-    }
+    let first = network.layers().position(Layer::makes_output).unwrap_or(0);
+    (first, network.levels().first().map_or(1, |level| level.priors))
 }
 
 /// The family with the fewest missing and left-over names, and where its layers are.
