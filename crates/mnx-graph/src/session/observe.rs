@@ -55,13 +55,11 @@ impl Session {
         if let Some(p) = self.layouts.current_mut() {
             let blocks = &self.model.network().blocks;
             let block_of = |value: ValueId| p.keep.iter().position(|&kept| kept == value);
-            let ends: Vec<_> = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
-            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                let Some(block) = ends[step] else { return };
+            let steps = p.plan.steps.iter().map(|step| block_of(step.value)).collect();
+            let observe = |&block: &usize, picture: usize, shape: [usize; 3], values: &[f32]| {
                 observe(BlockOutput { block, name: &blocks[block].name, picture, shape, values });
             };
-            let wanted = ends.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
+            let mut watch = Observer { steps, values: memory::room(p.plan.largest_value())?, observe };
             p.run_alone(&self.layers, input, Until::Outputs, &self.stopper, &mut watch)?;
         }
         self.outputs()
@@ -97,14 +95,11 @@ impl Session {
         self.prepare_for(input.shape(), Observed::Values)?;
         if let Some(p) = self.layouts.current_mut() {
             let graph = Graph::new(self.model.network(), self.model.numbers(), (height, width));
-            let values = p.plan.steps.iter().map(|step| step.value);
-            let names: Vec<_> = values.map(|value| graph.file_name(value)).collect();
-            let observe = |step: usize, picture: usize, shape: [usize; 3], values: &[f32]| {
-                let Some(name) = &names[step] else { return };
+            let steps = p.plan.steps.iter().map(|step| graph.file_name(step.value)).collect();
+            let observe = |name: &String, picture: usize, shape: [usize; 3], values: &[f32]| {
                 observe(ValueOutput { name, picture, shape, values });
             };
-            let wanted = names.iter().map(Option::is_some).collect();
-            let mut watch = Observer { wanted, values: memory::room(p.plan.largest_value())?, observe };
+            let mut watch = Observer { steps, values: memory::room(p.plan.largest_value())?, observe };
             p.run_alone(&self.layers, input, Until::Outputs, &self.stopper, &mut watch)?;
         }
         self.outputs()
@@ -112,21 +107,19 @@ impl Session {
 }
 
 /// Hands on what steps have written.
-struct Observer<F> {
-    /// Per step whether its output is wanted.
-    wanted: Vec<bool>,
+struct Observer<L, F> {
+    /// What each step's output is, if it is wanted.
+    steps: Vec<Option<L>>,
     values: Vec<f32>,
-    /// Gets the step, the picture, `[C, H, W]` and the values.
+    /// Gets what it is, the picture, `[C, H, W]` and the values.
     observe: F,
 }
 
-impl<F: FnMut(usize, usize, [usize; 3], &[f32])> Watch for Observer<F> {
+impl<L, F: FnMut(&L, usize, [usize; 3], &[f32])> Watch for Observer<L, F> {
     fn step(&mut self, exec: &Exec, step: usize, picture: usize) {
-        if self.wanted.get(step) != Some(&true) {
-            return;
-        }
+        let Some(Some(output)) = self.steps.get(step) else { return };
         // SAFETY: the step has run, on this thread, which is the only one.
         let shape = unsafe { exec.read(step, 0, picture, &mut self.values) };
-        (self.observe)(step, picture, shape, &self.values);
+        (self.observe)(output, picture, shape, &self.values);
     }
 }
