@@ -1,30 +1,27 @@
 //! `classify`: pictures in, labels out.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use mnx::Model;
 use serde::Serialize;
 
+use super::answers::Answers;
 use crate::args::Classify;
 use crate::context::Context;
-use crate::error::{Error, line, printable, shown};
+use crate::error::{Error, printable, shown};
 use crate::json_path::FileName;
 use crate::npy;
 use crate::output::{OutputFile, check_apart};
-use crate::pictures::{self, Entry};
-use crate::pipeline::{self, Pipeline};
-use crate::progress;
+use crate::pictures;
+use crate::pipeline::Pipeline;
 use crate::source::Source;
 use crate::stdout;
 use crate::table::{bar, plain_table};
 
 /// How many classes are listed where `--top` is not given.
 const TOP: usize = 5;
-/// Up to so many pictures need no progress bar.
-const A_FEW: usize = 10;
 
 /// What is said of one picture.
 #[derive(Serialize)]
@@ -62,59 +59,22 @@ pub(crate) fn run(args: &Classify, context: &Context) -> Result<(), Error> {
     let pipeline = Pipeline::new(&model, context, entries.len(), args.top.unwrap_or(TOP))?;
     let pipeline = pipeline.with_input(args.dump_input.is_some());
     let mut dump = args.dump_input.as_deref().map(|path| Dump::create(path, model.spec().resolution)).transpose()?;
-    let progress = progress_of(entries.len());
-    let mut failed = false;
-    let mut answers = Vec::new();
+    let mut answers = Answers::new(context, entries.len());
     let ran = pipeline.run(&entries, |entry, answer| {
-        progress.inc(1);
-        let answer = told(&model, entry, answer, dump.as_mut(), &progress)?;
-        failed |= matches!(answer.outcome, Outcome::Error(_));
-        if context.is_json() {
-            answers.push(answer);
-            return Ok(());
-        }
-        stdout::print(&text(&entry.path, &answer))
-    });
-    progress.finish_and_clear();
-    let finished = ran.and_then(|()| {
-        dump.map_or(Ok(()), Dump::finish)?;
-        if context.is_json() { stdout::print_json(&answers) } else { Ok(()) }
-    });
-    match finished {
-        Ok(()) | Err(Error::Closed) if failed => Err(Error::Reported),
-        finished => finished,
-    }
-}
-
-/// A bar where there is something to wait for and the answers themselves do not show how far it is.
-pub(super) fn progress_of(pictures: usize) -> ProgressBar {
-    if pictures > A_FEW && !io::stdout().is_terminal() { progress::pictures(pictures) } else { ProgressBar::hidden() }
-}
-
-/// Takes the input to the dump, complains of what is wrong.
-fn told<'a>(
-    model: &'a Model,
-    entry: &Entry,
-    answer: Result<pipeline::Answer, Error>,
-    dump: Option<&mut Dump>,
-    progress: &ProgressBar,
-) -> Result<Answer<'a>, Error> {
-    let outcome = match answer {
-        Ok(answer) => {
-            if let Some(dump) = dump {
-                dump.add(&answer.input)?;
+        let outcome = match answer {
+            Ok(answer) => {
+                if let Some(dump) = &mut dump {
+                    dump.add(&answer.input)?;
+                }
+                let guess = |(index, probability)| Guess { index, label: label(&model, index), probability };
+                Outcome::Top(answer.top.into_iter().map(guess).collect())
             }
-            let guess = |(index, probability)| Guess { index, label: label(model, index), probability };
-            Outcome::Top(answer.top.into_iter().map(guess).collect())
-        }
-        Err(e) => {
-            // One line for each picture, whatever its name holds.
-            let message = line(&e.to_string());
-            progress.suspend(|| stdout::complain(&message));
-            Outcome::Error(message)
-        }
-    };
-    Ok(Answer { file: entry.path.as_path().into(), outcome })
+            Err(e) => Outcome::Error(answers.complain(&e)),
+        };
+        let answer = Answer { file: entry.path.as_path().into(), outcome };
+        answers.add(answer, |answer| text(&entry.path, answer))
+    });
+    answers.finish(ran.and_then(|()| dump.map_or(Ok(()), Dump::finish)))
 }
 
 /// The name of a class, if the model has names.

@@ -4,16 +4,16 @@ mod copies;
 
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use mnx::{Detector, Model};
 use serde::Serialize;
 
 use self::copies::copies;
-use super::classify::{label, progress_of, shown_class};
+use super::answers::Answers;
+use super::classify::{label, shown_class};
 use crate::annotate::{Marked, annotate};
 use crate::args::Detect;
 use crate::context::Context;
-use crate::error::{Error, line, shown};
+use crate::error::{Error, shown};
 use crate::json_path::{FileName, bytes_unless_utf8};
 use crate::output::OutputFile;
 use crate::pictures::{self, Entry};
@@ -83,27 +83,33 @@ pub(crate) fn run(args: &Detect, context: &Context) -> Result<(), Error> {
         None => Vec::new(),
     };
     let detectors = detectors(&model, context, entries.len(), args.thresholds.options())?;
-    let progress = progress_of(entries.len());
-    let (mut failed, mut answers) = (false, Vec::new());
     let copies = copies.into_iter().map(Some).chain(std::iter::repeat(None));
     let jobs: Vec<_> = entries.into_iter().zip(copies).map(|(entry, copy)| Job { entry, copy }).collect();
+    let mut answers = Answers::new(context, jobs.len());
     let work = |detector: &mut Detector, job: &Job| seen(&model, detector, job, context);
     let ran = in_order(&jobs, detectors, work, |job, seen| {
-        progress.inc(1);
-        let answer = told(job, seen, &progress)?;
-        failed |= matches!(answer.outcome, Outcome::Error(_));
-        if context.is_json() {
-            answers.push(answer);
-            return Ok(());
-        }
-        stdout::print(&text(&job.entry.path, &answer))
+        let mut annotated = None;
+        let outcome = match seen {
+            Ok(seen) => {
+                if let Some(path) = &job.copy {
+                    let mut output = OutputFile::create(path)?;
+                    output.write(&seen.copy)?;
+                    output.finish()?;
+                    annotated = Some(&**path);
+                }
+                Outcome::Boxes(seen.boxes)
+            }
+            Err(e) => Outcome::Error(answers.complain(&e)),
+        };
+        let answer = Answer {
+            file: job.entry.path.as_path().into(),
+            annotated_bytes: annotated.and_then(bytes_unless_utf8),
+            annotated: annotated.map(|path| path.to_string_lossy().into()),
+            outcome,
+        };
+        answers.add(answer, |answer| text(&job.entry.path, answer))
     });
-    progress.finish_and_clear();
-    let finished = ran.and_then(|()| if context.is_json() { stdout::print_json(&answers) } else { Ok(()) });
-    match finished {
-        Ok(()) | Err(Error::Closed) if failed => Err(Error::Reported),
-        finished => finished,
-    }
+    answers.finish(ran)
 }
 
 /// As many detectors as there are threads to work for them.
@@ -156,34 +162,6 @@ fn marked(boxed: &Boxed) -> Marked {
     let corners = [boxed.xmin, boxed.ymin, boxed.xmax, boxed.ymax];
     // The background, class 0, needs no colour.
     Marked { class: boxed.index.saturating_sub(1), text: format!("{class} {:.0} %", 100.0 * boxed.score), corners }
-}
-
-/// Writes the copy, complains of what is wrong.
-fn told<'a>(job: &Job, seen: Result<Seen<'a>, Error>, progress: &ProgressBar) -> Result<Answer<'a>, Error> {
-    let mut annotated = None;
-    let outcome = match seen {
-        Ok(seen) => {
-            if let Some(path) = &job.copy {
-                let mut output = OutputFile::create(path)?;
-                output.write(&seen.copy)?;
-                output.finish()?;
-                annotated = Some(&**path);
-            }
-            Outcome::Boxes(seen.boxes)
-        }
-        Err(e) => {
-            // One line for each picture, whatever its name holds.
-            let message = line(&e.to_string());
-            progress.suspend(|| stdout::complain(&message));
-            Outcome::Error(message)
-        }
-    };
-    Ok(Answer {
-        file: job.entry.path.as_path().into(),
-        annotated_bytes: annotated.and_then(bytes_unless_utf8),
-        annotated: annotated.map(|path| path.to_string_lossy().into()),
-        outcome,
-    })
 }
 
 /// The file's name and a line per box; nothing for a picture whose error has been told.

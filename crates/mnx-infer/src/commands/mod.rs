@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod answers;
 pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod compare;
