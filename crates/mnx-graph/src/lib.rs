@@ -8,6 +8,7 @@ compile_error!("mnx reads its weight files in place: little-endian targets only"
 extern crate self as mnx_graph;
 
 mod arena;
+mod arithmetic;
 mod blocks;
 mod border;
 #[cfg(feature = "convert")]
@@ -94,6 +95,7 @@ pub use threads::{ThreadPool, default_threads};
 
 /// What is not promised: any release may change it.
 pub mod unstable {
+    pub use crate::arithmetic::arithmetic_name;
     pub use crate::session::tuned;
     pub use crate::text::{is_treacherous, shown};
     #[cfg(feature = "rayon")]

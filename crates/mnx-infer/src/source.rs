@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mnx::Model;
+use mnx::unstable::arithmetic_name;
 
 use crate::args::{NeededWeights, Weights};
 use crate::embedded::{self, Embedded};
@@ -132,8 +133,5 @@ pub(crate) fn open(path: &Path) -> Result<Model, Error> {
 
 /// What a network computes with: `f32`, `int8`, or `mixed`, some layers in each.
 pub(crate) fn arithmetic(model: &Model) -> &'static str {
-    match model.arithmetic() {
-        [first, others @ ..] if others.iter().all(|other| other == first) => first.name(),
-        _ => "mixed",
-    }
+    arithmetic_name(model.arithmetic().iter().copied()).expect("a network has layers")
 }

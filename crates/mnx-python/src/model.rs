@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mnx::unstable::arithmetic_name;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple};
@@ -259,10 +260,7 @@ fn open(path: &Path, mmap: bool) -> Result<mnx::Model, mnx::GraphError> {
 
 /// What a network computes with.
 fn arithmetic(model: &mnx::Model) -> &'static str {
-    match model.arithmetic() {
-        [first, others @ ..] if others.iter().all(|other| other == first) => first.name(),
-        _ => "mixed",
-    }
+    arithmetic_name(model.arithmetic().iter().copied()).expect("a network has layers")
 }
 
 /// A value as `json.loads` makes it.

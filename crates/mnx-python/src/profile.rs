@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mnx::plot::{Bar, Bound as Limit, Panel, blocks};
+use mnx::unstable::arithmetic_name;
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -37,17 +38,11 @@ impl Taken {
     pub(crate) fn new(profile: &mnx::Profile) -> Taken {
         let step = |row: &mnx::StepProfile| {
             let layers = &row.step.layers;
-            let mut kinds: Vec<_> = layers.iter().filter(|l| l.macs > 0).map(|l| l.arithmetic.name()).collect();
-            kinds.dedup();
             Step {
                 name: row.step.name(),
                 block: row.step.block.clone(),
                 kernel: layers.iter().map(|layer| layer.kernel).collect::<Vec<_>>().join(" + "),
-                arithmetic: match kinds[..] {
-                    [] => None,
-                    [one] => Some(one),
-                    _ => Some("mixed"),
-                },
+                arithmetic: arithmetic_name(layers.iter().filter(|l| l.macs > 0).map(|l| l.arithmetic)),
                 shape: layers.last().map_or([0; 3], |layer| layer.output),
                 macs: row.step.macs(),
                 bytes: row.step.bytes(profile.batch),

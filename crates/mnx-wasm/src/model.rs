@@ -1,6 +1,7 @@
 //! A weight file.
 
 use js_sys::Array;
+use mnx::unstable::arithmetic_name;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -37,13 +38,7 @@ impl Model {
     /// What it computes in: `f32`, `int8` or `mixed`.
     #[wasm_bindgen(getter)]
     pub fn arithmetic(&self) -> String {
-        let int8 = self.inner.arithmetic().iter().filter(|&&of| of == mnx::Arithmetic::Int8).count();
-        let name = match int8 {
-            0 => "f32",
-            all if all == self.inner.arithmetic().len() => "int8",
-            _ => "mixed",
-        };
-        name.into()
+        arithmetic_name(self.inner.arithmetic().iter().copied()).expect("a network has layers").into()
     }
 
     /// Number of classes. Of a detector the background is one of them.

@@ -216,7 +216,7 @@ pub mod unstable {
     pub use crate::picture::silence_decoders;
     #[cfg(feature = "rayon")]
     pub use mnx_graph::unstable::thread_pool;
-    pub use mnx_graph::unstable::{is_treacherous, shown, tuned};
+    pub use mnx_graph::unstable::{arithmetic_name, is_treacherous, shown, tuned};
     pub use mnx_tensor::{
         AlignedBuf, AlignedBytes, BlockedShape, Blocking, Layer, Part, PreparedInt8, Requantize, Tuning, pack, part,
         strip, table,

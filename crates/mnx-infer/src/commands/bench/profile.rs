@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use mnx::unstable::arithmetic_name;
 use mnx::{LayerInfo, Profile, StepProfile};
 use serde::Serialize;
 
@@ -143,7 +144,8 @@ impl Rates {
     }
 
     fn row(&self, name: String, steps: &[StepProfile]) -> Row {
-        let macs = Macs::of_layers(steps.iter().flat_map(|step| &step.step.layers));
+        let layers = || steps.iter().flat_map(|step| &step.step.layers);
+        let macs = Macs::of_layers(layers());
         let bytes = steps.iter().map(|step| step.step.bytes(self.batch)).fold(0, u64::saturating_add);
         let sums = |i: usize| steps.iter().map(|step| step.times[i]).sum::<Duration>();
         let waiting = |i: usize| steps.iter().map(|step| step.waiting[i]).sum::<Duration>();
@@ -157,12 +159,7 @@ impl Rates {
             name,
             block: None,
             kernel: None,
-            arithmetic: match (macs.f32, macs.int8) {
-                (0, 0) => None,
-                (_, 0) => Some("f32"),
-                (0, _) => Some("int8"),
-                _ => Some("mixed"),
-            },
+            arithmetic: arithmetic_name(layers().filter(|layer| layer.macs > 0).map(|layer| layer.arithmetic)),
             shape: steps.last().and_then(|step| step.step.layers.last()).map_or([0; 3], |layer| layer.output),
             macs: macs.total(),
             microseconds,
