@@ -1,33 +1,22 @@
 #!/usr/bin/env python3
 """Tests of the training: python3 tools/train/test_train.py (skipped, and says so, without PyTorch)."""
 
-import contextlib
-import io
-import json
 import math
 import pathlib
 import sys
-import tempfile
 import types
 import unittest
 from random import Random
-from unittest import mock
 
 try:
     import numpy as np
-    import safetensors.torch
     import torch
     import torchvision
-    from PIL import Image
 
     import augment
-    import detect
-    import detector_files
     import networks
     import objective
-    import voc
     from average_precision import average_precision
-    from options import Bad, run
 except ImportError as error:
     why = f"needs what tools/train/requirements.txt lists: {error}"
     print(f"SKIPPED: all of {pathlib.Path(__file__).name} but the CIFAR-10 table {why}", file=sys.stderr)
@@ -36,7 +25,7 @@ except ImportError as error:
 
 def load_tests(loader, tests, _):
     """This file's tests and those beside it."""
-    tests.addTests(loader.loadTestsFromNames(("test_classify", "test_cifar_table")))
+    tests.addTests(loader.loadTestsFromNames(("test_detect", "test_classify", "test_cifar_table")))
     return tests
 
 
@@ -207,138 +196,6 @@ class Augment(unittest.TestCase):
         grey = torch.full((3, 2, 2), 0.4)
         turned = (augment.hue_rotation(18) @ grey.reshape(3, -1)).reshape(3, 2, 2)
         torch.testing.assert_close(turned, grey, rtol=0, atol=2e-3)
-
-
-ANNOTATION = """<annotation><object><name>{name}</name><difficult>0</difficult>
-<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object></annotation>"""
-
-
-class DataSet(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = pathlib.Path(folder.name)
-        self.data, self.out = self.root / "data", self.root / "out"
-        for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
-            (self.data / part).mkdir(parents=True)
-        for number in range(4):
-            self.add(f"p{number}", "disc" if number % 2 else "ring", (10, 10, 40, 50))
-        self.split("trainval", "p0 p1 p2 p3")
-        self.split("test", "p3 p0")
-
-    def add(self, picture: str, name: str, box) -> None:
-        pixels = np.random.default_rng(len(picture)).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(self.data / "JPEGImages" / f"{picture}.jpg")
-        (self.data / "Annotations" / f"{picture}.xml").write_text(ANNOTATION.format(name=name, box=box))
-
-    def split(self, name: str, pictures: str) -> None:
-        (self.data / "ImageSets/Main" / f"{name}.txt").write_text("\n".join(pictures.split()))
-
-    def run_tool(self, *flags: str, fails: bool = False) -> str:
-        """What it prints; where it must fail, its one line of error."""
-        network = () if "--evaluate" in flags else ("--width", "0.1", "--size", "64", "--batch", "2", "--workers", "1")
-        output = io.StringIO()
-        command = ["detect.py", str(self.data), str(self.out), *network, *flags]
-        with mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(output):
-            try:
-                run("detect.py", detect.main)
-            except SystemExit as end:
-                self.assertTrue(fails, end.code)
-                self.assertRegex(end.code, r"\Adetect\.py: [^\n]+\Z")
-                return end.code
-        self.assertFalse(fails, output.getvalue())
-        return output.getvalue()
-
-    def test_trains_resumes_and_measures(self):
-        self.run_tool("--epochs", "2", "--half")
-        whole = safetensors.torch.load_file(self.out / "model.safetensors")
-        self.assertEqual(json.loads((self.out / "model.json").read_text())["labels"], ["background", "disc", "ring"])
-        self.assertEqual((self.out / "labels.txt").read_text(), "background\ndisc\nring\n")
-        self.assertEqual(len((self.out / "log.csv").read_text().splitlines()), 3)
-        self.assertEqual((self.out / "plot.png").read_bytes()[:4], b"\x89PNG")
-        self.assertIn("mAP", self.run_tool("--evaluate"))
-        self.assertIn("--resume goes on with it", self.run_tool("--epochs", "2", fails=True))
-        self.assertIn("seed is 0 there and 4 now", self.run_tool("--resume", "--seed", "4", fails=True))
-        self.assertEqual(list(self.out.glob("*.part")), [])
-        # An interrupted run that goes on ends with the same weights as one in a piece.
-        self.out = self.root / "again"
-        self.interrupted(1)
-        self.run_tool("--epochs", "2", "--half", "--resume")
-        again = safetensors.torch.load_file(self.out / "model.safetensors")
-        self.assertEqual(whole.keys(), again.keys())
-        for name, value in whole.items():
-            self.assertTrue(torch.equal(value, again[name]), name)
-        self.assertEqual(whole["backbone.features.0.0.weight"].dtype, torch.float16)
-        self.assertEqual(whole["backbone.features.0.1.running_var"].dtype, torch.float32)
-
-    def interrupted(self, after: int) -> None:
-        """A run of two epochs that ends after `after`, as if killed."""
-        whole = detect.Training.run_epoch
-
-        def some(training, data):
-            if training.epoch == after:
-                raise Bad("interrupted")
-            return whole(training, data)
-
-        with mock.patch.object(detect.Training, "run_epoch", some):
-            self.run_tool("--epochs", "2", "--half", fails=True)
-
-    def test_starts_from_a_classifier(self):
-        model = networks.classifier("mobilenext", 0.25, 10)
-        safetensors.torch.save_file(model.state_dict(), self.root / "c.safetensors")
-        detector = networks.ssdlite("mobilenext", 0.25, 3, 64)
-        detector_files.load_backbone(detector, self.root / "c.safetensors")
-        for name, value in model.features.state_dict().items():
-            self.assertTrue(torch.equal(value, detector.backbone.features.state_dict()[name]), name)
-        wide = networks.ssdlite("mobilenext", 0.5, 3, 64)
-        with self.assertRaisesRegex(Bad, "expected 16 x 3 x 3 x 3, found 8 x 3 x 3 x 3"):
-            detector_files.load_backbone(wide, self.root / "c.safetensors")
-        with self.assertRaisesRegex(Bad, "is it of the same network"):
-            detector_files.load_backbone(networks.ssdlite("mobilenetv2", 0.25, 3, 64), self.root / "c.safetensors")
-        (self.root / "c.safetensors").write_bytes(b"no tensors")
-        with self.assertRaisesRegex(Bad, "not safetensors"):
-            detector_files.load_backbone(detector, self.root / "c.safetensors")
-
-    def test_bad_boxes_are_counted(self):
-        self.add("p0", "ring", (40, 10, 10, 50))
-        self.add("p1", "disc", (10, 10, 10, 50))
-        self.add("p2", "ring", (-5, 10, 95, 50))
-        split = voc.read_split(self.data, "trainval")
-        self.assertIn("2 empty or inverted boxes left out", split.report())
-        self.assertIn("1 boxes that stick out of the picture, cut", split.report())
-        learned = detect.examples(split, ["disc", "ring"])
-        self.assertEqual([len(example.boxes) for example in learned], [0, 0, 1, 1])
-        self.assertEqual(learned[2].boxes.tolist(), [[0, 10, 80, 50]])
-
-    def test_bad_data(self):
-        annotation = self.data / "Annotations/p0.xml"
-        good = annotation.read_text()
-        for content, message in (
-            (good[:50], "not XML"),
-            (good.replace("<xmin>10", "<xmin>ten"), "object 1 (ring): xmin is 'ten', expected a number"),
-            (good.replace("<xmin>10", "<xmin>nan"), "xmin is 'nan'"),
-            (good.replace("<bndbox>", "<box>").replace("</bndbox>", "</box>"), "xmin is ''"),
-            (good.replace("ring", ""), "object 1 has no name"),
-        ):
-            annotation.write_text(content)
-            self.assertIn(message, self.run_tool(fails=True))
-        annotation.write_text(good)
-        self.assertIn("unknown class 'ring', expected disc", self.run_tool("--classes", "disc", fails=True))
-        self.assertIn("no box of class cube, its classes are disc, ring", self.run_tool("--classes", "cube", fails=True))
-        self.assertIn("val.txt: cannot read the split", self.run_tool("--train", "val", fails=True))
-        self.split("val", "p1 p9")
-        self.assertIn("p9: no such picture", self.run_tool("--train", "val", fails=True))
-        self.split("val", "p1 p1")
-        self.assertIn("names p1 twice", self.run_tool("--train", "val", fails=True))
-        self.split("val", "../p1")
-        self.assertIn("is not a picture's name", self.run_tool("--train", "val", fails=True))
-        self.split("val", "")
-        self.assertIn("the split names no picture", self.run_tool("--train", "val", fails=True))
-        (self.data / "JPEGImages/p0.jpg").write_bytes(b"no picture")
-        self.assertIn("cannot read the picture", self.run_tool(fails=True))
-        self.data = self.root / "nothing"
-        self.assertIn("not a data set in VOC's form", self.run_tool(fails=True))
-        self.assertFalse(self.out.exists())
 
 
 if __name__ == "__main__":
