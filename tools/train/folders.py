@@ -7,13 +7,12 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+import decoding
+from decoding import ENDINGS
 from options import Bad
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
-# Grey of 16 bits, 32 bits, and floating point. Pillow would cut off what is above 255 instead of scaling it: nearly all would be white.
-UNSCALED = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 CHUNK = 256
 # A picture may be so many times as long as wide: it is resized whole before its middle is cut out.
 LARGEST_RATIO = 100
@@ -162,12 +161,9 @@ class Pictures:
     def attempt(self, path: Path) -> np.ndarray | str:
         """The pixels, or why there are none."""
         try:
-            with Image.open(path) as picture:
-                if picture.mode in UNSCALED:
-                    return f"its pixels are of Pillow's mode {picture.mode}, more than 8 bits of grey: expected 8"
-                return np.asarray(self.prepare(ImageOps.exif_transpose(picture).convert("RGB")))
+            return np.asarray(self.prepare(decoding.upright(path)))
         except Exception as error:  # Pillow's decoders fail with many kinds.
-            return " ".join(str(error).split()) or type(error).__name__
+            return decoding.reason(error)
 
     def pixels(self, number: int) -> np.ndarray:
         if number in self.kept:

@@ -42,9 +42,12 @@ class DataSet(unittest.TestCase):
         self.split("trainval", "p0 p1 p2 p3")
         self.split("test", "p3 p0")
 
-    def add(self, picture: str, name: str, box) -> None:
-        pixels = np.random.default_rng(len(picture)).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(self.data / "JPEGImages" / f"{picture}.jpg")
+    def add(self, picture: str, name: str, box, picture_too: bool = True) -> None:
+        for part in ("JPEGImages", "Annotations"):
+            (self.data / part / picture).parent.mkdir(exist_ok=True)
+        if picture_too:
+            pixels = np.random.default_rng(len(picture)).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(self.data / "JPEGImages" / f"{picture}.jpg")
         (self.data / "Annotations" / f"{picture}.xml").write_text(ANNOTATION.format(name=name, box=box))
 
     def split(self, name: str, pictures: str) -> None:
@@ -126,6 +129,46 @@ class DataSet(unittest.TestCase):
         self.assertEqual([len(example.boxes) for example in learned], [0, 0, 1, 1])
         self.assertEqual(learned[2].boxes.tolist(), [[0, 10, 80, 50]])
 
+    def test_pictures_are_upright(self):
+        # Stored lying, a red half on the left; orientation 6 turns it clockwise, so that red is above.
+        lying = Image.new("RGB", (80, 60), (0, 0, 255))
+        lying.paste((255, 0, 0), (0, 0, 40, 60))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        lying.save(self.data / "JPEGImages/p0.jpg", exif=exif)
+        self.add("p0", "ring", (1, 1, 60, 40), picture_too=False)
+        sample = voc.read_split(self.data, "test").samples[1]
+        self.assertEqual(sample.pixels.shape, (80, 60, 3))
+        self.assertGreater(sample.pixels[:30, :, 0].min(), 200)
+        self.assertEqual(voc.read_split(self.data, "test").oddities, {})
+
+    def test_pictures_of_other_formats(self):
+        for name, ending in (("a", "BMP"), ("b", "webp"), ("c", "tiff"), ("d", "PGM")):
+            self.add(name, "ring", (10, 10, 40, 50))
+            (self.data / f"JPEGImages/{name}.jpg").unlink()
+            Image.new("L", (80, 60), 7).save(self.data / f"JPEGImages/{name}.{ending}")
+        self.split("other", "a b c d")
+        self.assertEqual(len(voc.read_split(self.data, "other").samples), 4)
+        # Grey of 16 bits would be white, as Pillow converts it.
+        (self.data / "JPEGImages/a.BMP").unlink()
+        Image.fromarray(np.full((60, 80), 40_000, np.uint16)).save(self.data / "JPEGImages/a.png")
+        self.assertRegex(self.run_tool("--train", "other", fails=True), "a.png: cannot read the picture: its pixels are of Pillow's mode I")
+
+    def test_names_in_lists(self):
+        for name in ("a b", "sub/c", "d 1 e"):
+            self.add(name, "ring", (10, 10, 40, 50))
+        (self.data / "ImageSets/Main/other.txt").write_text("\ufeffa b\r\n  sub/c  1\nd 1 e -1\n\np0 0\n", encoding="utf-8")
+        self.assertEqual([sample.name for sample in voc.read_split(self.data, "other").samples], ["a b", "sub/c", "d 1 e", "p0"])
+
+    def test_difficult(self):
+        annotation = self.data / "Annotations/p0.xml"
+        good = annotation.read_text()
+        for text, meant in (("false", False), ("", False), ("True", True), ("1", True)):
+            annotation.write_text(good.replace("<difficult>0", f"<difficult>{text}"))
+            self.assertEqual(voc.read_annotation(annotation)[0].difficult, meant)
+        annotation.write_text(good.replace("<difficult>0", "<difficult>very"))
+        self.assertIn("difficult is 'very', expected 0 or 1", self.run_tool(fails=True))
+
     def test_bad_data(self):
         annotation = self.data / "Annotations/p0.xml"
         good = annotation.read_text()
@@ -146,8 +189,9 @@ class DataSet(unittest.TestCase):
         self.assertIn("p9: no such picture", self.run_tool("--train", "val", fails=True))
         self.split("val", "p1 p1")
         self.assertIn("names p1 twice", self.run_tool("--train", "val", fails=True))
-        self.split("val", "../p1")
-        self.assertIn("is not a picture's name", self.run_tool("--train", "val", fails=True))
+        for name in ("../p1", "/p1", "./p1", "sub/../p1"):
+            self.split("val", name)
+            self.assertIn("is not a picture's name", self.run_tool("--train", "val", fails=True))
         self.split("val", "")
         self.assertIn("the split names no picture", self.run_tool("--train", "val", fails=True))
         (self.data / "JPEGImages/p0.jpg").write_bytes(b"no picture")

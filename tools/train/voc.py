@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+import decoding
 from options import Bad
 
-PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+# Those of `mnx-infer eval --voc`, which tries them in this order, too.
+ENDINGS = ("jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff", "ppm", "pgm")
+DIFFICULT = {"": False, "0": False, "false": False, "False": False, "1": True, "true": True, "True": True}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -68,12 +70,12 @@ def read_split(folder: Path, split: str) -> Split:
             raise Bad(f"{folder}: not a data set in VOC's form, there is no folder {part}")
     path = folder / "ImageSets/Main" / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise Bad(f"{path}: cannot read the split: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Bad(f"{path}: the split is not text") from None
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [name_in(line) for line in lines if line.strip()]
     if not names:
         raise Bad(f"{path}: the split names no picture")
     repeated = [name for name, count in Counter(names).items() if count > 1]
@@ -81,7 +83,7 @@ def read_split(folder: Path, split: str) -> Split:
         raise Bad(f"{path}: the split names {repeated[0]} twice")
     result = Split(split)
     for name in names:
-        if Path(name).name != name:
+        if not is_below(name):
             raise Bad(f"{path}: {name!r} is not a picture's name")
         pixels = read_picture(folder, name)
         boxes = read_annotation(folder / "Annotations" / f"{name}.xml")
@@ -96,16 +98,28 @@ def read_split(folder: Path, split: str) -> Split:
     return result
 
 
+def name_in(line: str) -> str:
+    """The picture that a line names. In lists of one class, 1, 0 or -1 after it says whether it is there. Names may have spaces."""
+    name, *mark = line.rsplit(maxsplit=1)
+    return name.strip() if mark in (["1"], ["0"], ["-1"]) else line.strip()
+
+
+def is_below(name: str) -> bool:
+    """Whether a name leads to something in the folder, and not out of it."""
+    parts = name.split("/")
+    return not name.startswith("/") and parts[0] != "." and ".." not in parts
+
+
 def read_picture(folder: Path, name: str) -> np.ndarray:
-    """The picture of this name, RGB."""
-    path = next((p for p in (folder / "JPEGImages" / (name + ending) for ending in PICTURES) if p.is_file()), None)
+    """The picture of this name, RGB and upright: boxes are of that, as in `mnx-infer eval`."""
+    endings = [spelt for ending in ENDINGS for spelt in (ending, ending.upper())]
+    path = next((p for p in (folder / "JPEGImages" / f"{name}.{ending}" for ending in endings) if p.is_file()), None)
     if path is None:
-        raise Bad(f"{folder / 'JPEGImages' / name}: no such picture ({', '.join(PICTURES[:3])})")
+        raise Bad(f"{folder / 'JPEGImages' / name}: no such picture ({', '.join(ENDINGS)})")
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+        return decoding.pixels(path)
     except Exception as error:  # Pillow's decoders fail with many kinds.
-        raise Bad(f"{path}: cannot read the picture: {error}") from None
+        raise Bad(f"{path}: cannot read the picture: {decoding.reason(error)}") from None
 
 
 def read_annotation(path: Path) -> list[Box]:
@@ -133,8 +147,10 @@ def read_box(path: Path, number: int, element: ElementTree.Element) -> Box:
         if not math.isfinite(value):
             raise Bad(f"{path}: object {number} ({label}): {corner} is {text!r}, expected a number")
         corners.append(value)
-    difficult = (element.findtext("difficult") or "0").strip() not in ("", "0")
-    return Box(label, tuple(corners), difficult)
+    difficult = (element.findtext("difficult") or "0").strip()
+    if difficult not in DIFFICULT:
+        raise Bad(f"{path}: object {number} ({label}): difficult is {difficult!r}, expected 0 or 1")
+    return Box(label, tuple(corners), DIFFICULT[difficult])
 
 
 def class_names(train: Split, wanted: list[str] | None) -> list[str]:
