@@ -19,8 +19,13 @@ from pathlib import Path
 from random import Random
 
 try:
+    # All that is needed anywhere: what is missing is told now, not after an epoch.
+    import matplotlib.figure
     import numpy as np
+    import PIL.Image
+    import safetensors.torch
     import torch
+    import torchvision
     from torch.nn import functional
 except ImportError as error:
     sys.exit(f"classify.py: {error}: see tools/train/requirements.txt")

@@ -6,12 +6,13 @@
     tools/train/detect.py DATA OUT --evaluate --test test
 
 OUT gets model.safetensors, which `mnx-infer convert` takes, model.json and labels.txt, which say what network it is, log.csv, plot.png, and
-checkpoint.pt, from which --resume goes on. All are written anew as training goes, each at once, so an interrupted run leaves whole files.
+checkpoint.pt, from which --resume goes on. All are written anew after every epoch, each at once, so an interrupted run leaves whole files.
 """
 
 import argparse
 import copy
 import dataclasses
+import hashlib
 import math
 import sys
 import time
@@ -20,18 +21,24 @@ from pathlib import Path
 from random import Random
 
 try:
+    # All that is needed anywhere: what is missing is told now, not after an epoch.
+    import matplotlib.figure
     import numpy as np
+    import PIL.Image
+    import safetensors.torch
     import torch
     import torchvision
 except ImportError as error:
     sys.exit(f"detect.py: {error}: see tools/train/requirements.txt")
 
+import checks
 import detector_files
 import files
 import networks
 from augment import augmented, prepare
 from average import Average
 from average_precision import average_precision
+from clock import Clock, show
 from objective import loss, match
 from options import Bad, check_resumed, natural, positive, run, share, whole
 from voc import Split, check_classes, class_names, read_split
@@ -67,12 +74,28 @@ def arguments() -> argparse.Namespace:
     recipe.add_argument("--least-priors", type=whole, default=1, metavar="N", help="every box gets its N best priors, whatever their overlap (default: 1)")
     recipe.add_argument("--seed", type=int, default=0)
     running = parser.add_argument_group("run")
-    running.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision and files so often (default: 10)")
+    running.add_argument("--measure-every", type=whole, default=10, metavar="EPOCHS", help="average precision so often, and at the end (default: 10)")
     running.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 where that is safe; measure whether it is faster on your CPU")
     running.add_argument("--half", action="store_true", help="write weights in half precision, and measure those; norms stay in f32")
     running.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt; other rates, batches or epochs hold from there on")
     running.add_argument("--evaluate", action="store_true", help="only measure OUT/model.safetensors")
-    return parser.parse_args()
+    return checked(parser.parse_args())
+
+
+def checked(options: argparse.Namespace) -> argparse.Namespace:
+    """Refuses what cannot be trained, before pictures are read."""
+    if options.evaluate:
+        return options
+    checks.check_out(options.out, options.resume)
+    if options.batch < 2:
+        raise Bad(f"--batch: batch norms need 2 pictures or more, found {options.batch}")
+    checks.check_size(options.size)
+    checks.check_width(options.width, lambda: networks.ssdlite(options.backbone, options.width, 2, options.size))
+    model = networks.ssdlite(options.backbone, options.width, 2, options.size)
+    checks.check_freeze(len(model.backbone.features), options.freeze, options.backbone)
+    if options.start is not None and not options.resume:
+        detector_files.load_backbone(model, options.start)
+    return options
 
 
 # What a resumed run must have as the first one, and what its checkpoint does not know. All else is the recipe: it may change.
@@ -82,6 +105,14 @@ UNKNOWN = {"data", "out", "classes", "test", "start", "measure_every", "half", "
 
 def recipe_of(options: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(options).items() if name not in UNKNOWN}
+
+
+def digest(split: Split) -> str:
+    """Of the names and boxes of all pictures to learn from: a resumed run must have the same."""
+    each = [f"{sample.name} {box.label} {box.corners} {box.difficult}" for sample in split.samples for box in sample.boxes]
+    names = [sample.name for sample in split.samples]
+    checksum = hashlib.sha256("\n".join(names + each).encode(errors="surrogateescape")).hexdigest()
+    return f"{len(names)} pictures with {len(each)} boxes ({checksum[:12]})"
 
 
 @dataclasses.dataclass
@@ -206,8 +237,8 @@ def rate(step: float, steps: int, warm_up: float) -> float:
 class Training:
     """A run: model, average, optimiser, log. It can be written to and read from a checkpoint after any epoch."""
 
-    def __init__(self, options, names: list[str]):
-        self.options, self.names = options, names
+    def __init__(self, options, names: list[str], pictures: str):
+        self.options, self.names, self.pictures = options, names, pictures
         torch.manual_seed(options.seed)
         self.model = networks.ssdlite(options.backbone, options.width, len(names) + 1, options.size)
         initialise(self.model)
@@ -215,11 +246,12 @@ class Training:
         self.model = self.model.to(memory_format=torch.channels_last)
         for block in self.model.backbone.features[: options.freeze]:
             block.requires_grad_(False)
-        self.replicas = [self.model, *(self.replica() for _ in range(options.workers - 1))]
-        self.pool = ThreadPoolExecutor(options.workers)
+        workers = most_parts(options.batch, options.workers)
+        self.replicas = [self.model, *(self.replica() for _ in range(workers - 1))]
+        self.pool = ThreadPoolExecutor(workers)
         self.optimiser = optimiser(self.model, options)
         self.average = Average(self.model, options.average)
-        self.epoch, self.log = 0, []
+        self.epoch, self.log, self.clock = 0, [], Clock()
 
     def replica(self):
         """The model once more, with the same weights in memory, and gradients and statistics of its own."""
@@ -238,6 +270,7 @@ class Training:
             dict(
                 recipe=recipe_of(self.options),
                 names=self.names,
+                pictures=self.pictures,
                 epoch=self.epoch,
                 log=self.log,
                 model=self.model.state_dict(),
@@ -253,6 +286,8 @@ class Training:
         check_resumed(path, state["recipe"], recipe_of(self.options), FIXED)
         if state["names"] != self.names:
             raise Bad(f"{path}: its classes are {', '.join(state['names'])}, the data's are {', '.join(self.names)}")
+        if state["pictures"] != self.pictures:
+            raise Bad(f"{path}: the data was {state['pictures']}, is {self.pictures}: --resume goes on with the same network and data")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.state, self.average.steps = state["average"], state["steps"]
@@ -269,8 +304,9 @@ class Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = now
             losses.append(self.step(data, numbers))
-            if sys.stderr.isatty():
-                print(f"\repoch {self.epoch + 1}: {count + 1} of {len(plan)} ", end="", file=sys.stderr, flush=True)
+            self.clock.done += 1
+            left = self.clock.left((options.epochs - self.epoch) * len(plan) - count - 1)
+            show(f"epoch {self.epoch + 1} of {options.epochs}: {count + 1} of {len(plan)}, {left} left ")
         self.epoch += 1
         class_loss, box_loss = (sum(part) / len(losses) for part in zip(*losses))
         return dict(
@@ -284,7 +320,8 @@ class Training:
 
     def step(self, data: list[Example], numbers: list[int]) -> tuple[float, float]:
         """Learns from a batch, its parts side by side. Returns class loss and box loss."""
-        parts = [part for part in (numbers[worker :: len(self.replicas)] for worker in range(len(self.replicas))) if part]
+        count = most_parts(len(numbers), len(self.replicas))
+        parts = [numbers[part::count] for part in range(count)]
         jobs = [self.pool.submit(self.gradients, replica, data, part) for replica, part in zip(self.replicas, parts)]
         losses = [job.result() for job in jobs]
         with torch.no_grad():
@@ -323,30 +360,45 @@ class Training:
         model.load_state_dict({name: value.to(self.average.state[name].dtype) for name, value in state.items()})
         return model.eval(), state
 
+    def write(self, state: dict) -> None:
+        """Everything in OUT; the checkpoint first, so that what there is no space for is never the only copy."""
+        self.save()
+        detector_files.save_model(self.options, self.names, state)
+        detector_files.save_log(self.options.out, self.names, self.log)
+
+
+def most_parts(pictures: int, workers: int) -> int:
+    """Into how many parts a batch is dealt: each has two pictures, for one alone has no statistics on the last level's single cell."""
+    return max(1, min(workers, pictures // 2))
+
 
 def train(options, data: Split, test: Split, names: list[str]) -> None:
-    training = Training(options, names)
+    training = Training(options, names, digest(data))
     if options.resume:
         training.resume()
     elif options.start is not None:
         training.start_from(options.start)
     learned = examples(data, names)
+    if training.log:
+        # What was interrupted may have written its checkpoint and nothing else.
+        training.write(training.result()[1])
     while training.epoch < options.epochs:
         row = training.run_epoch(learned)
+        model, state = training.result()
         measured = ""
         if training.epoch % options.measure_every == 0 or training.epoch == options.epochs:
-            model, state = training.result()
             precision = measure(model, test, names, training.table)
             row |= {f"AP {name}": value for name, value in precision.items()} | {"mAP": mean(precision)}
             measured = f", mAP {row['mAP']:.4f}"
-            detector_files.save_model(options, names, state)
         training.log.append(row)
-        detector_files.save_log(options.out, names, training.log)
-        training.save()
-        progress = f"epoch {training.epoch} of {options.epochs}"
-        print(f"\r{progress}: loss {row['loss']:.4f}, {row['seconds']:.1f} s{measured}", flush=True)
+        training.write(state)
+        left = training.clock.left((options.epochs - training.epoch) * len(batches(len(learned), 0, options)))
+        show("")
+        print(f"epoch {training.epoch} of {options.epochs}: loss {row['loss']:.4f}{measured}, {row['seconds']:.1f} s, {left} left", flush=True)
     if "mAP" in training.log[-1]:
         print(summary({name: training.log[-1][f"AP {name}"] for name in names}))
+    print(f"next: {detector_files.convert_command(options, len(names) + 1)}")
+    print(f"then: {detector_files.eval_command(options)}")
 
 
 def evaluate(options, test: Split) -> None:
@@ -371,8 +423,6 @@ def main() -> None:
     for split in (data, test):
         check_classes(split, names)
     files.make_folder(options.out)
-    if not options.resume and (options.out / "checkpoint.pt").exists():
-        raise Bad(f"{options.out}: there is a run in it: --resume goes on with it, another folder begins anew")
     train(options, data, test, names)
 
 

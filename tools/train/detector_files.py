@@ -1,16 +1,17 @@
 """A detector's files."""
 
 import json
+import shlex
 from pathlib import Path
 
 from safetensors.torch import save
 
 import networks
-from files import read_tensors, replace, save_plot, save_table, take
+from files import marker_of, read_tensors, replace, save_plot, save_table, take
 from options import Bad
 
 FORMAT = "mnx detector 1"
-CHECKPOINT = {"recipe", "names", "epoch", "log", "model", "optimiser", "average", "steps"}
+CHECKPOINT = {"recipe", "names", "pictures", "epoch", "log", "model", "optimiser", "average", "steps"}
 
 
 def load_backbone(model, path: Path) -> None:
@@ -21,6 +22,20 @@ def load_backbone(model, path: Path) -> None:
     tensors = read_tensors(path)
     prefix = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     take(tensors, path, model.backbone.features, f"{prefix}features.")
+
+
+def convert_command(options, classes: int) -> str:
+    """What makes a weight file of what `save_model` wrote. `classes` counts the background."""
+    words = ["mnx-infer", "convert", "--arch", f"ssdlite-{options.backbone}", "--width", f"{options.width:g}"]
+    words += ["--resolution", str(options.size), "--classes", str(classes), "--labels", str(options.out / "labels.txt")]
+    words += ["--input", str(options.out / "model.safetensors"), "--output", str(options.out / "model.mnx")]
+    return shlex.join(words)
+
+
+def eval_command(options) -> str:
+    """What measures that weight file on the pictures that were not learned from."""
+    words = ["mnx-infer", "eval", "--weights", str(options.out / "model.mnx"), "--voc", str(options.data), "--split", options.test]
+    return shlex.join(words)
 
 
 def save_model(options, names: list[str], state: dict) -> None:
@@ -36,9 +51,11 @@ def save_model(options, names: list[str], state: dict) -> None:
         preprocessing=dict(
             colour="RGB", fit="squash", interpolation="bilinear", mean=list(networks.MEAN), std=list(networks.STD)
         ),
+        convert=convert_command(options, len(labels)),
+        eval=eval_command(options),
     )
     replace(options.out / "model.safetensors", save(state, metadata={"format": "pt"}))
-    replace(options.out / "model.json", (json.dumps(about, indent=1) + "\n").encode())
+    replace(options.out / "model.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
     replace(options.out / "labels.txt", "".join(f"{label}\n" for label in labels).encode())
 
 
@@ -72,7 +89,7 @@ def save_log(folder: Path, names: list[str], log: list[dict]) -> None:
 
     def draw(losses, precisions) -> None:
         for part in ("loss", "class_loss", "box_loss"):
-            losses.plot([row["epoch"] for row in log], [row[part] for row in log], label=part.replace("_", " "))
+            losses.plot([row["epoch"] for row in log], [row[part] for row in log], label=part.replace("_", " "), marker=marker_of(log))
         losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
         measured = [row for row in log if "mAP" in row]
         for name in [*(f"AP {name}" for name in names), "mAP"]:

@@ -10,7 +10,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=$(command -v "${PYTHON:-python3}") || { echo "SKIPPED: there is no ${PYTHON:-python3}"; exit 77; }
 mnx=$(realpath -m "${MNX_INFER:-$root/target/release/mnx-infer}")
-"$python" -c 'import torch, safetensors, PIL' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 77; }
+"$python" -c 'import torch, torchvision, numpy, safetensors, PIL, matplotlib' 2>/dev/null || { echo "SKIPPED: $python lacks what tools/train/requirements.txt lists"; exit 77; }
 [ -x "$mnx" ] || { echo "SKIPPED: there is no $mnx: cargo build --release -p mnx-infer"; exit 77; }
 
 mkdir -p "$1"

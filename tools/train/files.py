@@ -104,10 +104,16 @@ def save_table(path: Path, fields: list[str], rows: list[dict]) -> None:
     replace(path, text.getvalue().encode())
 
 
+def marker_of(log: list) -> str | None:
+    """A line through one point shows nothing."""
+    return "." if len(log) == 1 else None
+
+
 def save_plot(path: Path, draw) -> None:
     """A PNG with two pairs of axes, side by side, that `draw` fills."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.6), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
@@ -116,6 +122,8 @@ def save_plot(path: Path, draw) -> None:
     # Losses fall and measures rise.
     for axes, corner in zip(both, ("upper right", "lower right")):
         axes.grid(alpha=0.3)
+        # There is no half an epoch.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(loc=corner)
     data = io.BytesIO()

@@ -5,6 +5,8 @@ import contextlib
 import io
 import json
 import pathlib
+import shlex
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -21,6 +23,7 @@ try:
     import networks
     import voc
     from options import Bad, run
+    from test_classify import mnx, needs_program
 except ImportError as error:
     print(f"SKIPPED: {pathlib.Path(__file__).name} needs what tools/train/requirements.txt lists: {error}", file=sys.stderr)
     sys.exit(0)
@@ -89,6 +92,79 @@ class DataSet(unittest.TestCase):
             self.assertTrue(torch.equal(value, again[name]), name)
         self.assertEqual(whole["backbone.features.0.0.weight"].dtype, torch.float16)
         self.assertEqual(whole["backbone.features.0.1.running_var"].dtype, torch.float32)
+
+    @needs_program
+    def test_its_commands_work(self):
+        printed = self.run_tool("--epochs", "1").splitlines()
+        about = json.loads((self.out / "model.json").read_text())
+        self.assertEqual(printed[-2:], [f"next: {about['convert']}", f"then: {about['eval']}"])
+        self.assertIn("3 classes, 64 x 64", mnx(*shlex.split(about["convert"])[1:]))
+        self.assertIn("2 pictures", mnx(*shlex.split(about["eval"])[1:]))
+        # The labels alone do not say how many classes the network has.
+        words = shlex.split(about["convert"])[1:]
+        place = words.index("--classes")
+        with self.assertRaisesRegex(AssertionError, "found 3 lines"):
+            mnx(*words[:place], *words[place + 2 :])
+
+    def test_every_epoch_leaves_weights(self):
+        self.interrupted(1)
+        self.assertIn("mAP", self.run_tool("--evaluate"))
+        # One that was killed between its checkpoint and its weights writes them when it is resumed, also if no epoch is left.
+        (self.out / "model.safetensors").unlink()
+        self.run_tool("--epochs", "1", "--half", "--resume")
+        self.assertTrue((self.out / "model.safetensors").is_file())
+
+    def test_says_how_long_the_rest_takes(self):
+        lines = self.run_tool("--epochs", "2").splitlines()
+        epochs = [line for line in lines if line.startswith("epoch ")]
+        self.assertRegex(epochs[0], r"\Aepoch 1 of 2: loss \d+\.\d+, \d+\.\d s, \d+:\d\d:\d\d left\Z")
+        self.assertRegex(epochs[1], r", mAP \d\.\d+, \d+\.\d s, 0:00:00 left\Z")
+
+    def test_small_batches_have_fewer_parts(self):
+        self.assertEqual([detect.most_parts(pictures, 4) for pictures in (2, 3, 4, 7, 8, 100)], [1, 1, 2, 3, 4, 4])
+        self.run_tool("--epochs", "1", "--batch", "3", "--workers", "2")
+        self.out = self.root / "one"
+        self.assertIn("--batch: batch norms need 2 pictures or more", self.run_tool("--batch", "1", fails=True))
+
+    def test_other_data_is_not_gone_on_with(self):
+        self.interrupted(1)
+        whole = (self.data / "Annotations/p1.xml").read_text()
+        (self.data / "Annotations/p1.xml").write_text(whole.replace("<xmax>40", "<xmax>41"))
+        message = self.run_tool("--epochs", "2", "--half", "--resume", fails=True)
+        self.assertRegex(message, r"the data was 4 pictures with 4 boxes \(\w+\), is 4 pictures with 4 boxes \(")
+        (self.data / "Annotations/p1.xml").write_text(whole)
+        self.split("trainval", "p0 p1 p2")
+        self.assertIn("is 3 pictures with 3 boxes", self.run_tool("--epochs", "2", "--half", "--resume", fails=True))
+        # What is only measured may change.
+        self.split("trainval", "p0 p1 p2 p3")
+        self.split("test", "p3")
+        self.run_tool("--epochs", "2", "--half", "--resume")
+
+    def test_options_are_checked_before_pictures(self):
+        file = self.root / "file"
+        file.write_text("")
+        with mock.patch.object(detect, "read_split", side_effect=AssertionError("pictures were read")):
+            for flags, message in (
+                (("--freeze", "22"), "--freeze: mobilenext has 21 blocks, the stem among them, found 22"),
+                (("--width", "1000"), "--width: expected 100 or less, found 1000"),
+                (("--width", "20"), "expected a network of 134,217,728 weights or less"),
+                (("--size", "5000"), "--size: expected 4096 or less"),
+                (("--resume",), "there is no checkpoint to resume from"),
+                (("--from", str(file)), "file: not safetensors"),
+            ):
+                self.assertIn(message, self.run_tool(*flags, fails=True))
+            self.out = file
+            self.assertIn("file: expected a folder or nothing, found a file", self.run_tool(fails=True))
+            self.out = file / "below"
+            self.assertIn("file, which is no folder", self.run_tool(fails=True))
+
+    def test_what_is_missing_is_told_at_once(self):
+        for program in ("detect.py", "classify.py"):
+            for package in ("matplotlib", "safetensors"):
+                # A None there makes the import fail, as if it were not installed.
+                code = f"import sys, runpy; sys.modules['{package}'] = None; runpy.run_path('{program}', run_name='__main__')"
+                found = subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True)
+                self.assertRegex(found.stderr, rf"\A{program}: .*{package}.*: see tools/train/requirements.txt\n\Z")
 
     def interrupted(self, after: int) -> None:
         """A run of two epochs that ends after `after`, as if killed."""
