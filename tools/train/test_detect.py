@@ -199,11 +199,19 @@ class DataSet(unittest.TestCase):
         self.add("p1", "disc", (10, 10, 10, 50))
         self.add("p2", "ring", (-5, 10, 95, 50))
         split = voc.read_split(self.data, "trainval")
-        self.assertIn("2 empty or inverted boxes left out", split.report())
+        self.assertIn("2 thin or inverted boxes left out", split.report())
         self.assertIn("1 boxes that stick out of the picture, cut", split.report())
         learned = detect.examples(split, ["disc", "ring"])
         self.assertEqual([len(example.boxes) for example in learned], [0, 0, 1, 1])
-        self.assertEqual(learned[2].boxes.tolist(), [[0, 10, 80, 50]])
+        self.assertEqual(learned[2].boxes.tolist(), [[0, 9, 80, 50]])
+
+    def test_boxes_reach_as_far_as_in_eval(self):
+        # VOC's pixels are counted from 1, both ends belong to a box: these are the whole picture, and two pixels in a corner.
+        self.add("p0", "ring", (1, 1, 80, 60))
+        self.add("p1", "disc", (1, 1, 2, 2))
+        split = voc.read_split(self.data, "trainval")
+        self.assertEqual([sample.boxes[0].corners for sample in split.samples[:2]], [(0, 0, 80, 60), (0, 0, 2, 2)])
+        self.assertEqual(split.oddities, {})
 
     def test_pictures_are_upright(self):
         # Stored lying, a red half on the left; orientation 6 turns it clockwise, so that red is above.

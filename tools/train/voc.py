@@ -19,7 +19,11 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass
 class Box:
-    """A box as annotated, in pixels of the picture. `empty`: it has no area, or its corners are the wrong way round."""
+    """A box's edges in pixels from the picture's upper left corner on: the whole picture is 0, 0, width, height.
+
+    VOC counts pixels from 1 and both ends belong to a box, so xmin to xmax is xmin - 1 to xmax here, as in `mnx-infer eval`.
+    `empty`: it is a pixel wide or high, or its corners are the wrong way round.
+    """
 
     label: str
     corners: tuple[float, float, float, float]
@@ -28,7 +32,7 @@ class Box:
     @property
     def empty(self) -> bool:
         x0, y0, x1, y1 = self.corners
-        return not (x1 > x0 and y1 > y0)
+        return not (x1 - x0 > 1 and y1 - y0 > 1)
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Split:
 def read_split(folder: Path, split: str) -> Split:
     """All pictures and annotations of a split, in memory.
 
-    An empty box stays in the list, for an evaluation counts it as one that nobody finds. Training leaves it out.
+    An empty box stays in the list, for an evaluation counts it. Training leaves it out.
     """
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         if not (folder / part).is_dir():
@@ -91,7 +95,7 @@ def read_split(folder: Path, split: str) -> Split:
         for box in boxes:
             x0, y0, x1, y1 = box.corners
             if box.empty:
-                result.oddities["empty or inverted boxes left out"] += 1
+                result.oddities["thin or inverted boxes left out"] += 1
             elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
                 result.oddities["boxes that stick out of the picture, cut"] += 1
         result.samples.append(Sample(name, pixels, boxes))
@@ -150,7 +154,8 @@ def read_box(path: Path, number: int, element: ElementTree.Element) -> Box:
     difficult = (element.findtext("difficult") or "0").strip()
     if difficult not in DIFFICULT:
         raise Bad(f"{path}: object {number} ({label}): difficult is {difficult!r}, expected 0 or 1")
-    return Box(label, tuple(corners), DIFFICULT[difficult])
+    xmin, ymin, xmax, ymax = corners
+    return Box(label, (xmin - 1, ymin - 1, xmax, ymax), DIFFICULT[difficult])
 
 
 def class_names(train: Split, wanted: list[str] | None) -> list[str]:
