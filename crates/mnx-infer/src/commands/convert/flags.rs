@@ -9,6 +9,7 @@ use crate::commands::network;
 use crate::error::Error;
 use crate::output::read_text;
 use crate::table::channels;
+use crate::values::Arch;
 
 /// 65,536 names of 256 bytes.
 const LARGEST_LABELS: u64 = 16 << 20;
@@ -18,7 +19,9 @@ pub(super) fn with_flags(args: &Convert, base: Spec, labels: Option<&str>) -> Re
     let mut spec = base;
     network::apply(&args.network, &mut spec)?;
     if let Some((path, text)) = args.labels.as_deref().zip(labels) {
-        spec.labels = Some(names_in(path, text, &spec)?);
+        // Neither a flag nor the checkpoint says how many classes there are, only what is usual.
+        let is_usual = args.network.classes.is_none() && args.network.arch != Arch::Auto;
+        spec.labels = Some(names_in(path, text, &spec, is_usual)?);
     }
     preprocessing(args, &mut spec);
     match args.padding {
@@ -80,11 +83,16 @@ pub(super) fn labels_text(args: &Convert) -> Result<Option<String>, Error> {
     args.labels.as_deref().map(|path| read_text(path, LARGEST_LABELS)).transpose()
 }
 
-/// The labels in a file's text: as many as there are classes.
-fn names_in(path: &Path, text: &str, spec: &Spec) -> Result<Vec<String>, Error> {
+/// The labels in a file's text: as many as there are classes. With `is_usual` that number is what the network usually has, and a flag
+/// may say another one.
+fn names_in(path: &Path, text: &str, spec: &Spec, is_usual: bool) -> Result<Vec<String>, Error> {
     let is_detector = spec.detector.is_some();
-    let hint = if is_detector { "; a detector's first class is the background" } else { "" };
-    let labels = mnx::parse_labels(text, spec.classes).map_err(|e| Error::file(path, format_args!("{e}{hint}")))?;
+    let labels = mnx::parse_labels(text, spec.classes).map_err(|e| {
+        let names = mnx::parse_labels(text, None).unwrap_or_default().len();
+        let flag = if is_usual && names > 0 { format!(" (or --classes {names})") } else { String::new() };
+        let hint = if is_detector { "; a detector's first class is the background" } else { "" };
+        Error::file(path, format_args!("{e}{flag}{hint}"))
+    })?;
     let is_background = |label: &String| label.trim_matches('_').eq_ignore_ascii_case("background");
     match labels.iter().position(is_background) {
         Some(place @ 1..) if is_detector && !is_background(&labels[0]) => {
@@ -102,7 +110,7 @@ mod tests {
     fn a_detectors_labels_begin_with_the_background() {
         let mut spec = Spec::family("ssdlite-mobilenext").unwrap();
         spec.classes = 3;
-        let read = |text, spec: &Spec| names_in(Path::new("labels.txt"), text, spec).map_err(|e| e.to_string());
+        let read = |text, spec: &Spec| names_in(Path::new("labels.txt"), text, spec, false).map_err(|e| e.to_string());
         assert_eq!(read("__background__\na\nb\n", &spec).unwrap()[1], "a");
         assert!(read("nothing\na\nb\n", &spec).is_ok());
         let error = read("a\nb\n", &spec).unwrap_err();
@@ -112,5 +120,19 @@ mod tests {
         let mut classifier = Spec::family("mobilenext").unwrap();
         classifier.classes = 3;
         assert!(read("a\nb\nbackground\n", &classifier).is_ok());
+    }
+
+    #[test]
+    fn a_number_that_is_only_usual_may_be_another() {
+        let read = |text, family, is_usual| {
+            names_in(Path::new("labels.txt"), text, &Spec::family(family).unwrap(), is_usual).unwrap_err().to_string()
+        };
+        let error = read("background\na\nb\n", "ssdlite-mobilenext", true);
+        let expected = "21 lines, found 3 lines (or --classes 3); a detector's first class is the background";
+        assert!(error.ends_with(expected), "{error}");
+        assert!(read("a\nb\n", "mobilenext", true).ends_with("1000 lines, found 2 lines (or --classes 2)"));
+        assert!(read("a\nb\n", "mobilenext", false).ends_with("1000 lines, found 2 lines"));
+        assert!(read("", "mobilenext", true).ends_with("1000 lines, found 0 lines"));
+        assert!(read("a\n\nb\n", "mobilenext", true).ends_with("found a blank line, line 2"));
     }
 }
