@@ -5,8 +5,8 @@
     tools/train/classify.py DATA OUT --arch mobilenext --width 0.35 --resume
     tools/train/classify.py DATA OUT --arch mobilenetv2 --start mobilenetv2.safetensors --freeze 15
 
-OUT gets model.safetensors and labels.txt, which `mnx-infer convert` takes, model.json, which says what network it is, log.csv, plot.png, and
-checkpoint.pt, from which --resume goes on. All are written anew after every epoch, each at once, so an interrupted run leaves whole files.
+OUT gets model.safetensors and labels.txt, which `mnx-infer convert` takes, model.json, which says what network it is, log.csv, plot.png,
+test.txt, which names the pictures that were not learned from, and checkpoint.pt, from which --resume goes on. All are written anew after every epoch, each at once, so an interrupted run leaves whole files.
 """
 
 import argparse
@@ -30,6 +30,7 @@ try:
 except ImportError as error:
     sys.exit(f"classify.py: {error}: see tools/train/requirements.txt")
 
+import checks
 import classifier_files
 import files
 import folders
@@ -37,11 +38,11 @@ import networks
 import recipes
 import vary
 from average import Average
+from clock import Clock, show
 from options import Bad, check_resumed, natural, positive, run, share, whole
 
 TEST_BATCH = 250
 AHEAD = 3  # batches that are being prepared
-LARGEST_SIDE = 4096
 # Shorter runs measure the statistics of the averaged weights anew, on so many batches: theirs are still those of the beginning.
 SHORT_RUN, STATISTICS_BATCHES = 1000, 8
 
@@ -57,7 +58,7 @@ def arguments() -> argparse.Namespace:
     network.add_argument("--identity", type=float, default=1.0, help="MobileNeXt's identity tensor multiplier, 0 to 1 (default: 1.0)")
     network.add_argument("--size", type=whole, help="side of the network's pictures (default: 224, 32 for -cifar)")
     network.add_argument("--dropout", type=share, default=0.2, help="before the last layer; ResNets have none (default: 0.2)")
-    network.add_argument("--start", type=Path, metavar="FILE", help="safetensors of a network to start from, with any classes: the last layer is new")
+    network.add_argument("--start", type=Path, metavar="FILE", help="safetensors of a network to start from, with any classes: the last layer is new, unless labels.txt beside it has the same ones")
     network.add_argument("--freeze", type=natural, default=0, metavar="N", help="the stem and the first N - 1 blocks stay as they are (default: 0)")
     recipe = parser.add_argument_group("recipe", "where no default is given, it is the recipe's")
     recipe.add_argument("--recipe", choices=recipes.RECIPES, default="one-cycle", help="optimiser and schedule (default: one-cycle)")
@@ -93,13 +94,23 @@ def completed(options: argparse.Namespace) -> argparse.Namespace:
     if options.batch < 2:
         raise Bad(f"--batch: batch norms need 2 pictures or more, found {options.batch}")
     options.size = options.size or classifier_files.default_size(options.arch)
-    if options.size > LARGEST_SIDE:
-        raise Bad(f"--size: expected {LARGEST_SIDE} or less, found {options.size}")
     options.augment = options.augment or ("windows" if options.arch.endswith("-cifar") else "parts")
     for name in ("decay", "smoothing", "average", "colour"):
         if getattr(options, name) is None:
             setattr(options, name, getattr(recipe, name))
+    check(options)
     return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuses what cannot be trained, before pictures are read."""
+    checks.check_out(options.out, options.resume)
+    checks.check_size(options.size)
+    checks.check_width(options.width, lambda: networks.architecture(options.arch, options.width, 2, options.identity))
+    model = networks.architecture(options.arch, options.width, 2, options.identity)
+    checks.check_freeze(len(networks.blocks(model)), options.freeze, options.arch)
+    if options.start is not None and not options.resume:
+        classifier_files.load_start(model, options.start, [])
 
 
 # What a resumed run must have as the first one, and what its checkpoint does not know. All else is the recipe: it may change.
@@ -182,18 +193,15 @@ class Training:
         self.model = networks.architecture(options.arch, options.width, len(labels), options.identity, options.dropout)
         recipes.initialise(options.recipe, options.arch, self.model)
         if options.start is not None and not options.resume:
-            classifier_files.load_start(self.model, options.start)
-        blocks = networks.blocks(self.model)
-        if options.freeze > len(blocks):
-            raise Bad(f"--freeze: {options.arch} has {len(blocks)} blocks, the stem among them, found {options.freeze}")
-        self.frozen = [layer for block in blocks[: options.freeze] for layer in block]
+            print(classifier_files.load_start(self.model, options.start, labels), flush=True)
+        self.frozen = [layer for block in networks.blocks(self.model)[: options.freeze] for layer in block]
         for layer in self.frozen:
             layer.requires_grad_(False)
         self.model = self.model.to(self.device, memory_format=torch.channels_last)
         self.optimiser = recipes.optimiser(options.recipe, self.model, options.decay)
         self.average = Average(self.model, options.average)
         self.tested = None
-        self.epoch, self.log, self.started, self.steps_done = 0, [], time.monotonic(), 0
+        self.epoch, self.log, self.clock = 0, [], Clock()
 
     def save(self) -> None:
         state = dict(
@@ -240,10 +248,9 @@ class Training:
             for group in self.optimiser.param_groups:
                 group.update(lr=options.rate * now["lr"], momentum=now["momentum"])
             total += self.step(x, classes)
-            self.steps_done += 1
-            if sys.stderr.isatty():
-                left = self.time_left((options.epochs - self.epoch) * steps - count - 1)
-                print(f"\r\033[Kepoch {self.epoch + 1} of {options.epochs}: {count + 1} of {steps}, {left} left ", end="", file=sys.stderr, flush=True)
+            self.clock.done += 1
+            left = self.clock.left((options.epochs - self.epoch) * steps - count - 1)
+            show(f"epoch {self.epoch + 1} of {options.epochs}: {count + 1} of {steps}, {left} left ")
         self.epoch += 1
         return dict(epoch=self.epoch, rate=options.rate * now["lr"], loss=total / steps, seconds=time.monotonic() - started)
 
@@ -258,10 +265,6 @@ class Training:
         self.optimiser.step()
         self.average.update(self.model)
         return value
-
-    def time_left(self, steps: int) -> str:
-        seconds = round((time.monotonic() - self.started) / self.steps_done * steps)
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
     def averaged(self):
         """The network of the averaged weights, which is what is written and measured."""
@@ -309,11 +312,12 @@ class Training:
         classifier_files.save_log(self.options.out, self.log)
 
 
-def train(options, labels: list[str], data: folders.Pictures, test: folders.Pictures, pictures: str, pool: ThreadPoolExecutor) -> None:
-    training = Training(options, labels, pictures)
+def train(options, found: folders.Data, data: folders.Pictures, test: folders.Pictures, pool: ThreadPoolExecutor) -> None:
+    training = Training(options, found.labels, digest(options.data, found.train, found.test))
     if options.resume:
         training.resume()
     about = dict(
+        eval=classifier_files.eval_command(options, found),
         parameters=sum(weight.numel() for weight in training.model.parameters()),
         multiply_adds=networks.multiply_adds(training.averaged().cpu(), options.size),
     )
@@ -330,12 +334,21 @@ def train(options, labels: list[str], data: folders.Pictures, test: folders.Pict
         row |= training.measure(measured)
         training.log.append(row)
         training.write(about)
-        left = training.time_left((options.epochs - training.epoch) * learned.steps())
+        left = training.clock.left((options.epochs - training.epoch) * learned.steps())
         progress = f"epoch {training.epoch} of {options.epochs}: loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}"
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        show("")
         print(f"{progress}, {row['seconds']:.1f} s, {left} left", flush=True)
-    print(f"next: {classifier_files.convert_command(options, labels)}")
+    print(f"next: {classifier_files.convert_command(options, found.labels)}")
+    print(f"then: {about['eval']}")
+
+
+def save_list(options, found: folders.Data) -> None:
+    """OUT/test.txt, for `mnx-infer eval --list`, unless a folder has the test pictures."""
+    if found.test_folder is None:
+        text, without = classifier_files.listed(options.data, found.test, found.labels)
+        files.replace(options.out / "test.txt", text.encode())
+        if without:
+            print(f"{options.out / 'test.txt'}: {without} pictures are not in it, for their names do not fit into a line", flush=True)
 
 
 def main() -> None:
@@ -343,12 +356,8 @@ def main() -> None:
     torch.set_flush_denormal(True)
     if options.threads:
         torch.set_num_threads(options.threads)
-    labels, data, test = folders.read_folders(options.data, options.test_share, options.seed)
-    checkpoint = options.out / "checkpoint.pt"
-    if not options.resume and checkpoint.exists():
-        raise Bad(f"{options.out}: there is a run in it: --resume goes on with it, another folder begins anew")
-    if options.resume and not checkpoint.exists():
-        raise Bad(f"{checkpoint}: there is no checkpoint to resume from")
+    found = folders.read_folders(options.data, options.test_share, options.seed)
+    print(found.report(), flush=True)
     short = classifier_files.short_side(options.arch, options.size)
 
     def as_used(picture):
@@ -358,14 +367,13 @@ def main() -> None:
         return folders.with_short_side(picture, 2 * options.size) if min(picture.size) > 2 * options.size else picture
 
     def progress(name, done, count):
-        if sys.stderr.isatty():
-            print(f"\r\033[K{name}: {done} of {count} pictures decoded ", end="\r" if done == count else "", file=sys.stderr, flush=True)
+        show(f"{name}: {done} of {count} pictures decoded " if done < count else "")
 
     with ThreadPoolExecutor(options.workers) as pool:
         memory, read = folders.Memory(int(options.memory * 1e9)), []
-        for split, prepare in ((test, as_used), (data, as_used if options.augment == "windows" else at_most_twice)):
-            read.append(folders.Pictures(split, labels, prepare, memory, pool, progress))
-            print(split.report(labels), flush=True)
+        for split, prepare in ((found.test, as_used), (found.train, as_used if options.augment == "windows" else at_most_twice)):
+            read.append(folders.Pictures(split, found.labels, prepare, memory, pool, progress))
+            print(split.report(found.labels), flush=True)
         batch = min(options.batch, len(read[1]))
         if options.rate is None:
             recipe = recipes.RECIPES[options.recipe]
@@ -373,7 +381,8 @@ def main() -> None:
         if options.statistics is None:
             options.statistics = STATISTICS_BATCHES if options.epochs * (len(read[1]) // batch) < SHORT_RUN else 0
         files.make_folder(options.out)
-        train(options, labels, read[1], read[0], digest(options.data, data, test), pool)
+        save_list(options, found)
+        train(options, found, read[1], read[0], pool)
 
 
 if __name__ == "__main__":

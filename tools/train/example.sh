@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The four commands of docs/train.md, as they stand there, on forty small pictures, with the time that each takes.
+# The commands of docs/train.md, as they stand there, on forty small pictures, with the time that each takes.
 #
 #     tools/train/example.sh OUT        # an empty or new folder
 #
@@ -46,6 +46,6 @@ step() {
 step train pictures run --arch mobilenext --width 0.35 --size 96 --batch 16 --epochs 20
 step mnx-infer convert --arch mobilenext --width 0.35 --resolution 96 --classes 2 --labels run/labels.txt --input run/model.safetensors --output run/model.mnx
 step mnx-infer quantize --weights run/model.mnx --calibrate pictures --output run/int8.mnx
+step mnx-infer eval --weights run/int8.mnx --list run/test.txt pictures
 step mnx-infer classify --weights run/int8.mnx pictures/cat/00.jpg pictures/rocket/00.jpg
-step mnx-infer eval --weights run/int8.mnx pictures
 grep -m 1 'model name' /proc/cpuinfo 2>/dev/null || uname -m

@@ -1,6 +1,6 @@
 """Pictures in folders, one sub-folder per class: which there are, and their pixels."""
 
-import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,9 @@ CHUNK = 256
 # A picture may be so many times as long as wide: it is resized whole before its middle is cut out.
 LARGEST_RATIO = 100
 LISTED = 10
+# Folders that are no classes, in capital letters, too. Of several for the test, the first is taken.
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")
 
 
 @dataclass
@@ -41,55 +44,113 @@ class Split:
         return "\n".join(lines)
 
 
-def read_folders(data: Path, share: float, seed: int) -> tuple[list[str], Split, Split]:
-    """Labels, training and test split.
+@dataclass
+class Data:
+    """What a folder has: labels, two splits, and how many files were passed over, by their endings."""
 
-    Either DATA/train/CLASS and DATA/test/CLASS (or val), or DATA/CLASS: then `share` of each class's pictures, by the seed,
+    labels: list[str]
+    train: Split
+    test: Split
+    test_folder: Path | None  # where all test pictures are and no others, if there is such a folder
+    passed_over: Counter
+
+    def report(self) -> str:
+        shown, more = self.labels[:LISTED], len(self.labels) - LISTED
+        lines = [f"classes: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")]
+        if self.passed_over:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in self.passed_over.most_common(LISTED))
+            kinds += ", …" * (len(self.passed_over) > LISTED)
+            lines.append(f"passed over: {self.passed_over.total()} files ({kinds})")
+        return "\n".join(lines)
+
+
+def read_folders(data: Path, share: float, seed: int) -> Data:
+    """What is in DATA/train/CLASS and DATA/test/CLASS (or val), or in DATA/CLASS: then `share` of each class's pictures, by the seed,
     are for the test. Labels are the folders' names, by the alphabet.
     """
     if not data.is_dir():
         raise Bad(f"{data}: there is no such folder")
-    if not (data / "train").is_dir():
-        return split_by_seed(data, share, seed)
-    tests = [data / name for name in ("test", "val") if (data / name).is_dir()]
-    if not tests:
-        raise Bad(f"{data}: there is a folder train, but neither test nor val")
-    found, other = classes_of(data / "train"), classes_of(tests[0])
+    passed_over: Counter = Counter()
+    parts = folders_of_splits(data)
+    if parts is None:
+        return split_by_seed(data, share, seed, passed_over)
+    found, other = (classes_of(part, passed_over) for part in parts)
     for wrong in sorted(found.keys() ^ other.keys()):
-        inside, outside = (data / "train", tests[0]) if wrong in found else (tests[0], data / "train")
+        inside, outside = parts if wrong in found else parts[::-1]
         raise Bad(f"{outside}: there is no class {wrong}, which {inside} has")
-    labels = list(found)
-    return labels, *(Split(name, *listed(part)) for name, part in (("train", found), (tests[0].name, other)))
+    train, test = (Split(part.name, *listed(files)) for part, files in zip(parts, (found, other)))
+    return Data(list(found), train, test, parts[1], passed_over)
 
 
-def split_by_seed(data: Path, share: float, seed: int) -> tuple[list[str], Split, Split]:
+def folders_of_splits(data: Path) -> tuple[Path, Path] | None:
+    """Those for training and test. None if DATA has a folder for each class, and one of them may be called train."""
+    there = sub_folders(data)
+    train, test = (first_of(names, there) for names in (TRAIN_NAMES, TEST_NAMES))
+    others = [path for path in there if path.name.lower() not in TRAIN_NAMES + TEST_NAMES]
+    if train is not None and test is not None:
+        return train, test
+    if test is not None and not others:
+        raise Bad(f"{data}: there is a folder {test.name}, but no folder train")
+    # A class has pictures, a split has folders of them.
+    if train is None or others and any(is_picture(path) for path in visible_files(train.iterdir())):
+        return None
+    raise Bad(f"{data}: there is a folder {train.name}, but neither test nor val")
+
+
+def first_of(names: tuple[str, ...], folders: list[Path]) -> Path | None:
+    """The folder with the earliest of the names, in small or capital letters."""
+    found = [folder for folder in folders if folder.name.lower() in names]
+    return min(found, key=lambda folder: names.index(folder.name.lower()), default=None)
+
+
+def split_by_seed(data: Path, share: float, seed: int, passed_over: Counter) -> Data:
     if share == 0:
         raise Bad(f"{data}: no pictures to measure on: give --test-share, or folders train and test")
     train, test = {}, {}
-    for label, files in classes_of(data).items():
+    for label, files in classes_of(data, passed_over).items():
         if len(files) < 2:
             raise Bad(f"{data / label}: 1 picture is too few: training and test need one of each class")
         shuffled = Random(f"{seed} {label}").sample(files, len(files))
         count = min(max(1, round(len(files) * share)), len(files) - 1)
         test[label], train[label] = sorted(shuffled[:count]), sorted(shuffled[count:])
-    return list(train), Split("train", *listed(train)), Split("test", *listed(test))
+    return Data(list(train), Split("train", *listed(train)), Split("test", *listed(test)), None, passed_over)
 
 
-def classes_of(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class, labels and files by the alphabet."""
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def sub_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def is_picture(path: Path) -> bool:
+    """By its name, as for `mnx-infer`."""
+    return path.suffix.lower() in ENDINGS
+
+
+def classes_of(folder: Path, passed_over: Counter) -> dict[str, list[Path]]:
+    """The files of each class, labels and files by the alphabet. Other files are counted."""
+    names = [path.name for path in sub_folders(folder)]
     if len(names) < 2:
         found = f"only {names[0]}" if names else "none"
         raise Bad(f"{folder}: expected a folder for each of 2 classes or more, found {found}")
+    passed_over.update("pictures in no class's folder" if is_picture(path) else kind(path) for path in visible_files(folder.iterdir()))
     result = {}
     for name in names:
         if not name.isprintable() or name != name.strip():
             raise Bad(f"{folder}: {name!r} cannot be a label: expected printable characters")
-        files = (path for path in (folder / name).rglob("*") if path.suffix.lower() in ENDINGS)
-        result[name] = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
+        files = visible_files((folder / name).rglob("*"))
+        result[name] = sorted(path for path in files if is_picture(path))
+        passed_over.update(kind(path) for path in files if not is_picture(path))
         if not result[name]:
             raise Bad(f"{folder / name}: the class has no pictures ({', '.join(sorted(ENDINGS))})")
     return result
+
+
+def visible_files(paths) -> list[Path]:
+    """Names that begin with a dot are what systems leave behind."""
+    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
+def kind(path: Path) -> str:
+    return path.suffix.lower() or "no ending"
 
 
 def listed(files: dict[str, list[Path]]) -> tuple[list[Path], list[int]]:

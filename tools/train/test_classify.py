@@ -256,7 +256,8 @@ class Runs(Folder):
         self.assertEqual(float(rows[1]["accuracy"]), about["accuracy"])
         self.assertEqual((self.out / "plot.png").read_bytes()[:4], b"\x89PNG")
         self.assertEqual(list(self.out.glob("*.part")), [])
-        self.assertEqual(printed.splitlines()[-1], f"next: {about['convert']}")
+        self.assertEqual(printed.splitlines()[-2:], [f"next: {about['convert']}", f"then: {about['eval']}"])
+        self.assertEqual(printed.splitlines()[0], "classes: blue, red sky")
         self.assertIn("--resume goes on with it", self.run_tool(fails=True))
         self.assertIn("seed is 1 there and 4 now", self.run_tool("--resume", "--seed", "4", fails=True))
         self.assertIn("arch is mobilenext-cifar there and mobilenetv2-cifar now", self.run_tool("--resume", "--arch", "mobilenetv2-cifar", fails=True))
@@ -283,6 +284,12 @@ class Runs(Folder):
             print("SKIPPED: converting what was trained: there is no mnx-infer (MNX_INFER)", file=sys.stderr)
             return
         mnx(*shlex.split(about["convert"])[1:])
+        # A fifth of each class, none of which was learned from.
+        lines = (self.out / "test.txt").read_text().splitlines()
+        self.assertEqual([line.split("\t")[1] for line in lines], ["blue"] * 4 + ["red sky"] * 4)
+        counts = json.loads(mnx(*shlex.split(about["eval"])[1:], "--format", "json"))
+        self.assertEqual((counts["pictures"], counts["unlisted_pictures"]), (8, 32))
+        self.assertAlmostEqual(counts["top1"]["rate"], about["accuracy"])
         weights, model = self.out / "model.mnx", networks.architecture("mobilenext-cifar", 0.1, 2)
         model.load_state_dict(safetensors.torch.load_file(self.out / "model.safetensors"))
         files = [str(path) for path in sorted((self.data / "blue").iterdir())[:3]]
@@ -344,6 +351,46 @@ class Runs(Folder):
         self.assertIn("expected 8 x 3 x 3 x 3, found 4 x 3 x 3 x 3", self.run_tool(*start, "--width", "0.25", fails=True))
         self.assertIn("is it of the same network?", self.run_tool(*start, "--arch", "resnet18", "--width", "1", fails=True))
         self.assertIn("has 21 blocks, the stem among them, found 22", self.run_tool("--freeze", "22", fails=True))
+
+    def test_a_second_step_goes_on_with_the_first_ones_last_layer(self):
+        self.run_tool("--epochs", "1", "--freeze", "21")
+        first, start = self.out, str(self.out / "model.safetensors")
+        self.out = self.root / "more"
+        # So low a rate changes next to nothing.
+        printed = self.run_tool("--epochs", "1", "--start", start, "--rate", "1e-12", "--average", "0")
+        self.assertIn("last layer: kept (same classes)", printed)
+        one, other = (safetensors.torch.load_file(folder / "model.safetensors")["classifier.1.weight"] for folder in (first, self.out))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+        (self.data / "blue").rename(self.data / "sea")
+        self.out = self.root / "other"
+        self.assertIn("last layer: new (other classes)", self.run_tool("--epochs", "1", "--start", start))
+
+    def test_a_folder_of_test_pictures_needs_no_list(self):
+        for label in ("blue", "red sky"):
+            for split, numbers in (("Train", range(15)), ("Test", range(15, 20))):
+                (self.data / split / label).mkdir(parents=True)
+                for number in numbers:
+                    (self.data / label / f"{number}.png").rename(self.data / split / label / f"{number}.png")
+            (self.data / label).rmdir()
+        printed = self.run_tool("--epochs", "1")
+        self.assertIn("Test: 10 pictures of 2 classes, 5 of each", printed)
+        self.assertEqual(printed.splitlines()[-1], f"then: mnx-infer eval --weights {self.out}/model.mnx {self.data}/Test")
+        self.assertFalse((self.out / "test.txt").exists())
+
+    def test_options_are_checked_before_pictures(self):
+        (self.root / "file").write_text("")
+        with mock.patch.object(folders, "read_folders", side_effect=AssertionError("pictures were read")):
+            for flags, message in (
+                (("--freeze", "22"), "has 21 blocks, the stem among them, found 22"),
+                (("--width", "1000"), "--width: expected 100 or less, found 1000"),
+                (("--width", "20"), "expected a network of 134,217,728 weights or less"),
+                (("--size", "5000"), "expected 4096 or less"),
+                (("--resume",), "there is no checkpoint to resume from"),
+                (("--start", str(self.root / "none")), "none: cannot read the weights"),
+            ):
+                self.assertIn(message, self.run_tool(*flags, fails=True))
+            self.out = self.root / "file"
+            self.assertIn("file: expected a folder or nothing, found a file", self.run_tool(fails=True))
 
     def test_bad_data(self):
         (self.data / "blue/a.jpg").write_bytes(b"no picture")

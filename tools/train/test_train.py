@@ -20,12 +20,12 @@ try:
 except ImportError as error:
     why = f"needs what tools/train/requirements.txt lists: {error}"
     print(f"SKIPPED: all of {pathlib.Path(__file__).name} but the CIFAR-10 table {why}", file=sys.stderr)
-    unittest.main(module="test_cifar_table")
+    unittest.main(module=None, argv=[sys.argv[0], "test_cifar_table"])
 
 
 def load_tests(loader, tests, _):
     """This file's tests and those beside it."""
-    tests.addTests(loader.loadTestsFromNames(("test_detect", "test_classify", "test_cifar_table")))
+    tests.addTests(loader.loadTestsFromNames(("test_detect", "test_classify", "test_folders", "test_cifar_table")))
     return tests
 
 
