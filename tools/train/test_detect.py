@@ -18,6 +18,7 @@ try:
     import torch
     from PIL import Image
 
+    import coco_to_voc
     import detect
     import detector_files
     import networks
@@ -212,6 +213,20 @@ class DataSet(unittest.TestCase):
         split = voc.read_split(self.data, "trainval")
         self.assertEqual([sample.boxes[0].corners for sample in split.samples[:2]], [(0, 0, 80, 60), (0, 0, 2, 2)])
         self.assertEqual(split.oddities, {})
+
+    def test_takes_what_coco_to_voc_makes(self):
+        for name in ("a 1", "b"):
+            Image.new("RGB", (80, 60)).save(self.root / f"{name}.png")
+        images = [{"id": number, "file_name": f"{name}.png", "width": 80, "height": 60} for number, name in enumerate(("a 1", "b"))]
+        boxes = [{"image_id": number, "category_id": 5, "bbox": [10 * number, 0, 20, 60], "iscrowd": number} for number in range(2)]
+        content = {"categories": [{"id": 5, "name": "pole"}], "images": images, "annotations": boxes}
+        (self.root / "coco.json").write_text(json.dumps(content))
+        source = ("--trainval", str(self.root / "coco.json"), str(self.root))
+        with mock.patch.object(sys, "argv", ["coco_to_voc.py", str(self.root / "voc"), *source]), contextlib.redirect_stdout(io.StringIO()):
+            coco_to_voc.main()
+        samples = [sample for split in ("trainval", "test") for sample in voc.read_split(self.root / "voc", split).samples]
+        found = {sample.name: [(box.label, box.corners, box.difficult) for box in sample.boxes] for sample in samples}
+        self.assertEqual(found, {"a 1": [("pole", (0, 0, 20, 60), False)], "b": [("pole", (10, 0, 30, 60), True)]})
 
     def test_pictures_are_upright(self):
         # Stored lying, a red half on the left; orientation 6 turns it clockwise, so that red is above.

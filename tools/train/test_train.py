@@ -19,13 +19,13 @@ try:
     from average_precision import average_precision
 except ImportError as error:
     why = f"needs what tools/train/requirements.txt lists: {error}"
-    print(f"SKIPPED: all of {pathlib.Path(__file__).name} but the CIFAR-10 table {why}", file=sys.stderr)
-    unittest.main(module=None, argv=[sys.argv[0], "test_cifar_table"])
+    print(f"SKIPPED: all of {pathlib.Path(__file__).name} but the CIFAR-10 table and COCO's annotations {why}", file=sys.stderr)
+    unittest.main(module=None, argv=[sys.argv[0], "test_cifar_table", "test_coco_to_voc"])
 
 
 def load_tests(loader, tests, _):
     """This file's tests and those beside it."""
-    tests.addTests(loader.loadTestsFromNames(("test_detect", "test_classify", "test_folders", "test_cifar_table")))
+    tests.addTests(loader.loadTestsFromNames(("test_detect", "test_classify", "test_folders", "test_cifar_table", "test_coco_to_voc")))
     return tests
 
 
