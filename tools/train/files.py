@@ -123,7 +123,7 @@ def save_plot(path: Path, draw) -> None:
     for axes, corner in zip(both, ("upper right", "lower right")):
         axes.grid(alpha=0.3)
         # There is no half an epoch.
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if axes.lines:
             axes.legend(loc=corner)
     data = io.BytesIO()

@@ -21,6 +21,7 @@ try:
     import coco_to_voc
     import detect
     import detector_files
+    import files
     import networks
     import voc
     from options import Bad, run
@@ -126,6 +127,21 @@ class DataSet(unittest.TestCase):
         self.run_tool("--epochs", "1", "--batch", "3", "--workers", "2")
         self.out = self.root / "one"
         self.assertIn("--batch: batch norms need 2 pictures or more", self.run_tool("--batch", "1", fails=True))
+
+    def test_plots_of_one_epoch_show_it(self):
+        seen = []
+
+        def draw(*both):
+            seen.extend(both)
+            for axes in both:
+                axes.plot([1], [0.5], marker=files.marker_of([1]))
+
+        files.save_plot(self.root / "plot.png", draw)
+        for axes in seen:
+            low, high = axes.get_xlim()
+            self.assertEqual([tick for tick in axes.get_xticks() if low <= tick <= high], [1])
+            self.assertEqual(axes.lines[0].get_marker(), ".")
+        self.assertIsNone(files.marker_of([1, 2]))
 
     def test_other_data_is_not_gone_on_with(self):
         self.interrupted(1)
