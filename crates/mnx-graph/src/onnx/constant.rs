@@ -99,10 +99,7 @@ impl Constant {
         let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| dim.try_into().ok()).collect();
         let data_type = tensor.data_type;
         let Some(size) = size_of_element(data_type) else {
-            return misfit(
-                format!("tensor `{name}` of a floating-point type"),
-                format!("ONNX's data type {data_type}"),
-            );
+            return misfit(format!("tensor `{name}` of a floating-point type"), data_type::name(data_type.into()));
         };
         let bytes = dims.as_deref().and_then(elements).and_then(|n| n.checked_mul(size));
         let (Some(dims), Some(bytes)) = (dims, bytes) else {

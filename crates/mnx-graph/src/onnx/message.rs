@@ -118,6 +118,34 @@ pub(crate) mod data_type {
     pub(crate) const FLOAT16: i32 = 10;
     pub(crate) const DOUBLE: i32 = 11;
     pub(crate) const BFLOAT16: i32 = 16;
+
+    /// What ONNX calls types, from 1 on.
+    const NAMES: [&str; 16] = [
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "float64",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
+    ];
+
+    /// As messages say it: a number where there is no name.
+    pub(crate) fn name(data_type: i64) -> String {
+        let place = usize::try_from(data_type).ok().and_then(|number| number.checked_sub(1));
+        place
+            .and_then(|place| NAMES.get(place))
+            .map_or_else(|| format!("ONNX's data type {data_type}"), ToString::to_string)
+    }
 }
 
 /// A key and its value.

@@ -107,7 +107,7 @@ impl Onnx {
         }
         let trace = trace::trace(&graph, opset, folder)?;
         let events = sequence(&graph, &trace)?;
-        let mut spec = recognise::recognise(&trace, &events).map_err(|mismatch| mismatch.error(&graph))?;
+        let mut spec = recognise::recognise(&graph, &trace, &events)?;
         let paddings = paddings(&graph, &trace, spec.stem.max_pool)?;
         spec.padding = if paddings.torch { Padding::Torch } else { Padding::Tf };
         if let [Some(height), Some(width)] = trace.steps[0].size

@@ -5,6 +5,9 @@ use super::step::{Convolution, What};
 use super::trace::Trace;
 use crate::{Activation, BlockKind, Spec, Stage, Stem, blocks, families};
 
+/// What a network of no family is called.
+pub(crate) const FAMILY: &str = "custom";
+
 /// A convolution as far as it tells blocks apart.
 #[derive(Clone, Copy, PartialEq)]
 struct Shape {
@@ -84,7 +87,7 @@ pub(crate) fn spec(trace: &Trace, events: &[Event]) -> Option<Spec> {
     // What a stage table does not say is as in the first family.
     let defaults = Spec::family(families().next()?)?;
     let stem = Stem { channels, stride, kernel, max_pool };
-    Some(Spec { family: "custom".into(), stem, stages, activation, head, ..defaults })
+    Some(Spec { family: FAMILY.into(), stem, stages, activation, head, ..defaults })
 }
 
 /// Whether a block can be another one of the stage before it.

@@ -1,22 +1,33 @@
 //! Finds the spec of a graph: a named network at some width, or else a stage table of its own.
 
 use super::constant::Misfit;
+use super::message::Graph;
 use super::own;
-use super::sequence::{Event, Mismatch, fit};
+use super::sequence::{Event, Mismatch, described, fit};
 use super::step::What;
 use super::trace::Trace;
-use crate::{BlockKind, Network, Spec, families};
+use crate::{BlockKind, Error, Network, Spec, families};
 
 /// Widths that people train come first: of those that make the same channels one is as good as another.
 const WIDTHS: [f64; 8] = [1.0, 0.75, 0.5, 0.35, 0.25, 0.1, 1.4, 1.3];
 
+/// What the channels of a stage table are rounded to multiples of, at width 1.
+const MULTIPLE: usize = 8;
+
 /// # Errors
-/// Where the graph leaves the network that it follows the longest.
-pub(crate) fn recognise(trace: &Trace, events: &[Event]) -> Result<Spec, Mismatch> {
+/// Where the graph leaves the network that it follows the longest, or what its own stage table has that none may have.
+pub(crate) fn recognise(graph: &Graph, trace: &Trace, events: &[Event]) -> Result<Spec, Error> {
+    let own = own::spec(trace, events);
+    let uneven = own.as_ref().and_then(|own| uneven(own, trace, events));
     let mut nearest: Option<Mismatch> = None;
-    for spec in candidates(trace, events) {
+    for spec in candidates(trace, events, own) {
         let spec = Spec { classes: trace.classifier.classes, ..spec };
-        let Ok(network) = Network::new(&spec) else { continue };
+        let network = match Network::new(&spec) {
+            Ok(network) => network,
+            // The graph's own network is too large: no other one is it.
+            Err(error @ Error::Limit { .. }) if spec.family == own::FAMILY => return Err(error),
+            Err(_) => continue,
+        };
         let least = nearest.as_ref().map_or(0, |mismatch| mismatch.fitting + 1);
         match fit(trace, events, &network, least) {
             Ok(_) => return Ok(spec),
@@ -24,23 +35,37 @@ pub(crate) fn recognise(trace: &Trace, events: &[Event]) -> Result<Spec, Mismatc
             Err(_) => (),
         }
     }
+    let fitting = nearest.as_ref().map_or(0, |mismatch| mismatch.fitting);
     // There is a first network that the graph leaves, if only at once.
-    Err(nearest.unwrap_or_else(|| Mismatch {
+    let mismatch = uneven.filter(|uneven| uneven.fitting >= fitting).or(nearest).unwrap_or_else(|| Mismatch {
         fitting: 0,
         at: trace.classifier.at,
         misfit: Misfit::new(
             "one of the known networks",
             format!("{} features and {} classes", trace.classifier.features, trace.classifier.classes),
         ),
-    }))
+    });
+    Err(mismatch.error(graph))
+}
+
+/// The first convolution with channels that a stage table cannot have, which rounds them.
+fn uneven(own: &Spec, trace: &Trace, events: &[Event]) -> Option<Mismatch> {
+    let channels = [own.stem.channels].into_iter().chain(own.stages.iter().map(|stage| stage.channels)).chain(own.head);
+    let uneven: Vec<_> = channels.filter(|channels| !channels.is_multiple_of(MULTIPLE)).collect();
+    let step =
+        |event: &Event| matches!(event, Event::Convolution(step) if uneven.contains(&trace.steps[*step].channels));
+    let fitting = events.iter().position(step)?;
+    let expected = format!("channels that are a multiple of {MULTIPLE}, as a stage table has them");
+    let misfit = Misfit::new(expected, described(trace, events[fitting]));
+    Some(Mismatch { fitting, at: trace.steps[events[fitting].step()].at, misfit })
 }
 
 /// The families, and the stage table of the graph's own blocks, at every width and identity tensor multiplier that they may
 /// have.
-fn candidates(trace: &Trace, events: &[Event]) -> impl Iterator<Item = Spec> {
+fn candidates(trace: &Trace, events: &[Event], own: Option<Spec>) -> impl Iterator<Item = Spec> {
     let identities = identities(trace, events);
     let named = families().filter_map(Spec::family).filter(|spec| spec.detector.is_none()).map(|spec| (spec, widths()));
-    let own = own::spec(trace, events).map(|spec| (spec, vec![1.0]));
+    let own = own.map(|spec| (spec, vec![1.0]));
     named.chain(own).flat_map(move |(spec, widths)| {
         let has = |kind| spec.stages.iter().any(|stage| stage.block == kind);
         let residual = has(BlockKind::Basic) || has(BlockKind::Bottleneck);

@@ -19,7 +19,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    fn step(self) -> usize {
+    pub(super) fn step(self) -> usize {
         match self {
             Event::Convolution(step) | Event::MaxPool(step) | Event::Shortcut(step, _) => step,
         }
@@ -208,7 +208,7 @@ impl fmt::Display for Wanted<'_> {
     }
 }
 
-fn described(trace: &Trace, event: Event) -> String {
+pub(super) fn described(trace: &Trace, event: Event) -> String {
     let step = &trace.steps[event.step()];
     let activation = step.bounds.activation();
     match (&step.what, event) {

@@ -3,13 +3,14 @@
 mod head;
 mod layer;
 mod shortcut;
+mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
 use super::constant::{Constant, Misfit, Scalar, is_float, misfit};
-use super::message::{Graph, Tensor, ValueInfo};
+use super::message::{Graph, Tensor, ValueInfo, data_type};
 use super::operation::{self, Evaluator, Operation};
 use super::step::{Bounds, Classifier, Step, What};
 use crate::text::{SENTENCE, shown};
@@ -33,17 +34,6 @@ use Axis::{Channel, Column, Picture, Row};
 const NCHW: [Axis; 4] = [Picture, Channel, Row, Column];
 /// TensorFlow's.
 const NHWC: [Axis; 4] = [Picture, Row, Column, Channel];
-
-/// Dimensions as they stand in messages, e.g. `N x C`.
-fn names(axes: &[Axis]) -> String {
-    let name = |axis: &Axis| match axis {
-        Picture => "N",
-        Channel => "C",
-        Row => "H",
-        Column => "W",
-    };
-    axes.iter().map(name).collect::<Vec<_>>().join(" x ")
-}
 
 /// A value of the graph.
 #[derive(Clone, Debug)]
@@ -181,15 +171,17 @@ impl<'a> Tracer<'a> {
         let what = format!("input `{}` of N x 3 x H x W or N x H x W x 3", input.name);
         let element = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(0, |t| t.elem_type);
         if !is_float(element.into()) {
-            return Err(graph_error(what + " floating-point numbers", format!("ONNX's data type {element}")));
+            let found = format!(
+                "{}: export the model for them, and leave their scaling to the preprocessing",
+                data_type::name(element.into())
+            );
+            return Err(graph_error(what + ", floating-point numbers", found));
         }
         let (batch, size, axes) = match dims(input).as_deref() {
             Some(&[n, Some(3), h, w]) => (n, [h, w], NCHW),
             Some(&[n, h, w, Some(3)]) => (n, [h, w], NHWC),
             found => {
-                let number = |dim: &Option<usize>| dim.map_or("?".into(), |dim| dim.to_string());
-                let found = found.map(|dims| dims.iter().map(number).collect::<Vec<_>>().join(" x "));
-                return Err(graph_error(what, found.unwrap_or("no shape".into())));
+                return Err(graph_error(what, found.map_or("no shape".into(), words::size)));
             }
         };
         self.batch = batch;
@@ -200,9 +192,8 @@ impl<'a> Tracer<'a> {
     }
 
     fn operation(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
-        if !matches!(op.node.domain.as_str(), "" | "ai.onnx") {
-            return misfit("ONNX's own operations", format!("one of `{}`", op.node.domain));
-        }
+        // Before anything of it is read: its inputs may be of types that no network here has.
+        words::foreign(op)?;
         // Initializers become values when they are first asked for: most are weights, which stay in the file.
         for name in &op.node.input {
             self.initializer(name)?;
@@ -301,7 +292,7 @@ impl<'a> Tracer<'a> {
             return misfit("a convolution after the zeros of a Pad", "another operation");
         }
         if features.channels != (0..self.steps[features.step].channels) {
-            return misfit("all channels of its input", format!("channels {:?}", features.channels));
+            return misfit("all channels of its input", words::channels(&features.channels));
         }
         Ok(features)
     }
@@ -354,7 +345,7 @@ impl<'a> Tracer<'a> {
     /// Dropout does nothing when a network is used; another type of floating-point number stands for the same value.
     fn same(&mut self, op: Operation<'a>) -> Result<(), Misfit> {
         if op.kind() == "Cast" && !is_float(op.int("to", 0)) {
-            return misfit("a floating-point type", format!("ONNX's data type {}", op.int("to", 0)));
+            return misfit("a floating-point type", data_type::name(op.int("to", 0)));
         }
         if op.kind() == "Dropout" && self.constant(op, 2)?.and_then(Constant::ints).is_some_and(|on| on != [0]) {
             return misfit("a network to use", "one in training");

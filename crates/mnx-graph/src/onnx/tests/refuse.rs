@@ -24,19 +24,7 @@ fn instead(nodes: &mut [Node], of: &str, value: &str) {
 #[test]
 fn operations_of_other_networks_are_refused_by_name() {
     let others = "expected an operation of MobileNetV2, MobileNeXt or ResNet, found another one";
-    for op in [
-        "HardSwish",
-        "LSTM",
-        "PRelu",
-        "LeakyRelu",
-        "Elu",
-        "Erf",
-        "LRN",
-        "Upsample",
-        "ConvTranspose",
-        "If",
-        "QuantizeLinear",
-    ] {
+    for op in ["HardSwish", "LSTM", "PRelu", "LeakyRelu", "Elu", "Erf", "LRN", "Upsample", "ConvTranspose", "If"] {
         assert_eq!(
             changed(|graph| find(graph, "Clip").op_type = op.into()),
             format!("operation 3, {op} `n3`: {others}")
@@ -48,8 +36,93 @@ fn operations_of_other_networks_are_refused_by_name() {
         graph.node.insert(3, node("Sigmoid", &[&x], "s"));
     });
     assert_eq!(silu, format!("operation 3, Sigmoid `new Sigmoid`: {others}"));
-    let contributed = changed(|graph| find(graph, "Clip").domain = "com.microsoft".into());
-    assert_eq!(contributed, "operation 3, Clip `n3`: expected ONNX's own operations, found one of `com.microsoft`");
+    let contributed = changed(|graph| find(graph, "Clip").domain = "org.pytorch.aten".into());
+    assert_eq!(contributed, "operation 3, Clip `n3`: expected ONNX's own operations, found one of `org.pytorch.aten`");
+}
+
+/// Whatever their inputs are: those of quantised graphs are of types that no other graph has.
+#[test]
+fn graphs_that_were_made_of_others_are_told() {
+    let told = |op: &str, domain: &str| {
+        changed(|graph| {
+            let raw_data = vec![0; 16].into();
+            let bytes = Tensor { name: "q".into(), dims: vec![16], data_type: 3, raw_data, ..Tensor::default() };
+            graph.initializer.push(bytes);
+            let operation = Node { domain: domain.into(), ..node(op, &["x", "q"], "made") };
+            instead(&mut graph.node, "x", "made");
+            graph.node.insert(0, operation);
+        })
+    };
+    let quantised = "expected floating-point operations, found a quantised graph: convert the f32 model, then `mnx-infer quantize` what comes of it";
+    for op in
+        ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"]
+    {
+        assert_eq!(told(op, ""), format!("operation 0, {op} `new {op}`: {quantised}"));
+    }
+    assert_eq!(told("QLinearAdd", "com.microsoft"), format!("operation 0, QLinearAdd `new QLinearAdd`: {quantised}"));
+    for domain in ["com.microsoft", "com.microsoft.nchwc"] {
+        let expected = format!(
+            "operation 0, FusedConv `new FusedConv`: expected ONNX's own operations, found one of `{domain}`, of a graph that \
+             ONNX Runtime optimised: convert the model from before, or save it with basic optimisation"
+        );
+        assert_eq!(told("FusedConv", domain), expected);
+    }
+}
+
+/// `Debug` of Rust's is for no reader of messages.
+#[test]
+fn what_is_there_is_said_as_onnx_says_it() {
+    let pool = |attributes: &[Attribute]| {
+        let (mut file, _) = export(&tables()[4], PLAIN);
+        let pool = find(file.graph.as_mut().unwrap(), "MaxPool");
+        attributes.iter().for_each(|attribute| set(pool, attribute.clone()));
+        let message = read(&file).unwrap_err().to_string();
+        message.rsplit_once(": ").unwrap().1.to_owned()
+    };
+    let expected = "expected a max pool of 3x3, stride 2, pads 1, without ceil_mode, found";
+    assert_eq!(pool(&[int("ceil_mode", 1)]), format!("{expected} 3x3, stride 2, pads 1, ceil_mode"));
+    let open = pool(&[ints("pads", &[0, 0, 1, 1])]);
+    assert_eq!(open, format!("{expected} 3x3, stride 2, pads 0 and 1 along height, 0 and 1 along width"));
+    let bad = pool(&[ints("strides", &[2])]);
+    assert_eq!(bad, "expected kernel and strides along height and width, found [3, 3] and [2]");
+
+    let average = changed(|graph| {
+        let pool = find(graph, "GlobalAveragePool");
+        pool.op_type = "AveragePool".into();
+        set(pool, ints("kernel_shape", &[7, 7]));
+    });
+    assert!(average.ends_with("expected a pool of all rows and columns, ? x ?, found [7, 7]"), "{average}");
+    let integers = changed(|graph| {
+        graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = 2;
+    });
+    let expected = "expected input `x` of N x 3 x H x W or N x H x W x 3, floating-point numbers, found uint8: ";
+    assert_eq!(integers, format!("{expected}export the model for them, and leave their scaling to the preprocessing"));
+    let text = changed(|graph| graph.initializer[0].data_type = 8);
+    assert_eq!(text, "operation 0, Conv `n0`: expected tensor `c0` of a floating-point type, found string");
+}
+
+/// A stage table rounds its channels, so that no table makes such a graph.
+#[test]
+fn channels_that_no_table_has_are_told() {
+    let narrow = |graph: &mut Graph| {
+        let names: Vec<_> = graph.node[..8].iter().flat_map(|node| node.input.clone()).collect();
+        for tensor in graph
+            .initializer
+            .iter_mut()
+            .filter(|tensor| names.contains(&tensor.name) && tensor.dims.first() == Some(&16))
+        {
+            tensor.raw_data.truncate(tensor.raw_data.len() / 16 * 12);
+            tensor.dims[0] = 12;
+        }
+        set(&mut graph.node[4], int("group", 12));
+        let name = graph.node[8].input[1].clone();
+        let weight = graph.initializer.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        assert_eq!(weight.dims, [8, 16, 1, 1]);
+        weight.raw_data.truncate(weight.raw_data.len() / 16 * 12);
+        weight.dims[1] = 12;
+    };
+    let expected = "expected channels that are a multiple of 8, as a stage table has them, found a 3x3 convolution, 3 to 12 channels, stride 2, ReLU6";
+    assert_eq!(changed(narrow), format!("operation 0, Conv `n0`: {expected}"));
 }
 
 #[test]

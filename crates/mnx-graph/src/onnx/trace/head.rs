@@ -3,7 +3,8 @@
 use super::super::constant::{Constant, Misfit, Scalar, misfit};
 use super::super::operation::{Operation, place, places};
 use super::super::step::{Bounds, Classifier, Matrix, Step, What};
-use super::{Axis, Channel, Column, Features, NCHW, Picture, Row, Tracer, Value, names};
+use super::words::{self, names};
+use super::{Axis, Channel, Column, Features, NCHW, Picture, Row, Tracer, Value};
 
 impl<'a> Tracer<'a> {
     /// The mean over height and width, or over one of them.
@@ -27,7 +28,8 @@ impl<'a> Tracer<'a> {
                     op.ints("kernel_shape").map(|kernel| kernel.iter().map(|&k| usize::try_from(k).ok()).collect());
                 let padded = op.ints("pads").is_some_and(|pads| pads.iter().any(|&pad| pad != 0));
                 if padded || kernel != Some(size.to_vec()) || size.contains(&None) {
-                    return misfit(format!("a pool of all rows and columns, {size:?}"), format!("{kernel:?}"));
+                    let found = words::list(op.ints("kernel_shape")) + if padded { " with pads" } else { "" };
+                    return misfit(format!("a pool of all rows and columns, {}", words::size(&size)), found);
                 }
                 (Some(vec![2, 3]), true)
             }
@@ -62,13 +64,13 @@ impl<'a> Tracer<'a> {
                     None => Some((0..rank).filter(|&i| matches!(features.axes[i], Row | Column)).collect()),
                 };
                 let gone = gone.filter(|gone| gone.iter().all(|&i| matches!(features.axes[i], Row | Column)));
-                let Some(gone) = gone else { return misfit("height and width to go", format!("{axes:?}")) };
+                let Some(gone) = gone else { return misfit("height and width to go", words::list(axes.as_deref())) };
                 (0..rank).filter(|i| !gone.contains(i)).map(|i| features.axes[i]).collect()
             }
             "Reshape" => {
                 let to = self.known(op, 1)?.scalars().unwrap_or_default();
                 let reshaped = reshaped(&features.axes, &to, self.batch, channels);
-                reshaped.map_or_else(|| misfit(format!("N x {channels}"), format!("{to:?}")), Ok)?
+                reshaped.map_or_else(|| misfit(format!("N x {channels}"), words::scalars(&to)), Ok)?
             }
             _ => return misfit("N x C", "other dimensions"),
         };

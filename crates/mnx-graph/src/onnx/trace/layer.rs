@@ -3,7 +3,8 @@
 use super::super::constant::{Constant, Misfit, misfit};
 use super::super::operation::{Operation, places};
 use super::super::step::{Bounds, Convolution, Norm, Pads, Step, What};
-use super::{Axis, Channel, Column, Features, NCHW, Row, Tracer, Value, names};
+use super::words::{self, names};
+use super::{Axis, Channel, Column, Features, NCHW, Row, Tracer, Value};
 
 /// A window that moves along height and width.
 struct Window {
@@ -24,7 +25,7 @@ impl<'a> Tracer<'a> {
             return misfit("a weight of four dimensions", format!("{:?}", weight.dims));
         };
         if features.channels != (0..from.channels) {
-            return misfit("all channels of its input", format!("channels {:?}", features.channels));
+            return misfit("all channels of its input", words::channels(&features.channels));
         }
         if features.pooled == [true; 2] && (kernel, width, op.int("group", 1)) == (1, 1, 1) {
             return self.pointwise_classifier(op);
@@ -40,8 +41,8 @@ impl<'a> Tracer<'a> {
             return misfit(expected, format!("{groups} groups, weight {:?}", weight.dims));
         }
         let window = self.window(op, &features, Some([kernel, width]))?;
-        if bias.as_ref().is_some_and(|bias| bias.dims != [cout]) {
-            return misfit(format!("a bias of {cout} values"), format!("dimensions {:?}", bias.map(|b| b.dims)));
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims != [cout]) {
+            return misfit(format!("a bias of {cout} values"), format!("dimensions {:?}", bias.dims));
         }
         let Window { kernel, stride, pads, size } = window;
         let convolution =
@@ -58,11 +59,16 @@ impl<'a> Tracer<'a> {
         }
         let padded = features.pads != [(0, 0); 2];
         let Window { kernel, stride, pads, size } = self.window(op, &features, None)?;
-        let usual = (kernel, stride, pads) == (3, 2, [Pads::Fixed(1, 1); 2]);
-        if !usual || op.int("ceil_mode", 0) != 0 {
+        let ceil_mode = op.int("ceil_mode", 0) != 0;
+        if (kernel, stride, pads, ceil_mode) != (3, 2, [Pads::Fixed(1, 1); 2], false) {
+            let pads = match pads {
+                [Pads::Fixed(1, 1), Pads::Fixed(1, 1)] => "1".into(),
+                [rows, columns] => format!("{rows} along height, {columns} along width"),
+            };
+            let ceil_mode = if ceil_mode { ", ceil_mode" } else { "" };
             return misfit(
-                "a max pool of 3x3, stride 2, pads 1",
-                format!("{kernel}x{kernel}, stride {stride}, pads {} and {}", pads[0], pads[1]),
+                "a max pool of 3x3, stride 2, pads 1, without ceil_mode",
+                format!("{kernel}x{kernel}, stride {stride}, pads {pads}{ceil_mode}"),
             );
         }
         // Zeros are no more than any value after a ReLU; the pool's own pads are less than any value.
@@ -89,7 +95,8 @@ impl<'a> Tracer<'a> {
         let (kernels, strides, dilations) = (pair("kernel_shape"), pair("strides"), pair("dilations"));
         let kernels = weight.or(kernels);
         let (Some([kernel, width]), Some([stride, across])) = (kernels, strides) else {
-            return misfit("kernel and strides along height and width", format!("{kernels:?}, {strides:?}"));
+            let found = [op.ints("kernel_shape"), op.ints("strides")].map(words::list);
+            return misfit("kernel and strides along height and width", found.join(" and "));
         };
         if kernel != width || !matches!(kernel, 1 | 3 | 7) {
             return misfit("a kernel of 1x1, 3x3 or 7x7", format!("{kernel}x{width}"));
@@ -129,7 +136,7 @@ impl<'a> Tracer<'a> {
             None => Some(op.float("value", 0.0)),
         };
         if value != Some(0.0) {
-            return misfit("zeros", format!("{value:?}"));
+            return misfit("zeros", value.map_or("another constant".into(), |value| value.to_string()));
         }
         let rank = features.axes.len();
         let axes = match self.constant(op, 3)? {
@@ -147,10 +154,13 @@ impl<'a> Tracer<'a> {
                 _ if along == (0, 0) => continue,
                 Row if !features.pooled[0] => &mut features.pads[0],
                 Column if !features.pooled[1] => &mut features.pads[1],
-                axis => return misfit("zeros along height and width", format!("{along:?} along {axis:?}")),
+                axis => {
+                    let found = format!("{} and {} along {}", along.0, along.1, names(&[axis]));
+                    return misfit("zeros along height and width", found);
+                }
             };
             let (Ok(before @ 0..=3), Ok(after @ 0..=3)) = (usize::try_from(along.0), usize::try_from(along.1)) else {
-                return misfit("at most 3 zeros on a side", format!("{along:?}"));
+                return misfit("at most 3 zeros on a side", format!("{} and {}", along.0, along.1));
             };
             *place = (place.0 + before, place.1 + after);
         }

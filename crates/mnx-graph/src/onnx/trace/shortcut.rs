@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::constant::{Misfit, misfit};
 use super::super::operation::{Operation, bounds, place, places};
 use super::super::step::{Bounds, Shortcut, Step, What};
+use super::words;
 use super::{Axis, Channel, Features, Tracer, Value};
 
 impl<'a> Tracer<'a> {
@@ -13,7 +14,7 @@ impl<'a> Tracer<'a> {
         let (a, b) = (self.features(op, 0)?.clone(), self.features(op, 1)?.clone());
         let plain = |features: &Features| features.pads == [(0, 0); 2] && features.pooled == [false; 2];
         if !plain(&a) || !plain(&b) || a.axes != b.axes || a.channels != b.channels {
-            let channels = format!("channels {:?} and {:?}", a.channels, b.channels);
+            let channels = format!("{} and {}", words::channels(&a.channels), words::channels(&b.channels));
             return misfit("a sum of the same channels of two features", channels);
         }
         if self.steps[a.step].channels != self.steps[b.step].channels || a.channels.start != 0 {
@@ -52,7 +53,7 @@ impl<'a> Tracer<'a> {
                 let (start, end) = bounds(start, end, channels.len());
                 channels = channels.start + start..channels.start + end;
             } else if start != 0 || end < i64::from(i32::MAX) {
-                return misfit("a slice of channels", format!("one of {:?}", features.axes[axis]));
+                return misfit("a slice of channels", format!("one of {}", words::names(&[features.axes[axis]])));
             }
         }
         self.part(op, 0, features, channels)
@@ -63,7 +64,10 @@ impl<'a> Tracer<'a> {
         let features = self.features(op, 0)?.clone();
         let axis = place(op.int("axis", 0), features.axes.len()).map(|i| features.axes[i]);
         if axis != Some(Channel) {
-            return misfit("a split of channels", format!("one of {axis:?}"));
+            return misfit(
+                "a split of channels",
+                format!("one of {}", axis.map_or("no dimension".into(), |axis| words::names(&[axis]))),
+            );
         }
         let (all, parts) = (features.channels.len(), op.node.output.len());
         let lengths = match self.ints(op, "split", 1)? {
@@ -94,7 +98,7 @@ impl<'a> Tracer<'a> {
         channels: Range<usize>,
     ) -> Result<(), Misfit> {
         if features.pads != [(0, 0); 2] || features.pooled != [false; 2] || channels.is_empty() {
-            return misfit("some channels of features", format!("channels {channels:?}"));
+            return misfit("some channels of features", words::channels(&channels));
         }
         features.channels = channels;
         // All channels of a step may have something else follow in the part.
@@ -116,7 +120,7 @@ impl<'a> Tracer<'a> {
         let fits = rest.axes == axes && rest.channels == (channels..all) && axis == Some(Channel);
         let [a, b] = steps;
         let main = match rest.step {
-            _ if !fits => return misfit(format!("channels {channels} to {all}"), format!("{:?}", rest.channels)),
+            _ if !fits => return misfit(format!("channels {channels} to {all}"), words::channels(&rest.channels)),
             step if step == a => [a, b],
             step if step == b => [b, a],
             _ => return misfit("the other channels of a feature of the sum", "those of another"),
@@ -149,7 +153,10 @@ impl<'a> Tracer<'a> {
         let (channels, size) = (main.channels, main.size);
         let differs = |axis: usize| size[axis].zip(other.size[axis]).is_some_and(|(a, b)| a != b);
         if differs(0) || differs(1) {
-            return misfit("a sum of features of one size", format!("{size:?} and {:?}", other.size));
+            return misfit(
+                "a sum of features of one size",
+                format!("{} and {}", words::size(&size), words::size(&other.size)),
+            );
         }
         let what = What::Shortcut(Shortcut { covered, ..shortcut });
         self.push(op, Step { at: op.index, what, channels, size, bounds: Bounds::NONE }, axes)
