@@ -5,6 +5,7 @@ use super::Onnx;
 use super::message::{Attribute, Entry, Graph, Model as File, Node, Tensor};
 use crate::{Error, Model, OnnxError, Padding, Spec, families};
 
+mod order;
 mod refuse;
 mod write;
 

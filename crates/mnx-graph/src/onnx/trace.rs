@@ -2,10 +2,11 @@
 
 mod head;
 mod layer;
+mod order;
 mod shortcut;
 mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -100,7 +101,7 @@ pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<
         let names: Vec<_> = graph.output.iter().take(4).map(|output| format!("`{}`", output.name)).collect();
         return Err(graph_error("one output, the logits", format!("{}: {}", graph.output.len(), names.join(", "))));
     };
-    let needed = needed(graph, &output.name);
+    let ordered = order::order(graph, &output.name)?;
     let mut tracer = Tracer {
         graph,
         initializers: graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect(),
@@ -113,13 +114,13 @@ pub(crate) fn trace(graph: &Graph, opset: i64, folder: Option<&Path>) -> Result<
         steps: Vec::new(),
         classifier: None,
     };
-    for op in operations(graph).filter(|op| needed.contains(&op.index)) {
+    for op in &ordered {
         for (_, name) in op.node.input.iter().enumerate().filter(|(i, _)| !op.looks_only(*i)) {
             *tracer.uses.entry(name).or_default() += 1;
         }
     }
     tracer.input()?;
-    for op in operations(graph).filter(|op| needed.contains(&op.index)) {
+    for op in ordered {
         tracer.operation(op).map_err(|misfit| op.error(misfit))?;
     }
     tracer.finish(&output.name)
@@ -132,23 +133,6 @@ fn graph_error(expected: impl Into<String>, found: impl Into<String>) -> Error {
 
 fn operations(graph: &Graph) -> impl Iterator<Item = Operation<'_>> {
     graph.node.iter().enumerate().map(|(index, node)| Operation { index, node })
-}
-
-/// Indices of the operations that an output depends on.
-fn needed(graph: &Graph, output: &str) -> HashSet<usize> {
-    let makers: HashMap<&str, usize> =
-        operations(graph).flat_map(|op| op.node.output.iter().map(move |name| (name.as_str(), op.index))).collect();
-    let mut needed = HashSet::new();
-    let mut open = vec![output];
-    while let Some(name) = open.pop() {
-        if let Some(&index) = makers.get(name)
-            && !name.is_empty()
-            && needed.insert(index)
-        {
-            open.extend(graph.node[index].input.iter().map(String::as_str));
-        }
-    }
-    needed
 }
 
 /// Dimensions of an input, where they are known.
