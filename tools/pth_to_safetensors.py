@@ -69,6 +69,14 @@ OTHER_FILES = (
 )
 
 
+# Files of these names are in archives of programs.
+PROGRAMS = (
+    ("constants.pkl", "a TorchScript program"),
+    ("archive_format", "a program of torch.export (.pt2)"),
+    ("serialized_exported_program.json", "a program of torch.export (.pt2)"),
+)
+
+
 class Refused(Exception):
     """One line: what was expected, what was found."""
 
@@ -163,8 +171,10 @@ def load(path: pathlib.Path) -> tuple[object, list[str]]:
                 raise Refused(f"expected a checkpoint of torch.save, found {found}")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    raise Refused("expected a checkpoint of torch.save, found a TorchScript program: save its state_dict()")
+                members = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
+            for member, found in PROGRAMS:
+                if member in members:
+                    raise Refused(f"expected a checkpoint of torch.save, found {found}: save the module's state_dict()")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Whatever weights_only is, the reader decides what is built.

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import unittest
 import warnings
+import zipfile
 
 try:
     import numpy
@@ -221,6 +222,10 @@ class Script(unittest.TestCase):
         with warnings.catch_warnings(action="ignore"):
             torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), self.folder / "program.pt")
         self.assertIn("TorchScript", self.refuse("program.pt"))
+        for member in ("program/archive_format", "serialized_exported_program.json"):
+            with zipfile.ZipFile(self.folder / "program.pt2", "w") as archive:
+                archive.writestr(member, "pt2")
+            self.assertIn("found a program of torch.export (.pt2): save the module's state_dict()", self.refuse("program.pt2"))
         self.assertFalse((self.folder / "ran").exists())
 
     def test_tuples_in_tuples_without_end_are_refused(self):
