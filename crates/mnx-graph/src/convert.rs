@@ -1,6 +1,7 @@
 //! Converts checkpoints into weight files. A checkpoint is a safetensors file with the tensor names of a dialect.
 
 mod assumption;
+mod beside;
 mod dialects;
 mod identify;
 mod modules;
@@ -21,7 +22,7 @@ pub use assumption::Assumption;
 pub use dialects::Dialect;
 pub use identify::{Identified, identify, identify_with};
 use modules::{Modules, NORM};
-use naming::{Found, Names, is_counter};
+use naming::{Found, Names, is_counter, shapes};
 pub use naming::{Naming, naming};
 
 /// One reason why a checkpoint does not fit a network.
@@ -67,6 +68,14 @@ pub enum Problem {
     Classifiers {
         /// Their names.
         found: Vec<String>,
+    },
+    /// Tensors beside the classifier seem to be layers before or after it. They are listed as unexpected.
+    #[error(
+        "classifier: expected `{classifier}` alone after the network's features, found more layers, which mnx does not have"
+    )]
+    LayersBeside {
+        /// The classifier's name.
+        classifier: String,
     },
     /// A tensor has a shape that the network does not expect.
     #[error("{name}: expected shape {expected:?}, found {found:?}")]
@@ -124,7 +133,7 @@ pub struct ConvertOptions {
     /// What batch norms add to variances. `None`: [`Naming::bn_eps`].
     pub bn_eps: Option<f64>,
     /// The prefix in front of the names of the network's tensors. Its last dot may be left out. Tensors without the prefix are
-    /// ignored, except a classifier that is needed.
+    /// ignored, except a classifier that is needed, and what may be more layers beside it, which is refused.
     ///
     /// `None`: the prefix that most of the network's tensors have. Then every tensor of the checkpoint must have it.
     pub strip_prefix: Option<String>,
@@ -167,7 +176,7 @@ impl ConvertOptions {
 ///
 /// Tensors are F16, BF16, F32 or F64. Their names are those of a [`Dialect`], behind any [prefix](Naming::prefix) that all
 /// of them share. The classifier may also be called `fc`, `head` and the like. Counters such as `num_batches_tracked` are
-/// ignored.
+/// ignored. A classifier of another name is taken if it is the only matrix beside the network; without a bias, its bias is zero.
 ///
 /// # Errors
 /// - [`CheckpointError::Problems`] lists where names and shapes contradict the spec; every missing, unexpected or misshapen tensor;
@@ -195,7 +204,7 @@ pub fn convert_with(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) ->
     let network = Network::new_with(spec, &limits)?;
     spec.preprocessing.check_range()?;
     let tensors = parse(checkpoint)?;
-    let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
+    let names = Names::new(shapes(&tensors), options)?;
     let found = names.of(spec, &network)?;
     let bn_eps = options.bn_eps.unwrap_or_else(|| found.naming.bn_eps(spec));
 
@@ -271,7 +280,8 @@ impl<'a> Checkpoint<'a> {
                 fold(&weight, bias.as_deref(), Some(&BatchNorm { gamma, beta, mean, var, eps }))
             }
             None => {
-                let bias = self.take(&modules.conv, "bias", &channels)?;
+                let zeros = || mnx_tensor::memory::zeros(layer.cout).map(Some);
+                let bias = if modules.bias { self.take(&modules.conv, "bias", &channels)? } else { zeros()? };
                 let (Some(weight), Some(bias)) = (weight, bias) else { return Ok(None) };
                 fold(&weight, Some(&bias), None)
             }
@@ -323,6 +333,7 @@ impl<'a> Checkpoint<'a> {
         let (mut problems, unexpected): (Vec<_>, Vec<_>) =
             left_over.partition(|problem| matches!(problem, Problem::Twice { .. }));
         problems.extend(found.rivals);
+        problems.extend(found.layers_beside);
         problems.extend(self.problems);
         problems.extend(unexpected);
         problems

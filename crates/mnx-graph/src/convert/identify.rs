@@ -135,8 +135,10 @@ struct Shapes(BTreeMap<String, Vec<usize>>);
 
 impl Shapes {
     fn identify(&self, options: &ConvertOptions) -> Result<Identified, Error> {
-        let names = Names::new(self.0.keys().map(String::as_str), options)?;
-        let ((family, widths), Found { naming, modules, rivals, .. }) = family(&names)?;
+        let names = Names::new(self.0.iter().map(|(name, shape)| (name.as_str(), shape.clone())), options)?;
+        let ((family, widths), mut found) = family(&names)?;
+        names.look_beside(&mut found, &Network::new(&spec_of(family))?);
+        let Found { naming, modules, rivals, .. } = found;
         if let Some(rivals) = rivals {
             return Err(Error::Checkpoint(CheckpointError::Problems { problems: vec![rivals] }));
         }
@@ -236,7 +238,7 @@ fn family(names: &Names<'_>) -> Result<(&'static Listed, Found), Error> {
     let mut best: Option<(isize, &Listed, Found)> = None;
     for row in LISTED {
         let spec = spec_of(row.0);
-        let found = names.of(&spec, &Network::new(&spec)?)?;
+        let found = names.find(&spec, &Network::new(&spec)?)?;
         let (all, there) = (found.modules.len() as isize, found.layers as isize);
         // `all - there` names are missing, and the file's names less `there` are left over. The file's number is the same for
         // every family, so it is left out of the score.

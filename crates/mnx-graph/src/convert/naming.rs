@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use safetensors::tensor::SafeTensors;
+
+use super::beside::{Head, is_of_training};
 use super::dialects::{Alternatives, CLASSIFIERS, COUNTERS, DIALECTS, Dialect, OWN};
 use super::modules::Modules;
 use super::{ConvertOptions, Problem, parse};
@@ -27,9 +30,14 @@ pub struct Naming {
     pub prefix: String,
     /// Tensors that are ignored because they lack the prefix that [`ConvertOptions::strip_prefix`] asks for.
     pub left_out: Vec<String>,
+    /// The classifier, where it has none of the usual names: it was taken as the only matrix for the network's features.
+    pub classifier: Option<String>,
+    /// Whether the classifier has no bias, which counts as zeros.
+    pub zero_bias: bool,
 }
 
-/// Finds out how a safetensors checkpoint names the tensors of `spec`'s network. Only names are looked at.
+/// Finds out how a safetensors checkpoint names the tensors of `spec`'s network. Only names are looked at, and of matrices the
+/// shapes.
 ///
 /// ```no_run
 /// # use mnx_graph as mnx;
@@ -54,13 +62,20 @@ pub struct Naming {
 /// - As [`Network::new`].
 pub fn naming(checkpoint: &[u8], spec: &Spec, options: &ConvertOptions) -> Result<Naming, Error> {
     let tensors = parse(checkpoint)?;
-    let names = Names::new(tensors.iter().map(|(name, _)| name), options)?;
+    let names = Names::new(shapes(&tensors), options)?;
     Ok(names.of(spec, &Network::new(spec)?)?.naming)
 }
 
-/// The names of a checkpoint's tensors, without counters.
+/// Names and shapes of a file.
+pub(super) fn shapes<'t>(tensors: &'t SafeTensors) -> impl Iterator<Item = (&'t str, Vec<usize>)> {
+    tensors.iter().map(|(name, tensor)| (name, tensor.shape().to_vec()))
+}
+
+/// The names of a checkpoint's tensors, without counters, and their shapes.
 pub(super) struct Names<'a> {
-    all: BTreeSet<&'a str>,
+    all: BTreeMap<&'a str, Vec<usize>>,
+    /// Names of two dimensions that may be classifiers.
+    matrices: Vec<&'a str>,
     /// The prefix that the user gave.
     stripped: String,
     /// Prefixes behind which to look for networks, the shortest first.
@@ -78,6 +93,8 @@ pub(super) struct Found {
     tensors: usize,
     /// More than one name that the classifier could have.
     pub(super) rivals: Option<Problem>,
+    /// There may be more layers than the classifier after the features.
+    pub(super) layers_beside: Option<Problem>,
 }
 
 /// Whether the tensor counts batches, operations or the like.
@@ -86,16 +103,19 @@ pub(super) fn is_counter(name: &str) -> bool {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(names: impl Iterator<Item = &'a str>, options: &ConvertOptions) -> Result<Names<'a>, Error> {
-        let all: BTreeSet<_> = names.filter(|name| !is_counter(name)).collect();
+    pub(super) fn new(
+        tensors: impl Iterator<Item = (&'a str, Vec<usize>)>,
+        options: &ConvertOptions,
+    ) -> Result<Names<'a>, Error> {
+        let all: BTreeMap<_, _> = tensors.filter(|(name, _)| !is_counter(name)).collect();
         let stripped = match options.strip_prefix.as_deref().unwrap_or_default() {
             prefix if prefix.is_empty() || prefix.ends_with('.') => prefix.to_owned(),
             prefix => format!("{prefix}."),
         };
-        let under: Vec<_> = all.iter().filter(|name| name.starts_with(&stripped)).collect();
+        let under: Vec<_> = all.keys().filter(|name| name.starts_with(&stripped)).collect();
         if !stripped.is_empty() && under.is_empty() {
             let expected = format!("names that begin with {}", name_shown(&stripped));
-            return Err(Error::Checkpoint(CheckpointError::Unknown { expected, found: listed(all.iter().copied()) }));
+            return Err(Error::Checkpoint(CheckpointError::Unknown { expected, found: listed(all.keys().copied()) }));
         }
         let mut counts = BTreeMap::<&str, usize>::new();
         for name in &under {
@@ -106,20 +126,33 @@ impl<'a> Names<'a> {
         let mut prefixes: Vec<_> =
             std::iter::once(stripped.clone()).chain(common.map(|(prefix, _)| prefix.to_owned())).collect();
         prefixes.sort_by_key(String::len);
-        Ok(Names { all, stripped, prefixes })
+        let matrices = all.iter().filter(|(name, shape)| shape.len() == 2 && !is_of_training(name));
+        let matrices = matrices.map(|(name, _)| *name).collect();
+        Ok(Names { all, matrices, stripped, prefixes })
     }
 
     /// A few of the names, for a message.
     pub(super) fn listed(&self) -> String {
-        listed(self.all.iter().copied())
+        listed(self.all.keys().copied())
     }
 
     fn has(&self, module: &str, part: &str) -> bool {
-        self.all.contains(format!("{module}.{part}").as_str())
+        self.shape(module, part).is_some()
+    }
+
+    fn shape(&self, module: &str, part: &str) -> Option<&[usize]> {
+        self.all.get(format!("{module}.{part}").as_str()).map(Vec::as_slice)
+    }
+
+    /// Finds a network's layers, and looks at what stands beside them.
+    pub(super) fn of(&self, spec: &Spec, network: &Network) -> Result<Found, Error> {
+        let mut found = self.find(spec, network)?;
+        self.look_beside(&mut found, network);
+        Ok(found)
     }
 
     /// Finds a network's layers, in the dialect and behind the prefix that find the most tensors.
-    pub(super) fn of(&self, spec: &Spec, network: &Network) -> Result<Found, Error> {
+    pub(super) fn find(&self, spec: &Spec, network: &Network) -> Result<Found, Error> {
         let mut best: Option<Found> = None;
         let mut rivals = Vec::new();
         for dialect in DIALECTS {
@@ -139,12 +172,11 @@ impl<'a> Names<'a> {
             }
         }
         let own = || self.behind(&self.stripped, &OWN, &[], network.classifier());
-        let mut found = best.unwrap_or_else(own);
+        let found = best.unwrap_or_else(own);
         // Several prefixes do equally well. If each has more than half of the layers, there are several networks.
         if rivals.len() > 1 && found.layers * 2 > found.modules.len() {
             return Err(Error::Checkpoint(CheckpointError::SeveralNetworks { prefixes: rivals }));
         }
-        found.naming.left_out = self.left_out(&found);
         Ok(found)
     }
 
@@ -155,8 +187,9 @@ impl<'a> Names<'a> {
         layers: &[Alternatives],
         classifier: Option<&Layer>,
     ) -> Found {
-        let naming = Naming { dialect, prefix: prefix.to_owned(), left_out: Vec::new() };
-        let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, rivals: None };
+        let naming =
+            Naming { dialect, prefix: prefix.to_owned(), left_out: Vec::new(), classifier: None, zero_bias: false };
+        let mut found = Found { naming, modules: Vec::new(), layers: 0, tensors: 0, rivals: None, layers_beside: None };
         let modules = layers.iter().map(|names| {
             // The names with the most tensors; among equals the first.
             let modules = names.iter().map(|modules| modules.behind(prefix)).rev();
@@ -164,8 +197,14 @@ impl<'a> Names<'a> {
         });
         found.modules.extend(modules);
         if let Some(classifier) = classifier {
-            let (classifier, rivals) = self.classifier(prefix, classifier);
-            found.modules.push(classifier);
+            let features = self.features(&found.modules);
+            let (conv, rivals) = self.classifier(prefix).unwrap_or_else(|| {
+                found.naming.classifier = self.only_matrix(prefix, features);
+                let name = found.naming.classifier.clone();
+                (name.unwrap_or_else(|| format!("{prefix}{}", classifier.name)), None)
+            });
+            found.naming.zero_bias = self.has(&conv, "weight") && !self.has(&conv, "bias");
+            found.modules.push(Modules { conv, norm: None, bias: !found.naming.zero_bias });
             found.rivals = rivals;
         }
         found.layers = found.modules.iter().filter(|modules| self.has(&modules.conv, "weight")).count();
@@ -184,34 +223,62 @@ impl<'a> Names<'a> {
 
     /// How many of a layer's tensors the checkpoint has.
     fn there(&self, modules: &Modules) -> usize {
-        modules.tensors().filter(|name| self.all.contains(name.as_str())).count()
+        modules.tensors().filter(|name| self.all.contains_key(name.as_str())).count()
     }
 
-    /// Finds the classifier. It stands beside the other layers, or beside a module that holds them.
-    fn classifier(&self, prefix: &str, layer: &Layer) -> (Modules, Option<Problem>) {
-        let mut outer = prefix;
-        loop {
+    /// Finds the classifier by its name. It stands beside the other layers, or beside a module that holds them.
+    fn classifier(&self, prefix: &str) -> Option<(String, Option<Problem>)> {
+        around(prefix).find_map(|outer| {
             let names = CLASSIFIERS.iter().map(|name| format!("{outer}{name}"));
             let mut names: Vec<_> = names.filter(|name| self.has(name, "weight") || self.has(name, "bias")).collect();
-            if !names.is_empty() {
-                let rivals = (names.len() > 1).then(|| Problem::Classifiers { found: names.clone() });
-                return (Modules { conv: names.swap_remove(0), norm: None, bias: true }, rivals);
-            }
-            let Some(inner) = outer.strip_suffix('.') else { break };
-            outer = &outer[..inner.rfind('.').map_or(0, |dot| dot + 1)];
-        }
-        (Modules { conv: format!("{prefix}{}", layer.name), norm: None, bias: true }, None)
+            let rivals = (names.len() > 1).then(|| Problem::Classifiers { found: names.clone() });
+            (!names.is_empty()).then(|| (names.swap_remove(0), rivals))
+        })
     }
 
-    /// Tensors that lack the prefix that the user gave, and that are not used either.
-    fn left_out(&self, found: &Found) -> Vec<String> {
-        if self.stripped.is_empty() {
-            return Vec::new();
-        }
-        let used: BTreeSet<_> = found.modules.iter().flat_map(Modules::tensors).collect();
-        let outside = self.all.iter().filter(|name| !name.starts_with(&self.stripped) && !used.contains(**name));
-        outside.map(|name| (*name).to_owned()).collect()
+    /// The only matrix beside the other layers, or beside a module that holds them, if it is one for the features.
+    fn only_matrix(&self, prefix: &str, features: Option<usize>) -> Option<String> {
+        let within = |outer: &str| self.matrices.iter().filter(|name| name.starts_with(outer)).collect::<Vec<_>>();
+        let matrices = around(prefix).map(within).find(|matrices| !matrices.is_empty())?;
+        let [name] = matrices[..] else { return None };
+        let layer = name.strip_suffix(".weight")?;
+        (self.all[name].last().copied() == features).then(|| layer.to_owned())
     }
+
+    /// How many values the last of these layers makes, as far as its shape tells.
+    fn features(&self, layers: &[Modules]) -> Option<usize> {
+        self.shape(&layers.last()?.conv, "weight")?.first().copied()
+    }
+
+    /// Looks at tensors that are not the network's: those that lack the prefix that the user gave are left out, but for those
+    /// that may be layers of it.
+    pub(super) fn look_beside(&self, found: &mut Found, network: &Network) {
+        let used: BTreeSet<_> = found.modules.iter().flat_map(Modules::tensors).collect();
+        let others = self.all.iter().filter(|(name, _)| !used.contains(**name));
+        let others: BTreeMap<_, _> = others.map(|(name, shape)| (*name, &shape[..])).collect();
+        let mut beside = BTreeSet::new();
+        if network.classifier().is_some()
+            && let Some((classifier, layers)) = found.modules.split_last()
+        {
+            let classes = self.shape(&classifier.conv, "weight").and_then(|shape| shape.first().copied());
+            let (prefix, features) = (&found.naming.prefix, self.features(layers));
+            beside = Head { prefix, classifier: &classifier.conv, features, classes }.beside(&others, &used);
+            let problem = || Problem::LayersBeside { classifier: classifier.conv.clone() };
+            found.layers_beside = (!beside.is_empty()).then(problem);
+        }
+        if !self.stripped.is_empty() {
+            let outside = others.keys().filter(|name| !name.starts_with(&self.stripped) && !beside.contains(**name));
+            found.naming.left_out = outside.map(|name| (*name).to_owned()).collect();
+        }
+    }
+}
+
+/// The prefix, and those of the modules around what it stands for, down to none.
+fn around(prefix: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(prefix), |inner| {
+        let inner = inner.strip_suffix('.')?;
+        Some(&inner[..inner.rfind('.').map_or(0, |dot| dot + 1)])
+    })
 }
 
 impl Naming {

@@ -194,7 +194,7 @@ fn half_precision_is_read_exactly() {
 #[test]
 fn every_wrong_tensor_is_listed_at_once() {
     let mut tensors = checkpoint();
-    tensors.remove("classifier.1.bias");
+    tensors.remove("classifier.1.weight");
     tensors.remove("features.1.conv.1.running_mean");
     tensors.remove("features.1.conv.1.running_var");
     tensors.get_mut("features.1.conv.3.weight").unwrap().1 = vec![12, 6, 1, 1];
@@ -214,7 +214,7 @@ fn every_wrong_tensor_is_listed_at_once() {
         "features.1.conv.6.running_mean: expected finite values, found inf at index 1 (1 of 20 values)",
         "features.1.conv.6.running_var: expected no negative values, found -0.5 at index 2 (1 of 20 values)",
         "features.1.conv.9.bias: expected dtype F16, BF16, F32 or F64, found I32",
-        "classifier.1.bias: missing, expected shape [3]",
+        "classifier.1.weight: missing, expected shape [3, 20]",
         "features.1.conv.0.bias: unexpected, found with shape [12]",
         "features.2.conv.0.weight: unexpected, found with shape [1]",
     ];
@@ -222,6 +222,19 @@ fn every_wrong_tensor_is_listed_at_once() {
     let message = convert(&file(&tensors), &small_spec(), 1e-5).unwrap_err().to_string();
     assert!(message.starts_with("checkpoint: found 11 problems:\n  features.0.1.bias: expected once"), "{message}");
     assert_eq!(message.lines().count(), 12);
+}
+
+#[test]
+fn a_classifier_without_a_bias_has_zeros() {
+    let mut tensors = checkpoint();
+    tensors.get_mut("classifier.1.bias").unwrap().2.fill(0);
+    let expected = convert(&file(&tensors), &small_spec(), 1e-5).unwrap();
+    tensors.remove("classifier.1.bias");
+    assert!(convert(&file(&tensors), &small_spec(), 1e-5).unwrap() == expected);
+    assert!(naming(&file(&tensors), &small_spec(), &ConvertOptions::new()).unwrap().zero_bias);
+    // Other layers need what they have.
+    tensors.remove("features.1.conv.9.bias");
+    assert_eq!(problems(&tensors), ["features.1.conv.9.bias: missing, expected shape [20]"]);
 }
 
 #[test]

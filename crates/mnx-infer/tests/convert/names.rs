@@ -99,12 +99,12 @@ fn prefixes_are_taken_off_and_said() {
 
     // Tensors elsewhere are refused, unless the prefix is given.
     let stray = renamed(|name| match name {
-        "classifier.1.bias" => "loss.weight".into(),
+        "classifier.1.weight" => "loss.weight".into(),
         name => format!("model.{name}"),
     });
     let list = fail_with_list(1, convert(&folder.file("stray", stray), &output, &[]));
     assert!(list.contains(": prefix `model.` taken off: checkpoint: found 2 problems:\n"), "{list}");
-    assert!(list.contains("\n  model.classifier.1.bias: missing") && !list.contains("--strip-prefix"), "{list}");
+    assert!(list.contains("\n  model.classifier.1.weight: missing") && !list.contains("--strip-prefix"), "{list}");
     let strays = || {
         changed(|map| {
             *map = std::mem::take(map).into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)).collect();
@@ -121,6 +121,13 @@ fn prefixes_are_taken_off_and_said() {
     let left_out = format!("\n  left out, as they do not begin with `model.`: 4 tensors, {names}\n");
     assert_eq!(note, format!("{}: prefix `model.` taken off{left_out}", input.display()));
     assert!(std::fs::read(&output).unwrap() == expected);
+    // A layer that mnx does not know is none to be left out.
+    let layered = changed(|map| {
+        *map = std::mem::take(map).into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)).collect();
+        map.insert("head.weight".into(), (vec![2, 10], vec![0; 80]));
+    });
+    let list = fail_with_list(1, convert(&folder.file("layered", layered), &output, &[]));
+    assert!(list.contains("\n  head.weight: unexpected") && !list.contains("--strip-prefix"), "{list}");
     let line = fail(1, convert(&input, &output, &["--strip-prefix", "net."]));
     assert!(line.contains("expected names that begin with `net.`, found"), "{line}");
     fail(2, convert(&input, &output, &["--strip-prefix", ""]));
@@ -136,6 +143,22 @@ fn prefixes_are_taken_off_and_said() {
     assert!(line.ends_with("found it behind `model.` and `ema.module.` (--strip-prefix P takes one)\n"), "{line}");
     said(convert(&input, &output, &["--strip-prefix", "ema"]));
     assert!(std::fs::read(&output).unwrap() == expected);
+}
+
+/// What is taken for the classifier is said where it has no usual name, or no bias.
+#[test]
+fn an_unusual_classifier_is_said() {
+    let folder = Folder::new();
+    let output = folder.path("w.mnx");
+    let input = folder.file("c.safetensors", renamed(|name| name.replacen("classifier.1.", "classifier.1.1.", 1)));
+    for arch in ["auto", "mobilenext-cifar"] {
+        let note =
+            said(args!["convert", "--arch", arch, "--width", "0.35", "--input", input, "--output", output].to_vec());
+        assert!(note.contains("classifier `classifier.1.1`\n"), "{note}");
+    }
+    let input = folder.file("b.safetensors", changed(|map| drop(map.remove("classifier.1.bias"))));
+    let note = said(convert(&input, &output, &[]));
+    assert_eq!(note, format!("{}: classifier without a bias\n", input.display()));
 }
 
 /// A golden's weights under another implementation's names (`testdata/dialects/README.md`).

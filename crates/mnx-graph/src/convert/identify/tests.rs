@@ -23,7 +23,8 @@ fn listed(family: &str, width: f64, classes: usize) -> Spec {
 
 /// The spec's own names behind this prefix.
 fn own(prefix: &str) -> Naming {
-    Naming { dialect: &crate::convert::dialects::OWN, prefix: prefix.into(), left_out: Vec::new() }
+    let dialect = &crate::convert::dialects::OWN;
+    Naming { dialect, prefix: prefix.into(), left_out: Vec::new(), classifier: None, zero_bias: false }
 }
 
 /// A file of these tensors, of a byte per element.
@@ -158,15 +159,22 @@ fn what_is_no_known_network_is_one_line() {
     assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found [3, 3] and [0, 512]"));
     tensors.retain(|name, _| !name.starts_with("fc"));
     assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, found none and none"));
-    // A classifier by another name.
+    // A classifier by another name is the only matrix for the features.
     tensors.insert("my_head.weight".into(), vec![9, 512]);
     tensors.insert("my_head.bias".into(), vec![9]);
-    let found = "found neither, but `my_head.weight` [9, 512]";
+    assert_eq!(identified(&tensors), "resnet18, 9 classes");
+    // Two of them, and one for other features.
+    tensors.insert("other.weight".into(), vec![7, 512]);
+    let found = "found neither, but `my_head.weight` [9, 512], `other.weight` [7, 512]";
+    assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, {found}"));
+    tensors.remove("other.weight");
+    tensors.insert("my_head.weight".into(), vec![9, 64]);
+    let found = "found neither, but `my_head.weight` [9, 64]";
     assert_eq!(identified(&tensors), format!("checkpoint: expected {expected}, {found}"));
     // Both behind a prefix on two lines.
     let prefixed = tensors.iter().map(|(name, shape)| (format!("a\nb.{name}"), shape.clone())).collect();
     let expected = expected.replace("fc.", "a\\nb.fc.");
-    let found = "found neither, but `a\\nb.my_head.weight` [9, 512]";
+    let found = "found neither, but `a\\nb.my_head.weight` [9, 64]";
     assert_eq!(identified(&prefixed), format!("checkpoint: expected {expected}, {found}"));
     // Half of a network's tensors are needed.
     let network = shapes(&listed("mobilenext", 1.0, 9));

@@ -1,6 +1,7 @@
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::*;
+use crate::convert::modules::NORM;
 use crate::{convert_with, identify_with};
 
 /// Names and shapes of a checkpoint.
@@ -187,7 +188,8 @@ fn what_is_missing_has_the_name_of_its_dialect() {
 #[test]
 fn hostile_names_are_counted_in_no_time() {
     let names: Vec<String> = (0..200_000).map(|i| format!("a.b.c.d.e.f.g.h.i.j.k.{i}.conv1.weight")).collect();
-    let names = Names::new(names.iter().map(String::as_str), &ConvertOptions::new()).unwrap();
+    let named = names.iter().map(|name| (name.as_str(), vec![64]));
+    let names = Names::new(named, &ConvertOptions::new()).unwrap();
     assert_eq!(names.prefixes.len(), 1 + DEEPEST);
 }
 

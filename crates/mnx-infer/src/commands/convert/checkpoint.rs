@@ -65,7 +65,8 @@ pub(super) fn run(args: &Convert, context: &Context) -> Result<(), Error> {
 fn refused(args: &Convert, naming: Option<&Naming>, taken: &str, error: &mnx::GraphError) -> Error {
     let hint = names::hint(args, naming, error);
     let GraphError::Checkpoint(CheckpointError::Problems { problems }) = error else {
-        return Error::file(&args.input, format_args!("{taken}{error}{}", hint.unwrap_or_default()));
+        let hint = hint.map(|hint| format!(" {hint}")).unwrap_or_default();
+        return Error::file(&args.input, format_args!("{taken}{error}{hint}"));
     };
     let message = format!("{taken}checkpoint: found {}:", counted(problems.len(), "problem", "problems"));
     let list = problems.iter().map(ToString::to_string).chain(hint).collect();

@@ -3,6 +3,7 @@
 use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, Spec};
 
 use crate::args::Convert;
+use crate::error::printable;
 use crate::table::channels;
 use crate::values::Arch;
 use crate::words::{counted, first_few};
@@ -21,7 +22,8 @@ pub(super) fn base_of(naming: &Naming, arch: &Arch, mut spec: Spec) -> Spec {
     spec
 }
 
-/// Whose names they are, and behind which prefix, after a comma. Empty for the spec's own names without a prefix.
+/// Whose names they are, behind which prefix, and a classifier that is unusual, after a comma. Empty for the spec's own names
+/// without a prefix.
 pub(super) fn found(naming: &Naming) -> String {
     let dialect = match naming.dialect.name {
         "own" => String::new(),
@@ -31,7 +33,12 @@ pub(super) fn found(naming: &Naming) -> String {
         "" => String::new(),
         prefix => format!(", prefix `{prefix}` taken off"),
     };
-    dialect + &prefix
+    let classifier = match &naming.classifier {
+        None => String::new(),
+        Some(name) => format!(", classifier `{}`", printable(name)),
+    };
+    let bias = if naming.zero_bias { ", classifier without a bias" } else { "" };
+    dialect + &prefix + &classifier + bias
 }
 
 /// The same before a list of problems.
@@ -74,7 +81,7 @@ pub(super) fn left_out(args: &Convert, naming: &Naming) -> Option<String> {
     Some(format!("left out, as they do not begin with `{prefix}`: {tensors}, {named}"))
 }
 
-/// Which flag helps, if one does.
+/// What helps, if something does.
 pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) -> Option<String> {
     let outside = |problem: &Problem, prefix: &str| match problem {
         Problem::Unexpected { name, .. } => !name.starts_with(prefix),
@@ -88,10 +95,13 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
         }
         _ if args.strip_prefix.is_some() => None,
         (GraphError::Checkpoint(CheckpointError::SeveralNetworks { .. }), _) => {
-            Some(" (--strip-prefix P takes one)".into())
+            Some("(--strip-prefix P takes one)".into())
         }
+        // Whatever else stands there may be a layer: left out, it would not be missed until answers are wrong.
         (GraphError::Checkpoint(CheckpointError::Problems { problems }), Some(prefix))
-            if !prefix.is_empty() && problems.iter().all(|problem| outside(problem, prefix)) =>
+            if !prefix.is_empty()
+                && Problem::are_beside(problems)
+                && problems.iter().all(|problem| outside(problem, prefix)) =>
         {
             Some(format!("(--strip-prefix {prefix} leaves them out)"))
         }
