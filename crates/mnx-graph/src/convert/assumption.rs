@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Identified;
-use crate::{BlockKind, Error, Interpolation, Padding, Spec, families};
+use crate::{Activation, BlockKind, Error, Interpolation, Padding, Spec, families};
 
 /// Something that changes what a network computes and no shape: a wrong one is no error anywhere, only a wrong answer.
 ///
@@ -15,6 +15,13 @@ pub enum Assumption {
     Strides {
         /// The family with the same tensors and CIFAR's strides, if there is one. [`Identified::spec_as`] takes it.
         other: Option<&'static str>,
+    },
+    /// What follows the convolutions.
+    Activation(Activation),
+    /// Which pools there are before the last one. Variants of ResNet have none after the stem, or pools that blur.
+    Pools {
+        /// Whether there is a max pool after the stem.
+        max_pool: bool,
     },
     /// Side of the input in pixels.
     Resolution(usize),
@@ -40,6 +47,11 @@ impl fmt::Display for Assumption {
         match self {
             Assumption::Strides { other: Some(other) } => write!(f, "ImageNet's strides, not those of {other}"),
             Assumption::Strides { other: None } => write!(f, "ImageNet's strides"),
+            Assumption::Activation(Activation::Relu6) => write!(f, "activation ReLU6"),
+            Assumption::Activation(Activation::Relu) => write!(f, "activation ReLU"),
+            Assumption::Activation(Activation::Linear) => write!(f, "no activation"),
+            Assumption::Pools { max_pool: true } => write!(f, "a max pool after the stem, no other before the last"),
+            Assumption::Pools { max_pool: false } => write!(f, "no pool before the last"),
             Assumption::Resolution(side) => write!(f, "resolution {side}"),
             Assumption::Padding(padding) => write!(f, "padding {}", padding.name()),
             Assumption::Identity(identity) => write!(f, "identity {identity}"),
@@ -81,7 +93,11 @@ impl Identified {
         // Another family was named for its strides.
         let named = spec.family != self.family;
         let mut assumptions = if named { Vec::new() } else { vec![Assumption::Strides { other: self.cifar() }] };
-        assumptions.push(Assumption::Resolution(spec.resolution));
+        assumptions.extend([
+            Assumption::Activation(spec.activation),
+            Assumption::Pools { max_pool: spec.stem.max_pool },
+            Assumption::Resolution(spec.resolution),
+        ]);
         // ResNets pad their max pool on both sides, and no implementation does otherwise.
         if !spec.stem.max_pool {
             assumptions.push(Assumption::Padding(spec.padding));

@@ -26,7 +26,7 @@ const LISTED: &[Listed] = &[
 
 /// What the names and shapes of a checkpoint tell about its network.
 ///
-/// They do not tell strides, padding, the identity tensor multiplier or the batch norms' epsilon:
+/// They do not tell strides, activation, pools, padding, the identity tensor multiplier or the batch norms' epsilon:
 /// [`assumptions`](Identified::assumptions) lists what is taken for them. `naming.dialect` says what networks with such names
 /// usually have.
 ///

@@ -82,6 +82,7 @@ fn read_and_assumed(args: &Convert, identified: &Identified, spec: &Spec) -> (St
     let dialect = identified.naming.dialect;
     let shown = |assumption: Assumption| match assumption {
         Assumption::Strides { other: Some(other) } => Some(format!("ImageNet's strides (else --arch {other})")),
+        Assumption::Activation(_) | Assumption::Pools { .. } => Some(format!("{assumption} (else from ONNX)")),
         Assumption::Resolution(_) if args.network.resolution.is_some() => None,
         Assumption::Resolution(side) => Some(format!("resolution {side} (--resolution)")),
         Assumption::Padding(_) => args.padding.is_none().then(|| names::padding(spec)),
