@@ -160,6 +160,17 @@ fn an_unusual_classifier_is_said() {
     let input = folder.file("b.safetensors", changed(|map| drop(map.remove("classifier.1.bias"))));
     let note = said(convert(&input, &output, &[]));
     assert_eq!(note, format!("{}: classifier without a bias\n", input.display()));
+    // Half of a checkpoint.
+    let half = changed(|map| map.retain(|name, _| !name.starts_with("features.0")));
+    let list = fail_with_list(1, convert(&folder.file("m-00001-of-00002.safetensors", half), &output, &[]));
+    let hint = "\n  (its name says that it is part 1 of 2 of a checkpoint: put the tensors of all into one file)\n";
+    assert!(list.ends_with(hint), "{list}");
+    let index = folder.file("model.safetensors.index.json", "{\"weight_map\": {}}");
+    let line = fail(1, convert(&index, &output, &[]));
+    assert!(
+        line.contains("JSON text") && line.contains("(its name says that it is the index of a checkpoint"),
+        "{line}"
+    );
 }
 
 /// A golden's weights under another implementation's names (`testdata/dialects/README.md`).

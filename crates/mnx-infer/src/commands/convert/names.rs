@@ -1,5 +1,7 @@
 //! What `convert` learns from the names of a checkpoint's tensors, and what it reports about them.
 
+use std::path::Path;
+
 use mnx::{CheckpointError, Dialect, GraphError, Interpolation, Naming, Problem, Spec};
 
 use crate::args::Convert;
@@ -88,6 +90,9 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
         Problem::Twice { prefixes: [_, other], .. } => !other.starts_with(prefix),
         _ => false,
     };
+    if let Some(part) = part_of_several(&args.input) {
+        return Some(format!("(its name says that it is {part}: put the tensors of all into one file)"));
+    }
     match (error, naming.map(|naming| naming.prefix.as_str())) {
         (GraphError::Checkpoint(CheckpointError::Problems { problems }), _) if are_folded(problems) => {
             let wanted = "the weights from before that, or the network as ONNX";
@@ -107,6 +112,22 @@ pub(super) fn hint(args: &Convert, naming: Option<&Naming>, error: &GraphError) 
         }
         _ => None,
     }
+}
+
+/// What a file's name says it is, if it belongs to a checkpoint of several files.
+fn part_of_several(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if name.ends_with(".index.json") {
+        return Some("the index of a checkpoint of several files".into());
+    }
+    // As Hugging Face's libraries write it: model-00001-of-00002.safetensors.
+    let number = |digits: &str| if digits.len() == 5 { digits.parse::<u32>().ok() } else { None };
+    let part = |text: &str| {
+        let (start, all) = text.rsplit_once("-of-")?;
+        Some((number(start.rsplit_once('-')?.1)?, number(all)?))
+    };
+    let (part, all) = name.split('.').find_map(part).filter(|&(_, all)| all > 1)?;
+    Some(format!("part {part} of {all} of a checkpoint"))
 }
 
 /// Whether convolutions have biases in place of batch norms, and nothing else is wrong.
@@ -148,6 +169,19 @@ pub(super) fn bn_eps(naming: &Naming, spec: &Spec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_parts_are_told() {
+        let part = |name: &str| part_of_several(Path::new(name));
+        let second = Some("part 2 of 3 of a checkpoint".to_owned());
+        assert_eq!(part("a-of-b/v2-1.0-00002-of-00003.safetensors"), second);
+        assert!(part("x/model.safetensors.index.json").unwrap().contains("index"));
+        for other in
+            ["model.safetensors", "model-00001-of-00001.safetensors", "one-of-us.safetensors", "1-of-2.json", "/"]
+        {
+            assert_eq!(part(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn biases_in_place_of_norms_are_folded() {
