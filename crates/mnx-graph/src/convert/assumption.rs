@@ -18,7 +18,7 @@ pub enum Assumption {
     },
     /// What follows the convolutions.
     Activation(Activation),
-    /// Which pools there are before the last one. Variants of ResNet have none after the stem, or pools that blur.
+    /// Whether a max pool follows the stem. Variants of ResNet have none after the stem, or pools that blur.
     Pools {
         /// Whether there is a max pool after the stem.
         max_pool: bool,
@@ -50,8 +50,8 @@ impl fmt::Display for Assumption {
             Assumption::Activation(Activation::Relu6) => write!(f, "activation ReLU6"),
             Assumption::Activation(Activation::Relu) => write!(f, "activation ReLU"),
             Assumption::Activation(Activation::Linear) => write!(f, "no activation"),
-            Assumption::Pools { max_pool: true } => write!(f, "a max pool after the stem, no other before the last"),
-            Assumption::Pools { max_pool: false } => write!(f, "no pool before the last"),
+            Assumption::Pools { max_pool: true } => write!(f, "max pool after the stem"),
+            Assumption::Pools { max_pool: false } => write!(f, "no max pool"),
             Assumption::Resolution(side) => write!(f, "resolution {side}"),
             Assumption::Padding(padding) => write!(f, "padding {}", padding.name()),
             Assumption::Identity(identity) => write!(f, "identity {identity}"),

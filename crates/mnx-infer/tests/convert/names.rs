@@ -49,7 +49,7 @@ fn auto_reads_the_network_off_the_checkpoint_and_says_what_it_assumes() {
     let flags: Vec<_> = flags.split(' ').collect();
     let note = said(auto(&input, &[&flags[..], &["--labels", labels.to_str().unwrap()]].concat()));
     let assumed = note.lines().last().unwrap();
-    let rest = "activation ReLU6 (else from ONNX), no pool before the last (else from ONNX)";
+    let rest = "activation ReLU6 (else from ONNX), no max pool (else from ONNX)";
     assert!(assumed.ends_with(&format!(": ImageNet's strides (else --arch mobilenext-cifar), {rest}")), "{note}");
     let spec = mnx::Model::open(&output).unwrap().spec().clone();
     assert_eq!((spec.padding, spec.identity, spec.resolution), (mnx::Padding::Tf, 0.5, 96));

@@ -69,21 +69,20 @@ fn what_shapes_do_not_tell_is_listed() {
     let spec = found.spec();
     assert_eq!(
         list(&spec),
-        "ImageNet's strides, not those of mobilenext-cifar, activation ReLU6, no pool before the last, resolution 224, padding torch, identity 1, mean [0.485, 0.456, \
+        "ImageNet's strides, not those of mobilenext-cifar, activation ReLU6, no max pool, resolution 224, padding torch, identity 1, mean [0.485, 0.456, \
          0.406] and std [0.229, 0.224, 0.225], batch-norm epsilon 1e-5, bilinear resizing"
     );
     let cifar = found.spec_as("mobilenext-cifar").unwrap();
     assert_eq!(cifar, listed("mobilenext-cifar", 0.5, 10));
     assert_eq!(
         list(&cifar),
-        "activation ReLU6, no pool before the last, resolution 32, padding torch, identity 1, mean [0.4914, 0.4822, 0.4465] and std [0.247, 0.2435, 0.2616], batch-norm \
+        "activation ReLU6, no max pool, resolution 32, padding torch, identity 1, mean [0.4914, 0.4822, 0.4465] and std [0.247, 0.2435, 0.2616], batch-norm \
          epsilon 1e-5, bilinear resizing"
     );
     assert_eq!(found.spec_as("mobilenext").unwrap(), spec);
     let resnet = identify_shapes(&shapes(&listed("resnet18", 1.0, 10))).unwrap();
     let list = resnet.assumptions(&resnet.spec()).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let begins =
-        "ImageNet's strides, activation ReLU, a max pool after the stem, no other before the last, resolution 224";
+    let begins = "ImageNet's strides, activation ReLU, max pool after the stem, resolution 224";
     assert!(list.starts_with(begins), "{list}");
     let error = found.spec_as("resnet18").unwrap_err().to_string();
     assert_eq!(
