@@ -12,6 +12,7 @@ docs/batch.md says more.
 import argparse
 import collections
 import concurrent.futures
+import errno
 import hashlib
 import json
 import logging
@@ -22,16 +23,22 @@ import sys
 import time
 import uuid
 
-import mobilenext
-import pyarrow
-import pyarrow.fs
-import pyarrow.parquet
+try:
+    import batch_parts
+    import mobilenext
+    import pyarrow
+    import pyarrow.fs
+    import pyarrow.parquet
+except ImportError as missing:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"error: expected batch_parts.py beside this file and the packages mobilenext and ray[data], found {missing}")
 
-NAMES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+from batch_parts import Refused, alone, below, count, filesystem, flattened, group_of, is_local, keep, left, one_line, plan, shown
+
 LARGEST = 256 << 20  # bytes of a picture file
 READERS = 4  # files that an actor reads ahead, each in a thread that waits for the storage
 ATTEMPTS = 5  # at a part whose worker dies: Ray itself would go on with it for ever
-JOB = "_job.json"
 
 CLASSES = pyarrow.schema(
     {"path": pyarrow.string(), "label": pyarrow.string(), "index": pyarrow.int32(), "probability": pyarrow.float32(), "error": pyarrow.string()}
@@ -40,10 +47,6 @@ BOX = pyarrow.struct(
     {"label": pyarrow.string(), "index": pyarrow.int32(), **dict.fromkeys(("score", "xmin", "ymin", "xmax", "ymax"), pyarrow.float32())}
 )
 BOXES = pyarrow.schema({"path": pyarrow.string(), "boxes": pyarrow.list_(BOX), "error": pyarrow.string()})
-
-
-class Refused(Exception):
-    """What ends the program with one line."""
 
 
 # In the workers -----------------------------------------------------------------------------------------------------------
@@ -69,7 +72,14 @@ class Worker:
         try:
             return {**numbers, **self.part(part), "failure": ""}
         except (Refused, OSError, pyarrow.ArrowException) as error:
-            return {**numbers, "failure": f"{part['name']}: {one_line(error)}"}
+            return {**numbers, "failure": f"{self.where(part)}: {one_line(error)}"}
+        except Exception as error:
+            return {**numbers, "failure": f"{self.where(part)}: {type(error).__name__}: {one_line(error)}"}
+
+    def where(self, part):
+        if "file" not in part:
+            return part["name"]
+        return f"{part['name']}: row group {part['row_group']} of {below(self.input, part['file'])}"
 
     def part(self, part):
         """Writes the answers for a part's pictures. Doing it again gives the same file, so nothing is lost or doubled."""
@@ -104,8 +114,8 @@ class Worker:
             with self.written.open_input_file(path) as file:
                 begun = file.size()
         if begun >= ATTEMPTS:
-            pictures = part.get("pictures") or [f"row group {part['row_group']} of {part['file'] or self.input}"]
-            raise Refused(f"{begun} workers died of it, which is {pictures[0]} to {pictures[-1]}")
+            what = f", which is {shown(part['pictures'][0])} to {shown(part['pictures'][-1])}" if "pictures" in part else ""
+            raise Refused(f"{begun} workers died of it{what}")
         with self.written.open_output_stream(path) as stream:
             stream.write(b"." * (begun + 1))
         return path
@@ -123,37 +133,53 @@ class Worker:
     def read(self, path):
         """A picture's path, its bytes, and why there are none. What is wrong with the storage and not with the picture is raised:
         a job must not call a thousand pictures unreadable because a disk was away."""
+        name = shown(path)
+        if name != path:
+            return name, None, f"expected a name in UTF-8, found {name}"
         try:
             with self.files.open_input_file(f"{self.input}/{path}") as file:
                 if file.size() > LARGEST:
                     return path, None, f"expected at most {LARGEST} bytes, found {file.size()}"
                 return path, file.readall(), None
-        except FileNotFoundError as error:
-            if not self.input_is_there():
-                raise Refused(f"{self.input}: expected the folder of pictures, found none, or nothing in it") from error
-            return path, None, f"{type(error).__name__}: {one_line(error)}"
-        except PermissionError as error:
+        except OSError as error:
+            # A link that leads to itself leads nowhere.
+            if not isinstance(error, (FileNotFoundError, PermissionError)) and error.errno != errno.ELOOP:
+                raise
+            self.check_input()
             return path, None, f"{type(error).__name__}: {one_line(error)}"
 
-    def input_is_there(self):
-        """Whether INPUT is a folder with something in it. A disk that is away leaves no folder, or an empty one."""
-        if isinstance(self.files, pyarrow.fs.LocalFileSystem):
+    def check_input(self):
+        """Whether INPUT is a folder with something in it that one may look at. A disk that is away leaves no folder, or an empty one."""
+        there = self.files.get_file_info(self.input).type == pyarrow.fs.FileType.Directory
+        if there and is_local(self.files):
             try:
                 with os.scandir(self.input) as entries:
-                    return next(entries, None) is not None
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        return self.files.get_file_info(self.input).type == pyarrow.fs.FileType.Directory
+                    first = next(entries, None)
+                    there = first is not None
+                    if there:
+                        first.stat(follow_symlinks=False)
+            except PermissionError as error:
+                raise Refused(f"{self.input}: expected a folder that may be read, found {one_line(error)}") from error
+            except FileNotFoundError:
+                there = False
+        if not there:
+            raise Refused(f"{self.input}: expected the folder of pictures, found none, or nothing in it")
 
     def table(self, part):
-        """The same for the rows of a table's row group."""
-        where = f"{self.input}/{part['file']}" if part["file"] else self.input
+        """The same for the rows of a table's row group. Pages of the table are read one after the other."""
+        path = below(self.input, part["file"])
         columns = [self.settings["path_column"], self.settings["bytes_column"]]
-        with pyarrow.parquet.ParquetFile(where, filesystem=self.files) as file:
-            for rows in file.iter_batches(16, [part["row_group"]], columns, use_threads=False):
+        with pyarrow.parquet.ParquetFile(path, filesystem=self.files, buffer_size=1 << 20, pre_buffer=False) as file:
+            number, size = part["row_group"], self.files.get_file_info(path).size
+            if number >= file.num_row_groups or not group_of(file.metadata, number, size).items() <= part.items():
+                raise Refused("expected the table that the job began with, found that it was written anew")
+            for rows in file.iter_batches(16, [number], columns, use_threads=False):
                 flat = flattened(pyarrow.Table.from_batches([rows]))
-                for path, data in zip(*(flat[column].to_pylist() for column in columns)):
-                    yield path, data, "expected the bytes of a picture, found null" if data is None else None
+                for name, data in zip(*(flat[column].to_pylist() for column in columns)):
+                    # The library would take text for a path.
+                    if not isinstance(data, (bytes, type(None))):
+                        raise Refused(f"expected bytes in the column {columns[1]}, found {type(data).__name__}")
+                    yield name, data, "expected the bytes of a picture, found null" if data is None else None
 
 
 def ahead(threads, function, items):
@@ -167,21 +193,6 @@ def ahead(threads, function, items):
         yield waiting.popleft().result()
 
 
-def filesystem(place):
-    """A file system of Arrow's and the path in it: of a local path, or of `s3://…`, `gs://…`, `hdfs://…`."""
-    try:
-        return pyarrow.fs.FileSystem.from_uri(place if "://" in place else os.path.abspath(place))
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise Refused(f"{place}: expected a path or the address of a storage, found {one_line(error)}") from error
-
-
-def flattened(table):
-    """With `image.bytes` and `image.path` for a column `image` that has both, as data sets on the Hugging Face Hub do."""
-    while any(pyarrow.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    return table
-
-
 def peak_memory():
     """Most bytes that the process has had in memory, libraries included; 0 where nobody counts."""
     try:
@@ -191,112 +202,7 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 # In the program that starts them --------------------------------------------------------------------------------------------
-
-
-def pictures_in(place, size):
-    """Parts of a folder: lists of pictures, relative to it, in the order of their paths."""
-    files, root = filesystem(place)
-    if files.get_file_info(root).type != pyarrow.fs.FileType.Directory:
-        raise Refused(f"{place}: expected a folder of pictures, found {'a file' if files.get_file_info(root).is_file else 'nothing there'}")
-    found = files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
-    paths = [info.path[len(root) :].lstrip("/") for info in found if info.is_file]
-    paths = [path for path in paths if not path.startswith(".") and "/." not in path]
-    pictures = sorted(path for path in paths if path.lower().endswith(NAMES))
-    if len(pictures) < len(paths):
-        print(f"{place}: {len(paths) - len(pictures):,} files are no pictures by their names", file=sys.stderr)
-    return pictures, [{"pictures": pictures[i : i + size]} for i in range(0, len(pictures), size)]
-
-
-def tables_in(place, columns):
-    """Parts of Parquet files: their row groups."""
-    files, root = filesystem(place)
-    info = files.get_file_info(root)
-    found = [info] if info.is_file else []
-    if info.type == pyarrow.fs.FileType.Directory:
-        found = [i for i in files.get_file_info(pyarrow.fs.FileSelector(root, recursive=True)) if i.is_file and i.path.endswith(".parquet")]
-    if not found:
-        raise Refused(f"{place}: expected a Parquet file or a folder of them, found none")
-    parts = []
-    for info in sorted(found, key=lambda info: info.path):
-        try:
-            with pyarrow.parquet.ParquetFile(info.path, filesystem=files) as file:
-                names = flattened(file.schema_arrow.empty_table()).column_names
-                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        except pyarrow.ArrowInvalid as error:
-            raise Refused(f"{info.path}: expected a Parquet file: {one_line(error)}") from error
-        for column in columns:
-            if column not in names:
-                raise Refused(f"{info.path}: expected a column {column}, found {', '.join(names)}")
-        file = info.path[len(root) :].lstrip("/")
-        parts += [{"file": file, "row_group": group, "rows": rows} for group, rows in enumerate(groups) if rows]
-    return parts
-
-
-def plan(arguments, settings):
-    """All parts of the job. Those of an earlier run come first and stay as they are; what has come since is added."""
-    files, root = filesystem(arguments.output)
-    files.create_dir(root, recursive=True)
-    job = {"settings": settings, "parts": []}
-    if files.get_file_info(f"{root}/{JOB}").is_file:
-        with files.open_input_file(f"{root}/{JOB}") as file:
-            try:
-                job = json.loads(file.readall())
-                for key, wanted in settings.items():
-                    found = job["settings"][key]
-                    if found != wanted:
-                        raise Refused(f"{arguments.output}: expected the job that began there, with {key} {found}, found {key} {wanted}")
-            except (ValueError, KeyError, TypeError) as error:
-                raise Refused(f"{arguments.output}/{JOB}: expected what an earlier run wrote, found something else") from error
-    elif any(info.base_name.endswith(".parquet") for info in files.get_file_info(pyarrow.fs.FileSelector(root))):
-        raise Refused(f"{arguments.output}: expected an empty folder or a job's, found other Parquet files")
-    if arguments.parquet:
-        known = {(part["file"], part["row_group"]) for part in job["parts"]}
-        parts = tables_in(arguments.input, [arguments.path_column, arguments.bytes_column])
-        new = [part for part in parts if (part["file"], part["row_group"]) not in known]
-    else:
-        pictures, new = pictures_in(arguments.input, arguments.part)
-        known = {path for part in job["parts"] for path in part["pictures"]}
-        if known:
-            pictures = [path for path in pictures if path not in known]
-            new = [{"pictures": pictures[i : i + arguments.part]} for i in range(0, len(pictures), arguments.part)]
-    for number, part in enumerate(new, len(job["parts"])):
-        job["parts"].append({"name": f"part-{number:06}.parquet", **part})
-    if not job["parts"]:
-        raise Refused(f"{arguments.input}: expected pictures ({', '.join(NAMES)}), found none; tables of them need --parquet")
-    if new:
-        temporary = f"{root}/.{JOB}.{uuid.uuid4().hex}"
-        with files.open_output_stream(temporary) as stream:
-            stream.write(json.dumps(job).encode())
-        files.move(temporary, f"{root}/{JOB}")
-    return job["parts"]
-
-
-def count(part):
-    return part["rows"] if "file" in part else len(part["pictures"])
-
-
-def left(parts, output):
-    """The parts that are not there, or not whole, as after a power cut."""
-    files, root = filesystem(output)
-    there = set()
-    for info in files.get_file_info(pyarrow.fs.FileSelector(root)):
-        if info.base_name.startswith(".part-"):
-            files.delete_file(info.path)  # of a worker that was killed
-        there.add(info.base_name)
-
-    def missing(part):
-        try:
-            return part["name"] not in there or pyarrow.parquet.read_metadata(f"{root}/{part['name']}", filesystem=files).num_rows != count(part)
-        except pyarrow.ArrowInvalid:
-            return True
-
-    with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        return [part for part, wanted in zip(parts, threads.map(missing, parts)) if wanted]
 
 
 class Progress:
@@ -350,13 +256,19 @@ def reachable(address):
             raise Refused(f"--address {address}: expected a Ray cluster, found {one_line(error)}") from error
 
 
-def run(arguments, model, settings, parts):
-    """Has Ray do the parts. What it says of its own is kept to warnings."""
+def imported_ray():
+    """It takes a second or two, so what is wrong with INPUT and flags is said before."""
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise Refused(f"ray: expected the package ray[data], found {one_line(error)}") from error
+    return ray
+
+
+def run(arguments, model, settings, parts):
+    """Has Ray do the parts. What it says of its own is kept to warnings."""
+    ray = imported_ray()
     reachable(arguments.address)
     progress = Progress(sum(map(count, parts)), arguments.progress)
     local = {"num_cpus": arguments.actors, "include_dashboard": False, "object_store_memory": 256 << 20} if arguments.address == "local" else {}
@@ -371,6 +283,7 @@ def run(arguments, model, settings, parts):
     actors = min(arguments.actors or cpus, len(parts))
     if actors > cpus:
         print(f"--actors {actors}: the cluster has {cpus} CPUs; the other actors wait until it has grown", file=sys.stderr)
+    ray.cloudpickle.register_pickle_by_value(batch_parts)  # so that other machines need not have the file
     # What travels is names; workers read pictures themselves and write answers themselves.
     dataset = ray.data.from_items([{"part": json.dumps(part)} for part in parts], override_num_blocks=len(parts)).map_batches(
         Worker,
@@ -451,13 +364,20 @@ def main(argv=None):
             raise Refused(f"{arguments.output}: expected a folder outside of INPUT, whose Parquet files are all read")
         settings = {"input": arguments.input, "model": identity, "version": mobilenext.__version__, "score": arguments.score}
         settings.update(path_column=arguments.path_column, bytes_column=arguments.bytes_column, parquet=arguments.parquet)
-        parts = plan(arguments, settings)
-        todo = left(parts, arguments.output)
-        if len(todo) < len(parts):
-            print(f"{arguments.output}: {len(parts) - len(todo):,} of {len(parts):,} parts are there already", file=sys.stderr)
-        if todo:
-            run(arguments, model, settings, todo)
-    except (Refused, mobilenext.Error, OSError) as error:
+        filesystem(arguments.input)  # before there is an OUTPUT
+        with alone(arguments.output):
+            job, new = plan(arguments, settings)
+            parts = job["parts"]
+            todo = left(parts, arguments.output)
+            if len(todo) < len(parts):
+                print(f"{arguments.output}: {len(parts) - len(todo):,} of {len(parts):,} parts are there already", file=sys.stderr)
+            if todo:
+                imported_ray()
+            if new:
+                keep(job, arguments.output)
+            if todo:
+                run(arguments, model, settings, todo)
+    except (Refused, mobilenext.Error, OSError, pyarrow.ArrowException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

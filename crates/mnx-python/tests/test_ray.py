@@ -130,7 +130,7 @@ def test_a_job_goes_on(folder, expected, tmp_path):
     (folder / last).rename(folder / "later.jpg")
     try:
         # What is wrong with the storage does not make a picture unreadable, but ends the job.
-        (folder / last).symlink_to(Path(last).name)
+        (folder / last).mkdir()
         failed = start(*arguments)
         said, complaints = failed.communicate(timeout=600)
         assert " a second, " in complaints
@@ -138,7 +138,7 @@ def test_a_job_goes_on(folder, expected, tmp_path):
         assert failed.returncode == 1 and complaint.startswith("error: part-"), complaints
         assert Path(last).name in complaint and "the same command goes on" in complaint, complaint
         assert f"{len(there) - 1} of " in complaints and " parts are there already" in complaints
-        (folder / last).unlink()
+        (folder / last).rmdir()
         _, complaints = finish(start(*arguments))
         assert " parts are there already" in complaints
         found = rows(tmp_path)
@@ -216,7 +216,8 @@ def test_a_machine_is_lost(folder, expected, tmp_path):
 
 
 @pytest.fixture
-def ray_batch():
+def ray_batch(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
     spec = importlib.util.spec_from_file_location("ray_batch", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -353,3 +354,19 @@ def test_another_job_in_the_same_folder_is_refused(main, capsys, tmp_path, folde
         job.write_text(damaged)
         code, complaint = refused(main, capsys, folder, tmp_path)
         assert code == 1 and "expected what an earlier run wrote, found something else" in complaint
+
+
+def test_other_machines_need_only_packages(tmp_path):
+    """Without the file beside the example, where no worker finds it."""
+    alone, folder, output = tmp_path / "alone", tmp_path / "in", tmp_path / "out"
+    alone.mkdir()
+    folder.mkdir()
+    (alone / EXAMPLE.name).write_text(EXAMPLE.read_text())
+    for name, data in batch_pictures.encoded(3):
+        (folder / Path(name).name).write_bytes(data)
+    program = "import runpy, sys, types; from pathlib import Path; parts = sys.modules['batch_parts'] = types.ModuleType('batch_parts'); "
+    program += "exec(Path(sys.argv.pop(1)).read_text(), vars(parts)); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    arguments = map(str, (EXAMPLE.with_name("batch_parts.py"), alone / EXAMPLE.name, "--address", "local", folder, output))
+    found = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert len(rows(output)) == 3
