@@ -1,6 +1,7 @@
 //! Weight files mapped into memory.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -37,7 +38,11 @@ impl Model {
     pub unsafe fn open_mmap_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Model, Error> {
         let path = path.as_ref();
         let open = || {
-            let file = File::open(path)?;
+            let mut file = File::open(path)?;
+            // Of a folder, mapping says that it is no device. Reading says what it is.
+            if file.metadata()?.is_dir() {
+                file.read_exact(&mut [0])?;
+            }
             // SAFETY: the caller promises that the file does not change while the model lives, which is as long as it is
             // mapped.
             let map = unsafe { Mmap::map(&file) }?;

@@ -272,6 +272,12 @@ fn a_path_that_cannot_be_opened_is_named() {
             assert_eq!(error.to_string().lines().count(), 1);
         }
     }
+    // Of a folder both say the same.
+    // SAFETY: there is nothing to map.
+    #[cfg(feature = "memmap2")]
+    let mapped = unsafe { Model::open_mmap(folder.path()) };
+    #[cfg(feature = "memmap2")]
+    assert_eq!(mapped.unwrap_err().to_string(), Model::open(folder.path()).unwrap_err().to_string());
 }
 
 /// What a caller sees of a file that is absent, and of one that is damaged: a kind, and the system's error as the source.
