@@ -4,7 +4,6 @@
 """
 
 import ctypes
-import fcntl
 import importlib.util
 import json
 import os
@@ -22,6 +21,8 @@ if importlib.util.find_spec("pyarrow") is None:
     pytest.skip("SKIPPED: batch jobs: pyarrow is not installed", allow_module_level=True)
 if sys.platform != "linux":
     pytest.skip("SKIPPED: batch jobs: names and rights of files are Linux's", allow_module_level=True)
+
+import fcntl
 
 import pyarrow
 import pyarrow.parquet
