@@ -96,7 +96,7 @@ impl Failure {
         // Without the path of a temporary file.
         let plain = system.as_ref().map(|system| io::Error::from_raw_os_error(system.errno));
         let error = plain.as_ref().unwrap_or(error);
-        Failure::new(error.into(), format!("{}: {error}", in_one_line(&path.display().to_string())), system)
+        Failure::new(error.into(), format!("{}: {error}", named(path)), system)
     }
 
     fn new(kind: ErrorKind, message: String, system: Option<System>) -> Failure {
@@ -135,6 +135,16 @@ impl Failure {
     }
 }
 
+/// A path as messages call it.
+pub(crate) fn named(path: &Path) -> String {
+    if path.as_os_str().is_empty() { "\"\"".into() } else { in_one_line(&path.display().to_string()) }
+}
+
+/// A message that begins with the path of a file, of which one without a name shows nothing.
+fn with_name(path: Option<&Path>, message: String) -> String {
+    if path.is_some_and(|path| path.as_os_str().is_empty()) { format!("\"\"{message}") } else { message }
+}
+
 /// A message with the names of strangers in it.
 fn in_one_line(message: &str) -> String {
     mnx::unstable::shown(message, usize::MAX)
@@ -153,14 +163,14 @@ impl From<mnx::Error> for Failure {
             mnx::Error::Graph(error) => lines_of(error),
             error => in_one_line(&error.to_string()),
         };
-        Failure::new(error.kind(), message, System::of(&error, path))
+        Failure::new(error.kind(), with_name(path, message), System::of(&error, path))
     }
 }
 
 impl From<GraphError> for Failure {
     fn from(error: GraphError) -> Failure {
         let path = if let GraphError::InFile(within) = &error { Some(within.path.as_path()) } else { None };
-        Failure::new(error.kind(), lines_of(&error), System::of(&error, path))
+        Failure::new(error.kind(), with_name(path, lines_of(&error)), System::of(&error, path))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mnx::{ClassifierDtype, Spec};
 use mnx_infer::WholeFile;
 use numpy::PyUntypedArray;
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
@@ -41,7 +42,7 @@ pub(crate) fn init<'py>(
     py: Python<'py>,
     family: PathBuf,
     target: PathBuf,
-    seed: u64,
+    #[pyo3(from_py_with = seed_of)] seed: u64,
     classifier_dtype: &str,
     changes: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -54,6 +55,14 @@ pub(crate) fn init<'py>(
         Ok::<_, Failure>(file)
     })?;
     with_path(to_python(py, &Written { bytes: file.len(), spec: &spec })?, &target)
+}
+
+/// What random weights begin with.
+fn seed_of(seed: &Bound<'_, PyAny>) -> PyResult<u64> {
+    seed.extract().map_err(|error: PyErr| {
+        let is_number = error.is_instance_of::<PyOverflowError>(seed.py());
+        if is_number { Failure::input(format!("seed: expected 0 to {}, found {seed}", u64::MAX)).into() } else { error }
+    })
 }
 
 /// What ``classifier_dtype`` names.

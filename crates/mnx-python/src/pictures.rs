@@ -1,18 +1,19 @@
 //! Pictures as Python programs have them: paths, bytes of files, open files, PIL images, uint8 arrays, and lists of these.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use mnx::{Frame, Picture, PictureLimits};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyIterator, PyList, PyMemoryView, PyTuple};
 
 use crate::arrays::{shown, type_name};
-use crate::errors::Failure;
+use crate::errors::{Failure, named};
 
 /// What a picture can be, for messages.
 const EXPECTED: &str = "a path, the bytes of a picture file, an open file, a PIL image or a uint8 array (H, W, 3)";
@@ -105,6 +106,8 @@ enum Source<'py> {
     Encoded(PyBackedBytes),
     /// What a file gave in parts.
     Read(Vec<u8>),
+    /// What a pipe gave, whose path this is.
+    Piped(PathBuf, Vec<u8>),
     Pixels(Pixels<'py>),
 }
 
@@ -142,12 +145,24 @@ impl<'py> Source<'py> {
             return Ok(Some(Source::Encoded(bytes.extract().map_err(PyErr::from)?)));
         }
         if let Some(path) = path(argument)? {
-            return Ok(Some(Source::Path(path)));
+            let Some(pipe) = opened_pipe(argument.py(), &path)? else { return Ok(Some(Source::Path(path))) };
+            let read = Source::of_open(&pipe);
+            pipe.call_method0("close")?;
+            return Ok(Some(Source::Piped(path, read?.bytes().to_vec())));
         }
         if argument.hasattr("read")? {
             return Ok(Some(Source::of_open(argument)?));
         }
-        Ok(None)
+        Ok(buffer(argument)?.map(Source::Encoded))
+    }
+
+    /// What was read.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Source::Encoded(bytes) => bytes,
+            Source::Read(bytes) | Source::Piped(_, bytes) => bytes,
+            Source::Path(_) | Source::Pixels(_) => &[],
+        }
     }
 
     /// What is left in an open file. One without a buffer may give less than it is asked for.
@@ -175,9 +190,9 @@ impl<'py> Source<'py> {
 
     fn detached(&self) -> Kind<'_> {
         match self {
-            Source::Read(bytes) => Kind::Encoded(bytes),
             Source::Path(path) => Kind::Path(path),
-            Source::Encoded(bytes) => Kind::Encoded(bytes),
+            Source::Encoded(_) | Source::Read(_) => Kind::Encoded(self.bytes(), None),
+            Source::Piped(path, bytes) => Kind::Encoded(bytes, Some(path)),
             Source::Pixels(pixels) => Kind::Frame(pixels.frame()),
         }
     }
@@ -193,6 +208,41 @@ pub(crate) fn path(argument: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
         Err(error) if error.is_instance_of::<PyTypeError>(argument.py()) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What a path names, opened, if that is neither a file nor a folder: a pipe may give nothing for ever. While Python waits for it,
+/// Ctrl-C is seen.
+///
+/// # Errors
+/// What signal handlers raise. What the system says is left to whoever opens the path next.
+fn opened_pipe<'py>(py: Python<'py>, path: &Path) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !py.detach(|| fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())) {
+        return Ok(None);
+    }
+    match py.import("io")?.call_method1("open", (path.as_os_str(), "rb")) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes in an object's buffer: of an `array.array`, or of Arrow's. Where NumPy makes an array of it, they are pixels.
+fn buffer(argument: &Bound<'_, PyAny>) -> PyResult<Option<PyBackedBytes>> {
+    let py = argument.py();
+    // A PIL image would be read now, if it were asked itself.
+    let class = argument.get_type();
+    if class.hasattr("__array__")? || class.hasattr("__array_interface__")? {
+        return Ok(None);
+    }
+    let view = match py.get_type::<PyMemoryView>().call1((argument,)) {
+        Ok(view) => view,
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if view.getattr("itemsize")?.extract::<usize>()? != 1 || view.getattr("ndim")?.extract::<usize>()? != 1 {
+        return Ok(None);
+    }
+    Ok(Some(py.get_type::<PyBytes>().call1((view,))?.extract().map_err(PyErr::from)?))
 }
 
 /// The array that an object is or can be made into: PIL images are, in a mode that networks take.
@@ -222,7 +272,15 @@ fn as_array<'py>(argument: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyUnt
                 let message = format!("picture: expected a PIL image of 8 or 16 bits, found one of mode {mode}");
                 return Err(Failure::of_type(message));
             }
-            _ => array(&argument.call_method1("convert", ("RGB",))?)?,
+            mode => {
+                // Pillow does not know the way from every mode.
+                let converted = argument.call_method1("convert", ("RGB",)).map_err(|error| {
+                    let message =
+                        format!("picture: expected a PIL image that RGB can be made of, found one of mode {mode}");
+                    if error.is_instance_of::<PyValueError>(py) { Failure::of_type(message) } else { error.into() }
+                })?;
+                array(&converted)?
+            }
         }
     } else if argument.hasattr("__array__")? || argument.hasattr("__array_interface__")? {
         numpy.call_method1("asarray", (argument,))?
@@ -244,6 +302,7 @@ impl<'py> Pixels<'py> {
             ref shape => {
                 let hint = match shape {
                     [3, _, _] => " (channels come last: array.transpose(1, 2, 0))",
+                    [_] => " (the bytes of a picture file are: array.tobytes())",
                     _ => "",
                 };
                 return Err(Failure::input(format!("{EXPECTED}, found {}{hint}", shown(shape))));
@@ -316,7 +375,8 @@ pub(crate) struct Detached<'a> {
 
 enum Kind<'a> {
     Path(&'a PathBuf),
-    Encoded(&'a [u8]),
+    /// With the path of the pipe that they came from.
+    Encoded(&'a [u8], Option<&'a Path>),
     Frame(Result<Frame<'a>, mnx::Error>),
 }
 
@@ -328,7 +388,16 @@ impl Detached<'_> {
     pub(crate) fn with<R>(&self, work: impl FnOnce(Frame<'_>) -> Result<R, mnx::Error>) -> Result<R, Failure> {
         let result = match &self.source {
             Kind::Path(path) => Picture::open(path).and_then(|picture| work(picture.frame())),
-            Kind::Encoded(bytes) => Picture::decode(bytes).and_then(|picture| work(picture.frame())),
+            Kind::Encoded(bytes, pipe) => {
+                let result = Picture::decode(bytes).and_then(|picture| work(picture.frame()));
+                return result.map_err(|error| {
+                    let failure = Failure::from(error);
+                    self.placed(match pipe {
+                        Some(path) => failure.within("picture: ", &named(path)),
+                        None => failure,
+                    })
+                });
+            }
             Kind::Frame(Ok(frame)) => work(*frame),
             Kind::Frame(Err(error)) => return Err(self.placed(Failure::input(error.to_string()))),
         };
@@ -336,6 +405,6 @@ impl Detached<'_> {
     }
 
     fn placed(&self, failure: Failure) -> Failure {
-        if self.place.is_empty() { failure } else { failure.at(self.place) }
+        if self.place.is_empty() { failure } else { failure.within("picture: ", self.place) }
     }
 }

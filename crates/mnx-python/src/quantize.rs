@@ -6,9 +6,10 @@ use mnx::quantize::{Calibration, FEW_PICTURES, LayerReport, Method, Options, Qua
 use mnx::{Model as Library, Preprocessor, Session, SessionOptions, TensorView};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use serde::Serialize;
 
-use crate::arrays::Input;
+use crate::arrays::{Input, type_name};
 use crate::errors::Failure;
 use crate::files::{check_apart, check_writable, with_path, write};
 use crate::model::{Model, to_python};
@@ -46,14 +47,17 @@ struct Layer {
 /// Returns a dict: ``path``, ``bytes``, ``pictures``, ``warnings`` (a list of sentences), ``int8_layers``, ``f32_layers`` and
 /// ``layers``, what rounding costs in each, in decibels.
 #[pyfunction]
-#[pyo3(signature = (model, pictures, target, *, method = None, keep = Vec::new(), bias_correction = None))]
+#[pyo3(
+    signature = (model, pictures, target, *, method = None, keep = Vec::new(), bias_correction = None),
+    text_signature = "(model, pictures, target, *, method=None, keep=(), bias_correction=None)"
+)]
 pub(crate) fn quantize<'py>(
     py: Python<'py>,
     model: &Bound<'py, PyAny>,
     pictures: &Bound<'py, PyAny>,
     target: PathBuf,
     method: Option<&str>,
-    keep: Vec<String>,
+    #[pyo3(from_py_with = names)] keep: Vec<String>,
     bias_correction: Option<bool>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let model = Model::of(py, Some(model), "")?;
@@ -85,6 +89,15 @@ pub(crate) fn quantize<'py>(
         Ok::<_, Failure>(quantized)
     })?;
     with_path(to_python(py, &report(&calibration, &quantized))?, &target)
+}
+
+/// Names in a list. Text alone would be one of its letters.
+fn names(keep: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    let names = if keep.is_instance_of::<PyString>() { None } else { keep.extract().ok() };
+    names.ok_or_else(|| {
+        let found = type_name(keep);
+        Failure::of_type(format!("keep: expected a list of names of layers and blocks, found {found}")).into()
+    })
 }
 
 fn options(method: Option<&str>, keep: Vec<String>, bias_correction: Option<bool>) -> Result<Options, Failure> {

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 
@@ -165,6 +166,15 @@ def test_what_cannot_be_made(tmp_path):
         (lambda: mobilenext.quantize(WEIGHTS, [CAT], target, keep=["nothing"]), mobilenext.InvalidInputError, "nothing"),
         (lambda: mobilenext.quantize(WEIGHTS, None, target), mobilenext.InvalidTypeError, "NoneType"),
         (
+            lambda: mobilenext.quantize(WEIGHTS, [CAT], target, keep="classifier"),
+            mobilenext.InvalidTypeError,
+            "keep: expected a list of names of layers and blocks, found str",
+        ),
+        (lambda: mobilenext.quantize(WEIGHTS, [CAT], target, keep=[1]), mobilenext.InvalidTypeError, "keep: expected a list of names"),
+        (lambda: mobilenext.init("mobilenext", target, seed=-1), mobilenext.InvalidInputError, "seed: expected 0 to 18446744073709551615, found -1"),
+        (lambda: mobilenext.init("mobilenext", target, seed=2**64), mobilenext.InvalidInputError, "found 18446744073709551616"),
+        (lambda: mobilenext.convert("", target), mobilenext.NotFoundError, '"": '),
+        (
             lambda: mobilenext.quantize(mobilenext.Model.embedded("imagenet"), [CAT], target),
             mobilenext.InvalidInputError,
             "int8",
@@ -173,5 +183,9 @@ def test_what_cannot_be_made(tmp_path):
         with pytest.raises(error) as raised:
             make()
         assert message in str(raised.value), raised.value
+    with pytest.raises(TypeError, match="seed"):
+        mobilenext.init("mobilenext", target, seed="1")
+    # What help shows.
+    assert inspect.signature(mobilenext.quantize).parameters["keep"].default == ()
     # Nothing half-written.
     assert list(tmp_path.iterdir()) == []

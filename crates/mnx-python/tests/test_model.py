@@ -1,3 +1,5 @@
+import errno
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -122,6 +124,14 @@ def test_models_that_cannot_be_opened(tmp_path):
             mobilenext.Model.open(path)
         assert raised.value.kind == kind and isinstance(raised.value, (mobilenext.Error, builtin))
         assert "\n" not in str(raised.value)
+    for use in (mobilenext.Model.open, mobilenext.Session):
+        with pytest.raises(mobilenext.NotFoundError, match='^"": ') as raised:
+            use("")
+        assert (raised.value.errno, raised.value.filename) == (errno.ENOENT, "")
+    if os.name == "posix":
+        with pytest.raises(mobilenext.IoError, match=tmp_path.name) as raised:
+            mobilenext.Model.open(tmp_path, mmap=True)
+        assert raised.value.errno == errno.EISDIR
     with pytest.raises(mobilenext.InvalidInputError, match="expected one of cifar, cifar-mobilenetv2, imagenet, bccd, found mnist"):
         mobilenext.Model.embedded("mnist")
     with pytest.raises(mobilenext.InvalidFileError):

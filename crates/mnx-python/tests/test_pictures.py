@@ -1,9 +1,13 @@
+import ctypes
 import errno
 import io
 import os
 import pickle
 import sys
+import threading
+import time
 import weakref
+from array import array as array_of_bytes
 
 import mobilenext
 import numpy
@@ -42,6 +46,8 @@ def test_every_form_of_one_picture(classifier):
         "bytearray": bytearray(data),
         "memoryview": memoryview(data),
         "file": io.BytesIO(data),
+        "array.array": array_of_bytes("B", data),
+        "buffer": (ctypes.c_ubyte * len(data)).from_buffer_copy(data),
         "image": image,
         "rgb image": image.convert("RGB"),
         "rgba image": image.convert("RGBA"),
@@ -254,7 +260,10 @@ def test_cells(detector):
         (numpy.zeros((3, 8, 8), numpy.uint8), ValueError, "found (3, 8, 8) (channels come last"),
         (numpy.zeros((8, 8, 2), numpy.uint8), ValueError, "found (8, 8, 2)"),
         (numpy.zeros((8, 8, 5), numpy.uint8), ValueError, "found (8, 8, 5)"),
-        (numpy.zeros(8, numpy.uint8), ValueError, "found (8,)"),
+        (numpy.zeros(8, numpy.uint8), ValueError, "found (8,) (the bytes of a picture file are: array.tobytes())"),
+        (array_of_bytes("d", [0.5]), TypeError, "pictures[0]: expected a path"),
+        (Image.new("La", (8, 8)), TypeError, "picture: expected a PIL image that RGB can be made of, found one of mode La"),
+        ([Image.new("La", (8, 8))], TypeError, "pictures[0]: expected a PIL image that RGB can be made of"),
         (numpy.zeros((0, 8, 3), numpy.uint8), ValueError, "no pixels"),
         (numpy.zeros((8, 0), numpy.uint8), ValueError, "no pixels"),
         (numpy.zeros((), numpy.uint8), ValueError, "found ()"),
@@ -283,6 +292,10 @@ def test_files_that_are_no_pictures(classifier, detector, tmp_path):
     for wrong, error, builtin, kind, message in [
         (tmp_path / "absent.png", mobilenext.NotFoundError, FileNotFoundError, "not_found", "absent.png"),
         (tmp_path, mobilenext.IoError, OSError, "io", tmp_path.name),
+        ("", mobilenext.NotFoundError, FileNotFoundError, "not_found", '"": expected a readable picture file'),
+        ([""], mobilenext.NotFoundError, FileNotFoundError, "not_found", 'pictures[0]: "": expected'),
+        ([b"no picture"], mobilenext.InvalidFileError, ValueError, "invalid_file", "pictures[0]: expected a PNG"),
+        ([CAT, b""], mobilenext.InvalidFileError, ValueError, "invalid_file", "pictures[1]: expected a PNG"),
         (text, mobilenext.InvalidFileError, ValueError, "invalid_file", "text.jpg"),
         (cut, mobilenext.InvalidFileError, ValueError, "invalid_file", "cut.png"),
         (b"", mobilenext.InvalidFileError, ValueError, "invalid_file", "expected a PNG"),
@@ -294,6 +307,53 @@ def test_files_that_are_no_pictures(classifier, detector, tmp_path):
                 use(wrong)
             assert isinstance(raised.value, builtin) and raised.value.kind == kind
             assert message in str(raised.value) and "\n" not in str(raised.value), raised.value
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="SKIPPED: Windows has no named pipes")
+def test_pipes(classifier, tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+
+    def given(data):
+        threading.Thread(target=pipe.write_bytes, args=(data,)).start()
+        return pipe
+
+    assert (classifier.logits(given(CAT.read_bytes())) == classifier.logits(CAT)).all()
+    assert (classifier.logits([given(CAT.read_bytes()), CAT]) == classifier.logits([CAT, CAT])).all()
+    with pytest.raises(mobilenext.InvalidFileError, match="pipe.jpg: expected a PNG"):
+        classifier.logits(given(b"no picture"))
+    with pytest.raises(mobilenext.InvalidFileError, match=r"^pictures\[1\]: .*pipe.jpg: expected a PNG"):
+        classifier.logits([CAT, given(b"no picture")])
+
+
+WAITS = """
+import mobilenext, sys
+classifier = mobilenext.Classifier(threads=1)
+print("begins", flush=True)
+try:
+    classifier.classify(sys.argv[1])
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="SKIPPED: Windows has no named pipes")
+def test_control_c_ends_waiting_for_a_pipe(tmp_path):
+    import signal
+    import subprocess
+
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for written in (False, True):
+        # A pipe that nobody opens, and one that somebody opens and writes nothing to.
+        with subprocess.Popen([sys.executable, "-c", WAITS, tmp_path / "pipe.jpg"], stdout=subprocess.PIPE, text=True) as program:
+            try:
+                assert program.stdout.readline() == "begins\n"
+                with open(tmp_path / "pipe.jpg", "wb") if written else io.BytesIO():
+                    time.sleep(0.5)
+                    program.send_signal(signal.SIGINT)
+                    assert program.communicate(timeout=30)[0] == "ended\n"
+            finally:
+                program.kill()
 
 
 def test_errors_say_which_picture(classifier):

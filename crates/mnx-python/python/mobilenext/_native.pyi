@@ -1,6 +1,7 @@
 """The compiled part of `mobilenext`. Docstrings are in the compiled part itself: ``help(mobilenext.Session)``."""
 
 import os
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ class _Array(Protocol):
 
 _Path: TypeAlias = Union[str, os.PathLike[str]]
 _Floats: TypeAlias = NDArray[numpy.float32]
-_Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, _File, _Image]
+_Picture: TypeAlias = Union[_Path, bytes, bytearray, memoryview, array[int], _File, _Image]
 _Pictures: TypeAlias = Iterable[Any]
 _Isa: TypeAlias = Literal["scalar", "avx2", "avx512", "neon"]
 _Dtype: TypeAlias = Literal["f32", "bf16", "f16"]
@@ -207,7 +208,7 @@ def quantize(
     target: _Path,
     *,
     method: Optional[Literal["minmax", "percentile", "mse"]] = None,
-    keep: Sequence[str] = ...,
+    keep: Sequence[str] = (),
     bias_correction: Optional[bool] = None,
 ) -> dict[str, Any]: ...
 def families() -> list[str]: ...
