@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use mnx_tensor::Arithmetic;
 
 use crate::int8::Numbers;
-use crate::network::{PlacedLayer, max_pool_size};
+use crate::placed::{PlacedLayer, max_pool_size};
 use crate::wiring::{Addend, Source, Wire, Wiring};
 use crate::{Network, Quantization};
 

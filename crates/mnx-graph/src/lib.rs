@@ -42,6 +42,7 @@ mod network;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod outputs;
+mod placed;
 mod plan;
 mod profile;
 pub mod quantize;
@@ -81,10 +82,11 @@ pub use limits::Limits;
 pub use mnx_conv::{Error as ConvError, Fault, FaultList, Packing, Parameter, Rule};
 pub use mnx_tensor::{Arithmetic, Element, Error as TensorError, ErrorKind, PackedWeights, Tensor, TensorView};
 pub use model::{Model, OpenOptions, StoredTensor};
-pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network, PlacedLayer};
+pub use network::{Activation, Block, End, Layer, LayerKind, Level, Network};
 #[cfg(feature = "onnx")]
 pub use onnx::Onnx;
 pub use outputs::Outputs;
+pub use placed::PlacedLayer;
 pub use profile::{LayerInfo, Profile, StepInfo, StepProfile};
 pub use session::{BlockOutput, MAX_THREADS, Session, SessionOptions, Stopper, ValueOutput};
 pub use spec::{
