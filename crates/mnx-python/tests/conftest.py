@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import importlib.util
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PICTURES = ROOT / "testdata" / "pictures"
 CAT = PICTURES / "chelsea.png"
 CELLS = ROOT / "testdata" / "bccd" / "JPEGImages" / "BloodImage_00031.jpg"
+EXAMPLE = ROOT / "crates" / "mnx-python" / "examples" / "ray_batch.py"
 WEIGHTS = ROOT / "crates" / "mnx-infer" / "model" / "mobilenext-0.35-cifar10.mnx"
 
 
@@ -49,3 +51,13 @@ def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.mnx"
     mobilenext.init("mobilenext-cifar", path, seed=1, width=0.1, classes=4)
     return path
+
+
+@pytest.fixture
+def ray_batch(monkeypatch):
+    """The example as a module."""
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    spec = importlib.util.spec_from_file_location("ray_batch", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

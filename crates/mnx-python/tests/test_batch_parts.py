@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mobilenext
 import pytest
-from conftest import CAT
+from conftest import CAT, EXAMPLE
 
 if importlib.util.find_spec("pyarrow") is None:
     pytest.skip("SKIPPED: batch jobs: pyarrow is not installed", allow_module_level=True)
@@ -27,18 +27,8 @@ import fcntl
 import pyarrow
 import pyarrow.parquet
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "ray_batch.py"
 PICTURE = CAT.read_bytes()
 BINARY = pyarrow.binary()
-
-
-@pytest.fixture
-def ray_batch(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLE.parent)
-    spec = importlib.util.spec_from_file_location("ray_batch", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Job:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mobilenext
 import pytest
+from conftest import EXAMPLE
 
 if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
     pytest.skip("SKIPPED: batch jobs on Ray: ray[data] is not installed", allow_module_level=True)
@@ -25,7 +26,6 @@ import batch_pictures
 import pyarrow
 import pyarrow.parquet
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "ray_batch.py"
 ENVIRONMENT = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
 COUNT, BROKEN, PART = 600, 12, 8
 
@@ -213,15 +213,6 @@ def test_a_machine_is_lost(folder, expected, tmp_path):
     # Else it would not have been lost, but too late.
     assert len(before) < len(parts(tmp_path))
     assert rows(tmp_path) == expected
-
-
-@pytest.fixture
-def ray_batch(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLE.parent)
-    spec = importlib.util.spec_from_file_location("ray_batch", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ fn refused(nodes: Vec<Node>) -> String {
 }
 
 #[test]
-fn circles_and_values_that_are_made_twice_are_refused() {
+fn cycles_and_values_that_are_made_twice_are_refused() {
     let itself = refused(vec![node("Relu", &["y"], "y")]);
     let expected = "expected inputs that do not depend on what it makes, found input";
     assert_eq!(itself, format!("ONNX: operation 0, Relu `new Relu`: {expected} `y`, which does"));
